@@ -1,0 +1,235 @@
+"""What methods and engine share: Protocols, frozen dataclasses, nothing else. No torch import at run time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+Tier = Literal["T0", "T1", "T2a", "T2b", "T3", "T4", "T5", "T6"]
+"""What a method may look at, weakest first (design, rule 3)."""
+
+TIERS: tuple[Tier, ...] = ("T0", "T1", "T2a", "T2b", "T3", "T4", "T5", "T6")
+
+Control = Literal["upper", "lower", "none"]
+LabelKind = Literal["native", "assigned", "pseudo", "none"]
+Preset = Literal["mini", "thorough", "paper"]
+Membership = Literal["held-out architecture", "same architecture", "same checkpoint", "none"]
+
+
+class MethodParams(BaseModel):
+    """Base of every method's hyper-parameters: frozen, unknown keys forbidden."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """Constants of a data set; no images.
+
+    ``shape`` is (C, H, W) in pixels; ``mean`` and ``std`` are per channel of pixels in [0, 1].
+    """
+
+    name: str
+    classes: int
+    shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    class_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelHandle:
+    """A frozen eval-mode network and what is known of it.
+
+    ``digest`` is the SHA-256 of the weights, ``macs`` multiply-accumulates for one image, ``fp_top1`` the
+    registered top-1 in percent (None when nobody measured it), ``mean``/``std`` the constants it was trained with.
+    """
+
+    name: str
+    module: nn.Module
+    digest: str
+    architecture: str
+    family: str
+    macs: int
+    dataset: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    fp_top1: float | None = None
+
+
+class DataHandle(Protocol):
+    """The only way a method reads data; denies and records what lies beyond the method's tier."""
+
+    def train_images(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, list[int]]:
+        """Class-balanced training images (normalised float32 [n,C,H,W]), labels [n], indices. Tier T5 or T6."""
+
+    def unrelated_images(self, count: int, generator: torch.Generator) -> Tensor:
+        """Images of another domain in the target's shape and constants, float32 [n,C,H,W]. Tier T3 and beyond."""
+
+
+@dataclass(frozen=True)
+class SynthRequest:
+    """One batch of an image set. ``models`` are frozen and in eval mode; methods must leave them so.
+
+    ``set_seed`` is the same for all batches of a set; the context's generator differs per batch, so that batch k does
+    not depend on how many images are asked for.
+    """
+
+    dataset: DatasetSpec
+    models: tuple[ModelHandle, ...]
+    params: Any
+    batch_index: int
+    batch_size: int
+    set_seed: int
+    student: ModelHandle | None = None
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """What a source returns: images float32 [B,C,H,W] in normalised space, labels int64 [B] or None, soft [B,K] or None.
+
+    ``forward_equivalents`` counts full-resolution forward passes of one image through one network, summed over the
+    batch (a backward to the input counts as one). ``info`` is JSON: models used, final loss terms, clipped fraction.
+    """
+
+    images: Tensor
+    labels: Tensor | None = None
+    soft_labels: Tensor | None = None
+    forward_equivalents: float = 0.0
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Calibration or training images as read from the artifact store; a prefix of the stored batches."""
+
+    images: Tensor
+    labels: Tensor | None
+    soft_labels: Tensor | None
+    label_kind: LabelKind
+    digest: str
+    synth_id: str
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is asked of a quantising compressor. Bits are 2..8, or 32 for "leave in floating point"."""
+
+    weight_bits: int = 32
+    act_bits: int = 32
+    first_last_bits: int = 8
+
+    @property
+    def label(self) -> str:
+        return f"W{self.weight_bits}A{self.act_bits}"
+
+
+def _ignore_progress(stage: str, step: int, total: int) -> None: ...
+
+
+def _ignore_scalar(name: str, step: int, value: float) -> None: ...
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """Everything a method gets besides its request; nothing is global.
+
+    ``generator`` lives on the CPU: draw there and move, so that a device changes no random number. ``report(stage,
+    step, total)`` feeds the progress bar, ``log_scalar(name, step, value)`` the stored curves.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    generator: torch.Generator
+    data: DataHandle
+    scratch: Path
+    logger: logging.Logger
+    report: Callable[[str, int, int], None] = _ignore_progress
+    log_scalar: Callable[[str, int, float], None] = _ignore_scalar
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One network a compressor made.
+
+    ``layer_bits`` maps each weighted layer (its name in the original network) to (weight bits, bits of its input);
+    ``scales`` and ``zero_points`` count the quantisers' parameters, for the size in bytes.
+    """
+
+    label: str
+    module: nn.Module
+    layer_bits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    scales: int = 0
+    zero_points: int = 0
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """Result of a compressor. ``protocol`` holds what is measured (bits per tensor class, granularity, placement…),
+    ``report`` the losses per unit and the like; both are JSON."""
+
+    variants: tuple[Variant, ...]
+    protocol: Mapping[str, Any]
+    report: Mapping[str, Any] = field(default_factory=dict)
+    forward_equivalents: float = 0.0
+
+
+class Method(Protocol):
+    """What sources and compressors have in common. A method file exposes one instance as ``METHOD``.
+
+    ``presets`` maps preset name to parameter values that override the defaults of ``Params``.
+    ``summary`` is one line for ``bench ls``; ``paper`` the citation.
+    """
+
+    version: int
+    summary: str
+    paper: str
+    needs: frozenset[str]
+    Params: type[MethodParams]
+    presets: Mapping[str, Mapping[str, Any]]
+
+
+class DataSource(Method, Protocol):
+    """Where calibration images come from (methods/sources/NAME.py).
+
+    ``models``: none | one (the target, or the network the suite names) | zoo. ``control``: upper (real), lower (noise)
+    or none. ``needs`` may hold "bn" (at least one BatchNorm with running statistics in each model).
+    """
+
+    access: Tier
+    control: Control
+    models: Literal["none", "one", "zoo"]
+    label_kind: LabelKind
+
+    def batch_size(self, params: Any) -> int:
+        """Images per batch; part of the image set's identity."""
+
+    def check(self, params: Any, models: tuple[ModelHandle, ...]) -> None:
+        """Raise NotApplicable with the reason when these models cannot serve (no BN…)."""
+
+    def synthesize_batch(self, request: SynthRequest, ctx: RunContext) -> ImageBatch:
+        """Make batch ``request.batch_index``; a function of request and the context's generator only."""
+
+
+class Compressor(Method, Protocol):
+    """What makes a target smaller (methods/compressors/NAME.py). ``accepts`` holds the setting axes, e.g. "bits"."""
+
+    accepts: frozenset[str]
+
+    def check(self, params: Any, model: ModelHandle) -> None:
+        """Raise NotApplicable with the reason when this network cannot be compressed so."""
+
+    def compress(
+        self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext
+    ) -> Compressed:
+        """Return the compressed network; ``model`` and ``images`` stay as they were."""

@@ -1,0 +1,117 @@
+"""Where each key of a suite comes from (file and line, or a command-line override), and YAML read as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import yaml
+
+from bench.errors import SuiteError
+
+KeyPath = tuple[str | int, ...]
+
+_MAX_DEPTH = 24  # a suite is three or four levels deep; deeper means an alias that contains itself
+_MAX_NODES = 20_000  # aliases of aliases grow exponentially
+
+
+def dotted(path: KeyPath) -> str:
+    """``grid.source[2].kw`` of ("grid", "source", 2, "kw")."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Source of a suite's keys. ``lines`` maps a key path to its 1-based line, ``overrides`` to the option given."""
+
+    file: str
+    lines: Mapping[KeyPath, int] = field(default_factory=dict)
+    overrides: Mapping[KeyPath, str] = field(default_factory=dict)
+
+    def at(self, path: KeyPath) -> str:
+        """``FILE:LINE: KEY``, or ``--set KEY`` for a key the command line gave; the nearest known parent's line."""
+        for end in range(len(path), -1, -1):
+            head = path[:end]
+            if head in self.overrides:
+                return self.overrides[head] if end == len(path) else f"{self.overrides[head]}: {dotted(path)}"
+            if head in self.lines:
+                key = dotted(path)
+                return f"{self.file}:{self.lines[head]}: {key}" if key else f"{self.file}:{self.lines[head]}"
+        return f"{self.file}: {dotted(path)}" if path else self.file
+
+    def overridden(self, path: KeyPath, option: str) -> Origin:
+        """The origin after ``option`` set ``path``."""
+        return replace(self, overrides={**self.overrides, path: option})
+
+
+class _Reader:
+    """Turns composed YAML nodes into plain values and notes the line of each key."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.lines: dict[KeyPath, int] = {}
+        self._nodes = 0
+        self._loader = yaml.SafeLoader("")
+
+    def value(self, node: yaml.Node, path: KeyPath) -> Any:
+        line = node.start_mark.line + 1
+        self.lines.setdefault(path, line)
+        self._nodes += 1
+        if len(path) > _MAX_DEPTH or self._nodes > _MAX_NODES:
+            raise SuiteError("is nested too deeply or too large for a suite", where=f"{self.file}:{line}")
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, (*path, i)) for i, item in enumerate(node.value)]
+        return self._scalar(node)
+
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+        out: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise SuiteError("a key must be a word", where=f"{self.file}:{line}: {dotted(path)}")
+            key = str(key_node.value)
+            if key in out:
+                raise SuiteError("the key is given twice", where=f"{self.file}:{line}: {dotted(path)}", got=key)
+            self.lines[(*path, key)] = line
+            out[key] = self.value(value_node, (*path, key))
+        return out
+
+    def _scalar(self, node: yaml.Node) -> Any:
+        try:
+            got = self._loader.construct_object(node)  # type: ignore[no-untyped-call]
+        except (yaml.YAMLError, ValueError, OverflowError) as error:
+            where = f"{self.file}:{node.start_mark.line + 1}"
+            raise SuiteError("the value cannot be read", where=where, got=node.value, expected=str(error)) from error
+        # Dates and binary are not part of a suite's vocabulary: what looks like one is the text it was written as.
+        return got if got is None or isinstance(got, bool | int | float | str) else str(node.value)
+
+
+def read_yaml(text: str, file: str) -> tuple[Any, Origin]:
+    """Read one YAML document as plain data (no tags, no code); also the line of every key.
+
+    Raises:
+        SuiteError: no YAML, several documents, a key given twice, a tag that is no plain data.
+    """
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{file}:{mark.line + 1}" if mark else file
+        raise SuiteError("is no valid YAML", where=where, got=error.problem) from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise SuiteError("is no valid YAML", where=file, got=error) from error
+    if node is None:
+        raise SuiteError("is empty", where=file, expected="a suite (see bench ls suites)")
+    reader = _Reader(file)
+    return reader.value(node, ()), Origin(file, reader.lines)
+
+
+def parse_value(text: str, option: str) -> Any:
+    """The YAML value of a command-line option: a number, word, list or mapping."""
+    return read_yaml(text, option)[0] if text.strip() else ""

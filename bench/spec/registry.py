@@ -1,0 +1,154 @@
+"""Methods by name: a name is a public file's stem in methods/<kind>/, or an entry point of an installed package.
+
+Nothing is imported until it is asked for, and no name is known here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from importlib import metadata, resources
+from typing import Any
+
+from pydantic import ValidationError
+
+from bench.errors import SuiteError, nearest
+from bench.interfaces import Method, MethodParams, Preset
+from bench.spec.explain import explain
+from bench.spec.identity import canonical
+from bench.spec.origin import KeyPath, dotted
+
+
+class Registry:
+    """The methods of one kind: ``sources``, ``compressors``.
+
+    Args:
+        kind: folder below ``package`` and suffix of the entry point group ``datafree_bench.<kind>``.
+        package: where the built-in methods lie.
+    """
+
+    def __init__(self, kind: str, package: str = "methods") -> None:
+        self.kind = kind
+        self._package = f"{package}.{kind}"
+        self._loaded: dict[str, Any] = {}
+
+    @property
+    def singular(self) -> str:
+        """``source`` of ``sources``, for messages."""
+        return self.kind.removesuffix("s")
+
+    def names(self) -> tuple[str, ...]:
+        """All names, sorted.
+
+        Raises:
+            SuiteError: two places claim one name.
+        """
+        return tuple(sorted(self._places))
+
+    def get(self, name: str, where: str | None = None) -> Any:
+        """The method's instance, imported now if it was not yet.
+
+        Args:
+            where: the place that named it, for the error.
+
+        Raises:
+            SuiteError: unknown name; a module without ``METHOD``, or one that cannot be imported.
+        """
+        if name not in self._places:
+            names = self.names()
+            raise SuiteError(
+                f"unknown {self.singular}", where=where, got=name, expected=names, nearest=nearest(name, names)
+            )
+        if name not in self._loaded:
+            self._loaded[name] = self._load(name, where)
+        return self._loaded[name]
+
+    def version(self, name: str) -> int | None:
+        """The method's version in the code at hand; None when no such method is installed."""
+        return int(self.get(name).version) if name in self._places else None
+
+    def place(self, name: str) -> str:
+        """The module (and attribute) behind a name, for ``bench ls``."""
+        return self._places[name]
+
+    @cached_property
+    def _places(self) -> dict[str, str]:
+        """Name → ``module`` or ``module:attribute``."""
+        places: dict[str, str] = {}
+        for item in resources.files(self._package).iterdir():
+            stem, dot, suffix = item.name.rpartition(".")
+            if dot and suffix == "py" and not stem.startswith("_"):
+                places[stem] = f"{self._package}.{stem}"
+        for point in metadata.entry_points(group=f"datafree_bench.{self.kind}"):
+            owner = f"{point.value} ({point.dist.name})" if point.dist else point.value
+            if places.setdefault(point.name, point.value) != point.value:
+                raise SuiteError(
+                    f"two {self.kind} of one name",
+                    got=f"{point.name}: {places[point.name]} and {owner}",
+                    hint="Uninstall one of the two packages, or rename its entry point.",
+                )
+        return places
+
+    def _load(self, name: str, where: str | None) -> Any:
+        module_name, _, attribute = self._places[name].partition(":")
+        try:
+            module = importlib.import_module(module_name)
+        except ImportError as error:
+            raise SuiteError(f"the {self.singular} cannot be imported", where=where, got=f"{name}: {error}") from error
+        method = getattr(module, attribute or "METHOD", None)
+        if method is None:
+            raise SuiteError(
+                f"the {self.singular} exposes no method", where=where, got=module_name, expected=attribute or "METHOD"
+            )
+        return method
+
+
+def resolve_params(
+    method: Method,
+    preset: Preset,
+    given: Mapping[str, Any],
+    *,
+    name: str = "the method",
+    at: Callable[[KeyPath], str] = dotted,
+) -> MethodParams:
+    """The method's parameters: defaults of ``Params``, overlaid by the preset, overlaid by ``given``.
+
+    Types are strict: ``"3"`` is no number.
+
+    Raises:
+        SuiteError: a preset the method lacks; an unknown key (with the nearest), a wrong type, a value out of range.
+    """
+    if preset not in method.presets:
+        raise SuiteError(f"{name} has no such preset", where=at(()), got=preset, expected=method.presets)
+    try:
+        text = json.dumps({**_plain(method.presets[preset]), **given}, allow_nan=False)
+    except ValueError as error:
+        raise SuiteError("the value is no finite number", where=at(()), got=dict(given)) from error
+    try:
+        return method.Params.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        raise explain(error, method.Params, at, name) from error
+
+
+def params_json(params: MethodParams) -> dict[str, Any]:
+    """Parameters as plain JSON: what is hashed and recorded."""
+    out: dict[str, Any] = json.loads(canonical(params.model_dump(mode="json")))
+    return out
+
+
+def row_label(name: str, method: Method, preset: Preset, params: MethodParams) -> str:
+    """``mixmix(mix=1, data_mixing=false)``: the name and what differs from the preset, in the parameters' order."""
+    plain = resolve_params(method, preset, {}, name=name)
+    mine, base = params.model_dump(mode="json"), plain.model_dump(mode="json")
+    changed = [f"{key}={_shown(value)}" for key, value in mine.items() if value != base[key]]
+    return f"{name}({', '.join(changed)})" if changed else name
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple | set | frozenset) else value for key, value in values.items()}
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, separators=(", ", ":"), ensure_ascii=False)

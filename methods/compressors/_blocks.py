@@ -1,0 +1,278 @@
+"""Walking a quantised network unit by unit with the reconstruction loop: AdaRound, BRECQ and QDrop are settings of it.
+
+Stage 1 learns how weights round, with activations in full precision and inputs from the quantised-weight prefix; stage 2, once all
+units are rounded, learns activation steps on full-precision inputs; the joint form (QDrop) does both at once.
+The target is always the full-precision unit's output on the full-precision prefix.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.interfaces import RunContext
+from methods.compressors._reconstruct import (
+    Cache,
+    Inputs,
+    Learner,
+    MixedInputs,
+    RoundingLearner,
+    RoundingRule,
+    StepLearner,
+    draw_batches,
+    mean_error,
+    minimise,
+    run,
+)
+from methods.compressors._rounding import Grid, Substitute, UnitRounding
+from methods.quant.model import QuantModel, Unit
+from methods.quant.quantizers import ActQuantizer
+
+Row = dict[str, Any]
+"""One unit's line of the report, JSON."""
+
+EVALUATION_BATCH = 128
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is learned and for how long.
+
+    ``iterations`` of stage 1 (0: none) under ``rounding``; ``step_iterations`` of stage 2 (0: none) from rate ``step_lr``;
+    ``joint`` learns both in one stage of ``iterations``, with probability ``keep`` of a quantised element.
+    ``guard`` goes back to nearest rounding (or calibrated steps) where learning did not help on all cached inputs.
+    """
+
+    rounding: RoundingRule
+    iterations: int
+    batch: int
+    step_iterations: int = 0
+    step_lr: float = 0.0
+    guard: bool = True
+    joint: bool = False
+    keep: float = 1.0
+
+
+class Prefix:
+    """Every unit's input with the network in one state, carried from unit to unit where these form a chain."""
+
+    def __init__(self, model: QuantModel, images: Tensor, weights: bool, activations: bool) -> None:
+        self._model, self._images, self._state = model, images, (weights, activations)
+        self._carried: Cache | None = Cache(images, channels_last=True)
+
+    def enter(self, unit: Unit) -> Cache:
+        """Switch the network to this prefix's state and return the unit's input for all images."""
+        self._model.set_state(*self._state)
+        carried, self._carried = self._carried, None
+        if unit.chain and carried is not None:
+            return carried
+        captured = self._model.capture_inputs(unit, self._images, EVALUATION_BATCH)
+        return Cache(captured, channels_last=True)
+
+    def leave(self, output: Cache) -> None:
+        """Take the unit's output as the next one's input."""
+        self._carried = output
+
+
+def cached(unit: nn.Module, inputs: Cache) -> Cache:
+    """The unit's output for all inputs."""
+    return Cache(run(unit, inputs, EVALUATION_BATCH), channels_last=True)
+
+
+def reconstruct(model: QuantModel, images: Tensor, recipe: Recipe, ctx: RunContext) -> list[Row]:
+    """Learn what ``recipe`` asks for, in place; the network is left quantised, with hard weights.
+
+    Args:
+        model: calibrated quantised network in eval mode on ``ctx.device``.
+        images: normalised float32 [N, C, H, W] on ``ctx.device``.
+    """
+    model.eval().requires_grad_(False)
+    model.unfreeze()
+    walk = Walk(model, images, recipe, ctx)
+    rows = walk.rounding()
+    if recipe.step_iterations and not recipe.joint:
+        rows += walk.steps()
+    model.set_state(True, True)
+    return rows
+
+
+class Walk:
+    """One reconstruction of one network."""
+
+    def __init__(self, model: QuantModel, images: Tensor, recipe: Recipe, ctx: RunContext) -> None:
+        self._model, self._images, self._recipe, self._ctx = model, images, recipe, ctx
+        self._first = next(iter(model.weights), None)
+        per_unit = recipe.iterations + (0 if recipe.joint else recipe.step_iterations)
+        self._total, self._done = len(model.units) * per_unit, 0
+
+    def rounding(self) -> list[Row]:
+        """Stage 1 (or the joint stage) over all units in execution order."""
+        joint = self._recipe.joint
+        full = Prefix(self._model, self._images, False, False)
+        quantised = Prefix(self._model, self._images, True, joint)
+        rows = []
+        for unit in self._model.units:
+            module = self._model.unit_module(unit)
+            x_full = full.enter(unit)
+            target = cached(module, x_full)
+            full.leave(target)
+            x = quantised.enter(unit)
+            row, output = self._round_unit(unit, module, x, x_full, target)
+            quantised.leave(output)
+            rows.append(row)
+            self._done += self._recipe.iterations
+        return rows
+
+    def _round_unit(self, unit: Unit, module: nn.Module, x: Cache, x_full: Cache, target: Cache) -> tuple[Row, Cache]:
+        """Learn one unit; return its report and its output on ``x`` as finally quantised."""
+        begin = time.perf_counter()
+        self._model.set_state(True, self._recipe.joint)
+        quantisers = self._step_quantisers(unit) if self._recipe.joint else []
+        learned = [name for name in unit.layers if name != self._first and not self._model.weights[name].is_identity]
+        self._freeze(unit.layers)
+        output = cached(module, x)
+        base = mean_error(output.all(), target.all())
+        row: Row = {"unit": unit.name, "stage": "joint" if self._recipe.joint else "rounding", "layers": len(learned)}
+        row |= {"rtn": base, "kept": "nearest", "degraded": False}
+        if (learned or quantisers) and self._recipe.iterations:
+            output = self._learn(unit, module, (x, x_full, target, output), learned, quantisers, row)
+        row["seconds"] = time.perf_counter() - begin
+        return row, output
+
+    def _learn(
+        self,
+        unit: Unit,
+        module: nn.Module,
+        caches: tuple[Cache, Cache, Cache, Cache],
+        learned: Sequence[str],
+        quantisers: Sequence[ActQuantizer],
+        row: Row,
+    ) -> Cache:
+        """Fit rounding (and steps), harden, guard; fill in ``row`` and return the unit's output."""
+        recipe, (x, x_full, target, nearest) = self._recipe, caches
+        learners: list[Learner] = []
+        rounding = None
+        if learned:
+            rounding, filler = self._attach(learned)
+            learners.append(filler)
+        before = [q.scale.detach().clone() for q in quantisers]
+        inputs: Inputs = x
+        if quantisers:
+            learners.append(self._step_learner(quantisers))
+        if recipe.joint:
+            inputs = MixedInputs(x, x_full, recipe.keep, self._ctx.generator)
+        with _dropping(quantisers, recipe.keep, self._ctx.generator):
+            fine = self._minimise(module, inputs, target, learners, recipe.iterations, unit, row["stage"])
+        row["degraded"] = not fine
+        output, error = nearest, math.inf
+        if fine:
+            if rounding is not None:
+                with torch.no_grad():
+                    filler.fill(rounding.soft()[0])
+                row |= {"flipped": rounding.flipped(), "converged": rounding.converged()}
+                row["soft"] = mean_error(run(module, x, EVALUATION_BATCH), target.all())
+                filler.fill(rounding.hard())
+            output = cached(module, x)
+            error = row["hard"] = mean_error(output.all(), target.all())
+        if not math.isfinite(error) or (recipe.guard and error > row["rtn"]):
+            self._detach(learned)
+            _restore(quantisers, before)
+            return nearest
+        row["kept"] = "learned"
+        return output
+
+    def steps(self) -> list[Row]:
+        """Stage 2: activation steps, unit by unit, full-precision inputs, hard weights."""
+        full = Prefix(self._model, self._images, False, False)
+        rows = []
+        for unit in self._model.units:
+            begin = time.perf_counter()
+            module = self._model.unit_module(unit)
+            x = full.enter(unit)
+            target = cached(module, x)
+            full.leave(target)
+            if quantisers := self._step_quantisers(unit):
+                row = self._step_unit(unit, module, x, target, quantisers)
+                row["seconds"] = time.perf_counter() - begin
+                rows.append(row)
+            self._done += self._recipe.step_iterations
+        return rows
+
+    def _step_unit(
+        self, unit: Unit, module: nn.Module, x: Cache, target: Cache, quantisers: Sequence[ActQuantizer]
+    ) -> Row:
+        recipe = self._recipe
+        self._model.set_state(True, True)
+        base = mean_error(run(module, x, EVALUATION_BATCH), target.all())
+        before = [q.scale.detach().clone() for q in quantisers]
+        learner = self._step_learner(quantisers)
+        fine = self._minimise(module, x, target, [learner], recipe.step_iterations, unit, "steps")
+        row: Row = {"unit": unit.name, "stage": "steps", "base": base, "kept": "learned", "degraded": not fine}
+        error = math.inf
+        if fine:
+            error = row["learned"] = mean_error(run(module, x, EVALUATION_BATCH), target.all())
+        if not math.isfinite(error) or (recipe.guard and error > base):
+            _restore(quantisers, before)
+            row["kept"] = "calibrated"
+        return row
+
+    def _minimise(
+        self,
+        module: nn.Module,
+        inputs: Inputs,
+        target: Cache,
+        learners: Sequence[Learner],
+        iterations: int,
+        unit: Unit,
+        stage: str,
+    ) -> bool:
+        ctx = self._ctx
+        index = draw_batches(len(target), self._recipe.batch, iterations, ctx.generator, self._images.device)
+
+        def watch(step: int, loss: float) -> None:
+            ctx.report(f"{stage} {unit.name}", self._done + step, self._total)
+            ctx.log_scalar(f"{stage}/{unit.name}", step, loss)
+
+        parameters = [p for learner in learners for p in learner.parameters()]
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        try:
+            return minimise(module, inputs, target, learners, index, watch)
+        finally:
+            for parameter in parameters:
+                parameter.requires_grad_(False)
+                parameter.grad = None
+
+    def _attach(self, names: Sequence[str]) -> tuple[UnitRounding, RoundingLearner]:
+        """Put soft rounding in place of the layers' nearest rounding."""
+        grids, slots = {}, {}
+        for name in names:
+            quantiser, weight = self._model.weights[name], self._model.layer(name).weight
+            quantiser.unfreeze()
+            grids[name] = Grid(weight, quantiser.scale, quantiser.zero_point, quantiser.n, quantiser.p)
+            slots[name] = quantiser.rounding = Substitute(weight.detach())
+        rounding = UnitRounding(grids, channels_last=True)
+        return rounding, RoundingLearner(rounding, slots, self._recipe.rounding)
+
+    def _detach(self, names: Sequence[str]) -> None:
+        for name in names:
+            self._model.weights[name].rounding = None
+        self._freeze(names)
+
+    def _freeze(self, names: Sequence[str]) -> None:
+        """Quantise weights that are not being learned once instead of at every forward."""
+        for name in names:
+            self._model.weights[name].freeze(self._model.layer(name).weight)
+
+    def _step_quantisers(self, unit: Unit) -> list[ActQuantizer]:
+        found = (self._model.activations[name] for name in unit.activations)
+        return [quantiser for quantiser in found if not quantiser.is_identity]
+
+    def _step_learner(self, quantisers: Sequence[ActQuantizer]) -> StepLearner:
+        return StepLearner([quantiser.scale for quantiser in quantisers], self._recipe.step_lr)

@@ -1,0 +1,256 @@
+"""The one reconstruction loop: learn some variables of a unit so that its output matches the full-precision one.
+
+What is learned is a ``Learner``: rounding variables (AdaRound, BRECQ stage 1), activation steps (BRECQ stage 2), or both
+(QDrop).  The loop gathers a batch from the caches, lets every learner put its variables in place, runs the unit and
+follows the gradient with Adam.  Nothing in it waits for the device: batches and schedules are known beforehand and
+losses stay in a tensor that is read a few times per unit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from methods.compressors._rounding import Substitute, UnitRounding, anneal
+
+READ_EVERY = 50
+"""Steps between two looks at the losses (progress, curve, and whether they are still finite)."""
+
+MIN_STEP = 1e-8
+"""Smallest activation step; Adam may otherwise carry one through zero."""
+
+Watch = Callable[[int, float], None]
+
+
+class SquaredError(torch.autograd.Function):
+    """Sum over channels, mean over batch and space, of (output - target)^2; gradient to the output only.
+
+    Both are [B, C, ...]; a linear layer's [B, C] has one position, a token sequence's [B, T, C] has T.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, target: Tensor) -> Tensor:
+        difference = output - target
+        ctx.positions = positions(output)
+        ctx.save_for_backward(difference)
+        # reductions over a strided view copy; the elements' order is of no account here
+        flat = difference.permute(0, 2, 3, 1) if difference.dim() == 4 else difference
+        flat = (flat if flat.is_contiguous() else difference).reshape(-1)
+        return torch.dot(flat, flat) / ctx.positions
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None]:
+        (difference,) = ctx.saved_tensors
+        return difference * (grads[0] * (2.0 / ctx.positions)), None
+
+
+def positions(output: Tensor) -> int:
+    """Batch times space: how many channel vectors ``output`` holds ([B, C], [B, C, H, W] or [B, T, C])."""
+    channels = output.shape[-1] if output.dim() == 3 else output.shape[1]
+    return output.numel() // channels
+
+
+class Cache:
+    """Inputs or targets of all calibration images, gathered by image.
+
+    With ``channels_last`` a [N, C, H, W] tensor is kept as [N, H, W, C] memory, so that a gathered batch is
+    channels_last without a conversion.
+    """
+
+    def __init__(self, value: Tensor, *, channels_last: bool = False) -> None:
+        self._permute = channels_last and value.dim() == 4
+        self._value = value.permute(0, 2, 3, 1).contiguous() if self._permute else value.contiguous()
+
+    def __len__(self) -> int:
+        return self._value.shape[0]
+
+    def take(self, index: Tensor) -> Tensor:
+        """Images ``index`` int64 [B] in the original axis order."""
+        return self._view(self._value.index_select(0, index))
+
+    def chunks(self, size: int) -> Iterator[Tensor]:
+        """All images in order, ``size`` at a time."""
+        for start in range(0, len(self), size):
+            yield self._view(self._value[start : start + size])
+
+    def _view(self, value: Tensor) -> Tensor:
+        return value.permute(0, 3, 1, 2) if self._permute else value
+
+
+class Inputs(Protocol):
+    """Where the loop takes a batch of unit inputs from."""
+
+    def take(self, index: Tensor) -> Tensor:
+        """Inputs of images ``index`` [B]."""
+
+
+class MixedInputs:
+    """QDrop's input: each element from the quantised prefix with probability ``keep``, else from the FP prefix."""
+
+    def __init__(self, quantised: Cache, full: Cache, keep: float, generator: torch.Generator) -> None:
+        self._quantised, self._full, self._keep, self._generator = quantised, full, keep, generator
+
+    def take(self, index: Tensor) -> Tensor:
+        """Inputs of images ``index`` [B], mixed afresh."""
+        quantised, full = self._quantised.take(index), self._full.take(index)
+        return torch.where(random_mask(quantised, self._keep, self._generator), quantised, full)
+
+
+def random_mask(like: Tensor, keep: float, generator: torch.Generator) -> Tensor:
+    """Bool mask of ``like``'s shape, layout and device, true with probability ``keep`` (in steps of 1/32768).
+
+    Drawn on the CPU, so that a device changes no random number; four elements share one 64-bit draw.
+    """
+    count = like.numel()
+    bits = torch.empty((count + 3) // 4, dtype=torch.int64).random_(generator=generator)
+    # random_ fills 63 bits: the sign bit of each fourth element is always 0, so 15 bits are compared
+    small = bits.view(torch.int16)[:count].bitwise_and(0x7FFF)
+    mask = (small < round(keep * 0x8000)).to(like.device)
+    return mask.as_strided(like.shape, like.stride()) if dense(like) else mask.view(like.shape)
+
+
+def dense(value: Tensor) -> bool:
+    """Whether ``value`` fills its memory without gaps in some axis order."""
+    return value.is_contiguous() or (value.dim() == 4 and value.is_contiguous(memory_format=torch.channels_last))
+
+
+class Learner(Protocol):
+    """Variables of a unit and how they are learned."""
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What Adam updates."""
+
+    def rate(self, step: int, total: int) -> float:
+        """Learning rate at ``step``."""
+
+    def place(self, step: int, total: int) -> Tensor | None:
+        """Put the variables' current value into the unit; return a penalty to add to the loss."""
+
+    def settle(self) -> None:
+        """Bring the variables back into their domain after an update."""
+
+
+@dataclass(frozen=True)
+class RoundingRule:
+    """How rounding is learned: Adam's rate, weight of the regulariser (lambda) and its annealing (section 3.4)."""
+
+    lr: float
+    weight: float
+    warmup: float = 0.2
+    beta_start: float = 20.0
+    beta_end: float = 2.0
+
+
+class RoundingLearner:
+    """All rounding variables of a unit; ``slots`` are the substitutes its layers read their weights from."""
+
+    def __init__(self, rounding: UnitRounding, slots: dict[str, Substitute], rule: RoundingRule) -> None:
+        self.rounding, self._slots, self._rule = rounding, slots, rule
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [self.rounding.logits]
+
+    def rate(self, step: int, total: int) -> float:
+        return self._rule.lr
+
+    def place(self, step: int, total: int) -> Tensor | None:
+        rule = self._rule
+        beta = anneal(step, total, warmup=rule.warmup, start=rule.beta_start, end=rule.beta_end)
+        weights, penalty = self.rounding.soft(rule.weight, beta)
+        self.fill(weights)
+        return penalty if beta is not None else None
+
+    def fill(self, weights: dict[str, Tensor]) -> None:
+        """Hand ``weights`` to the layers."""
+        for name, slot in self._slots.items():
+            slot.value = weights[name]
+
+    def settle(self) -> None:
+        return None
+
+
+class StepLearner:
+    """Activation steps, Adam with a rate that falls to 0 along a half cosine."""
+
+    def __init__(self, steps: Sequence[nn.Parameter], lr: float) -> None:
+        self._steps, self._lr = list(steps), lr
+
+    def parameters(self) -> list[nn.Parameter]:
+        return self._steps
+
+    def rate(self, step: int, total: int) -> float:
+        return self._lr * 0.5 * (1.0 + math.cos(math.pi * step / total))
+
+    def place(self, step: int, total: int) -> Tensor | None:
+        return None
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        for value in self._steps:
+            value.abs_().clamp_(min=MIN_STEP)
+
+
+def draw_batches(count: int, batch: int, total: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    """Index tensor int64 [total, min(batch, count)]; no image twice within a batch."""
+    batch = min(batch, count)
+    rows = [torch.randperm(count, generator=generator)[:batch] for _ in range(total)]
+    return torch.stack(rows).to(device) if rows else torch.empty(0, batch, dtype=torch.int64, device=device)
+
+
+def minimise(
+    unit: Callable[[Tensor], Tensor],
+    inputs: Inputs,
+    targets: Cache,
+    learners: Sequence[Learner],
+    index: Tensor,
+    watch: Watch,
+) -> bool:
+    """Run len(index) steps; True when every loss looked at was finite, else stop there and return False.
+
+    ``watch(step, loss)`` is called every ``READ_EVERY`` steps and after the last.
+    """
+    groups = [{"params": learner.parameters(), "lr": learner.rate(0, 1)} for learner in learners]
+    fused = index.device.type in ("cpu", "cuda")
+    optimiser = torch.optim.Adam(groups, fused=fused)
+    total = index.shape[0]
+    losses = torch.zeros(total, device=index.device)
+    for step, rows in enumerate(index.unbind(0)):
+        for learner, group in zip(learners, optimiser.param_groups, strict=True):
+            group["lr"] = learner.rate(step, total)
+        penalties = [p for p in (learner.place(step, total) for learner in learners) if p is not None]
+        loss = SquaredError.apply(unit(inputs.take(rows)), targets.take(rows))  # type: ignore[no-untyped-call]
+        losses[step] = loss.detach()
+        for penalty in penalties:
+            loss = loss + penalty
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        for learner in learners:
+            learner.settle()
+        if (step + 1) % READ_EVERY == 0 or step + 1 == total:
+            # the variables are looked at too: a penalty or gradient may overflow where the error does not
+            seen = losses[max(0, step + 1 - READ_EVERY) : step + 1].mean()
+            for learner in learners:
+                for value in learner.parameters():
+                    seen = seen + 0.0 * value.detach().sum()
+            if not math.isfinite(number := float(seen)):
+                return False
+            watch(step + 1, number)
+    return True
+
+
+@torch.no_grad()
+def run(unit: Callable[[Tensor], Tensor], inputs: Cache, size: int) -> Tensor:
+    """The unit's output for all cached inputs, ``size`` images at a time, in memory of its own."""
+    return torch.cat([unit(x) for x in inputs.chunks(size)])
+
+
+@torch.no_grad()
+def mean_error(outputs: Tensor, targets: Tensor) -> float:
+    """Sum over channels, mean over images and space, of (outputs - targets)^2."""
+    return float((outputs - targets).square_().sum(dtype=torch.float64)) / positions(outputs)

@@ -1,0 +1,73 @@
+"""Folding batch normalisation into the layer before it (specification 1.5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx, nn
+
+from methods.quant.layers import module_of
+
+_FOLDABLE = (nn.Conv2d, nn.Linear, nn.ConvTranspose2d)
+
+
+@dataclass
+class BatchStats:
+    """What a folded BN knew: gamma and beta are the standard deviation and mean of its output per channel (float32
+    [O]); mean and var those of its input.  Cross-layer equalisation rescales gamma and beta."""
+
+    gamma: Tensor
+    beta: Tensor
+    mean: Tensor
+    var: Tensor
+
+
+def fold_batch_norm(graph: fx.GraphModule) -> dict[str, BatchStats]:
+    """Fold in place each BN whose input is the only use of a layer that is called once; return {layer: its BN}.
+
+    a = gamma / sqrt(var + eps), W' = a W, b' = beta + a (b - mean), in float64, stored in the layer's dtype.
+    A BN before a convolution (pre-activation networks) stays: padding and the ReLU between make folding wrong.
+    """
+    calls: dict[str, int] = {}
+    for node in graph.graph.nodes:
+        if node.op == "call_module":
+            calls[str(node.target)] = calls.get(str(node.target), 0) + 1
+    table: dict[str, BatchStats] = {}
+    for node in list(graph.graph.nodes):
+        norm = module_of(graph, node)
+        if not isinstance(norm, nn.modules.batchnorm._BatchNorm) or norm.running_mean is None or norm.training:
+            continue
+        source = node.args[0] if len(node.all_input_nodes) == 1 else None
+        if not isinstance(source, fx.Node) or len(source.users) != 1:
+            continue
+        layer = module_of(graph, source)
+        if not isinstance(layer, _FOLDABLE) or calls[str(source.target)] != 1 or calls[str(node.target)] != 1:
+            continue
+        table[str(source.target)] = fold_into(layer, norm)
+        node.replace_all_uses_with(source)
+        graph.graph.erase_node(node)
+    graph.delete_all_unused_submodules()
+    graph.recompile()
+    return table
+
+
+@torch.no_grad()
+def fold_into(layer: nn.Conv2d | nn.Linear | nn.ConvTranspose2d, norm: nn.modules.batchnorm._BatchNorm) -> BatchStats:
+    """Fold ``norm`` into ``layer`` in place and return what it knew; missing gamma, beta, bias count as 1, 0, 0."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    mean, var = norm.running_mean.double(), norm.running_var.double()
+    gamma = torch.ones_like(mean) if norm.weight is None else norm.weight.double()
+    beta = torch.zeros_like(mean) if norm.bias is None else norm.bias.double()
+    factor = gamma / torch.sqrt(var + norm.eps)
+    weight = layer.weight
+    if isinstance(layer, nn.ConvTranspose2d):
+        grouped = weight.double().reshape(layer.groups, -1, *weight.shape[1:])
+        scaled = (grouped * factor.reshape(layer.groups, 1, -1, *[1] * (weight.dim() - 2))).reshape(weight.shape)
+    else:
+        scaled = weight.double() * factor.reshape(-1, *[1] * (weight.dim() - 1))
+    bias = torch.zeros_like(mean) if layer.bias is None else layer.bias.double()
+    layer.weight = nn.Parameter(scaled.to(weight.dtype), requires_grad=weight.requires_grad)
+    folded = (beta + factor * (bias - mean)).to(weight.dtype)
+    layer.bias = nn.Parameter(folded, requires_grad=weight.requires_grad)
+    return BatchStats(gamma.float(), beta.float(), mean.float(), var.float())

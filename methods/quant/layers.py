@@ -1,0 +1,177 @@
+"""Which modules and functions count as what, and the module that stands for a quantised layer."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+
+from methods.quant.quantizers import ActQuantizer, WeightQuantizer
+
+WEIGHTED = (nn.Conv2d, nn.Linear)
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+_DROPS = frozenset({"DropPath", "StochasticDepth", "DropBlock2d", "PatchDropout", "TokenDropout"})
+_ACT_MODULES = (nn.PReLU, nn.RReLU, nn.Softplus, nn.GLU, nn.Softmax)
+_ACT_NAMES = frozenset(
+    "ReLU ReLU6 LeakyReLU ELU SELU CELU GELU GELUTanh SiLU Swish Mish Sigmoid Tanh Hardswish HardSwish HardSwishMe "
+    "HardSwishJit Hardsigmoid HardSigmoid HardMish Hardtanh Softplus Softsign PReLU QuickGELU SwishMe SwishJit MishMe "
+    "HardSigmoidMe HardSigmoidJit StarReLU".split()
+)
+_NONNEGATIVE_NAMES = frozenset("ReLU ReLU6 Sigmoid Hardsigmoid HardSigmoid HardSigmoidMe HardSigmoidJit Softmax".split())
+_ACT_FUNCTIONS = frozenset(
+    "relu relu6 relu_ leaky_relu elu selu gelu silu mish sigmoid tanh hardswish hardsigmoid hardtanh softplus "
+    "hard_sigmoid hard_swish clamp clip".split()
+)
+_NONNEGATIVE_FUNCTIONS = frozenset("relu relu6 relu_ sigmoid hardsigmoid hard_sigmoid softmax".split())
+_POOL_FUNCTIONS = frozenset(
+    "max_pool2d avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d mean max_pool2d_with_indices boolean_dispatch "
+    "amax".split()
+)
+_GLOBAL_POOL_FUNCTIONS = frozenset("adaptive_avg_pool2d adaptive_max_pool2d mean amax".split())
+_SHAPE_FUNCTIONS = frozenset(
+    "flatten reshape view permute transpose contiguous chunk split getitem cat concat stack unbind squeeze unsqueeze "
+    "dropout pad interpolate expand roll channel_shuffle channels_last repeat unflatten narrow expand_as index_select "
+    "alpha_dropout dropout2d clone detach to type_as float movedim swapaxes T".split()
+)
+_SCALAR_FUNCTIONS = frozenset("size dim numel getattr shape floordiv mod _assert int".split())
+
+
+def module_of(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
+    """The module a ``call_module`` node calls, else None."""
+    return graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+def function_name(node: fx.Node) -> str:
+    """Name of the function or method a node calls, "" for other nodes."""
+    if node.op == "call_method":
+        return str(node.target).rstrip("_") if str(node.target) != "relu_" else "relu"
+    if node.op == "call_function":
+        target = cast("Callable[..., Any]", node.target)
+        return str(getattr(target, "__name__", ""))
+    return ""
+
+
+def is_weighted(module: nn.Module | None) -> bool:
+    """Whether this is a convolution or linear layer, bare or quantised."""
+    return isinstance(module, (*WEIGHTED, QuantLayer))
+
+
+def is_drop(module: nn.Module) -> bool:
+    """Whether the module does nothing in eval mode (dropout, stochastic depth)."""
+    return isinstance(module, nn.modules.dropout._DropoutNd) or type(module).__name__ in _DROPS
+
+
+def is_activation(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether the node is a nonlinearity of one tensor."""
+    module = module_of(graph, node)
+    if module is not None:
+        return isinstance(module, _ACT_MODULES) or type(module).__name__ in _ACT_NAMES
+    return function_name(node) in _ACT_FUNCTIONS
+
+
+def is_nonnegative(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether the node's values come from a ReLU, ReLU6, sigmoid, softmax or a pooling or reshaping of such."""
+    module = module_of(graph, node)
+    if module is not None:
+        if isinstance(module, nn.Hardtanh) and module.min_val >= 0:
+            return True
+        if type(module).__name__ in _NONNEGATIVE_NAMES:
+            return True
+    elif function_name(node) in _NONNEGATIVE_FUNCTIONS:
+        return True
+    sources = node.all_input_nodes
+    return is_transparent(graph, node) and bool(sources) and all(is_nonnegative(graph, s) for s in sources)
+
+
+def is_norm(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether the node is a normalisation module or function."""
+    module = module_of(graph, node)
+    if module is not None:
+        return isinstance(module, NORMS) or "Norm" in type(module).__name__
+    return function_name(node) in ("batch_norm", "layer_norm", "group_norm", "rms_norm")
+
+
+def is_pool(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether the node pools over space."""
+    module = module_of(graph, node)
+    if module is not None:
+        return "Pool" in type(module).__name__ and not is_opaque(module)
+    return function_name(node) in _POOL_FUNCTIONS
+
+
+def is_global_pool(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether the node pools each map to one value (adaptive pooling counts, whatever its size)."""
+    module = module_of(graph, node)
+    if module is not None:
+        return is_pool(graph, node) and ("Adaptive" in type(module).__name__ or "Global" in type(module).__name__)
+    return function_name(node) in _GLOBAL_POOL_FUNCTIONS
+
+
+def is_add(node: fx.Node) -> bool:
+    """Whether the node adds two tensors."""
+    return function_name(node) in ("add", "iadd") and len(node.all_input_nodes) >= 2
+
+
+def is_mul(node: fx.Node) -> bool:
+    """Whether the node multiplies two tensors."""
+    return function_name(node) in ("mul", "imul") and len(node.all_input_nodes) >= 2
+
+
+def is_scalar(node: fx.Node) -> bool:
+    """Whether the node gives numbers or shapes, as the example run recorded; no tensor lives in it."""
+    return not node.meta.get("tensor", True)
+
+
+def is_transparent(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether quantised values stay (nearly) quantised: poolings, reshapes, slices, concatenations, dropout."""
+    if is_pool(graph, node) or function_name(node) in _SHAPE_FUNCTIONS:
+        return True
+    module = module_of(graph, node)
+    return module is not None and (
+        isinstance(module, (nn.Identity, nn.Flatten, nn.Unflatten, nn.ZeroPad2d, nn.Upsample, nn.ChannelShuffle))
+        or type(module).__name__ in ("Permute", "BlurPool2d")
+        or is_drop(module)
+    )
+
+
+def is_opaque(module: nn.Module) -> bool:
+    """Whether a leaf of the trace holds weighted layers that the graph does not show."""
+    return not is_weighted(module) and any(is_weighted(part) for part in module.modules())
+
+
+def is_weighted_node(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether the node calls a weighted layer or a leaf that holds some."""
+    module = module_of(graph, node)
+    return module is not None and (is_weighted(module) or is_opaque(module))
+
+
+def is_inplace_add(node: fx.Node) -> bool:
+    """Whether the node adds in place (``x.add_(y)`` or ``operator.iadd``)."""
+    return node.target is operator.iadd or (node.op == "call_method" and node.target == "add_")
+
+
+class QuantLayer(nn.Module):
+    """A convolution or linear layer whose weight goes through a quantiser; ``input_quant`` quantises its input where
+    the graph cannot (module replacement). Padding, groups and subclasses' own forwards stay as they are."""
+
+    def __init__(self, layer: nn.Conv2d | nn.Linear, quant: WeightQuantizer) -> None:
+        super().__init__()
+        self.layer = layer
+        self.quant = quant
+        self.input_quant: ActQuantizer | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.input_quant is not None:
+            x = self.input_quant(x)
+        layer = self.layer
+        weight = self.quant(layer.weight)
+        if type(layer) is nn.Linear:
+            return F.linear(x, weight, layer.bias)
+        if type(layer) is nn.Conv2d:
+            return layer._conv_forward(x, weight, layer.bias)
+        out: Tensor = torch.func.functional_call(layer, {"weight": weight}, (x,))
+        return out
