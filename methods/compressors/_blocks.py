@@ -1,15 +1,16 @@
 """Walking a quantised network unit by unit with the reconstruction loop: AdaRound, BRECQ and QDrop are settings of it.
 
-Stage 1 learns how weights round, with activations in full precision and inputs from the quantised-weight prefix; stage 2, once all
-units are rounded, learns activation steps on full-precision inputs; the joint form (QDrop) does both at once.
-The target is always the full-precision unit's output on the full-precision prefix.
+Stage 1 learns how weights round, with activations in full precision and inputs from the quantised-weight prefix;
+stage 2, once all units are rounded, learns activation steps on full-precision inputs; the joint form (QDrop) does both
+at once.  The target is always the full-precision unit's output on the full-precision prefix.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,8 +45,8 @@ EVALUATION_BATCH = 128
 class Recipe:
     """What is learned and for how long.
 
-    ``iterations`` of stage 1 (0: none) under ``rounding``; ``step_iterations`` of stage 2 (0: none) from rate ``step_lr``;
-    ``joint`` learns both in one stage of ``iterations``, with probability ``keep`` of a quantised element.
+    ``iterations`` of stage 1 (0: none) under ``rounding``; ``step_iterations`` of stage 2 (0: none) from rate
+    ``step_lr``; ``joint`` learns both in one stage of ``iterations``, with probability ``keep`` of a quantised element.
     ``guard`` goes back to nearest rounding (or calibrated steps) where learning did not help on all cached inputs.
     """
 
@@ -276,3 +277,31 @@ class Walk:
 
     def _step_learner(self, quantisers: Sequence[ActQuantizer]) -> StepLearner:
         return StepLearner([quantiser.scale for quantiser in quantisers], self._recipe.step_lr)
+
+
+@contextmanager
+def _dropping(quantisers: Sequence[ActQuantizer], keep: float, generator: torch.Generator) -> Iterator[None]:
+    """Let each quantiser pass an element on unquantised with probability 1 - ``keep``."""
+    for quantiser in quantisers:
+        quantiser.keep_probability, quantiser.generator = keep, generator
+    try:
+        yield
+    finally:
+        for quantiser in quantisers:
+            quantiser.keep_probability, quantiser.generator = 1.0, None
+
+
+@torch.no_grad()
+def _restore(quantisers: Sequence[ActQuantizer], scales: Sequence[Tensor]) -> None:
+    for quantiser, scale in zip(quantisers, scales, strict=True):
+        quantiser.scale.copy_(scale)
+
+
+def summary(rows: Sequence[Row]) -> dict[str, Any]:
+    """Counts over the units: learned, kept as they were, degraded."""
+    return {
+        "units": list(rows),
+        "learned": sum(row["kept"] == "learned" for row in rows),
+        "kept": sum(row["kept"] != "learned" for row in rows),
+        "degraded": sum(row["degraded"] for row in rows),
+    }

@@ -73,6 +73,10 @@ class Cache:
         """Images ``index`` int64 [B] in the original axis order."""
         return self._view(self._value.index_select(0, index))
 
+    def all(self) -> Tensor:
+        """Every image's value; no copy."""
+        return self._view(self._value)
+
     def chunks(self, size: int) -> Iterator[Tensor]:
         """All images in order, ``size`` at a time."""
         for start in range(0, len(self), size):

@@ -1,0 +1,137 @@
+"""What exists: methods, networks, data sets.  The plan asks a Catalogue; tests bring their own small one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from bench.errors import SuiteError, nearest
+from bench.interfaces import DatasetSpec, Membership
+from bench.spec.registry import Registry
+
+OUTSIDE = ("timm:", "torchvision:")
+"""Prefixes of networks that come with a library and belong to no data set of ours."""
+
+
+@dataclass(frozen=True)
+class NetworkInfo:
+    """What the plan must know of a network, from its manifest: nothing is built or loaded.
+
+    ``digest`` is the SHA-256 of the weights; ``mean``/``std`` the constants of its input; ``batch_norms`` how many BN
+    layers with running statistics it has, None when the manifest does not say.
+    """
+
+    name: str
+    digest: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    batch_norms: int | None = None
+
+
+class Catalogue(Protocol):
+    """The world a suite speaks of.  Names of networks are full: ``fashion_mnist/resnet18_w16``, ``timm:resnet18``."""
+
+    @property
+    def sources(self) -> Registry: ...
+
+    @property
+    def compressors(self) -> Registry: ...
+
+    def dataset(self, name: str) -> DatasetSpec:
+        """Constants of a data set. Raises DataError when there is none of this name, or its folder is missing."""
+
+    def test_digest(self, dataset: str, subset: int | None) -> str:
+        """SHA-256 of the test images and labels, or of the class-balanced subset of so many."""
+
+    def targets(self, dataset: str) -> tuple[str, ...]:
+        """Full names of the target networks trained on ``dataset``, in the table's order."""
+
+    def networks(self, dataset: str) -> tuple[str, ...]:
+        """Full names of all networks trained on ``dataset``: targets and zoo."""
+
+    def zoo_groups(self, dataset: str) -> tuple[str, ...]:
+        """Names of the groups of zoo networks: full, mobile, residual."""
+
+    def zoo(self, dataset: str, group: str) -> tuple[str, ...]:
+        """Full names of a group's networks, in the table's order."""
+
+    def info(self, name: str) -> NetworkInfo:
+        """Of a network, light. Raises WeightsError when its manifest is missing or damaged."""
+
+    def membership(self, target: str, models: tuple[str, ...]) -> Membership:
+        """How ``target`` relates to the networks the images come from."""
+
+
+@dataclass(frozen=True)
+class ShippedCatalogue:
+    """The real one: methods/ and entry points, bench.zoo, bench.data; each imported when first asked."""
+
+    sources: Registry = field(default_factory=lambda: Registry("sources"))
+    compressors: Registry = field(default_factory=lambda: Registry("compressors"))
+
+    def dataset(self, name: str) -> DatasetSpec:
+        from bench.data.datasets import get_dataset
+
+        return get_dataset(name).spec
+
+    def test_digest(self, dataset: str, subset: int | None) -> str:
+        from bench.data.datasets import get_dataset
+
+        return get_dataset(dataset).test_digest(subset)
+
+    def targets(self, dataset: str) -> tuple[str, ...]:
+        from bench.zoo.targets import target_names
+
+        return tuple(full_name(dataset, name) for name in target_names(dataset))
+
+    def networks(self, dataset: str) -> tuple[str, ...]:
+        groups = [self.zoo(dataset, group) for group in self.zoo_groups(dataset)]
+        return tuple(dict.fromkeys([*self.targets(dataset), *(name for group in groups for name in group)]))
+
+    def zoo_groups(self, dataset: str) -> tuple[str, ...]:
+        return ("full", "mobile", "residual")
+
+    def zoo(self, dataset: str, group: str) -> tuple[str, ...]:
+        from bench.zoo.targets import zoo_names
+
+        return tuple(full_name(dataset, name) for name in zoo_names(dataset, group))
+
+    def info(self, name: str) -> NetworkInfo:
+        from bench.zoo.targets import info
+
+        return info(name)
+
+    def membership(self, target: str, models: tuple[str, ...]) -> Membership:
+        from bench.zoo.targets import membership
+
+        return membership(target, models)
+
+
+def full_name(dataset: str, name: str) -> str:
+    """``fashion_mnist/resnet18_w16`` of ``resnet18_w16``; names that are full already, or a library's, stay."""
+    return name if name.startswith((f"{dataset}/", *OUTSIDE)) else f"{dataset}/{name}"
+
+
+def short_name(dataset: str, name: str) -> str:
+    """The inverse of :func:`full_name`: what stands in a row."""
+    return name.removeprefix(f"{dataset}/")
+
+
+def find_network(catalogue: Catalogue, dataset: str, name: str, where: str) -> str:
+    """The full name of one network.
+
+    Raises:
+        SuiteError: ``dataset`` has no such network.
+    """
+    full = full_name(dataset, name)
+    known = catalogue.networks(dataset)
+    if not name.startswith(OUTSIDE) and full not in known:
+        short = [short_name(dataset, item) for item in known]
+        raise SuiteError(
+            f"{dataset} has no such network",
+            where=where,
+            got=name,
+            expected=[*short, "timm:NAME", "torchvision:NAME"],
+            nearest=nearest(name, short),
+        )
+    return full

@@ -1,0 +1,112 @@
+"""Hyper-parameters that adaround, brecq and qdrop share, and the way from a request to a compressed network."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import nn
+
+from bench.errors import NotApplicable
+from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting, Variant
+from methods.compressors._blocks import Recipe, reconstruct, summary
+from methods.compressors._reconstruct import RoundingRule
+from methods.quant.model import quantize_model
+from methods.quant.ranges import RangeMethod
+
+ROUNDING_TRAVEL = 20.0
+"""lr * T of the rounding variables: enough for V to cross its range of +-2.4 several times (section 9)."""
+
+STEP_TRAVEL = 0.2
+"""lr * T of the activation steps; a half cosine halves it, which leaves Adam's travel of about 0.1 (section 9)."""
+
+PENALTY_BY_FAMILY = {"mnasnet": 0.2, "mobilenet": 0.1, "resnet": 0.01, "regnet": 0.01}
+"""lambda = auto: the values that BRECQ and QDrop use per architecture (section 3.5)."""
+
+DEFAULT_PENALTY = 0.1
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class RoundingParams(MethodParams):
+    """Learned rounding (section 3.4).
+
+    ``lr`` auto is 20 / iterations (0.1 at 200, the published 1e-3 at 20000), ``penalty`` is lambda, auto looks the
+    architecture up.  ``calibration`` images at most choose the activation ranges, ``batch`` is drawn without
+    replacement.
+    """
+
+    iterations: int = Field(default=200, ge=0, le=1_000_000)
+    batch: int = Field(default=32, ge=1, le=4096)
+    lr: Annotated[float, Field(ge=0, le=10)] | Literal["auto"] = "auto"
+    penalty: Annotated[float, Field(ge=0, le=100)] | Literal["auto"] = 0.1
+    warmup: float = Field(default=0.2, ge=0, lt=1)
+    beta_start: float = Field(default=20.0, ge=1, le=100)
+    beta_end: float = Field(default=2.0, ge=1, le=100)
+    guard: bool = True
+    calibration: int = Field(default=256, ge=1)
+    weight_range: RangeMethod = "mse"
+    act_range: RangeMethod = "mse"
+    max_layers: int = Field(default=8, ge=1, le=64)
+
+
+class StepParams(RoundingParams):
+    """Learned activation steps besides; ``step_lr`` auto is 0.2 / the number of steps (4e-5 at 5000)."""
+
+    step_lr: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = "auto"
+
+
+def penalty_for(params: RoundingParams, model: ModelHandle) -> float:
+    """lambda for this network: as given, or by its architecture's name."""
+    if params.penalty != "auto":
+        return params.penalty
+    name = f"{model.architecture} {model.family}".lower()
+    return next((value for key, value in PENALTY_BY_FAMILY.items() if key in name), DEFAULT_PENALTY)
+
+
+def rule_for(params: RoundingParams, model: ModelHandle) -> RoundingRule:
+    """The rounding rule with lr and lambda resolved."""
+    lr = ROUNDING_TRAVEL / max(params.iterations, 1) if params.lr == "auto" else params.lr
+    return RoundingRule(lr, penalty_for(params, model), params.warmup, params.beta_start, params.beta_end)
+
+
+def step_rate(params: StepParams, iterations: int) -> float:
+    """Learning rate of the activation steps over ``iterations``."""
+    return STEP_TRAVEL / max(iterations, 1) if params.step_lr == "auto" else params.step_lr
+
+
+def check_weighted(model: ModelHandle) -> None:
+    """Raise NotApplicable when the network has no convolution or linear layer."""
+    if not any(isinstance(part, nn.Conv2d | nn.Linear) for part in model.module.modules()):
+        raise NotApplicable(
+            "the network has no Conv2d or Linear layer to round", where=model.name, got=model.architecture
+        )
+
+
+def compress(
+    model: ModelHandle, images: ImageSet, setting: Setting, params: RoundingParams, recipe: Recipe, ctx: RunContext
+) -> Compressed:
+    """Quantise a copy of ``model`` on ``images``, reconstruct it by ``recipe`` and wrap it up."""
+    data = images.images.to(ctx.device, ctx.dtype)
+    module = quantize_model(
+        model.module,
+        data[:1],
+        setting,
+        weight_range=params.weight_range,
+        act_range=params.act_range,
+        max_layers=params.max_layers,
+    )
+    module.to(ctx.device)
+    module.calibrate(data[: params.calibration])
+    rows = reconstruct(module, data, recipe, ctx)
+    scales, zero_points = module.parameter_count()
+    variant = Variant(setting.label, module, module.layer_bits(), scales, zero_points)
+    return Compressed((variant,), module.protocol(), summary(rows), cost(recipe, len(data)))
+
+
+def cost(recipe: Recipe, images: int) -> float:
+    """Forward passes of one image through the network, a backward counting as one; caches and checks included."""
+    steps = 0 if recipe.joint else recipe.step_iterations
+    learned = 2.0 * min(recipe.batch, images) * (recipe.iterations + steps)
+    checks = (5 if recipe.iterations else 2) + (3 if steps else 0)
+    return learned + float(checks * images)
