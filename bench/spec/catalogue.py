@@ -43,6 +43,9 @@ class Catalogue(Protocol):
     def test_digest(self, dataset: str, subset: int | None) -> str:
         """SHA-256 of the test images and labels, or of the class-balanced subset of so many."""
 
+    def train_digest(self, dataset: str) -> str:
+        """SHA-256 of the training images a source may read."""
+
     def targets(self, dataset: str) -> tuple[str, ...]:
         """Full names of the target networks trained on ``dataset``, in the table's order."""
 
@@ -78,6 +81,11 @@ class ShippedCatalogue:
         from bench.data.datasets import get_dataset
 
         return get_dataset(dataset).test_digest(subset)
+
+    def train_digest(self, dataset: str) -> str:
+        from bench.data.datasets import get_dataset
+
+        return get_dataset(dataset).train_digest()
 
     def targets(self, dataset: str) -> tuple[str, ...]:
         from bench.zoo.targets import target_names

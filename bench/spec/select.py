@@ -20,7 +20,9 @@ class Selection:
 
     def accepts(self, labels: Labels) -> bool:
         """Whether a row with these labels is selected."""
-        return all(any(matches(label, value) for value in values for label in labels[axis]) for axis, values in self.wanted)
+        return all(
+            any(matches(label, value) for value in values for label in labels[axis]) for axis, values in self.wanted
+        )
 
 
 def parse_only(text: str, axes: Sequence[str]) -> Selection:
@@ -81,5 +83,3 @@ def _split(text: str) -> list[str]:
             parts.append(text[start:i])
             start = i + 1
     return [*parts, text[start:]]
-
-

@@ -66,7 +66,7 @@ class CompressorEntry(_Part):
 
 
 class BitsEntry(_Part):
-    """One value of the bits axis.  With ``target`` (a pattern), matching targets get it instead of the plain entries."""
+    """One value of the bits axis.  With ``target`` (a pattern), matching targets get it instead of the plain ones."""
 
     weight_bits: int
     act_bits: int
@@ -151,6 +151,10 @@ class SuiteSpec(_Part):
     def at(self, *path: str | int) -> str:
         """The place of a key for error messages: ``suites/x.yaml:12: grid.source[2]``."""
         return self._origin.at(path)
+
+    def changed(self, key: str) -> bool:
+        """Whether the command line set ``key`` or something below it."""
+        return any(path[0] == key for path in self._origin.overrides)
 
 
 def load_suite(path_or_name: str | Path, overrides: Mapping[str, Any] | None = None) -> SuiteSpec:

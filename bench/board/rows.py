@@ -1,0 +1,181 @@
+"""Records → rows: what belongs together under one line of the board, which seeds it has, and whether it is stale."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.store.records import ResultRecord, unpack_bits
+
+Versions = Mapping[tuple[str, str], int]
+"""(kind, method name) → version of the code, kind being the folder's name: "sources" or "compressors"."""
+
+ROW_KEY = ("suite", "dataset", "source", "model", "target", "compressor", "bits", "n")
+_SEVERITY = ("failed", "skipped", "not_applicable")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the board: the records of one setting, one per seed, in ascending order of the seed.
+
+    ``expected`` holds the seeds the suite was asked for; ``versions`` what the code has now.
+    """
+
+    records: tuple[ResultRecord, ...]
+    expected: tuple[int, ...]
+    versions: Versions
+
+    @property
+    def head(self) -> ResultRecord:
+        """A record to read the row's keys from; a measured one when there is any, since only those know a protocol."""
+        return self.measured[0] if self.measured else self.records[0]
+
+    @cached_property
+    def measured(self) -> tuple[ResultRecord, ...]:
+        """The records with status ok."""
+        return tuple(r for r in self.records if r.status == "ok")
+
+    @property
+    def complete(self) -> bool:
+        """Every expected seed was measured; only then may a mean be formed."""
+        return bool(self.measured) and set(self.expected) <= {r.seed for r in self.measured}
+
+    @property
+    def status(self) -> str:
+        """ok, the worst status among the seeds (failed, skipped, not_applicable), or incomplete: seeds not yet run."""
+        found = {r.status for r in self.records}
+        for status in _SEVERITY:
+            if status in found:
+                return status
+        return "ok" if self.complete else "incomplete"
+
+    @property
+    def reason(self) -> str:
+        """Why seeds are missing, each distinct reason once with its seeds when they differ; empty when all is well."""
+        seeds: dict[str, list[int]] = defaultdict(list)
+        for record in self.records:
+            if record.status != "ok":
+                seeds[record.reason or record.status].append(record.seed)
+        if len(seeds) == 1 and not self.measured:
+            return next(iter(seeds))
+        return "; ".join(f"seed {', '.join(map(str, s))}: {reason}" for reason, s in seeds.items())
+
+    @property
+    def seeds(self) -> str:
+        """ "k of n": measured seeds of expected ones."""
+        return f"{len(self.measured)} of {len(set(self.expected) | {r.seed for r in self.measured})}"
+
+    @property
+    def stale(self) -> bool:
+        """Some record was made by an older version of its source or compressor than the code has."""
+        return any(
+            version < self.versions.get(key, version) for r in self.records for key, version in _record_versions(r)
+        )
+
+    @cached_property
+    def bitmaps(self) -> dict[int, npt.NDArray[np.bool_]]:
+        """Seed → correctness [N] for the measured seeds; empty when any of them has none."""
+        if any(r.correct is None or r.test_count < 1 for r in self.measured):
+            return {}
+        return {r.seed: unpack_bits(r.correct, r.test_count) for r in self.measured if r.correct is not None}
+
+    def metric(self, name: str) -> list[float]:
+        """The metric of every measured seed; empty unless the row is complete and each seed has it."""
+        values = [r.metrics.get(name) for r in self.measured]
+        found = [v for v in values if v is not None]
+        return found if self.complete and len(found) == len(values) else []
+
+
+def _record_versions(record: ResultRecord) -> Iterable[tuple[tuple[str, str], int]]:
+    yield ("sources", record.source_method), record.source_version
+    yield ("compressors", record.compressor_method), record.compressor_version
+
+
+def latest(records: Iterable[ResultRecord]) -> list[ResultRecord]:
+    """One record per (suite, cell): a measured one wins over one that is not, else the later in the order given."""
+    kept: dict[tuple[str, int, str], ResultRecord] = {}
+    for record in records:
+        key = (record.suite, record.suite_version, record.cell_id)
+        old = kept.get(key)
+        if old is None or record.status == "ok" or old.status != "ok":
+            kept[key] = record
+    return list(kept.values())
+
+
+def make_rows(
+    records: Iterable[ResultRecord],
+    *,
+    versions: Versions | None = None,
+    seeds: Mapping[str, Collection[int]] | None = None,
+) -> list[Row]:
+    """Group records into rows, in the order of their first appearance.
+
+    A row never mixes what may not be averaged: presets, suite versions, protocols, test sets, weights of the target,
+    method versions.  ``seeds`` maps a suite to the seeds it was asked for; without an entry they are all the seeds
+    found in that suite, suite version and preset.
+    """
+    found = latest(records)
+    asked: dict[tuple[str, int, str], set[int]] = defaultdict(set)
+    for record in found:
+        asked[record.suite, record.suite_version, record.preset].add(record.seed)
+    settings: dict[tuple[object, ...], list[ResultRecord]] = defaultdict(list)
+    for record in found:
+        settings[_setting(record)].append(record)
+    rows = []
+    for group in settings.values():
+        head = group[0]
+        default = asked[head.suite, head.suite_version, head.preset]
+        expected = tuple(sorted((seeds or {}).get(head.suite, default)))
+        for part in _split(group):
+            ordered = tuple(sorted(part, key=lambda r: r.seed))
+            rows.append(Row(ordered, expected, versions or {}))
+    return rows
+
+
+def _setting(record: ResultRecord) -> tuple[object, ...]:
+    keys = tuple(getattr(record, name) for name in ROW_KEY)
+    versions = (record.suite_version, record.source_version, record.compressor_version)
+    return (*keys, record.preset, *versions)
+
+
+def _split(group: Sequence[ResultRecord]) -> list[list[ResultRecord]]:
+    """Parts of one setting that share protocol, test set and target weights; cells that failed know none of these
+    and join the first part that lacks their seed."""
+    parts: dict[tuple[object, ...], list[ResultRecord]] = defaultdict(list)
+    for record in group:
+        if record.status == "ok":
+            parts[record.protocol_id, record.test_digest, record.target_digest].append(record)
+    done = [piece for part in parts.values() for piece in _one_per_seed(part)]
+    for record in group:
+        if record.status == "ok":
+            continue
+        home = next((p for p in done if all(r.seed != record.seed for r in p)), None)
+        if home is None:
+            done.append([record])
+        else:
+            home.append(record)
+    return done
+
+
+def _one_per_seed(part: list[ResultRecord]) -> list[list[ResultRecord]]:
+    """Split further by parameters and image networks, only where one seed occurs twice (other cells of one label)."""
+    if max(Counter(r.seed for r in part).values()) == 1:
+        return [part]
+    finer: dict[str, list[ResultRecord]] = defaultdict(list)
+    for record in part:
+        inner = [record.source_params, record.compressor_params, record.model_digests]
+        finer[json.dumps(inner, sort_keys=True)].append(record)
+    pieces = []
+    for piece in finer.values():
+        by_seed: dict[int, list[ResultRecord]] = defaultdict(list)
+        for record in piece:
+            by_seed[record.seed].append(record)
+        for index in range(max(map(len, by_seed.values()))):
+            pieces.append([same[index] for same in by_seed.values() if index < len(same)])
+    return pieces

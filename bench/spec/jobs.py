@@ -1,0 +1,152 @@
+"""What a plan is made of: resolved methods, syntheses, cells.  Plain frozen data, no decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bench.interfaces import Control, DatasetSpec, LabelKind, Membership, MethodParams, Preset, Setting, Tier
+from bench.spec.identity import seed_from
+
+
+@dataclass(frozen=True)
+class ResolvedSource:
+    """A row of the source axis with its defaults filled in.
+
+    ``params`` is the method's own pydantic object, ``params_json`` the same as plain JSON (what is hashed).
+    """
+
+    method: str
+    label: str
+    version: int
+    params: MethodParams
+    params_json: Mapping[str, Any]
+    access: Tier
+    control: Control
+    label_kind: LabelKind
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class ResolvedCompressor:
+    """A row of the compressor axis with its defaults filled in; fields as in :class:`ResolvedSource`."""
+
+    method: str
+    label: str
+    version: int
+    params: MethodParams
+    params_json: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SynthJob:
+    """One image set.
+
+    ``models`` and ``student`` are full network names (``fashion_mnist/resnet18_w16``); ``dataset`` holds the
+    constants the images are normalised with, ``dataset_name`` the suite's word for the data set.  ``count`` is the
+    largest number of images a cell asks for, ``batches`` how many batches of ``source.batch_size`` hold them.
+    """
+
+    synth_id: str
+    source: ResolvedSource
+    model: str
+    models: tuple[str, ...]
+    model_digests: tuple[str, ...]
+    student: str | None
+    student_digest: str | None
+    dataset: DatasetSpec
+    dataset_name: str
+    seed: int
+    count: int
+    batches: int
+    preset: Preset
+
+    @property
+    def set_seed(self) -> int:
+        """Seed of what all batches share (``SynthRequest.set_seed``)."""
+        return seed_from("set", self.synth_id)
+
+    def batch_seed(self, index: int) -> int:
+        """Seed of batch ``index``'s generator; does not depend on ``count``."""
+        return seed_from("batch", self.synth_id, index)
+
+    @property
+    def batch_bytes(self) -> int:
+        """Size of one stored batch: float32 images; labels are small beside them."""
+        channels, height, width = self.dataset.shape
+        return self.source.batch_size * channels * height * width * 4
+
+
+@dataclass(frozen=True)
+class CellJob:
+    """One point of the grid.  The labels are fields of ResultRecord; :meth:`axes` gives them.
+
+    A cell of a suite of measures has neither compressor nor setting: it measures the image set with the target
+    network.  ``target_name`` is full (data set and network), ``target`` what the row shows.
+    """
+
+    cell_id: str
+    synth_id: str
+    source: str
+    source_method: str
+    model: str
+    target: str
+    compressor: str
+    compressor_method: str
+    bits: str
+    n: int
+    seed: int
+    preset: Preset
+    control: Control
+    membership: Membership
+    setting: Setting | None
+    compressor_resolved: ResolvedCompressor | None
+    target_name: str
+    target_digest: str
+    dataset: str
+    test_subset: int | None
+    test_digest: str
+    measures: tuple[str, ...] = ()
+    not_applicable: str | None = None
+
+    @property
+    def generator_seed(self) -> int:
+        """Seed of the generator the compressor and the measures get."""
+        return seed_from("cell", self.cell_id)
+
+    def axes(self) -> dict[str, Any]:
+        """The labels as keyword arguments of ResultRecord."""
+        return {name: getattr(self, name) for name in AXES}
+
+    def labels(self) -> dict[str, tuple[str, ...]]:
+        """Axis → what the cell is called there, for ``--only`` and claims."""
+        return {
+            "source": (self.source, self.source_method),
+            "model": (self.model,),
+            "target": (self.target,),
+            "compressor": (self.compressor, self.compressor_method),
+            "bits": (self.bits,),
+            "seed": (str(self.seed),),
+            "membership": (self.membership,),
+        }
+
+
+AXES = (
+    "cell_id",
+    "synth_id",
+    "dataset",
+    "source",
+    "source_method",
+    "model",
+    "target",
+    "compressor",
+    "compressor_method",
+    "bits",
+    "n",
+    "seed",
+    "preset",
+    "control",
+    "membership",
+)
+"""Fields that a CellJob and a ResultRecord share by name."""

@@ -1,0 +1,211 @@
+"""The axes of a grid as the plan crosses them: methods with their defaults, networks by their full names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from bench.errors import SuiteError, nearest
+from bench.interfaces import Preset, Setting
+from bench.spec.catalogue import OUTSIDE, Catalogue, find_network, full_name, short_name
+from bench.spec.jobs import ResolvedCompressor, ResolvedSource
+from bench.spec.origin import KeyPath
+from bench.spec.registry import params_json, resolve_params, row_label
+from bench.spec.select import is_pattern, matches
+from bench.spec.suite import BitsEntry, SourceEntry, SuiteSpec
+
+SELF = "self"
+EACH_TARGET = "each_target"
+FULL_ZOO = ("full",)
+
+
+@dataclass(frozen=True)
+class SourceRow:
+    """A source with the networks it looks at. ``models`` is None where that is the cell's own target.
+
+    ``model`` is the row's model column ("" for a source without models), ``index`` the entry of the suite.
+    """
+
+    source: ResolvedSource
+    model: str | None
+    models: tuple[str, ...] | None
+    zoo: bool
+    needs: frozenset[str]
+    student: str | None
+    index: int
+
+
+def target_rows(suite: SuiteSpec, catalogue: Catalogue) -> tuple[str, ...]:
+    """Full names of the target axis; patterns are matched against the data set's targets.
+
+    Raises:
+        SuiteError: unknown network, a pattern without a match, a network named twice.
+    """
+    known = catalogue.targets(suite.dataset)
+    shown = [short_name(suite.dataset, name) for name in known]
+    out: list[str] = []
+    for i, entry in enumerate(suite.grid.target):
+        where = suite.at("grid", "target", i)
+        if is_pattern(entry):
+            found = [name for name, short in zip(known, shown, strict=True) if matches(short, entry)]
+            if not found:
+                raise SuiteError("the pattern matches no target", where=where, got=entry, expected=shown)
+        else:
+            found = [find_network(catalogue, suite.dataset, entry, where)]
+        twice = next((name for name in found if name in out), None)
+        if twice is not None:
+            raise SuiteError("the target is given twice", where=where, got=short_name(suite.dataset, twice))
+        out += found
+    return tuple(out)
+
+
+def source_rows(
+    suite: SuiteSpec, preset: Preset, targets: tuple[str, ...], catalogue: Catalogue
+) -> tuple[SourceRow, ...]:
+    """The source axis, ``each_target`` expanded into one row per network.
+
+    Raises:
+        SuiteError: unknown method, parameter or network; an option the source has no use for; two equal rows.
+    """
+    out: list[SourceRow] = []
+    for index, entry in enumerate(suite.grid.source):
+        at = _entry_at(suite, "source", index, entry.method)
+        method = catalogue.sources.get(entry.method, where=at(()))
+        params = resolve_params(method, preset, entry.params, name=entry.method, at=at)
+        source = ResolvedSource(
+            method=entry.method,
+            label=entry.label or row_label(entry.method, method, preset, params),
+            version=method.version,
+            params=params,
+            params_json=params_json(params),
+            access=method.access,
+            control=method.control,
+            label_kind=method.label_kind,
+            batch_size=method.batch_size(params),
+        )
+        student = find_network(catalogue, suite.dataset, entry.student, at(("student",))) if entry.student else None
+        for model, models in _models(method.models, entry, suite, targets, catalogue, at):
+            row = SourceRow(source, model, models, method.models == "zoo", frozenset(method.needs), student, index)
+            if any((old.source.label, old.model) == (source.label, model) for old in out):
+                raise SuiteError(
+                    "two rows of one name",
+                    where=at(()),
+                    got=source.label if not model else f"{source.label} from {model}",
+                    hint="Drop one of them, or give it a `label`.",
+                )
+            out.append(row)
+    return tuple(out)
+
+
+def compressor_rows(suite: SuiteSpec, preset: Preset, catalogue: Catalogue) -> tuple[ResolvedCompressor, ...]:
+    """The compressor axis.
+
+    Raises:
+        SuiteError: unknown method or parameter; two equal rows.
+    """
+    out: list[ResolvedCompressor] = []
+    for index, entry in enumerate(suite.grid.compressor):
+        at = _entry_at(suite, "compressor", index, entry.method)
+        method = catalogue.compressors.get(entry.method, where=at(()))
+        params = resolve_params(method, preset, entry.params, name=entry.method, at=at)
+        label = entry.label or row_label(entry.method, method, preset, params)
+        if any(old.label == label for old in out):
+            raise SuiteError("two rows of one name", where=at(()), got=label)
+        out.append(ResolvedCompressor(entry.method, label, method.version, params, params_json(params)))
+    return tuple(out)
+
+
+def settings_of(suite: SuiteSpec, targets: tuple[str, ...], catalogue: Catalogue) -> Mapping[str, tuple[Setting, ...]]:
+    """Full target name → its settings: the entries with a pattern that fits it, or else the plain ones.
+
+    Raises:
+        SuiteError: a pattern that fits no target; a target left without bits.
+    """
+    shown = {name: short_name(suite.dataset, name) for name in targets}
+    # An override may have removed the target an entry was written for: then the data set's others count, too.
+    known = [*shown.values(), *(short_name(suite.dataset, name) for name in catalogue.targets(suite.dataset))]
+    special: list[tuple[BitsEntry, str]] = []
+    for i, entry in enumerate(suite.grid.bits):
+        if entry.target is None:
+            continue
+        if not any(matches(name, entry.target) for name in known):
+            raise SuiteError(
+                "the pattern fits no target",
+                where=suite.at("grid", "bits", i, f"{entry.setting.label}", "target"),
+                got=entry.target,
+                expected=list(shown.values()),
+                nearest=nearest(entry.target, shown.values()),
+            )
+        special.append((entry, entry.target))
+    plain = tuple(entry.setting for entry in suite.grid.bits if entry.target is None)
+    out: dict[str, tuple[Setting, ...]] = {}
+    for full, short in shown.items():
+        own = tuple(dict.fromkeys(entry.setting for entry, pattern in special if matches(short, pattern)))
+        if not own and not plain:
+            raise SuiteError("no bits for this target", where=suite.at("grid", "bits"), got=short)
+        out[full] = own or plain
+    return out
+
+
+def _models(
+    looks_at: str,
+    entry: SourceEntry,
+    suite: SuiteSpec,
+    targets: tuple[str, ...],
+    catalogue: Catalogue,
+    at: Callable[[KeyPath], str],
+) -> list[tuple[str | None, tuple[str, ...] | None]]:
+    """(model column, networks) of each row an entry makes; (None, None) for the cell's own target."""
+    if entry.model is not None and looks_at != "one":
+        raise SuiteError(f"{entry.method} does not look at one network", where=at(("model",)), got=entry.model)
+    if entry.zoo is not None and looks_at != "zoo":
+        raise SuiteError(f"{entry.method} mixes no networks", where=at(("zoo",)), got=", ".join(entry.zoo))
+    if looks_at == "none":
+        return [("", ())]
+    if looks_at == "zoo":
+        zoo = entry.zoo or FULL_ZOO
+        return [(f"zoo:{'+'.join(zoo)}", _zoo(zoo, suite.dataset, catalogue, at(("zoo",))))]
+    if entry.model in (None, SELF):
+        return [(None, None)]
+    if entry.model == EACH_TARGET:
+        return [(short_name(suite.dataset, name), (name,)) for name in targets]
+    full = _one_model(str(entry.model), suite.dataset, catalogue, at(("model",)))
+    return [(short_name(suite.dataset, full), (full,))]
+
+
+def _one_model(name: str, dataset: str, catalogue: Catalogue, where: str) -> str:
+    """The full name of a network; the two words that stand for networks are among what is allowed."""
+    known = [short_name(dataset, item) for item in catalogue.networks(dataset)]
+    words = [SELF, EACH_TARGET, *known]
+    if full_name(dataset, name) not in catalogue.networks(dataset) and not name.startswith(OUTSIDE):
+        raise SuiteError("unknown model", where=where, got=name, expected=words, nearest=nearest(name, words))
+    return full_name(dataset, name)
+
+
+def _zoo(entries: tuple[str, ...], dataset: str, catalogue: Catalogue, where: str) -> tuple[str, ...]:
+    """Full names of a zoo given by groups and single networks, each once, in the order given."""
+    groups = catalogue.zoo_groups(dataset)
+    known = catalogue.networks(dataset)
+    out: list[str] = []
+    for entry in entries:
+        if entry in groups:
+            out += catalogue.zoo(dataset, entry)
+        elif full_name(dataset, entry) in known or entry.startswith(OUTSIDE):
+            out.append(full_name(dataset, entry))
+        else:
+            allowed = [*groups, *(short_name(dataset, name) for name in known)]
+            raise SuiteError(
+                "unknown zoo or network", where=where, got=entry, expected=allowed, nearest=nearest(entry, allowed)
+            )
+    if not out:
+        raise SuiteError("the zoo is empty", where=where, got=", ".join(entries))
+    return tuple(dict.fromkeys(out))
+
+
+def _entry_at(suite: SuiteSpec, axis: str, index: int, name: str) -> Callable[[KeyPath], str]:
+    """Places of an entry's own keys, which lie under the method's name in the file."""
+
+    def at(path: KeyPath) -> str:
+        return suite.at("grid", axis, index, *((name, *path) if path else ()))
+
+    return at

@@ -1,0 +1,135 @@
+"""`bench zoo train` and `bench zoo verify`: train the table's networks, measure them, write or check manifests."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.data.datasets import Dataset, get_dataset
+from bench.zoo import weights
+from bench.zoo.macs import count_macs, count_parameters
+from bench.zoo.small import BUILDERS
+from bench.zoo.table import TABLE, Entry, entry
+from bench.zoo.train import Report, TrainData, fit, recipe, top1
+
+Log = Callable[[str, int, int, float], None]
+
+
+def build_entry(item: Entry, dataset: Dataset) -> torch.nn.Module:
+    """The untrained network of ``item`` for the data set's channels and classes, seeded by the entry."""
+    with torch.random.fork_rng(devices=[]):  # timm's and torchvision's initialisers draw from the global generator
+        torch.manual_seed(20_211 + item.seed)
+        spec = dataset.spec
+        return BUILDERS[item.builder](spec.classes, spec.shape[0], **item.kwargs)
+
+
+def _split(dataset: Dataset, part: str) -> TrainData:
+    images, labels = dataset.full_train() if part == "train" else dataset.test()
+    return TrainData(images, labels, dataset.spec.mean, dataset.spec.std)
+
+
+def train_one(
+    item: Entry, dataset: Dataset, out: Path, *, holdout: int = 0, report: Report | None = None
+) -> dict[str, Any]:
+    """Train one network and write its weights and manifest to ``out``; an existing checkpoint is resumed.
+
+    ``holdout`` keeps the last images of the training set for tuning and measures there instead of the test set;
+    weights trained so are not written. Returns the manifest (or the tuning result).
+    """
+    module = build_entry(item, dataset)
+    data = _split(dataset, "train")
+    checkpoint = out / f"{item.name}.checkpoint"
+    out.mkdir(parents=True, exist_ok=True)
+    if holdout:
+        held = TrainData(data.images[-holdout:], data.labels[-holdout:], data.mean, data.std)
+        data = TrainData(data.images[:-holdout], data.labels[:-holdout], data.mean, data.std)
+        seconds = fit(item, module, data, report=report)
+        return {"name": item.name, "holdout_top1": top1(module, held), "seconds": seconds}
+    seconds = fit(item, module, data, checkpoint=checkpoint, report=report)
+    test = _split(dataset, "test")
+    facts: dict[str, Any] = {
+        "dataset": dataset.spec.name,
+        "architecture": item.architecture,
+        "family": item.family,
+        "seed": item.seed,
+        "recipe": recipe(item),
+        "train_images": len(data.images),
+        "top1": top1(module, test),
+        "parameters": count_parameters(module),
+        "macs": count_macs(module, dataset.spec.shape),
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "seconds": round(seconds, 1),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+    made = weights.save(module, out, item.name, facts)
+    again = build_entry(item, dataset)
+    weights.load_into(again, out / f"{item.name}.safetensors", made["sha256"])
+    made["top1_reloaded"] = top1(again, test)
+    weights.write_manifest(out, item.name, made)
+    checkpoint.unlink(missing_ok=True)
+    return made
+
+
+def train(dataset: str, only: Sequence[str], out: Path, log: Log, *, root: Path | None = None) -> list[dict[str, Any]]:
+    """Train the networks named by ``only`` (all when empty) that have no manifest in ``out`` yet, in table order.
+
+    ``log(name, step, steps, loss)`` is called as training goes on.
+    """
+    data = get_dataset(dataset, root)
+    made = []
+    for item in [entry(name) for name in only] or list(TABLE):
+        if (out / f"{item.name}.json").exists():
+            continue
+
+        def report(step: int, total: int, loss: float, name: str = item.name) -> None:
+            log(name, step, total, loss)
+
+        made.append(train_one(item, data, out, report=report))
+    return made
+
+
+def verify(dataset: str, folder: Path) -> list[dict[str, Any]]:
+    """Re-measure every shipped network: rows of name, registered and measured top-1, and whether they agree."""
+    data = get_dataset(dataset)
+    test = _split(data, "test")
+    rows = []
+    for fact in weights.manifests(folder):
+        module = build_entry(entry(fact["name"]), data)
+        weights.load_into(module, folder / f"{fact['name']}.safetensors", fact["sha256"])
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        measured = top1(module, test)
+        rows.append({**fact, "measured": measured, "ok": abs(measured - fact["top1"]) <= 0.05})
+    return rows
+
+
+def main() -> None:
+    """`python -m bench.zoo.recipe DATASET [--only A,B]`: train in the background with a plain log."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("dataset")
+    parser.add_argument("--only", default="")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--data", type=Path, default=None)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    began = time.perf_counter()
+
+    def log(name: str, step: int, total: int, loss: float) -> None:
+        if step % 200 < 20 or step == total:
+            logging.info("%s %d/%d loss %.3f (%.0f s)", name, step, total, loss, time.perf_counter() - began)
+
+    only = [n for n in args.only.split(",") if n]
+    for made in train(args.dataset, only, weights.SHIPPED / args.dataset, log, root=args.data):
+        logging.info("%s top1 %.2f reloaded %.2f", made["name"], made["top1"], made["top1_reloaded"])
+
+
+if __name__ == "__main__":
+    main()

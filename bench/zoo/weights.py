@@ -1,0 +1,101 @@
+"""Weights on disk: safetensors with one manifest beside each; what is damaged or foreign is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from bench.errors import WeightsError
+
+SHIPPED = Path(__file__).parent / "weights"
+
+
+def digest_of(state: dict[str, Tensor]) -> str:
+    """SHA-256 over names, shapes and values in name order; independent of file layout and memory format."""
+    found = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous()
+        found.update(f"{name}:{value.dtype}:{tuple(value.shape)};".encode())
+        found.update(value.view(torch.uint8).numpy().tobytes() if value.ndim else str(value.item()).encode())
+    return found.hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of the file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def save(module: nn.Module, folder: Path, name: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """Write ``name``.safetensors, then ``name``.json (the manifest, which makes the pair valid); both atomically."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {k: v.detach().contiguous() for k, v in module.state_dict().items()}
+    target = folder / f"{name}.safetensors"
+    temporary = target.with_suffix(f".{os.getpid()}.tmp")
+    save_file(state, temporary)
+    temporary.replace(target)
+    manifest = {"name": name, "sha256": file_sha256(target), "digest": digest_of(state), **facts}
+    write_manifest(folder, name, manifest)
+    return manifest
+
+
+def write_manifest(folder: Path, name: str, manifest: dict[str, Any]) -> None:
+    """Replace ``name``.json atomically."""
+    temporary = folder / f"{name}.json.{os.getpid()}.tmp"
+    temporary.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+    temporary.replace(folder / f"{name}.json")
+
+
+def manifest(folder: Path, name: str) -> dict[str, Any]:
+    """Read ``name``.json.
+
+    Raises:
+        WeightsError: there is none, or it is no JSON object.
+    """
+    path = folder / f"{name}.json"
+    try:
+        found = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        hint = f"train it: bench zoo train {folder.name} --only {name}"
+        raise WeightsError("no weights for this network", where=str(path), hint=hint) from error
+    except (OSError, ValueError) as error:
+        raise WeightsError("the manifest is damaged", where=str(path), got=error) from error
+    if not isinstance(found, dict):
+        raise WeightsError("the manifest is damaged", where=str(path), got=type(found).__name__, expected="an object")
+    return found
+
+
+def manifests(folder: Path) -> Iterator[dict[str, Any]]:
+    """All manifests of a folder, by name."""
+    for path in sorted(folder.glob("*.json")):
+        yield manifest(folder, path.stem)
+
+
+def load_into(module: nn.Module, path: Path, sha256: str | None = None) -> None:
+    """Load a safetensors file into ``module``, strictly.
+
+    Raises:
+        WeightsError: the file is missing, damaged (digest off the manifest's), or belongs to another network.
+    """
+    try:
+        if sha256 is not None and (got := file_sha256(path)) != sha256:
+            raise WeightsError("the weights file is damaged", where=str(path), got=got, expected=sha256)
+        state = load_file(path)
+    except FileNotFoundError as error:
+        raise WeightsError("the weights file is missing", where=str(path)) from error
+    except (OSError, SafetensorError) as error:
+        raise WeightsError("cannot read the weights file", where=str(path), got=error) from error
+    try:
+        module.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        text = str(error).splitlines()
+        got = "; ".join(line.strip() for line in text[:3])
+        raise WeightsError("these weights belong to another network", where=str(path), got=got) from error
