@@ -276,7 +276,11 @@ class _Expansion:
 
 def _unique(pairs: Sequence[tuple[SynthJob, CellJob]]) -> tuple[SynthJob, ...]:
     """Each synthesis once, in the order of first use; rows that differ in name only share one."""
-    return tuple({job.synth_id: job for job, cell in reversed(pairs) if cell.not_applicable is None}.values())[::-1]
+    out: dict[str, SynthJob] = {}
+    for job, cell in pairs:
+        if cell.not_applicable is None:
+            out.setdefault(job.synth_id, job)
+    return tuple(out.values())
 
 
 def _check_counts(suite: SuiteSpec, dataset: DatasetSpec) -> None:

@@ -1,16 +1,33 @@
-"""ResultRecord: the truth about one cell, as JSON. Metrics are unrounded or null; never a rounded string."""
+"""ResultRecord: the truth about one cell, as JSON, and the folder of such files.
+
+Metrics are unrounded or null; never a rounded string.  No torch import: the dashboard reads this, too.
+"""
 
 from __future__ import annotations
 
 import base64
+import json
+import re
 import zlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bench.errors import StoreError
+from bench.store.files import open_store, write_atomic
 
 SCHEMA_VERSION = 1
+
+Migration = Callable[[dict[str, Any]], dict[str, Any]]
+MIGRATIONS: dict[int, Migration] = {}
+"""Schema version → how a record of it becomes one of the next version."""
+
+_FOLDER = re.compile(r"[a-z][a-z0-9_]*@[0-9]+")
+_CELL = re.compile(r"[0-9a-f]{8,64}")
 
 Status = Literal["ok", "failed", "skipped", "not_applicable"]
 
@@ -55,7 +72,9 @@ class ResultRecord(BaseModel):
     reason: str | None = None
     traceback: str | None = None
 
-    metrics: dict[str, float | None] = Field(default_factory=dict)  # top1, fp_top1 in percent; macs, bitops_g, size_bytes
+    metrics: dict[str, float | None] = Field(
+        default_factory=dict
+    )  # top1, fp_top1 in percent; macs, bitops_g, size_bytes
     correct: str | None = None  # per-sample correctness on the test set, see pack_bits
     test_count: int = 0
     test_digest: str | None = None
@@ -87,3 +106,167 @@ def unpack_bits(text: str, count: int) -> NDArray[np.bool_]:
     """Inverse of :func:`pack_bits`; ``count`` cuts the padding of the last byte."""
     raw = np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=np.uint8)
     return np.unpackbits(raw)[:count].astype(bool)
+
+
+def parse_record(raw: Any, where: str) -> ResultRecord:
+    """A record from its JSON value, brought to the present schema.
+
+    Raises:
+        StoreError: a newer schema, an older one without a way here, or no record at all.
+    """
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if not isinstance(version, int) or version < 1:
+        raise StoreError("is no result record", where=where, got=type(raw).__name__, hint="Delete or move this file.")
+    if version > SCHEMA_VERSION:
+        raise StoreError(
+            "a newer version of datafree-bench wrote this record",
+            where=where,
+            got=f"schema_version {version}",
+            expected=f"up to {SCHEMA_VERSION}",
+            hint="Update datafree-bench, or choose another folder with --store DIR.",
+        )
+    while version < SCHEMA_VERSION:
+        if version not in MIGRATIONS:
+            raise StoreError("the record's schema is too old", where=where, got=f"schema_version {version}")
+        raw = {**MIGRATIONS[version](dict(raw)), "schema_version": version + 1}
+        version += 1
+    try:
+        return ResultRecord.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise StoreError(
+            "the record is damaged",
+            where=where,
+            got=f"{place}: {first['msg']}",
+            hint="Delete this file; its cell runs again.",
+        ) from error
+
+
+def record_bytes(record: ResultRecord) -> bytes:
+    """The record as it is stored: sorted keys, indented, UTF-8.
+
+    Raises:
+        ValueError: a number that is not finite (a metric that could not be had is None).
+    """
+    text = json.dumps(record.model_dump(mode="json"), sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False)
+    return f"{text}\n".encode()
+
+
+class RecordStore:
+    """``ROOT/records/<suite>@<version>/<cell_id>.json``, and the measured records shipped beside the suites.
+
+    Args:
+        root: the store's folder; made when missing.
+        measured: records that came with the package; read only, and the store's own win over them.
+
+    Raises:
+        StoreError: the folder cannot be written, or a newer version wrote it.
+    """
+
+    def __init__(self, root: Path | str, measured: Iterator[ResultRecord] | tuple[ResultRecord, ...] = ()) -> None:
+        self.root = open_store(root)
+        self._folder = self.root / "records"
+        self._measured = {_key(record): record for record in measured}
+
+    def write(self, record: ResultRecord) -> Path:
+        """Store a record, atomically, in place of an earlier one of the same cell; returns its path.
+
+        Raises:
+            StoreError: the folder cannot be written; a number is not finite.
+        """
+        path = self._path(record.suite, record.suite_version, record.cell_id)
+        try:
+            content = record_bytes(record)
+        except ValueError as error:
+            raise StoreError("the record holds a number that is not finite", where=str(path), got=error) from error
+        write_atomic(path, content)
+        return path
+
+    def get(self, suite: str, version: int, cell_id: str) -> ResultRecord | None:
+        """The record of a cell of this suite, from the store or else the measured ones; None when there is none.
+
+        Raises:
+            StoreError: damaged, or written by a newer schema.
+        """
+        path = self._path(suite, version, cell_id)
+        return _read(path) if path.is_file() else self._measured.get((suite, version, cell_id))
+
+    def find(self, cell_id: str) -> ResultRecord | None:
+        """A record of this cell under whichever suite measured it; one with status ok if there is any.
+
+        A cell's id holds no suite, so another suite's result is the same result.
+
+        Raises:
+            StoreError: as :meth:`get`.
+        """
+        if not _CELL.fullmatch(cell_id):
+            return None
+        found = [_read(path) for path in sorted(self._folder.glob(f"*@*/{cell_id}.json"))]
+        found += [record for key, record in self._measured.items() if key[2] == cell_id]
+        return min(found, key=lambda record: record.status != "ok", default=None)
+
+    def all(self, suite: str | None = None, version: int | None = None) -> list[ResultRecord]:
+        """All records (of a suite, of one version of it), the store's own in place of measured ones of their cell.
+
+        Raises:
+            StoreError: as :meth:`get`.
+        """
+        found = dict(self._measured)
+        for path in self._paths():
+            name, _, number = path.parent.name.partition("@")
+            if suite in (None, name) and version in (None, int(number)):
+                record = _read(path)
+                found[_key(record)] = record
+        kept = [r for r in found.values() if suite in (None, r.suite) and version in (None, r.suite_version)]
+        return sorted(kept, key=_key)
+
+    def own(self, suite: str, version: int, cell_id: str) -> bool:
+        """Whether the store itself (not the package) holds this record."""
+        return self._path(suite, version, cell_id).is_file()
+
+    def _paths(self) -> list[Path]:
+        if not self._folder.is_dir():
+            return []
+        folders = [folder for folder in self._folder.iterdir() if _FOLDER.fullmatch(folder.name)]
+        return sorted(path for folder in folders for path in folder.glob("*.json") if _CELL.fullmatch(path.stem))
+
+    def _path(self, suite: str, version: int, cell_id: str) -> Path:
+        folder = f"{suite}@{version}"
+        if not _FOLDER.fullmatch(folder) or not _CELL.fullmatch(cell_id):
+            raise ValueError(f"no key of a record: {folder!r}, {cell_id!r}")
+        return self._folder / folder / f"{cell_id}.json"
+
+
+def staleness(record: ResultRecord, versions: Mapping[tuple[str, str], int]) -> str | None:
+    """Why a record is stale: ``stale: kw is at version 2, measured with 1``; None when it is not.
+
+    ``versions`` maps (kind, method's name), such as ("sources", "kw"), to the version of the code at hand; a method that
+    is not installed has none and makes nothing stale.
+    """
+    made = {
+        ("sources", record.source_method): record.source_version,
+        ("compressors", record.compressor_method): record.compressor_version,
+    }
+    old = [
+        f"{key[1]} is at version {versions[key]}, measured with {v}"
+        for key, v in made.items()
+        if v < versions.get(key, v)
+    ]
+    return f"stale: {'; '.join(old)}" if old else None
+
+
+def _key(record: ResultRecord) -> tuple[str, int, str]:
+    return (record.suite, record.suite_version, record.cell_id)
+
+
+def _read(path: Path) -> ResultRecord:
+    try:
+        raw = json.loads(path.read_bytes())
+    except OSError as error:
+        raise StoreError("cannot be read", where=str(path), got=error.strerror) from error
+    except ValueError as error:
+        raise StoreError(
+            "the record is damaged", where=str(path), got=error, hint="Delete this file; its cell runs again."
+        ) from error
+    return parse_record(raw, str(path))

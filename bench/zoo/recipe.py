@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from bench.data.datasets import Dataset, get_dataset
-from bench.zoo import weights
+from bench.zoo import checkpoints
 from bench.zoo.macs import count_macs, count_parameters
 from bench.zoo.small import BUILDERS
 from bench.zoo.table import TABLE, Entry, entry
@@ -69,11 +69,11 @@ def train_one(
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
-    made = weights.save(module, out, item.name, facts)
+    made = checkpoints.save(module, out, item.name, facts)
     again = build_entry(item, dataset)
-    weights.load_into(again, out / f"{item.name}.safetensors", made["sha256"])
+    checkpoints.load_into(again, out / f"{item.name}.safetensors", made["sha256"])
     made["top1_reloaded"] = top1(again, test)
-    weights.write_manifest(out, item.name, made)
+    checkpoints.write_manifest(out, item.name, made)
     checkpoint.unlink(missing_ok=True)
     return made
 
@@ -101,9 +101,9 @@ def verify(dataset: str, folder: Path) -> list[dict[str, Any]]:
     data = get_dataset(dataset)
     test = _split(data, "test")
     rows = []
-    for fact in weights.manifests(folder):
+    for fact in checkpoints.manifests(folder):
         module = build_entry(entry(fact["name"]), data)
-        weights.load_into(module, folder / f"{fact['name']}.safetensors", fact["sha256"])
+        checkpoints.load_into(module, folder / f"{fact['name']}.safetensors", fact["sha256"])
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         measured = top1(module, test)
         rows.append({**fact, "measured": measured, "ok": abs(measured - fact["top1"]) <= 0.05})
@@ -127,7 +127,7 @@ def main() -> None:
             logging.info("%s %d/%d loss %.3f (%.0f s)", name, step, total, loss, time.perf_counter() - began)
 
     only = [n for n in args.only.split(",") if n]
-    for made in train(args.dataset, only, weights.SHIPPED / args.dataset, log, root=args.data):
+    for made in train(args.dataset, only, checkpoints.SHIPPED / args.dataset, log, root=args.data):
         logging.info("%s top1 %.2f reloaded %.2f", made["name"], made["top1"], made["top1_reloaded"])
 
 

@@ -1,0 +1,114 @@
+"""Writing that a crash cannot leave half done, and the checks of a store's folder before any compute."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+from bench.errors import StoreError
+
+TEMPORARY = ".tmp-"
+"""Infix of files that are being written; :meth:`ArtifactStore.sweep` removes those whose writer is gone."""
+
+STORE_SCHEMA = 1
+"""Version of the store's layout (folders and file formats); records have their own."""
+
+_MARKER = "store.json"
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write ``content`` so that ``path`` holds either all of it or what it held before, whatever happens.
+
+    Raises:
+        StoreError: the folder cannot be written, or the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise StoreError(
+            "cannot be written", where=str(path), got=error.strerror, hint="Choose --store DIR."
+        ) from error
+
+
+def open_store(root: Path | str) -> Path:
+    """Make the store's folder if need be and check that it can be used; returns it.
+
+    Raises:
+        StoreError: it cannot be written, is no folder, or a newer version of the code wrote it.
+    """
+    root = Path(root)
+    marker = root / _MARKER
+    try:
+        text = marker.read_text(encoding="utf-8") if marker.exists() else None
+    except OSError as error:
+        raise StoreError("cannot be read", where=str(marker), got=error.strerror) from error
+    if text is None:
+        write_atomic(marker, json.dumps({"schema": STORE_SCHEMA}).encode())
+        return root
+    try:
+        schema = int(json.loads(text)["schema"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError("is damaged", where=str(marker), got=text[:80], hint="Choose --store DIR.") from error
+    if schema > STORE_SCHEMA:
+        raise StoreError(
+            "a newer version of datafree-bench wrote this store",
+            where=str(root),
+            got=f"schema {schema}",
+            expected=f"up to {STORE_SCHEMA}",
+            hint="Update datafree-bench, or choose another folder with --store DIR.",
+        )
+    _check_writable(root)
+    return root
+
+
+def require_free(root: Path, needed: int) -> None:
+    """Check the disk under ``root`` against a plan's estimate in bytes plus a reserve for records.
+
+    Raises:
+        StoreError: less is free.
+    """
+    here = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(here).free
+    wanted = needed + max(needed // 10, 64 * 2**20)
+    if free < wanted:
+        raise StoreError(
+            "less disk is free than the plan needs",
+            where=str(root),
+            got=f"{free / 2**20:.0f} MiB free",
+            expected=f"{wanted / 2**20:.0f} MiB",
+            hint="Free some space, choose another folder with --store DIR, or ask for less with --only.",
+        )
+
+
+def _check_writable(root: Path) -> None:
+    probe = root / f".probe{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}"
+    try:
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        raise StoreError(
+            "cannot be written", where=str(root), got=error.strerror, hint="Choose --store DIR."
+        ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable; a file system that cannot do so is no reason to fail."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
