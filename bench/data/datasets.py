@@ -27,9 +27,7 @@ SPECS: dict[str, DatasetSpec] = {
     # Constants of the padded 32×32 training images.
     "fashion_mnist": DatasetSpec("fashion_mnist", 10, (1, 32, 32), (0.219,), (0.332,), _FASHION),
     "digits": DatasetSpec("digits", 10, (1, 32, 32), (0.305,), (0.324,), tuple("0123456789")),
-    "cifar10": DatasetSpec(
-        "cifar10", 10, (3, 32, 32), (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616), _CIFAR10
-    ),
+    "cifar10": DatasetSpec("cifar10", 10, (3, 32, 32), (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616), _CIFAR10),
     "cifar100": DatasetSpec("cifar100", 100, (3, 32, 32), (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
     "imagenet": DatasetSpec("imagenet", 1000, (3, 224, 224), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
@@ -76,10 +74,11 @@ class Dataset:
 
     def test_digest(self, subset: int | None = None) -> str:
         """SHA-256 over the bytes of test images and labels; identity of what is measured on."""
-        images, labels = self.test(subset)
-        found = hashlib.sha256(images.contiguous().numpy().tobytes())
-        found.update(labels.numpy().tobytes())
-        return found.hexdigest()
+        return _digest(self.test(subset))
+
+    def train_digest(self) -> str:
+        """SHA-256 over the bytes of the training images and labels a source may draw from."""
+        return _digest(self.train())
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 [N,C,H,W] to normalised float32 of the same shape."""
@@ -88,6 +87,13 @@ class Dataset:
     def denormalise(self, images: Tensor) -> Tensor:
         """Normalised float32 [N,C,H,W] back to pixels in [0, 1], clipped."""
         return (images * _channels(self.spec.std) + _channels(self.spec.mean)).clamp(0, 1)
+
+
+def _digest(arrays: Arrays) -> str:
+    images, labels = arrays
+    found = hashlib.sha256(images.contiguous().numpy())
+    found.update(labels.numpy())
+    return found.hexdigest()
 
 
 def _channels(values: tuple[float, ...]) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol
 
 from bench.errors import SuiteError, nearest
@@ -83,9 +85,7 @@ class ShippedCatalogue:
         return get_dataset(dataset).test_digest(subset)
 
     def train_digest(self, dataset: str) -> str:
-        from bench.data.datasets import get_dataset
-
-        return get_dataset(dataset).train_digest()
+        return _train_digest(dataset)
 
     def targets(self, dataset: str) -> tuple[str, ...]:
         from bench.zoo.targets import target_names
@@ -113,6 +113,16 @@ class ShippedCatalogue:
         from bench.zoo.targets import membership
 
         return membership(target, models)
+
+
+@lru_cache(maxsize=8)
+def _train_digest(dataset: str) -> str:
+    from bench.data.datasets import get_dataset
+
+    images, labels = get_dataset(dataset).train()
+    found = hashlib.sha256(images.contiguous().numpy().tobytes())
+    found.update(labels.contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def full_name(dataset: str, name: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from bench.errors import SuiteError, nearest
 from bench.spec.origin import KeyPath
@@ -37,7 +38,7 @@ def explain(
     findings = error.errors(include_url=False)
     # An unknown key before a missing one: the one is often the other, misspelt.
     found = next((f for f in findings if f["type"] == "extra_forbidden"), findings[0])
-    kind, path, got = found["type"], tuple(found["loc"]), found.get("input")
+    kind, path, got = found["type"], _plain_path(found, model), found.get("input")
     if kind == "extra_forbidden":
         allowed = _fields(model, path[:-1])
         key = str(path[-1])
@@ -47,14 +48,37 @@ def explain(
         return SuiteError(f"the key {path[-1]!r} is missing", where=at(path[:-1]))
     if kind in ("too_short", "string_too_short"):
         return SuiteError("is empty", where=at(path), expected="at least one value")
-    if kind == "literal_error":
-        allowed = tuple(part.strip("' ") for part in str(found["ctx"]["expected"]).replace(" or ", ", ").split(","))
-        return SuiteError("not allowed", where=at(path), got=got, expected=allowed, nearest=nearest(str(got), allowed))
-    if kind in _TYPES:
-        return SuiteError("wrong type", where=at(path), got=repr(got), expected=_TYPES[kind])
     if kind == "value_error":
         return SuiteError(str(found["ctx"]["error"]), where=at(path), got=repr(got))
-    return SuiteError("not allowed", where=at(path), got=repr(got), expected=str(found["msg"]))
+    # A value of several allowed types has one finding for each of them.
+    same = [f for f in findings if _plain_path(f, model) == path]
+    expected = " or ".join(dict.fromkeys(_expected(f) for f in same))
+    words = [word for f in same if f["type"] == "literal_error" for word in _words(f)]
+    wrong_type = all(f["type"] in _TYPES for f in same)
+    what = "wrong type" if wrong_type else "not allowed"
+    return SuiteError(what, where=at(path), got=repr(got), expected=expected, nearest=nearest(str(got), words))
+
+
+def _expected(found: ErrorDetails) -> str:
+    """What would have been allowed."""
+    if found["type"] == "literal_error":
+        return ", ".join(_words(found))
+    return _TYPES.get(found["type"], found["msg"])
+
+
+def _words(found: ErrorDetails) -> list[str]:
+    return [part.strip("' ") for part in str(found["ctx"]["expected"]).replace(" or ", ", ").split(",")]
+
+
+def _plain_path(found: ErrorDetails, model: type[BaseModel]) -> KeyPath:
+    """The finding's place without the parts pydantic adds for the branches of a union (``literal['auto']``)."""
+    out: list[str | int] = []
+    loc = found["loc"]
+    for i, part in enumerate(loc):
+        unknown_key = found["type"] == "extra_forbidden" and i == len(loc) - 1
+        if isinstance(part, int) or unknown_key or part in _fields(model, tuple(out)):
+            out.append(part)
+    return tuple(out)
 
 
 def _fields(model: type[BaseModel], path: KeyPath) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from bench.spec.suite import SuiteSpec
 __all__ = ["CellJob", "Plan", "ResolvedCompressor", "ResolvedSource", "SynthJob", "make_plan", "require_applicable"]
 
 ONLY_AXES = ("source", "model", "target", "compressor", "bits", "seed", "membership")
-_READS_DATA = ("T3", "T4", "T5", "T6")
+_READS_TRAINING_IMAGES = ("T4", "T5", "T6")
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ class _Expansion:
         source = row.source
         digests = tuple(self.info(name).digest for name in models)
         student_digest = self.info(row.student).digest if row.student else None
-        reads = source.access in _READS_DATA
+        reads = source.access in _READS_TRAINING_IMAGES
         identity = synth_id(
             source=source.method,
             version=source.version,

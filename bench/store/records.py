@@ -9,7 +9,7 @@ import base64
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -164,7 +164,7 @@ class RecordStore:
         StoreError: the folder cannot be written, or a newer version wrote it.
     """
 
-    def __init__(self, root: Path | str, measured: Iterator[ResultRecord] | tuple[ResultRecord, ...] = ()) -> None:
+    def __init__(self, root: Path | str, measured: Iterable[ResultRecord] = ()) -> None:
         self.root = open_store(root)
         self._folder = self.root / "records"
         self._measured = {_key(record): record for record in measured}
@@ -241,8 +241,8 @@ class RecordStore:
 def staleness(record: ResultRecord, versions: Mapping[tuple[str, str], int]) -> str | None:
     """Why a record is stale: ``stale: kw is at version 2, measured with 1``; None when it is not.
 
-    ``versions`` maps (kind, method's name), such as ("sources", "kw"), to the version of the code at hand; a method that
-    is not installed has none and makes nothing stale.
+    ``versions`` maps (kind, method's name), such as ("sources", "kw"), to the version of the code at hand; one that
+    is not installed makes nothing stale.
     """
     made = {
         ("sources", record.source_method): record.source_version,

@@ -61,6 +61,7 @@ def train_one(
         "recipe": recipe(item),
         "train_images": len(data.images),
         "top1": top1(module, test),
+        "batch_norms": sum(isinstance(m, torch.nn.BatchNorm2d) for m in module.modules()),
         "parameters": count_parameters(module),
         "macs": count_macs(module, dataset.spec.shape),
         "mean": list(data.mean),

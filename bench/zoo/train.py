@@ -152,7 +152,7 @@ def _epoch(
         nn.utils.clip_grad_norm_(module.parameters(), 5.0)
         optimiser.step()
         if report is not None and (index % 20 == 0 or index == batches - 1):
-            report(step + 1, total, float(loss))
+            report(step + 1, total, loss.item())
 
 
 def top1(module: nn.Module, data: TrainData, batch: int = 500) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -37,7 +36,6 @@ _SHAPE_FUNCTIONS = frozenset(
     "dropout pad interpolate expand roll channel_shuffle channels_last repeat unflatten narrow expand_as index_select "
     "alpha_dropout dropout2d clone detach to type_as float movedim swapaxes T".split()
 )
-_SCALAR_FUNCTIONS = frozenset("size dim numel getattr shape floordiv mod _assert int".split())
 
 
 def module_of(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
@@ -113,17 +111,12 @@ def is_global_pool(graph: fx.GraphModule, node: fx.Node) -> bool:
 
 def is_add(node: fx.Node) -> bool:
     """Whether the node adds two tensors."""
-    return function_name(node) in ("add", "iadd") and len(node.all_input_nodes) >= 2
+    return function_name(node) == "add" and sum(not is_constant(s) for s in node.all_input_nodes) == 2
 
 
 def is_mul(node: fx.Node) -> bool:
     """Whether the node multiplies two tensors."""
-    return function_name(node) in ("mul", "imul") and len(node.all_input_nodes) >= 2
-
-
-def is_scalar(node: fx.Node) -> bool:
-    """Whether the node gives numbers or shapes, as the example run recorded; no tensor lives in it."""
-    return not node.meta.get("tensor", True)
+    return function_name(node) == "mul" and sum(not is_constant(s) for s in node.all_input_nodes) == 2
 
 
 def is_transparent(graph: fx.GraphModule, node: fx.Node) -> bool:
@@ -138,20 +131,56 @@ def is_transparent(graph: fx.GraphModule, node: fx.Node) -> bool:
     )
 
 
+def inner_layers(module: nn.Module) -> dict[str, nn.Module]:
+    """Weighted layers called as modules inside ``module``, by name. `nn.MultiheadAttention` reads its projections'
+    weights without calling them, so those stay out (and in floating point)."""
+    found: dict[str, nn.Module] = {}
+    for name, child in module.named_children():
+        if is_weighted(child):
+            found[name] = child
+        elif not isinstance(child, nn.MultiheadAttention):
+            found.update({f"{name}.{inner}": layer for inner, layer in inner_layers(child).items()})
+    return found
+
+
 def is_opaque(module: nn.Module) -> bool:
     """Whether a leaf of the trace holds weighted layers that the graph does not show."""
-    return not is_weighted(module) and any(is_weighted(part) for part in module.modules())
+    if is_weighted(module) or isinstance(module, nn.MultiheadAttention):
+        return False
+    return bool(inner_layers(module))
+
+
+def node_layers(graph: fx.GraphModule, node: fx.Node) -> tuple[str, ...]:
+    """Names of the weighted layers a node calls, in registration order; () for most nodes."""
+    module = module_of(graph, node)
+    if module is None:
+        return ()
+    if is_weighted(module):
+        return (str(node.target),)
+    return tuple(f"{node.target}.{name}" for name in inner_layers(module)) if is_opaque(module) else ()
+
+
+def is_constant(node: fx.Node) -> bool:
+    """Whether the node depends on parameters and buffers only, not on the images."""
+    if node.op == "get_attr":
+        return True
+    sources = node.all_input_nodes
+    return node.op in ("call_function", "call_method") and bool(sources) and all(is_constant(s) for s in sources)
+
+
+def is_affine(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether the node only scales or shifts by parameters or numbers (layer scale, position embedding)."""
+    module = module_of(graph, node)
+    if module is not None:
+        return "LayerScale" in type(module).__name__
+    varying = [s for s in node.all_input_nodes if not is_constant(s)]
+    return function_name(node) in ("add", "sub", "mul", "div", "truediv") and len(varying) == 1
 
 
 def is_weighted_node(graph: fx.GraphModule, node: fx.Node) -> bool:
     """Whether the node calls a weighted layer or a leaf that holds some."""
     module = module_of(graph, node)
     return module is not None and (is_weighted(module) or is_opaque(module))
-
-
-def is_inplace_add(node: fx.Node) -> bool:
-    """Whether the node adds in place (``x.add_(y)`` or ``operator.iadd``)."""
-    return node.target is operator.iadd or (node.op == "call_method" and node.target == "add_")
 
 
 class QuantLayer(nn.Module):

@@ -1,62 +1,26 @@
 """A quantised network: weights and activations of any classification network behind fake quantisers.
 
-PUBLIC API (signatures are final; bodies follow).
+``quantize_model`` copies a network, folds its batch normalisation and puts quantisers where specification 1.4 wants
+them; `QuantModel` switches them, calibrates them and hands out the units that reconstruction works on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from bench.interfaces import Setting
+from methods.quant.build import Built, Options, build
+from methods.quant.graph import Prepared, prepare
+from methods.quant.layers import QuantLayer, is_constant
 from methods.quant.quantizers import ActQuantizer, WeightQuantizer
-from methods.quant.ranges import RangeMethod
+from methods.quant.ranges import FLOAT_BITS, RangeMethod
+from methods.quant.units import Unit
 
-
-@dataclass(frozen=True)
-class Unit:
-    """A piece of the network that is reconstructed at once.
-
-    Attributes:
-        name: module path, or the layers' names joined by "+".
-        rule: "class" (registry), "repeated" (class occurring twice), "cut" or "layer".
-        layers: weighted layers, by their names in the original network.
-        activations: the activation quantisers inside, its output's included.
-        chain: one tensor in, which is the previous unit's one tensor out.  Running the modules of a network whose
-            units are ALL chain units in order is the whole forward.
-        input, output: names of the nodes whose tensors the unit takes and gives ("" on the "modules" path).
-    """
-
-    name: str
-    rule: Literal["class", "repeated", "cut", "layer"]
-    layers: tuple[str, ...]
-    activations: tuple[str, ...]
-    chain: bool
-    input: str
-    output: str
-    nodes: tuple[str, ...] = ()
-
-
-class QuantModel(nn.Module):
-    path: Literal["graph", "modules"]
-    weights: Mapping[str, WeightQuantizer]        # graph order; keyed by the layer's name in the original network
-    activations: Mapping[str, ActQuantizer]       # graph order
-    units: tuple[Unit, ...]                       # execution order
-
-    def layer(self, name: str) -> nn.Conv2d | nn.Linear: ...   # folded FP layer: .weight, .bias
-    def set_state(self, weights: bool, activations: bool) -> None: ...   # enabled flags of all quantisers
-    def calibrate(self, images: Tensor, *, batch_size: int = 64, max_values: int = 1 << 22, seed: int = 0) -> None: ...
-    def unit_module(self, unit: Unit) -> nn.Module: ...        # x -> y, shares submodules; call .eval() state kept
-    def capture_inputs(self, unit: Unit, images: Tensor, batch_size: int = 64) -> Tensor: ...   # current state
-    def freeze(self) -> None: ...     # cache every fake-quantised weight (WeightQuantizer.freeze), for evaluation
-    def unfreeze(self) -> None: ...
-    def protocol(self) -> dict[str, Any]: ...
-    def layer_bits(self) -> dict[str, tuple[int, int]]: ...
-    def parameter_count(self) -> tuple[int, int]: ...          # (scales, zero points)
+__all__ = ["Options", "QuantModel", "Unit", "quantize_model", "quantize_prepared"]
 
 
 def quantize_model(
@@ -67,6 +31,230 @@ def quantize_model(
     weight_range: RangeMethod = "mse",
     act_range: RangeMethod = "mse",
     max_layers: int = 8,
-) -> QuantModel: ...
-    # weight ranges are chosen here (no data needed); state after construction: weights and activations enabled,
-    # activations uncalibrated -> call calibrate(images) first. module is left untouched (deep copy, eval, BN folded).
+) -> QuantModel:
+    """A quantised copy of ``module``, which is left untouched.
+
+    Weight ranges are chosen here; activation quantisers need `QuantModel.calibrate`.  Both are switched on.
+
+    Args:
+        module: a classification network; eval mode, batch normalisation folded and no in-place operation in the copy.
+        example: images [N, C, H, W] on the network's device, to trace with.
+        setting: bits of weights, activations, first and last layer.
+        weight_range, act_range: how ranges are chosen, see `methods.quant.ranges.search_range`.
+        max_layers: most weighted layers in one unit.
+    """
+    options = Options(weight_range=weight_range, act_range=act_range, max_layers=max_layers)
+    return quantize_prepared(prepare(module, example), setting, options)
+
+
+def quantize_prepared(prepared: Prepared, setting: Setting, options: Options | None = None) -> QuantModel:
+    """Like `quantize_model`, from a network already traced and folded; ``prepared`` is used up."""
+    return QuantModel(build(prepared, setting, options or Options()))
+
+
+class QuantModel(nn.Module):
+    """A network with fake quantisers.
+
+    Attributes:
+        path: "graph" (traced, output placement) or "modules" (layers replaced one by one, input placement).
+        units: reconstruction units in order of execution.
+        body: what computes the logits: an fx graph module, or the copied network on the "modules" path.
+    """
+
+    path: Literal["graph", "modules"]
+
+    def __init__(self, built: Built) -> None:
+        super().__init__()
+        self.body = built.body
+        self.path = built.path
+        self.units: tuple[Unit, ...] = built.units
+        self._layers = built.layers
+        self._activations = built.activations
+        self._input_bits = built.input_bits
+        self._protocol = built.protocol
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits [N, K] of images [N, C, H, W]."""
+        out: Tensor = self.body(x)
+        return out
+
+    def quant_layer(self, name: str) -> QuantLayer:
+        """The quantised layer of this name (in the original network)."""
+        found = self.body.get_submodule(name)
+        assert isinstance(found, QuantLayer)
+        return found
+
+    def layer(self, name: str) -> nn.Conv2d | nn.Linear:
+        """The folded floating-point layer of this name; its ``weight`` and ``bias`` are what the quantiser reads."""
+        return self.quant_layer(name).layer
+
+    @property
+    def weights(self) -> Mapping[str, WeightQuantizer]:
+        """Weight quantisers by layer name, in order of execution."""
+        return {name: self.quant_layer(name).quant for name in self._layers}
+
+    @property
+    def activations(self) -> Mapping[str, ActQuantizer]:
+        """Activation quantisers by tensor name, in order of execution."""
+        found = {}
+        for name, path in self._activations.items():
+            quantizer = self.body.get_submodule(path)
+            assert isinstance(quantizer, ActQuantizer)
+            found[name] = quantizer
+        return found
+
+    def set_state(self, weights: bool, activations: bool) -> None:
+        """Switch all weight and all activation quantisers on or off; both off is the folded FP network, bit by bit."""
+        for weight in self.weights.values():
+            weight.enabled = weights
+        for activation in self.activations.values():
+            activation.enabled = activations
+
+    @torch.no_grad()
+    def calibrate(
+        self,
+        images: Tensor,
+        *,
+        batch_size: int = 64,
+        count: int = 256,
+        max_values: int = 1 << 22,
+        seed: int = 0,
+    ) -> None:
+        """Choose all activation ranges from one full-precision pass over the first ``count`` images [N, C, H, W].
+
+        At most ``max_values`` values per tensor are kept (a random subset that depends on ``seed`` only, plus each
+        batch's extremes); at 4 bytes each, times the number of tensors, this is the memory it takes.
+        """
+        images = images[:count]
+        states = [(q, q.enabled) for q in (*self.weights.values(), *self.activations.values())]
+        self.set_state(False, False)
+        watched = [q for q in self.activations.values() if not q.is_identity]
+        sizes = self._tensor_sizes(images[:1], watched)
+        for index, quantizer in enumerate(watched):
+            share = min(1.0, max_values / (sizes[index] * images.shape[0]))
+            quantizer.start_observing(share, seed * 100_003 + index)
+        for batch in images.split(batch_size):
+            self(batch)
+        for quantizer in watched:
+            quantizer.calibrate()
+        for other, enabled in states:
+            other.enabled = enabled
+
+    def _tensor_sizes(self, image: Tensor, watched: list[ActQuantizer]) -> list[int]:
+        """Values per image each quantiser sees."""
+        sizes: dict[ActQuantizer, int] = {}
+
+        def note(quantizer: nn.Module, args: tuple[Tensor, ...]) -> None:
+            assert isinstance(quantizer, ActQuantizer)
+            sizes[quantizer] = args[0].numel()
+
+        hooks = [q.register_forward_pre_hook(note) for q in watched]
+        self(image)
+        for hook in hooks:
+            hook.remove()
+        return [sizes[q] for q in watched]
+
+    def unit_module(self, unit: Unit) -> nn.Module:
+        """x -> y of one unit, sharing layers and quantisers with this model.
+
+        y is taken after the unit's activation and output quantiser (which obeys ``enabled``) and after the pooling
+        that follows.  Evaluation mode, any batch size.
+        """
+        if not isinstance(self.body, fx.GraphModule):
+            return self.body.get_submodule(unit.layers[0])
+        names = set(unit.nodes)
+        return _subgraph(self.body, unit.input, unit.output, names)
+
+    @torch.no_grad()
+    def capture_inputs(self, unit: Unit, images: Tensor, batch_size: int = 64) -> Tensor:
+        """The unit's input for ``images`` [N, C, H, W] under the current state, computing no further than that."""
+        batches = images.split(batch_size)
+        if not isinstance(self.body, fx.GraphModule):
+            layer = self.body.get_submodule(unit.layers[0])
+            return torch.cat([_input_of(self.body, layer, batch) for batch in batches])
+        first = next(iter(self.body.graph.nodes))
+        if unit.input == first.name:
+            return images.clone()
+        prefix = _subgraph(self.body, first.name, unit.input, None)
+        return torch.cat([prefix(batch) for batch in batches])
+
+    def freeze(self) -> None:
+        """Keep every fake-quantised weight as it is now, so that forwards do not quantise it anew."""
+        for name, quantizer in self.weights.items():
+            quantizer.freeze(self.layer(name).weight)
+
+    def unfreeze(self) -> None:
+        """Undo `freeze`."""
+        for quantizer in self.weights.values():
+            quantizer.unfreeze()
+
+    def refresh_weight_ranges(self) -> None:
+        """Choose all weight ranges again, after the layers' weights changed."""
+        for name, quantizer in self.weights.items():
+            quantizer.set_range(self.layer(name).weight)
+
+    def protocol(self) -> dict[str, Any]:
+        """What is measured, as JSON: bits per tensor class, granularity, symmetry, placement, folding, path, ranges."""
+        return dict(self._protocol)
+
+    def layer_bits(self) -> dict[str, tuple[int, int]]:
+        """{layer: (bits of its weight, bits of its input)}; the image counts 8 bits where activations are quantised."""
+        return {name: (min(q.bits, FLOAT_BITS), self._input_bits[name]) for name, q in self.weights.items()}
+
+    def parameter_count(self) -> tuple[int, int]:
+        """(scales, zero points) of all quantisers that are not of 32 bits; symmetric grids have no zero point."""
+        scales = zeros = 0
+        for weight in self.weights.values():
+            if not weight.is_identity:
+                scales += weight.scale.numel()
+                zeros += weight.scale.numel() if weight.grid == "affine" else 0
+        active = sum(not a.is_identity for a in self.activations.values())
+        return scales + active, zeros + active
+
+
+def _subgraph(graph: fx.GraphModule, source: str, target: str, names: set[str] | None) -> fx.GraphModule:
+    """The part of ``graph`` from node ``source`` to node ``target`` as a module with the same submodules.
+
+    ``names`` are the nodes it may hold; None allows all.
+    """
+    nodes = {node.name: node for node in graph.graph.nodes}
+    needed: set[str] = set()
+    todo = [nodes[target]]
+    while todo:
+        node = todo.pop()
+        if node.name in needed or node.name == source:
+            continue
+        assert names is None or node.name in names or is_constant(node), f"{node.name} lies outside the unit"
+        needed.add(node.name)
+        todo.extend(node.all_input_nodes)
+    part = fx.Graph()
+    made = {nodes[source]: part.placeholder("x")}
+    for node in _in_order(graph, needed):
+        made[node] = part.node_copy(node, lambda n: made[n])
+    part.output(made[nodes[target]])
+    return fx.GraphModule(graph, part)
+
+
+def _in_order(graph: fx.GraphModule, names: set[str]) -> Iterator[fx.Node]:
+    return (node for node in graph.graph.nodes if node.name in names)
+
+
+class _Stop(Exception):
+    """Ends a forward once the wanted tensor was seen."""
+
+
+def _input_of(net: nn.Module, layer: nn.Module, batch: Tensor) -> Tensor:
+    seen: list[Tensor] = []
+
+    def note(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+        seen.append(args[0].clone())
+        raise _Stop
+
+    hook = layer.register_forward_pre_hook(note)
+    try:
+        net(batch)
+    except _Stop:
+        pass
+    finally:
+        hook.remove()
+    return seen[0]

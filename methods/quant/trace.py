@@ -6,12 +6,14 @@ import copy
 from typing import Any
 
 import torch
-from timm.layers import BatchNormAct2d
+from timm.layers import BatchNormAct2d, Conv2dSame
 from torch import Tensor, fx, nn
+from torch.overrides import TorchFunctionMode
 
 from methods.quant.layers import NORMS, WEIGHTED, function_name, is_drop
 
 _RETRIES = 32
+_STANDARDISED = frozenset({"StdConv2d", "StdConv2dSame", "ScaledStdConv2d", "ScaledStdConv2dSame"})
 
 
 def prepared_copy(module: nn.Module) -> nn.Module:
@@ -28,10 +30,40 @@ def _rewrite(net: nn.Module) -> None:
             setattr(net, name, nn.Identity())
         elif isinstance(child, BatchNormAct2d):
             setattr(net, name, _split(child))
+        elif type(child).__name__ in _STANDARDISED:
+            setattr(net, name, _plain(child))
         else:
             _rewrite(child)
     if getattr(net, "inplace", False) is True:
         net.inplace = False  # type: ignore[assignment]
+
+
+class _WeightOfConv(TorchFunctionMode):
+    """Notes the weight of the convolutions called inside it."""
+
+    weight: Tensor | None = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.nn.functional.conv2d:
+            self.weight = args[1].detach().clone()
+        return func(*args, **(kwargs or {}))
+
+
+def _plain(conv: nn.Module) -> nn.Module:
+    """The convolution a weight-standardising one amounts to: its weight is a constant in eval mode."""
+    assert isinstance(conv, nn.Conv2d)
+    size = [d * (k - 1) + 1 for d, k in zip(conv.dilation, conv.kernel_size, strict=True)]
+    with torch.no_grad(), _WeightOfConv() as seen:
+        conv(torch.zeros(1, conv.in_channels, *size, device=conv.weight.device, dtype=conv.weight.dtype))
+    kind = Conv2dSame if getattr(conv, "same_pad", False) or type(conv).__name__ == "StdConv2dSame" else nn.Conv2d
+    padding: Any = 0 if kind is Conv2dSame else conv.padding
+    plain: nn.Conv2d = kind(
+        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, padding, conv.dilation, conv.groups,
+        conv.bias is not None,
+    )  # fmt: skip
+    assert seen.weight is not None
+    plain.weight, plain.bias = nn.Parameter(seen.weight, requires_grad=False), conv.bias
+    return plain.eval()
 
 
 def _split(both: BatchNormAct2d) -> nn.Module:
@@ -110,7 +142,7 @@ def trace(net: nn.Module, example: Tensor) -> fx.GraphModule:
     gm = fx.GraphModule(net, graph)
     _tidy(gm)
     _check(gm, net, example)
-    _record_kinds(gm, example)
+    record_kinds(gm, example)
     return gm
 
 
@@ -159,6 +191,7 @@ def _holds_tensor(value: Any) -> bool:
     return isinstance(value, (tuple, list)) and any(isinstance(v, Tensor) or _holds_tensor(v) for v in value)
 
 
-def _record_kinds(gm: fx.GraphModule, example: Tensor) -> None:
+def record_kinds(gm: fx.GraphModule, example: Tensor) -> None:
+    """Note in each node's ``meta`` whether it gives tensors ("tensor"), exactly one ("single"), of what "shape"."""
     with torch.no_grad():
         _Kinds(gm).run(example)

@@ -1,0 +1,93 @@
+"""Who may read what: the handle a method gets denies any read beyond its tier and records every one (rule 3).
+
+There is no way to the test split from here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bench.data.datasets import Dataset
+from bench.errors import AccessDenied, DataError
+from bench.interfaces import TIERS, Tier
+
+
+def balanced_order(labels: Tensor, classes: int, generator: torch.Generator) -> Tensor:
+    """A random order int64 [N'] in which every ``classes`` images hold each class once, as long as all classes last."""
+    per_class = []
+    for c in range(classes):
+        found = torch.nonzero(labels == c).flatten()
+        per_class.append(found[torch.randperm(len(found), generator=generator)])
+    shortest = min(len(p) for p in per_class)
+    return torch.stack([p[:shortest] for p in per_class], dim=1).flatten()
+
+
+class DataAccess:
+    """A method's only door to data.
+
+    Args:
+        dataset: the suite's data set; images come out in its constants.
+        tier: what the method declared; reads beyond it raise AccessDenied.
+        unrelated: the data set that serves as another domain, None when there is none.
+    """
+
+    def __init__(self, dataset: Dataset, tier: Tier, unrelated: Dataset | None = None) -> None:
+        self._dataset = dataset
+        self._tier = tier
+        self._unrelated = unrelated
+        self.audit: list[dict[str, Any]] = []
+
+    def train_images(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, list[int]]:
+        """``count`` class-balanced training images (normalised [n,C,H,W]), labels [n] and their indices. Tier T5 up.
+
+        Raises:
+            AccessDenied: the method's tier is below T5.
+            DataError: fewer images than asked for.
+        """
+        self._allow("T5", "labelled training images", count)
+        images, labels = self._dataset.train()
+        order = balanced_order(labels, self._dataset.spec.classes, generator)
+        if count > len(order):
+            raise DataError("fewer training images than asked for", got=count, expected=f"up to {len(order)}")
+        picks = order[:count]
+        self._record("train", count, picks)
+        return self._dataset.normalise(images[picks]), labels[picks], [int(i) for i in picks]
+
+    def unrelated_images(self, count: int, generator: torch.Generator) -> Tensor:
+        """``count`` images of another domain in this data set's shape and constants, float32 [n,C,H,W]. Tier T3 up.
+
+        Raises:
+            AccessDenied: the method's tier is below T3.
+            DataError: there is no other domain, or it has too few images.
+        """
+        self._allow("T3", "unrelated images", count)
+        if self._unrelated is None:
+            raise DataError("no data set of another domain is named", expected="a data set for ood, e.g. digits")
+        images, _ = self._unrelated.train()
+        if count > len(images):
+            raise DataError("fewer unrelated images than asked for", got=count, expected=f"up to {len(images)}")
+        picks = torch.randperm(len(images), generator=generator)[:count]
+        self._record(self._unrelated.spec.name, count, picks)
+        channels, height, width = self._dataset.spec.shape
+        found = images[picks].float()
+        if found.shape[1] != channels:
+            found = found.mean(1, keepdim=True).expand(-1, channels, -1, -1)
+        if found.shape[2:] != (height, width):
+            found = F.interpolate(found, size=(height, width), mode="bilinear", antialias=True, align_corners=False)
+        return self._dataset.normalise(found)
+
+    def _allow(self, needed: Tier, what: str, count: int) -> None:
+        if TIERS.index(self._tier) < TIERS.index(needed):
+            self.audit.append({"read": what, "count": count, "denied": True})
+            raise AccessDenied(
+                f"a method of tier {self._tier} may not read {what}", expected=f"tier {needed} or beyond"
+            )
+
+    def _record(self, split: str, count: int, picks: Tensor) -> None:
+        digest = hashlib.sha256(picks.numpy().tobytes()).hexdigest()[:16]
+        self.audit.append({"read": split, "count": count, "indices": digest, "denied": False})

@@ -1,0 +1,151 @@
+"""Where activation quantisers go in a graph: the "output placement" of specification 1.4.
+
+A tensor is quantised when (1) a weighted layer reads it, perhaps through poolings, reshapes and concatenations, or
+(2) it ends a weighted layer with its normalisation and activation and something else than an addition, a
+normalisation, an activation or the network's output reads it.  So a convolution that feeds a residual addition is not
+quantised and the sum, after its ReLU, is; the same holds for pre-activation networks and transformers, whose stream of
+sums is read by normalisations only.  Logits and the image never are.  Each tensor has one quantiser, shared by all
+that read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import fx
+
+from methods.quant.layers import (
+    function_name,
+    is_activation,
+    is_add,
+    is_affine,
+    is_constant,
+    is_global_pool,
+    is_mul,
+    is_nonnegative,
+    is_norm,
+    is_transparent,
+    is_weighted_node,
+)
+
+Role = Literal["inner", "stem", "last", "se"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A tensor to quantise: its node, its role in the bit convention, and whether a ReLU or the like made it."""
+
+    node: fx.Node
+    role: Role
+    nonnegative: bool
+
+
+def find_points(graph: fx.GraphModule) -> list[Point]:
+    """All tensors to quantise, in graph order."""
+    weighted = [node for node in graph.graph.nodes if is_weighted_node(graph, node)]
+    if not weighted:
+        return []
+    squeezed = _squeeze_excite(graph)
+    marked: set[fx.Node] = set()
+    for node in weighted:
+        marked |= sources(graph, node.all_input_nodes, squeezed)
+        end = chain_end(graph, node)
+        if not all(_defers(graph, user) for user in _readers(graph, end, squeezed)):
+            marked.add(end)
+    last = sources(graph, weighted[-1].all_input_nodes, squeezed)
+    stem = chain_end(graph, weighted[0])
+    points = []
+    for node in graph.graph.nodes:
+        if node in marked and node.meta.get("single", True):
+            role: Role = "inner"
+            if node in squeezed:
+                role = "se"
+            elif node in last:
+                role = "last"
+            elif node is stem:
+                role = "stem"
+            points.append(Point(node, role, is_nonnegative(graph, node)))
+    return points
+
+
+def chain_end(graph: fx.GraphModule, node: fx.Node) -> fx.Node:
+    """The last of the normalisations and activations that follow ``node`` one after the other."""
+    while True:
+        users = _tensor_users(node)
+        if len(users) != 1 or not (_pointwise(graph, users[0])):
+            return node
+        node = users[0]
+
+
+def sources(graph: fx.GraphModule, nodes: Iterable[fx.Node], stops: Iterable[fx.Node] = ()) -> set[fx.Node]:
+    """The computed tensors from which ``nodes`` come through transparent operations; images and constants left out.
+
+    ``stops`` count as computed although they are transparent (the pooled tensor of a squeeze-excite block).
+    """
+    held, seen, todo = set(stops), set(), list(nodes)
+    found: set[fx.Node] = set()
+    while todo:
+        node = todo.pop()
+        if node in seen or node.op == "placeholder" or is_constant(node) or not node.meta.get("tensor", True):
+            continue
+        seen.add(node)
+        if is_transparent(graph, node) and node not in held:
+            todo.extend(node.all_input_nodes)
+        else:
+            found.add(node)
+    return found
+
+
+def _tensor_users(node: fx.Node) -> list[fx.Node]:
+    return [user for user in node.users if user.op == "output" or user.meta.get("tensor", True)]
+
+
+def _readers(graph: fx.GraphModule, node: fx.Node, stops: set[fx.Node]) -> set[fx.Node]:
+    """What reads ``node``, seen through transparent operations."""
+    found, todo, seen = set(), _tensor_users(node), set()
+    while todo:
+        user = todo.pop()
+        if user in seen:
+            continue
+        seen.add(user)
+        if is_transparent(graph, user) and user not in stops:
+            todo.extend(_tensor_users(user))
+        else:
+            found.add(user)
+    return found
+
+
+def _pointwise(graph: fx.GraphModule, node: fx.Node) -> bool:
+    return is_norm(graph, node) or is_activation(graph, node) or is_affine(graph, node)
+
+
+def _defers(graph: fx.GraphModule, node: fx.Node) -> bool:
+    return node.op == "output" or is_add(node) or _pointwise(graph, node)
+
+
+def _squeeze_excite(graph: fx.GraphModule) -> set[fx.Node]:
+    """Nodes from the pooling to the gate of every squeeze-excite block: a product of two tensors, one of which comes
+    from a global pooling through weighted layers and nothing else that mixes tensors."""
+    found: set[fx.Node] = set()
+    for node in graph.graph.nodes:
+        if is_mul(node):
+            for operand in node.all_input_nodes:
+                found |= _gate_path(graph, operand)
+    return found
+
+
+def _gate_path(graph: fx.GraphModule, node: fx.Node) -> set[fx.Node]:
+    path: set[fx.Node] = set()
+    weighted = 0
+    while True:
+        path.add(node)
+        if is_global_pool(graph, node):
+            return path if weighted else set()
+        varying = [s for s in node.all_input_nodes if not is_constant(s) and s.meta.get("tensor", True)]
+        weighted += is_weighted_node(graph, node)
+        step = is_weighted_node(graph, node) or _pointwise(graph, node) or is_transparent(graph, node)
+        if len(varying) != 1 or not step or function_name(node) == "softmax":
+            return set()
+        node = varying[0]
