@@ -66,6 +66,21 @@ class ModelHandle:
     fp_top1: float | None = None
 
 
+@dataclass(frozen=True)
+class NetworkInfo:
+    """What the plan must know of a network, from its manifest: nothing is built or loaded.
+
+    ``digest`` is the SHA-256 of the weights; ``mean``/``std`` the constants of its input; ``batch_norms`` how many BN
+    layers with running statistics it has, None when the manifest does not say.
+    """
+
+    name: str
+    digest: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    batch_norms: int | None = None
+
+
 class DataHandle(Protocol):
     """The only way a method reads data; denies and records what lies beyond the method's tier."""
 

@@ -36,6 +36,11 @@ class Row:
         """A record to read the row's keys from; a measured one when there is any, since only those know a protocol."""
         return self.measured[0] if self.measured else self.records[0]
 
+    @property
+    def setting(self) -> tuple[object, ...]:
+        """What a row is named by, its preset included; versions, weights and protocol left out."""
+        return (*(getattr(self.head, name) for name in ROW_KEY), self.head.preset)
+
     @cached_property
     def measured(self) -> tuple[ResultRecord, ...]:
         """The records with status ok."""

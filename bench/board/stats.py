@@ -146,7 +146,9 @@ def accuracy_interval(correct: npt.NDArray[np.generic], level: float = LEVEL) ->
     share = parts.estimate
     # all right or all wrong: no variance to read an effective size from; then the images count once, not per seed
     size = share * (1 - share) / parts.image_variance if parts.image_variance > 0 else float(parts.images)
-    return 100 * share, _widen(100 * share, wilson(share * size, size, level), 100**2 * parts.seed_variance, parts.seeds)
+    return 100 * share, _widen(
+        100 * share, wilson(share * size, size, level), 100**2 * parts.seed_variance, parts.seeds
+    )
 
 
 def totals_interval(top1: Sequence[float], images: int, level: float = LEVEL) -> tuple[float, Interval]:

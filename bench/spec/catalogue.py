@@ -8,26 +8,11 @@ from functools import lru_cache
 from typing import Protocol
 
 from bench.errors import SuiteError, nearest
-from bench.interfaces import DatasetSpec, Membership
+from bench.interfaces import DatasetSpec, Membership, NetworkInfo
 from bench.spec.registry import Registry
 
 OUTSIDE = ("timm:", "torchvision:")
 """Prefixes of networks that come with a library and belong to no data set of ours."""
-
-
-@dataclass(frozen=True)
-class NetworkInfo:
-    """What the plan must know of a network, from its manifest: nothing is built or loaded.
-
-    ``digest`` is the SHA-256 of the weights; ``mean``/``std`` the constants of its input; ``batch_norms`` how many BN
-    layers with running statistics it has, None when the manifest does not say.
-    """
-
-    name: str
-    digest: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    batch_norms: int | None = None
 
 
 class Catalogue(Protocol):

@@ -23,9 +23,9 @@ def digest_of(state: dict[str, Tensor]) -> str:
     """SHA-256 over names, shapes and values in name order; independent of file layout and memory format."""
     found = hashlib.sha256()
     for name in sorted(state):
-        value = state[name].detach().cpu().contiguous()
+        value = state[name].detach().cpu()
         found.update(f"{name}:{value.dtype}:{tuple(value.shape)};".encode())
-        found.update(value.view(torch.uint8).numpy().tobytes() if value.ndim else str(value.item()).encode())
+        found.update(value.numpy().tobytes())
     return found.hexdigest()
 
 
@@ -37,7 +37,7 @@ def file_sha256(path: Path) -> str:
 def save(module: nn.Module, folder: Path, name: str, facts: dict[str, Any]) -> dict[str, Any]:
     """Write ``name``.safetensors, then ``name``.json (the manifest, which makes the pair valid); both atomically."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = {k: v.detach().contiguous() for k, v in module.state_dict().items()}
+    state = {k: v.detach().clone(memory_format=torch.contiguous_format) for k, v in module.state_dict().items()}
     target = folder / f"{name}.safetensors"
     temporary = target.with_suffix(f".{os.getpid()}.tmp")
     save_file(state, temporary)

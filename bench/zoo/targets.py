@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import SuiteError, WeightsError, nearest
-from bench.interfaces import Membership, ModelHandle
-from bench.spec.catalogue import NetworkInfo
+from bench.interfaces import Membership, ModelHandle, NetworkInfo
 from bench.zoo.table import GROUPS, TABLE, entry
 
 if TYPE_CHECKING:

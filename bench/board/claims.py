@@ -1,0 +1,181 @@
+"""A claim of a suite → supported, refuted or open, from the per-image bitmaps of the measured rows."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from bench.board.pairing import Comparison, compare
+from bench.board.rows import Row, Versions, make_rows
+from bench.board.stats import LEVEL, Spread, holm_levels
+from bench.spec.suite import Claim
+from bench.store.records import ResultRecord
+
+Word = Literal["supported", "refuted", "open"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One value of a pairing axis: mean difference in points and its own 95 % interval, not corrected for the number
+    of parts. ``pairs`` counts the paired settings behind it; None where a cell is missing."""
+
+    axis: str
+    value: str
+    difference: float | None
+    low: float | None
+    high: float | None
+    pairs: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the measured rows say to a claim; differences are better minus worse in points of top-1.
+
+    ``low`` and ``high`` are the ends of the interval at confidence ``level``, which is the one Holm's procedure over
+    the suite's claims asks of this claim, so the verdict can be read off the interval.  ``pairs`` paired settings on
+    ``seeds`` seeds and ``images`` test images are behind it; with one seed it holds for that seed only.  The interval
+    is about seeds and test images; the networks of the suite are taken as they are, not as a sample of networks.
+    ``deciding`` names the comparison shown when a side says ``over: each``.  ``reason``: why it is open, and what was
+    left out.
+    """
+
+    says: str
+    verdict: Word
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    level: float = LEVEL
+    p_value: float | None = None
+    margin: float = 0.0
+    pairs: int = 0
+    seeds: int = 0
+    images: int = 0
+    by: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
+    bits: tuple[str, ...] = ()
+    deciding: str = ""
+    reason: str = ""
+
+
+def judge(
+    claims: Iterable[Claim | Mapping[str, Any]],
+    records: Iterable[ResultRecord],
+    *,
+    versions: Versions | None = None,
+    seeds: Mapping[str, Collection[int]] | None = None,
+    level: float = LEVEL,
+) -> list[Verdict]:
+    """Judge one suite's claims, in their order.
+
+    Differences are paired within equal values of every axis on which the two sides do not differ by the claim's own
+    words, by seed and by test image.  A claim is supported when its interval lies above ``margin``, refuted when it
+    lies below, else open; a claim with a missing, failed or stale cell is open and says which.  Settings that are not
+    applicable on one side are left out and named.
+
+    With ``over: each`` every single comparison must hold: it is supported when the weakest is (intersection-union
+    test, no correction needed) and refuted when any is refuted (Bonferroni over the comparisons).  ``over: best``
+    picks the row of highest mean among the measured ones, which favours the side that has the choice.
+
+    Args:
+        claims: :class:`bench.spec.suite.Claim` or the same as a mapping; they are one family for Holm's correction,
+            those without data included.
+        records: the records of one suite and preset.
+        versions, seeds: as :func:`bench.board.rows.make_rows` takes them.
+
+    Raises:
+        pydantic.ValidationError: a mapping is no claim.
+    """
+    rows = _current(make_rows(records, versions=versions, seeds=seeds))
+    parsed = [c if isinstance(c, Claim) else Claim.model_validate_json(_json(c)) for c in claims]
+    found = [compare(claim, rows) for claim in parsed]
+    decisions = [_decide(claim, result.comparisons) for claim, result in zip(parsed, found, strict=True)]
+    levels = holm_levels([d.p_value if d else 1.0 for d in decisions], level)
+    verdicts = []
+    for claim, result, decision, own in zip(parsed, found, decisions, levels, strict=True):
+        verdict = _verdict(claim, decision, own, level)
+        reason = "; ".join(dict.fromkeys((*result.problems, *result.notes)))
+        verdicts.append(replace(verdict, reason=reason, parts=_parts(claim, result.units, level), bits=result.bits))
+    return verdicts
+
+
+def _json(claim: Mapping[str, Any]) -> str:
+    """The claim as JSON in the models' long form, where selectors and ``by`` hold lists."""
+
+    def listed(value: Any, key: str) -> Any:
+        if isinstance(value, Mapping):
+            return {k: listed(v, k) for k, v in value.items()}
+        return [value] if isinstance(value, str) and key not in ("says", "over") else value
+
+    return json.dumps(listed(claim, ""))
+
+
+def _current(rows: Sequence[Row]) -> list[Row]:
+    """Rows of the newest suite version; a stale row goes when a fresh one of the same setting is there."""
+    newest = max((row.head.suite_version for row in rows), default=0)
+    kept = [row for row in rows if row.head.suite_version == newest]
+    fresh = {row.setting for row in kept if not row.stale}
+    return [row for row in kept if not row.stale or row.setting not in fresh]
+
+
+@dataclass(frozen=True)
+class _Decision:
+    comparison: Comparison
+    spread: Spread
+    p_value: float
+    share: int  # comparisons the error is divided by
+
+
+def _decide(claim: Claim, comparisons: Sequence[Comparison]) -> _Decision | None:
+    """The comparison that settles the claim, and the p-value it enters Holm's procedure with."""
+    if not comparisons or any(c.spread is None for c in comparisons):
+        return None
+    pairs = [(c, c.spread) for c in comparisons if c.spread is not None]
+    p_values = [spread.p_value(claim.margin) for _, spread in pairs]
+    below = [i for i, (_, spread) in enumerate(pairs) if spread.estimate <= claim.margin]
+    if below:
+        worst = min(below, key=lambda i: (p_values[i], pairs[i][1].estimate))
+        return _Decision(*pairs[worst], min(1.0, p_values[worst] * len(pairs)), len(pairs))
+    weakest = max(range(len(pairs)), key=lambda i: p_values[i])
+    return _Decision(*pairs[weakest], p_values[weakest], 1)
+
+
+def _verdict(claim: Claim, decision: _Decision | None, holm_level: float, level: float) -> Verdict:
+    if decision is None:
+        return Verdict(claim.says, "open", level=level, margin=claim.margin, by=tuple(claim.by))
+    own = 1 - (1 - holm_level) / decision.share
+    low, high = decision.spread.interval(own)
+    word: Word = "supported" if low > claim.margin else "refuted" if high < claim.margin else "open"
+    return Verdict(
+        says=claim.says,
+        verdict=word,
+        difference=decision.spread.estimate,
+        low=low,
+        high=high,
+        level=own,
+        p_value=decision.p_value,
+        margin=claim.margin,
+        pairs=len(decision.comparison.units),
+        seeds=decision.spread.seeds,
+        images=decision.spread.images,
+        by=tuple(claim.by),
+        deciding=decision.comparison.name,
+    )
+
+
+def _parts(claim: Claim, units: Sequence[Comparison], level: float) -> tuple[Part, ...]:
+    """Breakdown along each axis of ``by`` and along bits, so that one sees where an effect appears."""
+    parts = []
+    for axis in dict.fromkeys((*claim.by, "bits")):
+        groups: dict[str, list[Comparison]] = defaultdict(list)
+        for unit in units:
+            for value, piece in unit.along(axis):
+                groups[value].append(piece)
+        for value, members in groups.items():
+            joined = Comparison.join("", members, ())
+            spread = joined.spread
+            interval = spread.interval(level) if spread else (None, None)
+            parts.append(Part(axis, value, spread.estimate if spread else None, *interval, pairs=len(members)))
+    return tuple(parts)

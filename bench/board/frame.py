@@ -1,0 +1,250 @@
+"""Records → tidy pandas frame, one row per setting; its columns are the list :data:`COLUMNS`.
+
+:func:`describe_columns` renders that list for the README.  A blank is a missing value (``<NA>``/NaN), never a zero:
+statistics and costs are blank unless every expected seed was measured, and ``seeds`` says "k of n".
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.board.rows import Row, Versions, make_rows
+from bench.board.stats import LEVEL, Interval, accuracy_interval, tie_groups, totals_interval
+from bench.store.records import ResultRecord
+
+STAGES = ("synthesis", "compress", "measure")
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a column may need beyond its row: rank, how many rows tie with it, how many use its image sets."""
+
+    rank: int | None
+    group: int
+    best: bool
+    image_set_rows: int
+    interval: tuple[float, Interval] | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """One documented column: pandas ``dtype``, unit or kind, meaning, and how it is read from a row."""
+
+    name: str
+    dtype: str
+    unit: str
+    meaning: str
+    value: Callable[[Row, Context], Any]
+
+
+def _head(name: str) -> Callable[[Row, Context], Any]:
+    return lambda row, _: getattr(row.head, name)
+
+
+def _metric(name: str) -> Callable[[Row, Context], Any]:
+    def value(row: Row, _: Context) -> float | None:
+        found = row.metric(name)
+        return float(np.mean(found)) if found else None
+
+    return value
+
+
+def _cost(field: str, stages: Sequence[str] = STAGES) -> Callable[[Row, Context], Any]:
+    """Mean over the seeds of a cost summed over stages; blank unless complete or when no seed recorded any stage."""
+
+    def value(row: Row, _: Context) -> float | None:
+        sums = []
+        for record in row.measured if row.complete else ():
+            known = [getattr(record.costs[stage], field) for stage in stages if stage in record.costs]
+            if not known:
+                return None
+            sums.append(sum(known))
+        return float(np.mean(sums)) if sums else None
+
+    return value
+
+
+def _peak(row: Row, _: Context) -> float | None:
+    peaks = [c.peak_memory_mib for r in row.measured for c in r.costs.values() if c.peak_memory_mib is not None]
+    return max(peaks) if peaks and row.complete else None
+
+
+def _fp_top1(row: Row, _: Context) -> float | None:
+    """Known as soon as one seed has it: the uncompressed network does not depend on the seed."""
+    found = [v for r in row.records if (v := r.metrics.get("fp_top1")) is not None]
+    return float(np.mean(found)) if found else None
+
+
+def _drop(row: Row, context: Context) -> float | None:
+    before = _fp_top1(row, context)
+    return before - context.interval[0] if before is not None and context.interval else None
+
+
+def _interval(pick: Callable[[float, Interval], float]) -> Callable[[Row, Context], Any]:
+    return lambda _, context: pick(*context.interval) if context.interval else None
+
+
+COLUMNS: tuple[Column, ...] = (
+    Column("suite", "str", "key", "name of the suite", _head("suite")),
+    Column("dataset", "str", "key", "data set the accuracy is measured on", _head("dataset")),
+    Column("source", "str", "key", "where the images come from: method and non-default parameters", _head("source")),
+    Column("model", "str", "key", "network the images come from; zoo:NAME for several, empty for none", _head("model")),
+    Column("target", "str", "key", "network that is compressed", _head("target")),
+    Column("compressor", "str", "key", "what compresses it: method and non-default parameters", _head("compressor")),
+    Column("bits", "str", "key", "bits of weights and activations, W4A4", _head("bits")),
+    Column("n", "Int64", "images", "images the compressor saw", _head("n")),
+    Column("preset", "str", "key", "scale of the methods' hyper-parameters: mini, thorough, paper", _head("preset")),
+    Column("seeds", "str", "k of n", "seeds measured, of those asked for", lambda row, _: row.seeds),
+    Column("top1_mean", "Float64", "%", "top-1, mean over the seeds", _interval(lambda mean, _: mean)),
+    Column("top1_low", "Float64", "%", "lower end of its 95 % interval", _interval(lambda _, ends: ends.low)),
+    Column("top1_high", "Float64", "%", "upper end of its 95 % interval", _interval(lambda _, ends: ends.high)),
+    Column("fp_top1", "Float64", "%", "top-1 of the uncompressed target", _fp_top1),
+    Column("drop", "Float64", "points", "fp_top1 minus top1_mean", _drop),
+    Column(
+        "rank", "Int64", "1 is best", "within target and protocol; controls, stale rows: blank", lambda _, c: c.rank
+    ),
+    Column("tied", "boolean", "flag", "another row has the same rank: no difference shown", lambda _, c: c.group > 1),
+    Column("best", "boolean", "flag", "highest mean of those ranked within target and protocol", lambda _, c: c.best),
+    Column("membership", "str", "key", "is the target among the networks the images come from", _head("membership")),
+    Column("control", "str", "key", "upper (real images), lower (noise), none (a method)", _head("control")),
+    Column("status", "str", "key", "ok, incomplete, failed, skipped, not_applicable", lambda row, _: row.status),
+    Column("reason", "str", "text", "why seeds are missing", lambda row, _: row.reason),
+    Column("stale", "boolean", "flag", "measured with an older version of a method", lambda row, _: row.stale),
+    Column("protocol_id", "str", "key", "fingerprint of what is measured; ranks stay within", _head("protocol_id")),
+    Column("test_digest", "str", "key", "fingerprint of the test images", _head("test_digest")),
+    Column("test_count", "Int64", "images", "test images", _head("test_count")),
+    Column("macs", "Float64", "MAC", "multiply-accumulates for one image", _metric("macs")),
+    Column("bitops_g", "Float64", "G", "sum over layers of MACs x weight bits x input bits", _metric("bitops_g")),
+    Column("size_bytes", "Float64", "byte", "size of the compressed network", _metric("size_bytes")),
+    Column(
+        "synthesis_s",
+        "Float64",
+        "s",
+        "wall time of the image set, charged in full to each",
+        _cost("seconds", STAGES[:1]),
+    ),
+    Column("compress_s", "Float64", "s", "wall time of the compression", _cost("seconds", STAGES[1:2])),
+    Column("measure_s", "Float64", "s", "wall time of the evaluation", _cost("seconds", STAGES[2:])),
+    Column("cpu_s", "Float64", "s", "CPU time of the three", _cost("cpu_seconds")),
+    Column("synthesis_cpu_s", "Float64", "s", "CPU time of the image set", _cost("cpu_seconds", STAGES[:1])),
+    Column("compress_cpu_s", "Float64", "s", "CPU time of the compression", _cost("cpu_seconds", STAGES[1:2])),
+    Column("measure_cpu_s", "Float64", "s", "CPU time of the evaluation", _cost("cpu_seconds", STAGES[2:])),
+    Column(
+        "forward_equivalents", "Float64", "forwards", "one image through one network, all", _cost("forward_equivalents")
+    ),
+    Column("peak_memory_mib", "Float64", "MiB", "highest of all stages and seeds", _peak),
+    Column(
+        "image_set_rows",
+        "Int64",
+        "rows",
+        "rows fed by the same image sets, this one included",
+        lambda _, c: c.image_set_rows,
+    ),
+    Column("access", "str", "tier", "what the source may look at, T0 (nothing) to T6", _head("access")),
+)
+
+
+def frame(
+    records: Iterable[ResultRecord],
+    *,
+    versions: Versions | None = None,
+    seeds: Mapping[str, Collection[int]] | None = None,
+    extra: Sequence[str] = (),
+    level: float = LEVEL,
+) -> pd.DataFrame:
+    """One line per (suite, dataset, source, model, target, compressor, bits, n); see :data:`COLUMNS`.
+
+    The same setting measured under another preset, protocol, test set, target weights or method version makes a line
+    of its own.  Costs are means per seed.
+
+    Args:
+        versions: (kind, method) → version of the code, to tell stale rows.
+        seeds: suite → seeds asked for; default: all seeds found in it.
+        extra: further metrics of the records, each a column of its mean over the seeds.
+        level: of the intervals and ties.
+    """
+    rows = make_rows(records, versions=versions, seeds=seeds)
+    columns = (*COLUMNS, *(Column(name, "Float64", "", "metric of the records", _metric(name)) for name in extra))
+    contexts = _contexts(rows, level)
+    data = {
+        c.name: pd.Series([c.value(r, x) for r, x in zip(rows, contexts, strict=True)], dtype=c.dtype, name=c.name)
+        for c in columns
+    }
+    table = pd.DataFrame(data)
+    # within a group: ranked rows by rank and accuracy, then controls, then what could not be measured
+    order = ["suite", "dataset", "preset", "bits", "target", "rank", "top1_mean"]
+    ascending = [name != "top1_mean" for name in order]
+    return table.sort_values(order, ascending=ascending, kind="stable", ignore_index=True)
+
+
+def describe_columns() -> str:
+    """The columns as a Markdown table."""
+    lines = ["| column | unit | meaning |", "|---|---|---|"]
+    return "\n".join([*lines, *(f"| `{c.name}` | {c.unit} | {c.meaning} |" for c in COLUMNS)]) + "\n"
+
+
+def row_interval(row: Row, level: float = LEVEL) -> tuple[float, Interval] | None:
+    """Mean top-1 of a complete row and its interval in percent; None when a seed or the metric is missing."""
+    top1 = row.metric("top1")
+    if not top1:
+        return None
+    if row.bitmaps:
+        _, ends = accuracy_interval(np.stack([row.bitmaps[r.seed] for r in row.measured]), level)
+        return float(np.mean(top1)), ends
+    if row.head.test_count > 0:
+        return totals_interval(top1, row.head.test_count, level)
+    return float(np.mean(top1)), Interval(float("nan"), float("nan"))
+
+
+def _contexts(rows: Sequence[Row], level: float) -> list[Context]:
+    ranks: dict[int, int] = {}
+    sizes: dict[int, int] = {}
+    leaders: set[int] = set()
+    intervals = [row_interval(row, level) for row in rows]
+    for members in _rank_groups(rows, intervals).values():
+        found = tie_groups([rows[i].bitmaps for i in members], level)
+        count = Counter(found)
+        for i, rank in zip(members, found, strict=True):
+            ranks[i], sizes[i] = rank, count[rank]
+        top = max(_mean_of(intervals[i]) for i in members)
+        leaders |= {i for i in members if _mean_of(intervals[i]) == top}
+    users = Counter(
+        (row.head.suite, synth) for row in rows for synth in {r.synth_id for r in row.records if r.synth_id}
+    )
+    return [
+        Context(
+            rank=ranks.get(i),
+            group=sizes.get(i, 1),
+            best=i in leaders,
+            image_set_rows=max((users[row.head.suite, r.synth_id] for r in row.records if r.synth_id), default=0),
+            interval=intervals[i],
+        )
+        for i, row in enumerate(rows)
+    ]
+
+
+def _mean_of(interval: tuple[float, Interval] | None) -> float:
+    return interval[0] if interval else float("-inf")
+
+
+def _rank_groups(
+    rows: Sequence[Row], intervals: Sequence[tuple[float, Interval] | None]
+) -> dict[tuple[object, ...], list[int]]:
+    """Indices of the rows ranked against each other: one suite, target (by weights), protocol and test set.
+
+    Controls stand beside, stale and incomplete rows wait; rows without bitmaps cannot be paired.
+    """
+    groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    for i, row in enumerate(rows):
+        head = row.head
+        if intervals[i] is None or not row.bitmaps or row.stale or row.status != "ok" or head.control != "none":
+            continue
+        key = (head.suite, head.dataset, head.target, head.target_digest, head.protocol_id, head.test_digest)
+        groups[key].append(i)
+    return groups

@@ -1,0 +1,251 @@
+"""Which rows a claim sets against which, and the paired difference of each such unit."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.board.rows import Row
+from bench.board.stats import Bitmaps, Floats, Spread, floor_variance, spread
+from bench.spec.claims import selects
+from bench.spec.suite import Claim, Selector
+
+_AXES = ("source", "model", "target", "compressor", "bits")
+_ALWAYS = ("dataset", "preset", "n")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One paired setting: better minus worse in points per seed and image; ``table`` None when a cell is missing."""
+
+    labels: tuple[tuple[str, str], ...]
+    test_digest: str
+    table: Mapping[int, Floats] | None
+
+    def label(self, axis: str) -> str:
+        """The unit's value on an axis; "better > worse" where the two sides differ."""
+        return dict(self.labels)[axis]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The mean over units of one comparison; ``spread`` is None when a unit lacks a cell (never a mean over less)."""
+
+    name: str
+    units: tuple[Unit, ...]
+    spread: Spread | None
+
+    def along(self, axis: str) -> list[tuple[str, Comparison]]:
+        """This comparison split along ``axis``: seeds one by one, every other axis by the units' value."""
+        groups: dict[str, list[Unit]] = defaultdict(list)
+        for unit in self.units:
+            if axis != "seed":
+                groups[unit.label(axis)].append(unit)
+                continue
+            for seed, table in (unit.table or {}).items():
+                groups[str(seed)].append(Unit(unit.labels, unit.test_digest, {seed: table}))
+        return [(value, Comparison.of("", units, ())) for value, units in groups.items()]
+
+    @staticmethod
+    def of(name: str, units: Sequence[Unit], by: Sequence[str]) -> Comparison:
+        """Mean over the values of ``by`` of the mean over the units within, each value with the same weight."""
+        return Comparison(name, tuple(units), _spread(units, _weights(units, by)))
+
+    @staticmethod
+    def join(name: str, members: Sequence[Comparison], by: Sequence[str]) -> Comparison:
+        """One comparison over the units of all ``members``."""
+        return Comparison.of(name, [unit for member in members for unit in member.units], by)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """All comparisons of a claim (several only with ``over: each``), what is missing, and what was left out.
+
+    ``units`` holds every unit as a comparison of its own, for breakdowns.
+    """
+
+    comparisons: tuple[Comparison, ...]
+    units: tuple[Comparison, ...]
+    bits: tuple[str, ...]
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def compare(claim: Claim, rows: Sequence[Row]) -> Compared:
+    """Find the units of ``claim`` among ``rows`` and difference them."""
+    free = _free_axes(claim)
+    sides = [_strata(selector, rows, free) for selector in (claim.better, claim.worse)]
+    problems: list[str] = []
+    notes: list[str] = []
+    families: dict[str, list[Unit]] = defaultdict(list)
+    for key, better in sides[0].items():
+        worse = sides[1].get(key)
+        if worse is None:
+            continue  # the grid has no such counterpart: an own network that is not on the target axis
+        skipped = [row for row in (*better, *worse) if row.status == "not_applicable"]
+        notes += [f"left out: {describe(row)}: {row.reason}" for row in skipped]
+        left = [[row for row in side if row.status != "not_applicable"] for side in (better, worse)]
+        if not left[0] or not left[1]:
+            continue
+        found = _problems(left[0] + left[1], same_protocol=not free & {"bits", "compressor"})
+        found += _twice(left[0]) + _twice(left[1])
+        problems += found
+        for name, first, second in _pairs(claim, left[0], left[1], free):
+            families[name].append(_unit(first, second, missing=bool(found)))
+    if not families:
+        problems.append("no two rows to pair")
+    comparisons = tuple(Comparison.of(name, units, claim.by) for name, units in families.items())
+    if not problems and any(c.spread is None for c in comparisons):
+        problems.append("the rows share no seed")
+    units = tuple(Comparison.of(c.name, [unit], ()) for c in comparisons for unit in c.units)
+    bits = tuple(dict.fromkeys(unit.label("bits") for c in comparisons for unit in c.units))
+    return Compared(comparisons, units, bits, tuple(problems), tuple(notes))
+
+
+def _free_axes(claim: Claim) -> frozenset[str]:
+    """Axes on which the two sides differ by the claim's own words; on all others rows are paired like with like.
+
+    An axis that one side names holds for both.  The network the images come from follows from the source, so it is
+    free as soon as the sources differ or any side speaks of it.
+    """
+    named = [(axis, claim.better.values(axis), claim.worse.values(axis)) for axis in (*_AXES, "membership")]
+    free = {axis for axis, first, second in named if first and second and set(first) != set(second)}
+    spoken = {axis for axis, first, second in named if first or second}
+    if free & {"source", "membership"} or spoken & {"model", "membership"}:
+        free.add("model")
+    return frozenset(free - {"membership"})
+
+
+def _strata(selector: Selector, rows: Sequence[Row], free: frozenset[str]) -> dict[tuple[str, ...], list[Row]]:
+    names = {row.head.source for row in rows}, {row.head.compressor for row in rows}
+    strata: dict[tuple[str, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        if selects(selector, _labels(row, *names)):
+            key = tuple(str(getattr(row.head, axis)) for axis in (*_ALWAYS, *_AXES) if axis not in free)
+            strata[key].append(row)
+    return strata
+
+
+def _labels(row: Row, sources: set[str], compressors: set[str]) -> dict[str, str]:
+    """The row as :func:`bench.spec.claims.selects` reads it; a word that is some row's label means that row alone.
+
+    Otherwise ``mixmix`` would mean ``mixmix(mix=1)`` as well, and an ablation could not name its baseline.
+    """
+    head = row.head
+    return {
+        **{axis: getattr(head, axis) for axis in (*_AXES, "membership")},
+        "source_method": head.source if head.source_method in sources else head.source_method,
+        "compressor_method": head.compressor if head.compressor_method in compressors else head.compressor_method,
+    }
+
+
+def _problems(rows: Sequence[Row], *, same_protocol: bool) -> list[str]:
+    """Why these rows cannot be averaged or paired, one sentence each."""
+    problems = []
+    for row in rows:
+        if row.stale:
+            problems.append(f"{describe(row)}: stale, measured with an older version of its method")
+        elif not row.complete:
+            problems.append(f"{describe(row)}: {row.reason or row.status} ({row.seeds} seeds)")
+        elif not row.bitmaps:
+            problems.append(f"{describe(row)}: no per-image results")
+    heads = [row.head for row in rows if row.measured]
+    if len({(head.test_digest, head.test_count) for head in heads}) > 1:
+        problems.append("the test sets differ")
+    if same_protocol and len({head.protocol_id for head in heads}) > 1:
+        problems.append(f"{describe(rows[0])} and its counterparts: the protocols differ")
+    return problems
+
+
+def _twice(rows: Sequence[Row]) -> list[str]:
+    seen: set[tuple[object, ...]] = set()
+    problems = []
+    for row in rows:
+        if row.setting in seen:
+            problems.append(f"{describe(row)}: measured twice, with other weights or another protocol")
+        seen.add(row.setting)
+    return problems
+
+
+def _pairs(
+    claim: Claim, better: Sequence[Row], worse: Sequence[Row], free: frozenset[str]
+) -> list[tuple[str, list[Row], list[Row]]]:
+    """(name, rows of the better side, of the worse side) of every comparison in one stratum.
+
+    The name holds what tells the comparisons of ``over: each`` apart, so units of one name belong together.
+    """
+    out = []
+    for first in _side(claim.better, better):
+        for second in _side(claim.worse, worse):
+            each = [
+                " ".join(v for axis in _AXES if axis in free and (v := str(getattr(side[0].head, axis))))
+                for selector, side in ((claim.better, first), (claim.worse, second))
+                if selector.over == "each"
+            ]
+            out.append((" vs ".join(each), first, second))
+    return out
+
+
+def _side(selector: Selector, rows: Sequence[Row]) -> list[list[Row]]:
+    if selector.over == "each":
+        return [[row] for row in rows]
+    if selector.over == "best":
+        return [[max(rows, key=lambda row: float(np.mean(row.metric("top1") or [-np.inf])))]]
+    return [list(rows)]
+
+
+def _unit(better: Sequence[Row], worse: Sequence[Row], *, missing: bool) -> Unit:
+    labels = tuple((axis, _side_label(axis, better, worse)) for axis in _AXES)
+    if missing:
+        return Unit(labels, "", None)
+    first, second = _mean(better), _mean(worse)
+    seeds = sorted(set(first) & set(second))
+    table = {seed: 100 * (np.asarray(first[seed], np.float64) - np.asarray(second[seed], np.float64)) for seed in seeds}
+    return Unit(labels, better[0].head.test_digest or "", table)
+
+
+def _side_label(axis: str, better: Sequence[Row], worse: Sequence[Row]) -> str:
+    values = [" | ".join(dict.fromkeys(str(getattr(row.head, axis)) for row in side)) for side in (better, worse)]
+    return values[0] if values[0] == values[1] else " > ".join(values)
+
+
+def _mean(rows: Sequence[Row]) -> Bitmaps:
+    seeds = sorted(set.intersection(*(set(row.bitmaps) for row in rows)))
+    return {seed: np.mean([row.bitmaps[seed] for row in rows], axis=0) for seed in seeds}
+
+
+def _weights(units: Sequence[Unit], by: Sequence[str]) -> list[float]:
+    keys = [tuple(unit.label(axis) for axis in by if axis != "seed") for unit in units]
+    return [1 / (len(set(keys)) * keys.count(key)) for key in keys]
+
+
+def _spread(units: Sequence[Unit], weights: Sequence[float]) -> Spread | None:
+    """Weighted sum of the units' differences; units on one test set share their images' errors, others do not."""
+    if not units or any(not unit.table for unit in units):
+        return None
+    seeds = sorted(set.intersection(*(set(unit.table or {}) for unit in units)))
+    if not seeds:
+        return None
+    by_test: dict[str, list[Floats]] = defaultdict(list)
+    for unit, weight in zip(units, weights, strict=True):
+        tables = unit.table or {}
+        by_test[unit.test_digest].append(weight * np.stack([tables[seed] for seed in seeds]))
+    parts = [floor_variance(spread(np.sum(tables, axis=0))) for tables in by_test.values()]
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
+
+
+def describe(row: Row) -> str:
+    """A row in words: source [model] → target, compressor, bits."""
+    head = row.head
+    return f"{short(row)} → {head.target} {head.compressor} {head.bits}".rstrip()
+
+
+def short(row: Row) -> str:
+    """Source and, in brackets, the network its images come from."""
+    return f"{row.head.source} [{row.head.model}]" if row.head.model else row.head.source

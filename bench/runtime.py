@@ -1,0 +1,109 @@
+"""Device, threads, generators, memory, facts about the machine; the only file that calls torch.cuda."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from bench.errors import BenchError
+
+DEVICES = ("cpu", "cuda", "auto")
+
+
+def resolve_device(name: str) -> str:
+    """"cpu" or "cuda" for cpu | cuda | auto.
+
+    Raises:
+        BenchError: unknown name, or cuda asked for where there is none.
+    """
+    if name not in DEVICES:
+        raise BenchError("unknown device", where="--device", got=name, expected=DEVICES)
+    if name == "cpu":
+        return "cpu"
+    import torch
+
+    found = torch.cuda.is_available()
+    if name == "cuda" and not found:
+        raise BenchError("no CUDA device here", where="--device", got=name, hint="use --device cpu")
+    return "cuda" if found else "cpu"
+
+
+def set_threads(count: int) -> None:
+    """Give torch ``count`` intra-op threads; results are equal only at equal counts."""
+    import torch
+
+    torch.set_num_threads(count)
+
+
+def make_generator(seed: int) -> Any:
+    """A CPU torch.Generator with ``seed``; random numbers are drawn on the CPU whatever the device."""
+    import torch
+
+    return torch.Generator().manual_seed(seed)
+
+
+@dataclass
+class Spent:
+    """What a block took: wall seconds, CPU seconds of this process, peak resident memory in MiB."""
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_memory_mib: float = 0.0
+
+
+@contextmanager
+def measure() -> Iterator[Spent]:
+    """Time a block; the peak is the process's so far (the system offers no finer one)."""
+    spent = Spent()
+    wall, cpu = time.perf_counter(), time.process_time()
+    try:
+        yield spent
+    finally:
+        spent.seconds = time.perf_counter() - wall
+        spent.cpu_seconds = time.process_time() - cpu
+        spent.peak_memory_mib = peak_memory_mib()
+
+
+def peak_memory_mib() -> float:
+    """Peak resident memory of this process in MiB; on CUDA the device's peak when that is larger."""
+    scale = 1 if sys.platform == "darwin" else 1024
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**20
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        return max(resident, torch.cuda.max_memory_allocated() / 2**20)
+    return resident
+
+
+def facts(device: str, threads: int) -> dict[str, Any]:
+    """What a record says of the machine; provenance, never identity."""
+    import torch
+    import torchvision
+
+    found: dict[str, Any] = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "platform": platform.platform(terse=True),
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "device": device,
+        "threads": threads,
+    }
+    if device == "cuda":
+        found["gpu"] = torch.cuda.get_device_name(0)
+    return found
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
