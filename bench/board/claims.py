@@ -174,8 +174,7 @@ def _parts(claim: Claim, units: Sequence[Comparison], level: float) -> tuple[Par
             for value, piece in unit.along(axis):
                 groups[value].append(piece)
         for value, members in groups.items():
-            joined = Comparison.join("", members, ())
-            spread = joined.spread
-            interval = spread.interval(level) if spread else (None, None)
-            parts.append(Part(axis, value, spread.estimate if spread else None, *interval, pairs=len(members)))
+            spread = Comparison.join("", members, ()).spread
+            low, high = spread.interval(level) if spread else (None, None)
+            parts.append(Part(axis, value, spread.estimate if spread else None, low, high, len(members)))
     return tuple(parts)

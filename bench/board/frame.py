@@ -178,7 +178,7 @@ def frame(
     }
     table = pd.DataFrame(data)
     # within a group: ranked rows by rank and accuracy, then controls, then what could not be measured
-    order = ["suite", "dataset", "preset", "bits", "target", "rank", "top1_mean"]
+    order = ["suite", "dataset", "preset", "target", "bits", "rank", "top1_mean"]
     ascending = [name != "top1_mean" for name in order]
     return table.sort_values(order, ascending=ascending, kind="stable", ignore_index=True)
 

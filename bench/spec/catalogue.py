@@ -37,7 +37,7 @@ class Catalogue(Protocol):
         """Full names of the target networks trained on ``dataset``, in the table's order."""
 
     def networks(self, dataset: str) -> tuple[str, ...]:
-        """Full names of all networks trained on ``dataset``: targets and zoo."""
+        """Full names of all networks there are recipes or weights for: targets and zoo."""
 
     def zoo_groups(self, dataset: str) -> tuple[str, ...]:
         """Names of the groups of zoo networks: full, mobile, residual."""
@@ -78,11 +78,15 @@ class ShippedCatalogue:
         return tuple(full_name(dataset, name) for name in target_names(dataset))
 
     def networks(self, dataset: str) -> tuple[str, ...]:
-        groups = [self.zoo(dataset, group) for group in self.zoo_groups(dataset)]
-        return tuple(dict.fromkeys([*self.targets(dataset), *(name for group in groups for name in group)]))
+        from bench.zoo.table import TABLE
+
+        # Also those without weights yet: naming one then says that it must be trained, not that it does not exist.
+        return tuple(full_name(dataset, entry.name) for entry in TABLE)
 
     def zoo_groups(self, dataset: str) -> tuple[str, ...]:
-        return ("full", "mobile", "residual")
+        from bench.zoo.table import GROUPS
+
+        return tuple(GROUPS)
 
     def zoo(self, dataset: str, group: str) -> tuple[str, ...]:
         from bench.zoo.targets import zoo_names

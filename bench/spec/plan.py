@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import Any
 
 from bench.errors import SuiteError
-from bench.interfaces import DatasetSpec, Preset, Setting
-from bench.spec.catalogue import Catalogue, NetworkInfo, ShippedCatalogue, short_name
+from bench.interfaces import DatasetSpec, NetworkInfo, Preset, Setting
+from bench.spec.catalogue import Catalogue, ShippedCatalogue, short_name
 from bench.spec.claims import check_claims
 from bench.spec.identity import cell_id, synth_id
 from bench.spec.jobs import CellJob, ResolvedCompressor, ResolvedSource, SynthJob

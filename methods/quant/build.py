@@ -71,9 +71,7 @@ def build(prepared: Prepared, setting: Setting, options: Options) -> Built:
         bits = _graph_input_bits(prepared.graph, setting)
     else:
         activations = _input_quantizers(body, prepared.order, setting, options, example)
-        units = tuple(
-            Unit(n, "layer", (n,), (n,) if n in activations else (), False, "", "") for n in prepared.order
-        )
+        units = tuple(Unit(n, "layer", (n,), (n,) if n in activations else (), False, "", "") for n in prepared.order)
         bits = {n: _input_bits_of(body, n, setting) for n in prepared.order}
     protocol = _protocol(prepared, setting, options)
     path: Literal["graph", "modules"] = "graph" if prepared.graph is not None else "modules"
@@ -123,7 +121,8 @@ def _insert_points(graph: fx.GraphModule, setting: Setting, options: Options, ex
         with graph.graph.inserting_after(node):
             after = graph.graph.call_module(path, (node,))
         after.meta = {key: node.meta.get(key) for key in ("stack", "tensor", "single", "shape")}
-        node.replace_all_uses_with(after, delete_user_cb=lambda user, own=after: user is not own)
+        node.replace_all_uses_with(after)
+        after.args = (node,)
         paths[node.name] = path
     graph.graph.lint()
     graph.recompile()

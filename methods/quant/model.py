@@ -133,7 +133,7 @@ class QuantModel(nn.Module):
         for index, quantizer in enumerate(watched):
             share = min(1.0, max_values / (sizes[index] * images.shape[0]))
             quantizer.start_observing(share, seed * 100_003 + index)
-        for batch in images.split(batch_size):
+        for batch in torch.split(images, batch_size):
             self(batch)
         for quantizer in watched:
             quantizer.calibrate()
@@ -168,7 +168,7 @@ class QuantModel(nn.Module):
     @torch.no_grad()
     def capture_inputs(self, unit: Unit, images: Tensor, batch_size: int = 64) -> Tensor:
         """The unit's input for ``images`` [N, C, H, W] under the current state, computing no further than that."""
-        batches = images.split(batch_size)
+        batches = torch.split(images, batch_size)
         if not isinstance(self.body, fx.GraphModule):
             layer = self.body.get_submodule(unit.layers[0])
             return torch.cat([_input_of(self.body, layer, batch) for batch in batches])

@@ -51,7 +51,7 @@ class FakeQuant(torch.autograd.Function):
 
 def fake_quant(x: Tensor, scale: Tensor, low: Tensor | float, high: Tensor | float, g: float = 1.0) -> Tensor:
     """Fake-quantise ``x``; ``scale`` (and tensor bounds) broadcast against it.  See `FakeQuant`."""
-    out: Tensor = FakeQuant.apply(x, scale, low, high, g)  # type: ignore[no-untyped-call]
+    out: Tensor = FakeQuant.apply(x, scale, low, high, g)
     return out
 
 

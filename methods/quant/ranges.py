@@ -85,9 +85,7 @@ def search_range(
     return (scale[0], zero[0]) if channel_axis is None else (scale, zero)
 
 
-def _bounds(
-    flat: Tensor, bits: int, method: RangeMethod, grid: Grid, quantile: float
-) -> tuple[Tensor, Tensor]:
+def _bounds(flat: Tensor, bits: int, method: RangeMethod, grid: Grid, quantile: float) -> tuple[Tensor, Tensor]:
     """Lower and upper end [C] of each row of ``flat`` [C, K], zero inside."""
     low, high = flat.amin(1), flat.amax(1)
     if method == "percentile":

@@ -55,7 +55,7 @@ def _plain(conv: nn.Module) -> nn.Module:
     size = [d * (k - 1) + 1 for d, k in zip(conv.dilation, conv.kernel_size, strict=True)]
     with torch.no_grad(), _WeightOfConv() as seen:
         conv(torch.zeros(1, conv.in_channels, *size, device=conv.weight.device, dtype=conv.weight.dtype))
-    kind = Conv2dSame if getattr(conv, "same_pad", False) or type(conv).__name__ == "StdConv2dSame" else nn.Conv2d
+    kind: Any = Conv2dSame if getattr(conv, "same_pad", False) or type(conv).__name__ == "StdConv2dSame" else nn.Conv2d
     padding: Any = 0 if kind is Conv2dSame else conv.padding
     plain: nn.Conv2d = kind(
         conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, padding, conv.dilation, conv.groups,

@@ -28,9 +28,7 @@ from methods.quant.quantizers import ActQuantizer
 Rule = Literal["class", "repeated", "cut", "layer"]
 
 BLOCK_CLASSES = frozenset(
-    "BasicBlock Bottleneck ResBottleneckBlock InvertedResidual _InvertedResidual MBConv FusedMBConv "
-    "DepthwiseSeparableConv EdgeResidual DwsConvBlock ConvBlock CNBlock RepVGGBlock ConvNeXtBlock Block EncoderBlock "
-    "RepVggBlock MobileOneBlock UniversalInvertedResidual Bottle2neck DlaBasic DlaBottleneck SwinTransformerBlock".split()
+    ["BasicBlock", "Bottleneck", "ResBottleneckBlock", "InvertedResidual", "_InvertedResidual", "MBConv", "FusedMBConv", "DepthwiseSeparableConv", "EdgeResidual", "DwsConvBlock", "ConvBlock", "CNBlock", "RepVGGBlock", "ConvNeXtBlock", "Block", "EncoderBlock", "RepVggBlock", "MobileOneBlock", "UniversalInvertedResidual", "Bottle2neck", "DlaBasic", "DlaBottleneck", "SwinTransformerBlock"]
 )
 """Classes whose instances are units (rule 1): the specification's list, then timm's names for the same things."""
 
@@ -111,7 +109,8 @@ class _Finder:
                 label = block.path if block else "+".join(names)
                 source = self.order[0] if start == 0 else self.cuts[start - 1]
                 target = self.result if end == len(self.order) else self.cuts[end - 1]
-                assert source is not None and target is not None
+                assert source is not None
+                assert target is not None
                 found.append(self._unit(label, rule, range(start, end), source, target, after_chain))
                 after_chain = True
             else:
@@ -233,9 +232,7 @@ class _Finder:
         nodes = [n for n in nodes if n.op != "placeholder"]
         layers = [name for n in nodes for name in node_layers(self.graph, n) if name not in self.owned]
         self.owned.update(layers)
-        activations = tuple(
-            path for n in nodes for path in _quantisers_of(self.graph, n)
-        )
+        activations = tuple(path for n in nodes for path in _quantisers_of(self.graph, n))
         return Unit(
             name, rule, tuple(dict.fromkeys(layers)), activations, chain, source.name, target.name,
             tuple(n.name for n in nodes),
@@ -256,7 +253,9 @@ def _quantisers_of(graph: fx.GraphModule, node: fx.Node) -> list[str]:
     return [name for name in node_layers(graph, node) if getattr(graph.get_submodule(name), "input_quant", None)]
 
 
-def describe_units(module: nn.Module, example: Tensor, *, max_layers: int = 8) -> list[tuple[str, str, tuple[str, ...]]]:
+def describe_units(
+    module: nn.Module, example: Tensor, *, max_layers: int = 8
+) -> list[tuple[str, str, tuple[str, ...]]]:
     """(unit, rule, its weighted layers) of a network, for ``bench ls targets --units``; ``module`` is left untouched.
 
     ``example`` holds images [N, C, H, W] of the network's size.

@@ -1,0 +1,39 @@
+"""The target's own accuracy, measured once per network and test set and kept in the store (design, rule 4)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bench.data.datasets import Dataset
+from bench.interfaces import ModelHandle
+from bench.measure.accuracy import evaluate
+from bench.store.files import write_atomic
+
+
+@dataclass(frozen=True)
+class FpResult:
+    """Top-1 in percent in floating point: on the whole test set (what the gate compares) and on the subset in use."""
+
+    full_top1: float
+    top1: float
+
+
+def fp_result(target: ModelHandle, dataset: Dataset, subset: int | None, store: Path, device: str) -> FpResult:
+    """Measure ``target`` on the test set, or read what an earlier job measured with the same weights and images."""
+    key = f"{target.digest[:16]}-{dataset.test_digest(subset)[:16]}"
+    path = store / "fp" / f"{key}.json"
+    try:
+        return FpResult(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        pass  # not measured yet, or a damaged file that the measurement replaces
+    full, labels = dataset.test()
+    full_top1, _ = evaluate(target.module, full, labels, target.mean, target.std, device)
+    top1 = full_top1
+    if subset is not None:
+        images, labels = dataset.test(subset)
+        top1, _ = evaluate(target.module, images, labels, target.mean, target.std, device)
+    result = FpResult(full_top1, top1)
+    write_atomic(path, json.dumps(asdict(result)).encode())
+    return result
