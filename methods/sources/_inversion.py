@@ -183,7 +183,7 @@ class _Run:
         self.optimiser.step()
         if settings.clip:
             with torch.no_grad():
-                torch.clamp(self.x, self.low, self.high, out=self.x)
+                self.x.clamp_(self.low, self.high)
         self.objective.stepped()
         if log:
             self._log()

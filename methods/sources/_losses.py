@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -165,7 +164,6 @@ def l2(x: Tensor) -> Tensor:
     return torch.linalg.vector_norm(x.flatten(1), dim=1).mean()
 
 
-@lru_cache(maxsize=8)
 def _gaussian(channels: int, size: int, sigma: float) -> Tensor:
     offsets = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
     line = torch.exp(-offsets.square() / (2 * sigma**2))

@@ -1,0 +1,224 @@
+"""Shared by the sources that invert networks: the network as they see it, the one-network objective, label draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from bench.errors import NotApplicable
+from bench.interfaces import DatasetSpec, ModelHandle, RunContext
+from methods.sources._augment import Augment, PixelSpace
+from methods.sources._bn_taps import Scope, Stats, bn_layers, tapped
+from methods.sources._inversion import Inverted
+from methods.sources._losses import (
+    BN_OBJECTIVES,
+    Prior,
+    dead_channels,
+    input_statistics,
+    jensen_shannon,
+    jensen_shannon_code,
+    sq_std_image,
+)
+
+LabelLaw = Literal["balanced", "uniform"]
+
+
+def draw_labels(law: LabelLaw, count: int, classes: int, batch_index: int, generator: Generator) -> Tensor:
+    """Targets [count] int64: every class in turn over the whole image set, or independent uniform draws.
+
+    Balanced labels run on from batch to batch, so that any prefix of the set is balanced too.
+    """
+    if law == "balanced":
+        return (torch.arange(count) + batch_index * count) % classes
+    return torch.randint(classes, (count,), generator=generator)
+
+
+def need_models(models: Sequence[ModelHandle], *, bn: bool, source: str) -> None:
+    """Check that there is a network and, where ``bn``, that each has batch-norm statistics.
+
+    Raises:
+        NotApplicable: with the network's name and the reason.
+    """
+    if not models:
+        raise NotApplicable("there is no network to invert", where=source, expected="at least one network")
+    for handle in models:
+        if bn and not bn_layers(handle.module):
+            raise NotApplicable(
+                f"{handle.name} has no batch norm with running statistics, which {source} matches",
+                where=source,
+                hint="use a source without batch-norm matching (noise, ood, deepdream), or another network",
+            )
+
+
+class Network:
+    """A frozen tapped copy of one network, fed with images in the *data set's* normalised space.
+
+    A network trained with other constants gets an affine map first; one that cannot run at half size (a fixed pool or
+    flatten) sees its half-size views enlarged again, and then each costs a full forward.
+    """
+
+    def __init__(self, handle: ModelHandle, dataset: DatasetSpec, ctx: RunContext, scope: Scope = "batch") -> None:
+        self.name = handle.name
+        self.taps = tapped(handle.module, device=ctx.device, scope=scope)
+        self.dtype, self.device_type = ctx.dtype, ctx.device.type
+        self.renormalise: tuple[Tensor, Tensor] | None = None
+        if (handle.mean, handle.std) != (dataset.mean, dataset.std):
+            columns = [torch.tensor(v, device=ctx.device).view(1, -1, 1, 1) for v in (dataset.std, dataset.mean)]
+            std, mean = (torch.tensor(v, device=ctx.device).view(1, -1, 1, 1) for v in (handle.std, handle.mean))
+            self.renormalise = (columns[0] / std, (columns[1] - mean) / std)
+        self.enlarge = False
+
+    def allow_half(self, shape: tuple[int, int, int]) -> None:
+        """Find out whether half-size images of ``shape`` (C, H, W) run through; if not, enlarge them from now on."""
+        probe = torch.zeros(2, shape[0], shape[1] // 2, shape[2] // 2, device=self.device_type)
+        try:
+            with torch.no_grad():
+                self(probe)
+        except RuntimeError:  # what a shape mismatch raises
+            self.enlarge = True
+
+    def __call__(self, x: Tensor, scale: int = 1) -> tuple[Tensor, Stats | None]:
+        """Float32 logits [B,K] and statistics for images or views that are ``scale`` times smaller."""
+        if scale > 1 and self.enlarge:
+            x = F.interpolate(x, scale_factor=float(scale), mode="nearest")
+        if self.renormalise is not None:
+            x = torch.addcmul(self.renormalise[1], x, self.renormalise[0])
+        if self.dtype == torch.float32:
+            return self.taps(x)
+        with torch.autocast(self.device_type, self.dtype):
+            logits, stats = self.taps(x)
+        return logits.float(), stats
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Which terms a one-network objective has. ``bn`` names an entry of ``BN_OBJECTIVES``; weight 0 drops a term.
+
+    ``first`` multiplies layer 0's statistics.  ``logit`` maximises the target's logit instead of minimising the CE.
+    ``input_term`` adds ZeroQ's statistics of the raw image; ``per_channel`` selects ZeroQ's second variant.
+    ``competition`` weighs 1 - JS(teacher, student).
+    """
+
+    bn: str = "l2norm"
+    bn_weight: float = 0.0
+    first: float = 1.0
+    ce_weight: float = 0.0
+    logit: bool = False
+    prior: Prior = Prior()
+    input_term: bool = False
+    per_channel: bool = False
+    competition: float = 0.0
+    competition_js: Literal["true", "code"] = "true"
+    detach_student: bool = False
+
+
+class SingleObjective:
+    """CE, batch-norm, prior and competition terms of one network on one augmented view (spec 3.4-3.7)."""
+
+    def __init__(
+        self,
+        network: Network,
+        labels: Tensor | None,
+        terms: Terms,
+        augment: Augment,
+        generator: Generator,
+        student: Network | None = None,
+    ) -> None:
+        self.network, self.labels, self.terms = network, labels, terms
+        self.augment, self.generator, self.student = augment, generator, student
+
+    def backward(self, view: Tensor, scale: int, log: bool) -> Mapping[str, Tensor]:
+        x = self.augment(view, self.generator, scale)
+        logits, stats = self.network(x, scale)
+        parts = self._parts(x, logits, stats, scale)
+        loss = torch.stack(list(parts.values())).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        found = {"loss": loss.detach(), **{name: part.detach() for name, part in parts.items()}}
+        if log and self.labels is not None:
+            found["top1"] = top1(logits, self.labels)
+        if log and self.terms.bn == "kl" and stats is not None:
+            found["kl_held_up"] = dead_channels(stats)
+        return found
+
+    def _parts(self, x: Tensor, logits: Tensor, stats: Stats | None, scale: int) -> dict[str, Tensor]:
+        """The weighted terms by name."""
+        t, parts = self.terms, {}
+        if t.ce_weight and self.labels is not None:
+            chosen = logits.gather(1, self.labels[:, None]).mean()
+            parts["ce"] = t.ce_weight * (-chosen if t.logit else F.cross_entropy(logits, self.labels))
+        if t.bn_weight and stats is not None:
+            parts["bn"] = t.bn_weight * self._bn(stats)
+            if t.input_term:
+                parts["input"] = t.bn_weight * input_statistics(x, per_channel=t.per_channel)
+        if any((t.prior.tv_l2, t.prior.tv_l1, t.prior.l2, t.prior.blur)):
+            parts["prior"] = t.prior(x)
+        if t.competition and self.student is not None:
+            divergence = jensen_shannon if t.competition_js == "true" else jensen_shannon_code
+            with torch.set_grad_enabled(not t.detach_student):
+                answer = self.student(x, scale)[0]
+            parts["competition"] = t.competition * (1.0 - divergence(logits, answer))
+        return parts
+
+    def _bn(self, stats: Stats) -> Tensor:
+        if self.terms.per_channel:
+            return sq_std_image(stats, self.terms.first, per_channel=True)
+        return BN_OBJECTIVES[self.terms.bn].loss(stats, self.terms.first)
+
+    def stepped(self) -> None:
+        """Nothing else is learned."""
+
+    def reset(self) -> None:
+        """Nothing to forget."""
+
+
+def top1(logits: Tensor, labels: Tensor) -> Tensor:
+    """Percentage of ``logits`` [B,K] whose largest entry is the label; scalar."""
+    return (logits.argmax(1) == labels).float().mean() * 100.0
+
+
+@torch.no_grad()
+def inspect(networks: Sequence[Network], images: Tensor, labels: Tensor | None) -> dict[str, Any]:
+    """Clean final images on the generating networks: per network BN loss (``l2norm``, pooled) and assigned top-1 (%).
+
+    The optimisation saw augmented or mixed views, so these are not its last loss terms.
+    """
+    bn: dict[str, float] = {}
+    right: dict[str, float] = {}
+    for network in networks:
+        logits, stats = network(images)
+        if stats is not None and network.taps.layers and stats.mean.dim() == 1:
+            bn[network.name] = float(BN_OBJECTIVES["l2norm"].loss(stats, 1.0))
+        if labels is not None:
+            right[network.name] = float(top1(logits, labels))
+    return {"clean_bn": bn, **({"top1": right} if labels is not None else {})}
+
+
+def describe(result: Inverted, networks: Sequence[Network], augment: Augment) -> dict[str, Any]:
+    """What every inversion records about itself (JSON)."""
+    return {
+        "models": [network.name for network in networks],
+        "losses": dict(result.losses),
+        "clipped": result.clipped,
+        "iterations": {f"1/{scale}": n for scale, n in result.iterations.items()},
+        "lr": result.lr,
+        "retried_at_half_lr": result.retried,
+        "augment": augment.kinds(),
+        "bn_layers": {network.name: len(network.taps.layers) for network in networks},
+        "bn_without_statistics": {network.name: network.taps.skipped for network in networks if network.taps.skipped},
+        "enlarged_half_views": [network.name for network in networks if network.enlarge],
+    }
+
+
+def start_images(shape: Sequence[int], ctx: RunContext) -> Tensor:
+    """N(0,1) images [B,C,H,W] in normalised space, drawn on the CPU and moved."""
+    return torch.randn(tuple(shape), generator=ctx.generator).to(ctx.device)
+
+
+def space_of(dataset: DatasetSpec) -> PixelSpace:
+    """Pixel space of a data set."""
+    return PixelSpace.of(dataset)
