@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -13,7 +14,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.board.claims import Verdict
-from bench.board.grids import Cell, Grid, board_grids, image_set_grid, pivot_grids, verdict_grid
+from bench.board.frame import COLUMNS
+from bench.board.grids import Cell, Grid, board_grids, image_set_grid, verdict_grid
+from bench.board.pivots import metric_grids, pivot_grids
 from bench.errors import BenchError, nearest
 from bench.store.records import ResultRecord
 
@@ -34,18 +37,10 @@ def to_rich(grids: Iterable[Grid]) -> RenderableType:
 
 def to_text(grids: Iterable[Grid], width: int = 160) -> str:
     """The rich tables as plain text of a fixed width."""
-    console = Console(width=width, record=True, color_system=None, file=_Sink())
-    console.print(to_rich(grids))
-    return console.export_text()
-
-
-class _Sink:
-    """A file that keeps nothing; the console records by itself."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None: ...
+    console = Console(width=width, color_system=None, file=io.StringIO())
+    with console.capture() as capture:
+        console.print(to_rich(grids))
+    return capture.get()
 
 
 def to_markdown(grids: Iterable[Grid]) -> str:
@@ -97,6 +92,7 @@ def to_json(table: pd.DataFrame, verdicts: Sequence[Verdict] = ()) -> str:
 
 
 _GRIDS: Mapping[str, Callable[[Iterable[Grid]], Any]] = {"table": to_rich, "md": to_markdown, "latex": to_latex}
+_KNOWN = {column.name for column in COLUMNS}
 FORMATS = ("table", "csv", "md", "json", "latex")
 
 
@@ -108,7 +104,7 @@ def report(
     records: Iterable[ResultRecord] = (),
     details: bool = True,
 ) -> RenderableType:
-    """The whole board in one of :data:`FORMATS`: pivots, ranked tables, image sets, claims.
+    """The whole board in one of :data:`FORMATS`: pivots, image measures, ranked tables, image sets, claims.
 
     Args:
         table: from :func:`bench.board.frame.frame`.
@@ -127,7 +123,8 @@ def report(
         return to_json(table, verdicts)
     if form not in _GRIDS:
         raise BenchError("unknown format", got=form, expected=FORMATS, nearest=nearest(form, FORMATS))
-    grids = [*pivot_grids(table), *(board_grids(table) if details else [])]
+    extra = [str(name) for name in table.columns if name not in _KNOWN]
+    grids = [*pivot_grids(table), *metric_grids(table, extra), *(board_grids(table) if details else [])]
     sets = image_set_grid(records)
     grids += [sets] if sets.rows else []
     grids += [verdict_grid(verdicts)] if verdicts else []

@@ -117,6 +117,25 @@ def load(name: str) -> ModelHandle:
     )
 
 
+def check_weights(name: str) -> None:
+    """Check that a network's file is there and undamaged, without building it.
+
+    Raises:
+        WeightsError: missing, or its digest is not the manifest's.
+    """
+    if library_of(name):
+        return
+    from bench.zoo.checkpoints import file_sha256, manifest
+
+    dataset, short = _split(name)
+    folder = weights_folder(dataset)
+    path, expected = folder / f"{short}.safetensors", manifest(folder, short)["sha256"]
+    if not path.is_file():
+        raise WeightsError("the weights file is missing", where=str(path))
+    if (got := file_sha256(path)) != expected:
+        raise WeightsError("the weights file is damaged", where=str(path), got=got, expected=expected)
+
+
 def freeze(module: nn.Module) -> nn.Module:
     """Eval mode, no parameter asks for a gradient."""
     module.eval()

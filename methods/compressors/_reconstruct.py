@@ -114,7 +114,7 @@ def random_mask(like: Tensor, keep: float, generator: torch.Generator) -> Tensor
     bits = torch.empty((count + 3) // 4, dtype=torch.int64).random_(generator=generator)
     # random_ fills 63 bits: the sign bit of each fourth element is always 0, so 15 bits are compared
     small = bits.view(torch.int16)[:count].bitwise_and(0x7FFF)
-    mask = (small < round(keep * 0x8000)).to(like.device)
+    mask = (small <= round(keep * 0x8000) - 1).to(like.device)  # 2^15 itself would overflow int16
     return mask.as_strided(like.shape, like.stride()) if dense(like) else mask.view(like.shape)
 
 

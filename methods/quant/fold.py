@@ -55,7 +55,8 @@ def fold_batch_norm(graph: fx.GraphModule) -> dict[str, BatchStats]:
 @torch.no_grad()
 def fold_into(layer: nn.Conv2d | nn.Linear | nn.ConvTranspose2d, norm: nn.modules.batchnorm._BatchNorm) -> BatchStats:
     """Fold ``norm`` into ``layer`` in place and return what it knew; missing gamma, beta, bias count as 1, 0, 0."""
-    assert norm.running_mean is not None and norm.running_var is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     mean, var = norm.running_mean.double(), norm.running_var.double()
     gamma = torch.ones_like(mean) if norm.weight is None else norm.weight.double()
     beta = torch.zeros_like(mean) if norm.bias is None else norm.bias.double()

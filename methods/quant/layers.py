@@ -11,26 +11,35 @@ from torch import Tensor, fx, nn
 
 from methods.quant.quantizers import ActQuantizer, WeightQuantizer
 
+
+def names(text: str) -> frozenset[str]:
+    """The blank-separated words of ``text``."""
+    return frozenset(text.split())
+
+
 WEIGHTED = (nn.Conv2d, nn.Linear)
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 _DROPS = frozenset({"DropPath", "StochasticDepth", "DropBlock2d", "PatchDropout", "TokenDropout"})
 _ACT_MODULES = (nn.PReLU, nn.RReLU, nn.Softplus, nn.GLU, nn.Softmax)
-_ACT_NAMES = frozenset(
-    ["ReLU", "ReLU6", "LeakyReLU", "ELU", "SELU", "CELU", "GELU", "GELUTanh", "SiLU", "Swish", "Mish", "Sigmoid", "Tanh", "Hardswish", "HardSwish", "HardSwishMe", "HardSwishJit", "Hardsigmoid", "HardSigmoid", "HardMish", "Hardtanh", "Softplus", "Softsign", "PReLU", "QuickGELU", "SwishMe", "SwishJit", "MishMe", "HardSigmoidMe", "HardSigmoidJit", "StarReLU"]
+_ACT_NAMES = names(
+    "ReLU ReLU6 LeakyReLU ELU SELU CELU GELU GELUTanh SiLU Swish Mish Sigmoid Tanh Hardswish HardSwish "
+    "HardSwishMe HardSwishJit Hardsigmoid HardSigmoid HardMish Hardtanh Softplus Softsign PReLU QuickGELU SwishMe "
+    "SwishJit MishMe HardSigmoidMe HardSigmoidJit StarReLU"
 )
-_NONNEGATIVE_NAMES = frozenset(
-    ["ReLU", "ReLU6", "Sigmoid", "Hardsigmoid", "HardSigmoid", "HardSigmoidMe", "HardSigmoidJit", "Softmax"]
+_NONNEGATIVE_NAMES = names("ReLU ReLU6 Sigmoid Hardsigmoid HardSigmoid HardSigmoidMe HardSigmoidJit Softmax")
+_ACT_FUNCTIONS = names(
+    "relu relu6 relu_ leaky_relu elu selu gelu silu mish sigmoid tanh hardswish hardsigmoid hardtanh softplus "
+    "hard_sigmoid hard_swish clamp clip"
 )
-_ACT_FUNCTIONS = frozenset(
-    ["relu", "relu6", "relu_", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "sigmoid", "tanh", "hardswish", "hardsigmoid", "hardtanh", "softplus", "hard_sigmoid", "hard_swish", "clamp", "clip"]
-)
-_NONNEGATIVE_FUNCTIONS = frozenset(["relu", "relu6", "relu_", "sigmoid", "hardsigmoid", "hard_sigmoid", "softmax"])
-_POOL_FUNCTIONS = frozenset(
-    ["max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "mean", "max_pool2d_with_indices", "boolean_dispatch", "amax"]
+_NONNEGATIVE_FUNCTIONS = names("relu relu6 relu_ sigmoid hardsigmoid hard_sigmoid softmax")
+_POOL_FUNCTIONS = names(
+    "max_pool2d avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d mean max_pool2d_with_indices boolean_dispatch amax"
 )
 _GLOBAL_POOL_FUNCTIONS = frozenset(["adaptive_avg_pool2d", "adaptive_max_pool2d", "mean", "amax"])
-_SHAPE_FUNCTIONS = frozenset(
-    ["flatten", "reshape", "view", "permute", "transpose", "contiguous", "chunk", "split", "getitem", "cat", "concat", "stack", "unbind", "squeeze", "unsqueeze", "dropout", "pad", "interpolate", "expand", "roll", "channel_shuffle", "channels_last", "repeat", "unflatten", "narrow", "expand_as", "index_select", "alpha_dropout", "dropout2d", "clone", "detach", "to", "type_as", "float", "movedim", "swapaxes", "T"]
+_SHAPE_FUNCTIONS = names(
+    "flatten reshape view permute transpose contiguous chunk split getitem cat concat stack unbind squeeze "
+    "unsqueeze dropout pad interpolate expand roll channel_shuffle channels_last repeat unflatten narrow "
+    "expand_as index_select alpha_dropout dropout2d clone detach to type_as float movedim swapaxes T"
 )
 
 

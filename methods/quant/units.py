@@ -21,14 +21,18 @@ from methods.quant.layers import (
     is_global_pool,
     is_norm,
     module_of,
+    names,
     node_layers,
 )
 from methods.quant.quantizers import ActQuantizer
 
 Rule = Literal["class", "repeated", "cut", "layer"]
 
-BLOCK_CLASSES = frozenset(
-    ["BasicBlock", "Bottleneck", "ResBottleneckBlock", "InvertedResidual", "_InvertedResidual", "MBConv", "FusedMBConv", "DepthwiseSeparableConv", "EdgeResidual", "DwsConvBlock", "ConvBlock", "CNBlock", "RepVGGBlock", "ConvNeXtBlock", "Block", "EncoderBlock", "RepVggBlock", "MobileOneBlock", "UniversalInvertedResidual", "Bottle2neck", "DlaBasic", "DlaBottleneck", "SwinTransformerBlock"]
+BLOCK_CLASSES = names(
+    "BasicBlock Bottleneck ResBottleneckBlock InvertedResidual _InvertedResidual MBConv FusedMBConv "
+    "DepthwiseSeparableConv EdgeResidual DwsConvBlock ConvBlock CNBlock RepVGGBlock ConvNeXtBlock Block "
+    "EncoderBlock RepVggBlock MobileOneBlock UniversalInvertedResidual Bottle2neck DlaBasic DlaBottleneck "
+    "SwinTransformerBlock"
 )
 """Classes whose instances are units (rule 1): the specification's list, then timm's names for the same things."""
 

@@ -71,6 +71,15 @@ class Stats:
     layout: Layout
 
 
+def pooled(stats: Stats) -> Stats:
+    """Statistics over the batch from those per image (equal counts per image); batch statistics as they are."""
+    if stats.mean.dim() == 1:
+        return stats
+    mean = stats.mean.mean(0)
+    var = stats.var.mean(0) + stats.mean.var(0, correction=0)
+    return Stats(mean, var, stats.counts * len(stats.mean), stats.layout)
+
+
 def _channel_view(vector: Tensor, like: Tensor) -> Tensor:
     return vector.view(1, -1, *(1,) * (like.dim() - 2))
 

@@ -79,9 +79,10 @@ class Inverted:
     lr: float
     retried: bool
 
-    def forwards(self, models: float) -> float:
-        """Forward-equivalents of ``models`` networks: two per iteration and image, a quarter of it at half size."""
-        return sum(2.0 * models * n / scale**2 for scale, n in self.iterations.items()) * len(self.images)
+    def forwards(self, *, enlarged: bool = False) -> float:
+        """Forward-equivalents of one network: two per iteration and image, a quarter at half size if not enlarged."""
+        costs = (2.0 * n / (1 if enlarged else scale**2) for scale, n in self.iterations.items())
+        return sum(costs) * len(self.images)
 
 
 class NonFiniteLoss(RuntimeError):

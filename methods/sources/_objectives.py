@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,10 +11,10 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from bench.errors import NotApplicable
-from bench.interfaces import DatasetSpec, ModelHandle, RunContext
-from methods.sources._augment import Augment, PixelSpace
-from methods.sources._bn_taps import Scope, Stats, bn_layers, tapped
-from methods.sources._inversion import Inverted
+from bench.interfaces import DatasetSpec, ImageBatch, ModelHandle, RunContext
+from methods.sources._augment import Augment
+from methods.sources._bn_taps import Scope, Stats, bn_layers, pooled, tapped
+from methods.sources._inversion import Inverted, LoopSettings, Objective, invert
 from methods.sources._losses import (
     BN_OBJECTIVES,
     Prior,
@@ -22,6 +22,7 @@ from methods.sources._losses import (
     input_statistics,
     jensen_shannon,
     jensen_shannon_code,
+    l2norm,
     sq_std_image,
 )
 
@@ -65,7 +66,7 @@ class Network:
     def __init__(self, handle: ModelHandle, dataset: DatasetSpec, ctx: RunContext, scope: Scope = "batch") -> None:
         self.name = handle.name
         self.taps = tapped(handle.module, device=ctx.device, scope=scope)
-        self.dtype, self.device_type = ctx.dtype, ctx.device.type
+        self.dtype, self.device = ctx.dtype, ctx.device
         self.renormalise: tuple[Tensor, Tensor] | None = None
         if (handle.mean, handle.std) != (dataset.mean, dataset.std):
             columns = [torch.tensor(v, device=ctx.device).view(1, -1, 1, 1) for v in (dataset.std, dataset.mean)]
@@ -75,7 +76,7 @@ class Network:
 
     def allow_half(self, shape: tuple[int, int, int]) -> None:
         """Find out whether half-size images of ``shape`` (C, H, W) run through; if not, enlarge them from now on."""
-        probe = torch.zeros(2, shape[0], shape[1] // 2, shape[2] // 2, device=self.device_type)
+        probe = torch.zeros(2, shape[0], shape[1] // 2, shape[2] // 2, device=self.device)
         try:
             with torch.no_grad():
                 self(probe)
@@ -90,7 +91,7 @@ class Network:
             x = torch.addcmul(self.renormalise[1], x, self.renormalise[0])
         if self.dtype == torch.float32:
             return self.taps(x)
-        with torch.autocast(self.device_type, self.dtype):
+        with torch.autocast(self.device.type, self.dtype):
             logits, stats = self.taps(x)
         return logits.float(), stats
 
@@ -191,8 +192,8 @@ def inspect(networks: Sequence[Network], images: Tensor, labels: Tensor | None) 
     right: dict[str, float] = {}
     for network in networks:
         logits, stats = network(images)
-        if stats is not None and network.taps.layers and stats.mean.dim() == 1:
-            bn[network.name] = float(BN_OBJECTIVES["l2norm"].loss(stats, 1.0))
+        if stats is not None:
+            bn[network.name] = float(l2norm(pooled(stats)))
         if labels is not None:
             right[network.name] = float(top1(logits, labels))
     return {"clean_bn": bn, **({"top1": right} if labels is not None else {})}
@@ -219,6 +220,33 @@ def start_images(shape: Sequence[int], ctx: RunContext) -> Tensor:
     return torch.randn(tuple(shape), generator=ctx.generator).to(ctx.device)
 
 
-def space_of(dataset: DatasetSpec) -> PixelSpace:
-    """Pixel space of a data set."""
-    return PixelSpace.of(dataset)
+@dataclass(frozen=True)
+class Prepared:
+    """All that one batch's inversion needs; ``networks`` are those whose statistics or logits are matched."""
+
+    networks: tuple[Network, ...]
+    objective: Objective
+    settings: LoopSettings
+    augment: Augment
+    init: Tensor
+    labels: Tensor | None
+    student: Network | None = None
+
+
+def run(prepared: Prepared, ctx: RunContext, extra: Callable[[], Mapping[str, Any]] = dict) -> ImageBatch:
+    """Invert, look at the clean result, and pack images, labels, cost and record; ``extra`` adds to the record."""
+    networks, labels = prepared.networks, prepared.labels
+    shape = (prepared.init.shape[1], prepared.init.shape[2], prepared.init.shape[3])
+    everyone = (*networks, *([prepared.student] if prepared.student else []))
+    if prepared.settings.half_iterations:
+        for network in everyone:
+            network.allow_half(shape)
+    result = invert(prepared.init, prepared.objective, prepared.augment.space, prepared.settings, ctx)
+    info = {**describe(result, networks, prepared.augment), **inspect(networks, result.images, labels), **extra()}
+    cost = sum(result.forwards(enlarged=network.enlarge) for network in everyone) + len(networks) * len(result.images)
+    return ImageBatch(
+        images=result.images.cpu(),
+        labels=None if labels is None else labels.cpu(),
+        forward_equivalents=cost,
+        info=info,
+    )

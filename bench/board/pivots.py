@@ -1,0 +1,135 @@
+"""Tables of sources by targets: compressed accuracy, and image measures."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from bench.board.grids import BLANK, STALE, TIED, Cell, Grid, line_dicts, missing, notes_of, number
+
+_PLAIN_STATUS = ("ok", "incomplete")
+_ORDER = {"upper": 0, "lower": 1, "none": 2}
+_Column = tuple[str, str]
+_Lines = dict[str, dict[_Column, list[dict[str, Any]]]]
+
+
+def pivot_grids(table: pd.DataFrame, *, mean: bool = True) -> list[Grid]:
+    """Cross-validation tables as MixMix's Table 6: rows source [network of the images], columns targets.
+
+    One grid per suite, compressor, n and preset; a column per target and bits.  The best row of a column that is no
+    control is bold; ties with it are marked.  ``mean`` adds the mean over the columns, blank as soon as one cell is
+    missing; the note lists the protocols it spans.
+    """
+    grids = []
+    for key, part in table.groupby(["suite", "dataset", "preset", "compressor", "n"], sort=False):
+        suite, dataset, preset, compressor, count = (str(item) for item in key)
+        if part["top1_mean"].notna().any():
+            title = f"{suite} · {dataset} · {compressor} · {count} images · preset {preset} · top-1 %"
+            grids.append(_pivot(title, part, mean=mean))
+    return grids
+
+
+def _pivot(title: str, part: pd.DataFrame, *, mean: bool) -> Grid:
+    rows = line_dicts(part)
+    columns = list(dict.fromkeys((str(r["target"]), str(r["bits"])) for r in rows))
+    body = [_fp_line(rows, columns, mean=mean)]
+    for name, cells in _lines(rows).items():
+        found = [cells.get(column, []) for column in columns]
+        body.append((Cell(name), *map(_pivot_cell, found), *([_mean_cell(found)] if mean else [])))
+    several = {target for target, _ in columns if sum(t == target for t, _ in columns) > 1}
+    all_bits = {bits for _, bits in columns}
+    heads = [f"{t} {b}" if t in several or len(all_bits) > 1 else t for t, b in columns]
+    notes = list(notes_of(part))
+    if mean:
+        spans = ", ".join(sorted({str(p) for p in part["protocol_id"].dropna()}))
+        notes.append(f"the mean spans the protocols {spans}; it is blank where a cell is missing")
+    if len(all_bits) == 1:
+        title += f" · {all_bits.pop()}"
+    return Grid(title, ("source", *heads, *(["mean"] if mean else [])), frozenset({0}), tuple(body), tuple(notes))
+
+
+def metric_grids(table: pd.DataFrame, metrics: Sequence[str]) -> list[Grid]:
+    """Image measures as MixMix's Tables 1 and 2: per suite, n, preset and metric one grid, sources by networks.
+
+    Only rows without a compressor; ``metrics`` are columns that :func:`bench.board.frame.frame` was given as ``extra``.
+    """
+    grids = []
+    measured = table[table["compressor"] == ""]
+    for key, part in measured.groupby(["suite", "dataset", "preset", "n"], sort=False):
+        suite, dataset, preset, count = (str(item) for item in key)
+        rows = line_dicts(part)
+        targets = list(dict.fromkeys(str(row["target"]) for row in rows))
+        for metric in metrics:
+            if part[metric].isna().all():
+                continue
+            body = tuple(
+                (Cell(name), *(_metric_cell(cells.get((target, ""), []), metric) for target in targets))
+                for name, cells in _lines(rows).items()
+            )
+            title = f"{suite} · {dataset} · {metric} · {count} images · preset {preset}"
+            grids.append(Grid(title, ("source", *targets), frozenset({0}), body))
+    return grids
+
+
+def _metric_cell(rows: Sequence[Mapping[str, Any]], metric: str) -> Cell:
+    texts = [
+        (number(row[metric], 4) if not missing(row[metric]) else f"{BLANK} {row['seeds']}") + STALE * bool(row["stale"])
+        for row in rows
+    ]
+    return Cell(" / ".join(texts) or BLANK)
+
+
+def _lines(rows: Sequence[Mapping[str, Any]]) -> _Lines:
+    """Line name → (target, bits) → rows; real images first, then noise, then the methods in their order.
+
+    A source that only ever looks at the very target (zeroq) makes one line, [self], not one per network.
+    """
+    alone: dict[str, bool] = defaultdict(lambda: True)
+    for row in rows:
+        alone[str(row["source"])] &= row["model"] == row["target"]
+    lines: _Lines = {}
+    for row in sorted(rows, key=lambda row: _ORDER.get(str(row["control"]), 2)):
+        model = "self" if alone[str(row["source"])] and len(rows) > 1 else str(row["model"])
+        name = f"{row['source']} [{model}]" if model else str(row["source"])
+        lines.setdefault(name, {}).setdefault((str(row["target"]), str(row["bits"])), []).append(dict(row))
+    return lines
+
+
+def _fp_line(rows: Sequence[Mapping[str, Any]], columns: Sequence[tuple[str, str]], *, mean: bool) -> tuple[Cell, ...]:
+    values: list[float | None] = []
+    for target, _ in columns:
+        values.append(next((r["fp_top1"] for r in rows if r["target"] == target and not missing(r["fp_top1"])), None))
+    cells = [Cell("FP32"), *(Cell(number(v)) for v in values)]
+    if mean:
+        cells.append(
+            Cell(
+                BLANK
+                if any(v is None for v in values)
+                else number(sum(v for v in values if v is not None) / len(values))
+            )
+        )
+    return tuple(cells)
+
+
+def _pivot_cell(rows: Sequence[Mapping[str, Any]]) -> Cell:
+    """The fresh row's value when there is one, else the stale one's with its mark; several fresh ones side by side."""
+    shown = [row for row in rows if not row["stale"]] or list(rows)
+    texts = []
+    for row in shown:
+        text = number(row["top1_mean"])
+        if missing(row["top1_mean"]):
+            text = f"{BLANK} {row['seeds'] if row['status'] in _PLAIN_STATUS else row['status']}"
+        mark = TIED if row["tied"] and row["rank"] == 1 else ""
+        texts.append(text + mark + (STALE if row["stale"] else ""))
+    return Cell(" / ".join(texts), bold=any(bool(row["best"]) for row in shown))
+
+
+def _mean_cell(found: Sequence[Sequence[Mapping[str, Any]]]) -> Cell:
+    shown = [[row for row in rows if not row["stale"]] for rows in found]
+    if any(len(rows) != 1 or missing(rows[0]["top1_mean"]) for rows in shown):
+        done = sum(len(rows) == 1 and not missing(rows[0]["top1_mean"]) for rows in shown)
+        return Cell(f"{BLANK} {done} of {len(shown)}")
+    return Cell(number(sum(float(rows[0]["top1_mean"]) for rows in shown) / len(shown)))

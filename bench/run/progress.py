@@ -1,0 +1,123 @@
+"""Live progress: jobs done of total, time left, what each worker does; plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from bench.run.observers import Observer, RunStart
+from bench.run.tasks import Progress as ProgressEvent
+from bench.run.tasks import Task
+from bench.store.records import ResultRecord
+
+PLAIN_EVERY = 15.0  # seconds between two lines when no terminal is there
+
+
+class Eta:
+    """Seconds left from the mean duration of each kind of job and the workers' number; None before the first ends."""
+
+    def __init__(self, batches: int, cells: int, workers: int) -> None:
+        self._left = {"batch": batches, "cell": cells}
+        self._spent = {"batch": 0.0, "cell": 0.0}
+        self._ended = {"batch": 0, "cell": 0}
+        self._workers = max(workers, 1)
+
+    def ended(self, kind: str, seconds: float) -> None:
+        """A job of this kind ended after so many seconds."""
+        self._left[kind] = max(0, self._left[kind] - 1)
+        self._spent[kind] += seconds
+        self._ended[kind] += 1
+
+    def seconds(self) -> float | None:
+        """What is left, at the means so far; a kind without a mean borrows the other's."""
+        ended = sum(self._ended.values())
+        if not ended:
+            return None
+        overall = sum(self._spent.values()) / ended
+        total = 0.0
+        for kind, left in self._left.items():
+            mean = self._spent[kind] / self._ended[kind] if self._ended[kind] else overall
+            total += left * mean
+        return total / self._workers
+
+
+def clock(seconds: float | None) -> str:
+    """``m:ss`` or ``h:mm:ss``; ``-:--`` for None."""
+    if seconds is None:
+        return "-:--"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class ProgressObserver(Observer):
+    """One bar for the run, one line per worker."""
+
+    def __init__(self, console: Console, workers: int) -> None:
+        self._console, self._workers = console, workers
+        self._live: Progress | None = None
+        self._total: TaskID | None = None
+        self._lines: dict[str, TaskID] = {}
+        self._eta = Eta(0, 0, workers)
+        self._done, self._jobs, self._last = 0, 0, 0.0
+
+    def run_started(self, start: RunStart) -> None:
+        batches = sum(task.kind == "batch" for task in start.tasks)
+        cells = len(start.tasks) - batches
+        self._jobs = len(start.tasks)
+        self._eta = Eta(batches, cells, self._workers)
+        standing = f", {len(start.done)} cells stand already" if start.done else ""
+        self._console.print(f"{cells} cells and {batches} batches of images to do{standing}")
+        if self._console.is_terminal and self._jobs:
+            self._live = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=self._console,
+                transient=True,
+            )
+            self._total = self._live.add_task("jobs", total=self._jobs, note="")
+            self._live.start()
+
+    def task_started(self, task: Task, worker: int) -> None:
+        if self._live is not None:
+            self._lines[task.key] = self._live.add_task(task.title, total=None, note="")
+
+    def progress(self, event: ProgressEvent) -> None:
+        line = self._lines.get(event.task.key)
+        if self._live is not None and line is not None:
+            self._live.update(line, completed=event.step, total=event.total, note=event.stage)
+        elif self._live is None and time.monotonic() - self._last > PLAIN_EVERY:
+            self._last = time.monotonic()
+            where = f"{event.task.title}: {event.stage} {event.step}/{event.total}"
+            self._console.print(f"[{self._done}/{self._jobs}] {where}, left {clock(self._eta.seconds())}", markup=False)
+
+    def task_done(self, task: Task, seconds: float) -> None:
+        self._done += 1
+        self._eta.ended(task.kind, seconds)
+        if self._live is not None and self._total is not None:
+            self._live.update(self._total, advance=1, note=f"left {clock(self._eta.seconds())}")
+            line = self._lines.pop(task.key, None)
+            if line is not None:
+                self._live.remove_task(line)
+
+    def record(self, record: ResultRecord) -> None:
+        if record.status == "ok" and self._live is not None:
+            return
+        top1 = record.metrics.get("top1")
+        shown = f"{top1:.2f}" if top1 is not None else record.status
+        origin = f"{record.source}[{record.model}]" if record.model else record.source
+        text = f"{origin} → {record.target} {record.compressor} {record.bits} seed {record.seed}: {shown}"
+        if record.reason:
+            text += f" ({record.reason.splitlines()[0]})"
+        (self._live.console if self._live else self._console).print(text, markup=False, highlight=False)
+
+    def run_ended(self, records: Sequence[ResultRecord]) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None

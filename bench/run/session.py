@@ -1,0 +1,160 @@
+"""From a command's options to a finished run: suite, plan, store, executor, observers put together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from bench import runtime
+from bench.errors import BenchError
+from bench.interfaces import Preset
+from bench.run.executors.base import Executor
+from bench.run.executors.inline import InlineExecutor
+from bench.run.executors.processes import ProcessExecutor
+from bench.run.observers import Observer, Observers
+from bench.run.progress import ProgressObserver
+from bench.run.runner import FINAL, Runner
+from bench.run.tasks import Settings
+from bench.run.tracking import MlflowObserver, tracking_uri
+from bench.spec.overrides import parse_override
+from bench.spec.plan import Plan, make_plan
+from bench.spec.registry import Registry
+from bench.spec.suite import load_suite
+from bench.store.artifacts import ArtifactStore
+from bench.store.files import require_free
+from bench.store.measured import read_measured
+from bench.store.records import RecordStore, ResultRecord
+
+TRACKERS = ("mlflow", "none")
+DEFAULT_STORE = Path(".bench")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of ``bench run``; see its help."""
+
+    suite: str
+    only: str | None = None
+    overrides: Sequence[str] = field(default_factory=tuple)
+    dataset: str | None = None
+    preset: Preset | None = None
+    seeds: int | None = None
+    workers: int | None = None
+    threads: int = 1
+    device: str = "cpu"
+    tracker: str = "mlflow"
+    store: Path = DEFAULT_STORE
+    data_root: Path | None = None
+    fresh: bool = False
+
+
+def plan_of(options: Options) -> Plan:
+    """Load the suite with its overrides and expand it.
+
+    Raises:
+        BenchError: whatever is wrong with the suite, its data or weights.
+    """
+    pairs = [parse_override(text) for text in options.overrides]
+    if options.dataset is not None:
+        pairs.append(("dataset", options.dataset))
+    suite = load_suite(options.suite, dict(pairs))
+    return make_plan(suite, preset=options.preset, only=options.only, seeds=options.seeds)
+
+
+def workers_of(options: Options, device: str) -> int:
+    """Workers asked for, else one per core; one on CUDA, where jobs share the device."""
+    if options.workers is not None:
+        return options.workers
+    return 1 if device == "cuda" else max(1, (os.cpu_count() or 1) // max(1, options.threads))
+
+
+def open_records(store: Path) -> RecordStore:
+    """The store's records and, behind them, those shipped with the package."""
+    return RecordStore(store, read_measured())
+
+
+def run(options: Options, console: Console) -> tuple[Plan, list[ResultRecord]]:
+    """Run a suite and return its plan and records.
+
+    Raises:
+        BenchError: bad input, before any compute; a store that fails.
+    """
+    if options.tracker not in TRACKERS:
+        raise BenchError("unknown tracker", where="--tracker", got=options.tracker, expected=TRACKERS)
+    device = runtime.resolve_device(options.device)
+    plan = plan_of(options)
+    _check_readable(plan)
+    artifacts = ArtifactStore(options.store)
+    require_free(options.store, plan.disk_bytes(artifacts.has))
+    artifacts.sweep()
+    workers = workers_of(options, device)
+    watchers: list[Observer] = [ProgressObserver(console, workers)]
+    if options.tracker == "mlflow":
+        watchers.append(MlflowObserver(tracking_uri()))
+    observers = Observers(watchers)
+    executor = _executor(options, device, workers, observers)
+    runner = Runner(plan, artifacts, open_records(options.store), executor, observers, options.fresh)
+    return plan, runner.run()
+
+
+def _executor(options: Options, device: str, workers: int, observers: Observers) -> Executor:
+    root = str(options.data_root) if options.data_root else None
+    settings = Settings(str(options.store.resolve()), device, options.threads, root)
+    if workers == 0:
+        return InlineExecutor(settings, lambda event: observers.tell("progress", event))
+    return ProcessExecutor(settings, workers)
+
+
+def _check_readable(plan: Plan) -> None:
+    """Damaged or foreign weights are found before the first second of compute, not in the middle of the night."""
+    from bench.zoo.targets import check_weights
+
+    names = {name for job in plan.synths for name in job.models} | {cell.target_name for cell in plan.applicable}
+    for name in sorted(names):
+        check_weights(name)
+
+
+def summary(records: Sequence[ResultRecord]) -> dict[str, int]:
+    """How many records have which status."""
+    counts: dict[str, int] = {}
+    for record in records:
+        counts[record.status] = counts.get(record.status, 0) + 1
+    return counts
+
+
+def succeeded(records: Sequence[ResultRecord]) -> bool:
+    """Whether every cell stands: ok, or not applicable for a stated reason."""
+    return all(record.status in FINAL for record in records)
+
+
+def versions() -> dict[tuple[str, str], int]:
+    """(kind, method) → version of the code at hand, to tell stale records."""
+    found: dict[tuple[str, str], int] = {}
+    for kind in ("sources", "compressors"):
+        registry = Registry(kind)
+        found |= {(kind, name): int(registry.get(name).version) for name in registry.names()}
+    return found
+
+
+def board_of(
+    records: Sequence[ResultRecord], form: str, plan: Plan | None = None, *, details: bool = False
+) -> Any:
+    """The board of ``records`` in ``form`` (table, csv, md, json, latex), with the claims of the plan's suite."""
+    from bench.board.claims import judge
+    from bench.board.frame import frame
+    from bench.board.report import report
+
+    known = versions()
+    seeds = None
+    verdicts = []
+    if plan is not None:
+        seeds = {plan.suite.suite: sorted({cell.seed for cell in plan.cells})}
+        verdicts = judge(plan.suite.claims, records, versions=known, seeds=seeds) if plan.suite.claims else []
+    extra = sorted({name for r in records for name in r.metrics} - {"top1", "fp_top1", "macs", "bitops_g", "size_bytes"})
+    table = frame(records, versions=known, seeds=seeds, extra=extra)
+    return report(table, form, verdicts=verdicts, records=records, details=details)

@@ -1,0 +1,58 @@
+"""Real images of another domain, in the target's shape and constants (spec 3.3; a suite choice, no reference figure).
+
+Deviations: the images carry no labels at all here; a consumer that wants some computes pseudo labels with its own
+target, so that one image set serves every target.  Which data set is unrelated, and which of its classes overlap, is
+the data handle's business.  Paper's figure: none.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+
+from bench.interfaces import Control, ImageBatch, LabelKind, MethodParams, ModelHandle, RunContext, SynthRequest, Tier
+
+
+class Params(MethodParams):
+    """``batch`` images per stored batch."""
+
+    batch: int = Field(128, ge=1)
+
+
+class Ood:
+    """DataSource ``ood``."""
+
+    version = 1
+    summary = "real images of another domain, without labels"
+    paper = "suite control; no reference"
+    needs: frozenset[str] = frozenset()
+    Params = Params
+    presets: dict[str, dict[str, Any]] = {"mini": {}, "thorough": {}, "paper": {}}  # noqa: RUF012
+    access: Tier = "T3"
+    control: Control = "none"
+    models: Literal["none", "one", "zoo"] = "none"
+    label_kind: LabelKind = "none"
+
+    def batch_size(self, params: Params) -> int:
+        """Images per batch."""
+        return params.batch
+
+    def check(self, params: Params, models: tuple[ModelHandle, ...]) -> None:
+        """Always applicable; a missing second data set is reported when images are read."""
+
+    def synthesize_batch(self, request: SynthRequest, ctx: RunContext) -> ImageBatch:
+        """Batch k is the k-th slice of the one permutation that the set's seed gives.
+
+        Raises:
+            DataError: no unrelated data set, or too few images in it.
+        """
+        start = request.batch_index * request.batch_size
+        images = ctx.data.unrelated_images(
+            start + request.batch_size, torch.Generator().manual_seed(request.set_seed)
+        )
+        return ImageBatch(images[start:], info={"models": []})
+
+
+METHOD = Ood()

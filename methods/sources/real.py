@@ -1,0 +1,60 @@
+"""Training images: the upper bound (spec 3.1).
+
+MixMix takes 1,024 of them for post-training quantisation (section 5); so does ``paper`` through the suite's image count.
+Deviations: drawn class-balanced instead of uniformly (``sampling`` has no other value: the data handle gives balanced
+images only); deterministic transform, augmentation is the consumer's.
+Paper's figure: W4A4 BRECQ ResNet-50 74.72, MobileNetV2 64.63 (MixMix appendix, ImageNet); ours stands on the board.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+
+from bench.interfaces import Control, ImageBatch, LabelKind, MethodParams, ModelHandle, RunContext, SynthRequest, Tier
+
+
+class Params(MethodParams):
+    """``batch`` images per stored batch; ``sampling`` class-balanced."""
+
+    batch: int = Field(128, ge=1)
+    sampling: Literal["balanced"] = "balanced"
+
+
+class Real:
+    """DataSource ``real``."""
+
+    version = 1
+    summary = "class-balanced training images with their labels (upper bound)"
+    paper = "Li et al., MixMix, ICCV 2021, section 5 (real-data rows)"
+    needs: frozenset[str] = frozenset({"labels"})
+    Params = Params
+    presets: dict[str, dict[str, Any]] = {"mini": {}, "thorough": {}, "paper": {}}  # noqa: RUF012
+    access: Tier = "T5"
+    control: Control = "upper"
+    models: Literal["none", "one", "zoo"] = "none"
+    label_kind: LabelKind = "native"
+
+    def batch_size(self, params: Params) -> int:
+        """Images per batch."""
+        return params.batch
+
+    def check(self, params: Params, models: tuple[ModelHandle, ...]) -> None:
+        """Always applicable."""
+
+    def synthesize_batch(self, request: SynthRequest, ctx: RunContext) -> ImageBatch:
+        """Batch k is the k-th slice of the one permutation that the set's seed gives; every prefix is balanced.
+
+        Raises:
+            DataError: the training split has fewer images.
+        """
+        start = request.batch_index * request.batch_size
+        images, labels, indices = ctx.data.train_images(
+            start + request.batch_size, torch.Generator().manual_seed(request.set_seed)
+        )
+        return ImageBatch(images[start:], labels=labels[start:], info={"models": [], "indices": indices[start:]})
+
+
+METHOD = Real()
