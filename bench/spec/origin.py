@@ -34,10 +34,12 @@ class Origin:
 
     def at(self, path: KeyPath) -> str:
         """``FILE:LINE: KEY``, or ``--set KEY`` for a key the command line gave; the nearest known parent's line."""
-        for end in range(len(path), -1, -1):
-            head = path[:end]
+        heads = [path[:end] for end in range(len(path), -1, -1)]
+        # An override first: below it, the file's lines speak of a value that is no longer there.
+        for head in heads:
             if head in self.overrides:
-                return self.overrides[head] if end == len(path) else f"{self.overrides[head]}: {dotted(path)}"
+                return self.overrides[head] if head == path else f"{self.overrides[head]}: {dotted(path)}"
+        for head in heads:
             if head in self.lines:
                 key = dotted(path)
                 return f"{self.file}:{self.lines[head]}: {key}" if key else f"{self.file}:{self.lines[head]}"

@@ -32,8 +32,9 @@ from methods.compressors._reconstruct import (
     run,
 )
 from methods.compressors._rounding import Grid, Substitute, UnitRounding
-from methods.quant.model import QuantModel, Unit
+from methods.quant.model import QuantModel
 from methods.quant.quantizers import ActQuantizer
+from methods.quant.units import Unit
 
 Row = dict[str, Any]
 """One unit's line of the report, JSON."""
@@ -108,7 +109,8 @@ class Walk:
 
     def __init__(self, model: QuantModel, images: Tensor, recipe: Recipe, ctx: RunContext) -> None:
         self._model, self._images, self._recipe, self._ctx = model, images, recipe, ctx
-        self._first = next(iter(model.weights), None)
+        self._weights, self._activations = dict(model.weights), dict(model.activations)
+        self._first = next(iter(self._weights), None)
         per_unit = recipe.iterations + (0 if recipe.joint else recipe.step_iterations)
         self._total, self._done = len(model.units) * per_unit, 0
 
@@ -135,7 +137,7 @@ class Walk:
         begin = time.perf_counter()
         self._model.set_state(True, self._recipe.joint)
         quantisers = self._step_quantisers(unit) if self._recipe.joint else []
-        learned = [name for name in unit.layers if name != self._first and not self._model.weights[name].is_identity]
+        learned = [name for name in unit.layers if name != self._first and not self._weights[name].is_identity]
         self._freeze(unit.layers)
         output = cached(module, x)
         base = mean_error(output.all(), target.all())
@@ -254,7 +256,7 @@ class Walk:
         """Put soft rounding in place of the layers' nearest rounding."""
         grids, slots = {}, {}
         for name in names:
-            quantiser, weight = self._model.weights[name], self._model.layer(name).weight
+            quantiser, weight = self._weights[name], self._model.layer(name).weight
             quantiser.unfreeze()
             grids[name] = Grid(weight, quantiser.scale, quantiser.zero_point, quantiser.n, quantiser.p)
             slots[name] = quantiser.rounding = Substitute(weight.detach())
@@ -263,16 +265,16 @@ class Walk:
 
     def _detach(self, names: Sequence[str]) -> None:
         for name in names:
-            self._model.weights[name].rounding = None
+            self._weights[name].rounding = None
         self._freeze(names)
 
     def _freeze(self, names: Sequence[str]) -> None:
         """Quantise weights that are not being learned once instead of at every forward."""
         for name in names:
-            self._model.weights[name].freeze(self._model.layer(name).weight)
+            self._weights[name].freeze(self._model.layer(name).weight)
 
     def _step_quantisers(self, unit: Unit) -> list[ActQuantizer]:
-        found = (self._model.activations[name] for name in unit.activations)
+        found = (self._activations[name] for name in unit.activations)
         return [quantiser for quantiser in found if not quantiser.is_identity]
 
     def _step_learner(self, quantisers: Sequence[ActQuantizer]) -> StepLearner:

@@ -97,7 +97,7 @@ def compress(
         max_layers=params.max_layers,
     )
     module.to(ctx.device)
-    module.calibrate(data[: params.calibration])
+    module.calibrate(data, count=params.calibration)
     rows = reconstruct(module, data, recipe, ctx)
     scales, zero_points = module.parameter_count()
     variant = Variant(setting.label, module, module.layer_bits(), scales, zero_points)

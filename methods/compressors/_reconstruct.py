@@ -1,9 +1,9 @@
 """The one reconstruction loop: learn some variables of a unit so that its output matches the full-precision one.
 
-What is learned is a ``Learner``: rounding variables (AdaRound, BRECQ stage 1), activation steps (BRECQ stage 2), or both
-(QDrop).  The loop gathers a batch from the caches, lets every learner put its variables in place, runs the unit and
-follows the gradient with Adam.  Nothing in it waits for the device: batches and schedules are known beforehand and
-losses stay in a tensor that is read a few times per unit.
+What is learned is a ``Learner``: rounding variables (AdaRound, BRECQ stage 1), activation steps (BRECQ stage 2), or
+both (QDrop).  The loop gathers a batch from the caches, lets every learner put its variables in place, runs the unit
+and follows the gradient with Adam.  Nothing in it waits for the device: batches and schedules are known beforehand
+and losses stay in a tensor that is read a few times per unit.
 """
 
 from __future__ import annotations
@@ -41,12 +41,19 @@ class SquaredError(torch.autograd.Function):
         # reductions over a strided view copy; the elements' order is of no account here
         flat = difference.permute(0, 2, 3, 1) if difference.dim() == 4 else difference
         flat = (flat if flat.is_contiguous() else difference).reshape(-1)
-        return torch.dot(flat, flat) / ctx.positions
+        loss: Tensor = torch.dot(flat, flat) / positions(output)
+        return loss
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None]:
         (difference,) = ctx.saved_tensors
         return difference * (grads[0] * (2.0 / ctx.positions)), None
+
+
+def squared_error(output: Tensor, target: Tensor) -> Tensor:
+    """The reconstruction loss [], see ``SquaredError``."""
+    loss: Tensor = SquaredError.apply(output, target)  # type: ignore[no-untyped-call]
+    return loss
 
 
 def positions(output: Tensor) -> int:
@@ -227,7 +234,7 @@ def minimise(
         for learner, group in zip(learners, optimiser.param_groups, strict=True):
             group["lr"] = learner.rate(step, total)
         penalties = [p for p in (learner.place(step, total) for learner in learners) if p is not None]
-        loss = SquaredError.apply(unit(inputs.take(rows)), targets.take(rows))  # type: ignore[no-untyped-call]
+        loss = squared_error(unit(inputs.take(rows)), targets.take(rows))
         losses[step] = loss.detach()
         for penalty in penalties:
             loss = loss + penalty

@@ -2,8 +2,8 @@
 
     Wq(V) = s * (clip(floor(W / s) + h(V) + z, n, p) - z)        h(V) = clip(1.2 * sigmoid(V) - 0.1, 0, 1)
 
-(AdaRound, Nagel et al. 2020, equations 22 and 23.)  The clip to [n, p] does not depend on V: a weight either lies within the grid, and
-both of its neighbours do, or both are cut to the same end.  So a step is the one fused multiply-add
+(AdaRound, Nagel et al. 2020, equations 22 and 23.)  Whether the clip to [n, p] cuts does not depend on V: either both
+of a weight's neighbours lie on the grid, or both are cut to the same end.  So a step is the one fused multiply-add
 ``base + step * h`` with constants ``base = s * (clip(floor + z) - z)`` and ``step = s`` (0 where cut).
 """
 
@@ -121,17 +121,20 @@ class UnitRounding:
     def __init__(self, grids: Mapping[str, Grid], *, channels_last: bool = False) -> None:
         self._shapes = {name: grid.weight.shape for name, grid in grids.items()}
         self._channels_last = channels_last
-        base, step, fraction = [], [], []
+        scales, levels, insides, fractions = [], [], [], []
         for grid in grids.values():
             weight, scale = grid.weight.detach(), grid.scale.detach()
             quotient = weight / scale
             floor = quotient.floor()
             shifted = floor + grid.zero_point
             inside = (shifted >= grid.low) & (shifted < grid.high)
-            base.append(self._flat(scale * (shifted.clamp(grid.low, grid.high) - grid.zero_point)))
-            step.append(self._flat((scale * inside).expand_as(weight)))
-            fraction.append(self._flat(quotient - floor))
-        self.base, self.step, self._fraction = torch.cat(base), torch.cat(step), torch.cat(fraction)
+            scales.append(self._flat(scale.expand_as(weight)))
+            levels.append(self._flat(shifted.clamp(grid.low, grid.high) - grid.zero_point))
+            insides.append(self._flat(inside))
+            fractions.append(self._flat(quotient - floor))
+        self._scale, self._level = torch.cat(scales), torch.cat(levels)
+        self._inside, self._fraction = torch.cat(insides), torch.cat(fractions)
+        self.base, self.step = self._scale * self._level, self._scale * self._inside
         self.logits = nn.Parameter(initial_logits(self._fraction))
 
     def _flat(self, value: Tensor) -> Tensor:
@@ -141,7 +144,7 @@ class UnitRounding:
         """Split a buffer [n] into one view per layer, of the layer's weight's shape."""
         out = {}
         for (name, shape), part in zip(
-            self._shapes.items(), flat.split([math.prod(s) for s in self._shapes.values()]), strict=True
+            self._shapes.items(), torch.split(flat, [math.prod(s) for s in self._shapes.values()]), strict=True
         ):
             if self._channels_last and len(shape) == 4:
                 o, i, h, w = shape
@@ -152,19 +155,23 @@ class UnitRounding:
 
     def soft(self, weight: float = 0.0, beta: float | None = None) -> tuple[dict[str, Tensor], Tensor]:
         """Soft weights per layer and the weighted regulariser; both carry gradient to ``logits``."""
-        flat, penalty = SoftWeights.apply(self.logits, self.base, self.step, weight, beta)  # type: ignore[no-untyped-call]
+        flat, penalty = SoftWeights.apply(  # type: ignore[no-untyped-call]
+            self.logits, self.base, self.step, weight, beta
+        )
         return self.views(flat), penalty
 
     def hard(self) -> dict[str, Tensor]:
-        """Weights with floor + 1[V >= 0], per layer; detached, of their own memory."""
-        flat = self.base + self.step * (self.logits.detach() >= 0)
+        """Weights with floor + 1[V >= 0], per layer; detached, of their own memory.
+
+        One product of step and integer, so that unflipped weights equal nearest rounding to the last bit.
+        """
+        flat = self._scale * (self._level + (self._inside & (self.logits.detach() >= 0)))
         return {name: view.clone() for name, view in self.views(flat).items()}
 
     def flipped(self) -> float:
         """Fraction of the weights within the grid that round otherwise than to the nearest."""
-        active = self.step > 0
-        changed = ((self.logits.detach() >= 0) != (self._fraction >= 0.5)) & active
-        return float(changed.sum() / active.sum().clamp_min(1))
+        changed = ((self.logits.detach() >= 0) != (self._fraction >= 0.5)) & self._inside
+        return float(changed.sum() / self._inside.sum().clamp_min(1))
 
     def converged(self) -> float:
         """Fraction of h outside (0.01, 0.99)."""

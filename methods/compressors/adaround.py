@@ -1,9 +1,9 @@
 """AdaRound: weights round up or down as the layer's output asks, one layer at a time.
 
 Nagel et al., "Up or Down? Adaptive Rounding for Post-Training Quantization", ICML 2020 (arXiv 2004.10568).
-Equation 21 is the relaxed problem (squared error of the layer's output plus the regulariser), 22 the soft weight, 23 the
-rectified sigmoid, 24 the regulariser, 25 the asymmetric form with the activation function inside: the input comes from the network with the
-layers before already quantised, the target from the full-precision network.
+Equation 21 is the relaxed problem (squared error of the layer's output plus the regulariser), 22 the soft weight, 23
+the rectified sigmoid, 24 the regulariser, 25 the asymmetric form with the activation function inside: the input comes
+from the network with the layers before already quantised, the target from the full-precision network.
 
 Known deviations:
 - ``mini`` runs 200 iterations with Adam's rate 20 / iterations = 0.1 (the paper: 10000 at 1e-2 of its own code);

@@ -1,9 +1,9 @@
 """BRECQ: weights round as the block's output asks, then activation steps are learned.
 
 Li et al., "BRECQ: Pushing the Limit of Post-Training Quantization by Block Reconstruction", ICLR 2021
-(arXiv 2102.05426); the compressor of MixMix (Li et al., ICCV 2021), which gives the settings followed here.  Equation 10
-of the paper is the block objective; weights are AdaRound's (its equations 22 to 24), activation steps have LSQ's gradient
-(without LSQ's gradient scale).  Blocks are visited in execution order; stage 2 begins when all are rounded.
+(arXiv 2102.05426); the compressor of MixMix (Li et al., ICCV 2021), which gives the settings followed here.  Equation
+10 of the paper is the block objective; weights are AdaRound's (its equations 22 to 24), activation steps have LSQ's
+gradient (without LSQ's gradient scale).  Blocks are visited in execution order; stage 2 begins when all are rounded.
 
 Known deviations:
 - ``mini`` runs 200 + 80 iterations at rates 20 / 200 and 0.2 / 80 (paper: 20000 at 1e-3 and 5000 at 4e-5, cosine);
@@ -18,8 +18,8 @@ Known deviations:
 - Guard (not in the paper): a block that learning made worse over all images goes back to nearest rounding, or to its
   calibrated steps.
 
-Published figures (MixMix, tables 3 and 6, ImageNet, real data): ResNet-50 W4A4 74.72 %, W2A4 68.87 % (FP 77.00 %); MobileNetV2 W4A4
-64.61 % (72.49 %); MNasNet W4A4 58.86 % (73.52 %).
+Published figures (MixMix, tables 3 and 6, ImageNet, real data): ResNet-50 W4A4 74.72 %, W2A4 68.87 % (FP 77.00 %);
+MobileNetV2 W4A4 64.61 % (72.49 %); MNasNet W4A4 58.86 % (73.52 %).
 """
 
 from __future__ import annotations

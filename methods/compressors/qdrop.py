@@ -1,9 +1,10 @@
 """QDrop: rounding and activation steps are learned together while activations are quantised at random.
 
 Wei et al., "QDrop: Randomly Dropping Quantization for Extremely Low-bit Post-Training Quantization", ICLR 2022
-(arXiv 2203.05740).  Equation 6 is the drop: each element of a block's input comes from the quantised prefix with probability ``keep``, else
-from the full-precision one, and each activation quantiser inside passes an element on unquantised with probability
-1 - ``keep``.  When the network is used, everything is quantised.  Rounding is AdaRound's, blocks are BRECQ's.
+(arXiv 2203.05740).  Equation 6 is the drop: each element of a block's input comes from the quantised prefix with
+probability ``keep``, else from the full-precision one, and each activation quantiser inside passes an element on
+unquantised with probability 1 - ``keep``.  When the network is used, everything is quantised.  Rounding is AdaRound's,
+blocks are BRECQ's.
 
 Known deviations:
 - ``mini`` runs 280 iterations (BRECQ's 200 + 80) at rates 20 / 280 and 0.2 / 280, the steps' falling along a half

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import Any
 
 import torch
@@ -128,7 +129,7 @@ def trace(net: nn.Module, example: Tensor) -> fx.GraphModule:
     for _ in range(_RETRIES):
         tracer = _Tracer(leaves)
         try:
-            graph = tracer.trace(net)
+            graph = tracer.trace(net, concrete_args=_defaults(net))
             break
         except (
             fx.proxy.TraceError, TypeError, ValueError, RuntimeError, AttributeError, AssertionError,
@@ -146,8 +147,21 @@ def trace(net: nn.Module, example: Tensor) -> fx.GraphModule:
     return gm
 
 
+def _defaults(net: nn.Module) -> dict[str, Any] | None:
+    """Values of the optional arguments behind the images (attention masks and the like)."""
+    rest = list(inspect.signature(net.forward).parameters.values())[1:]
+    return {p.name: p.default for p in rest if p.default is not p.empty} or None
+
+
 def _tidy(gm: fx.GraphModule) -> None:
-    """Drop identities and dead nodes, make functional activations and additions out of place."""
+    """Drop identities, assertions and dead nodes, make functional activations and additions out of place."""
+    for node in reversed(list(gm.graph.nodes)):
+        if function_name(node).startswith("_assert"):
+            gm.graph.erase_node(node)
+    gm.graph.eliminate_dead_code()
+    for node in list(gm.graph.nodes)[1:]:
+        if node.op == "placeholder" and not node.users:
+            gm.graph.erase_node(node)
     for node in list(gm.graph.nodes):
         if node.op == "call_module" and type(gm.get_submodule(node.target)) is nn.Identity:
             node.replace_all_uses_with(node.args[0])

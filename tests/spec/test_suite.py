@@ -35,7 +35,7 @@ def test_entries_hold_options_and_parameters(suite_file: Path) -> None:
 # (what to replace, by what, line of the error, key, words it must hold)
 BAD = [
     ("images: 40", "imags: 40", 10, "imags", ["unknown key", "images"]),
-    ("images: 40\n", "", 1, "", ["missing", "images"]),
+    ("images: 40\n", "", 2, "", ["missing", "images"]),
     ("images: 40", "images: many", 10, "images", ["wrong type", "'many'", "whole number"]),
     ("images: 40", 'images: "40"', 10, "images", ["wrong type", "whole number"]),
     ("images: 40", "images: true", 10, "images", ["wrong type"]),

@@ -1,0 +1,178 @@
+"""MACs, BitOPs and size in bytes of a network, counted on the original (uncompressed, unfolded) module.
+
+Conventions (specification of the compressors, section 7): a MAC is one multiply-accumulate of a convolution or linear
+layer for one image; bias, normalisation, activations and pooling are left out, groups are divided by.  A layer's BitOPs
+are MACs × weight bits × bits of its input; a layer left in floating point counts 32 × 32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from bench.interfaces import Variant
+from bench.measure.accuracy import eval_mode
+
+FLOAT_BITS = 32
+LayerBits = Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class LayerCount:
+    """A weighted layer: MACs for one image (all calls together), weight scalars, and floating-point scalars beside
+    the weight (its bias, a folded normalisation's shift included)."""
+
+    macs: int
+    weights: int
+    bias: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """``layers`` in the order of their first execution; ``other`` counts the parameters that belong to no weighted
+    layer and cannot be folded; ``parameters`` all of the original module."""
+
+    layers: Mapping[str, LayerCount]
+    other: int
+    parameters: int
+
+    @property
+    def macs(self) -> int:
+        """MACs of the network for one image."""
+        return sum(layer.macs for layer in self.layers.values())
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """Cost of one variant: MACs, BitOPs in 1e9, bytes, and bytes over those of the FP32 network."""
+
+    macs: int
+    bitops_g: float
+    size_bytes: int
+    size_ratio: float
+
+    def metrics(self) -> dict[str, float | None]:
+        """The same as metrics of a record."""
+        return dict(asdict(self))
+
+
+def count(module: nn.Module, shape: tuple[int, int, int]) -> Counts:
+    """Count one forward pass of one image of ``shape`` (C, H, W); the module is left as it was.
+
+    A BatchNorm whose input is the very tensor a convolution or linear layer returned is taken as folded into it: its
+    scale vanishes in the weights, its shift becomes the layer's bias.  Any other keeps scale and shift.
+    """
+    recorder = _Recorder(module)
+    first = next(module.parameters())
+    try:
+        with eval_mode(module):
+            module(torch.zeros(1, *shape, device=first.device, dtype=first.dtype))
+    finally:
+        recorder.close()
+    return recorder.result()
+
+
+def macs(module: nn.Module, shape: tuple[int, int, int]) -> int:
+    """Multiply-accumulates of one image; see :func:`count`."""
+    return count(module, shape).macs
+
+
+def bitops(counts: Counts, layer_bits: LayerBits) -> int:
+    """Bit operations of one image: sum of MACs × weight bits × input bits; an unlisted layer is floating point.
+
+    Raises:
+        ValueError: ``layer_bits`` names a layer the network does not have.
+    """
+    _check_names(counts, layer_bits)
+    full = (FLOAT_BITS, FLOAT_BITS)
+    return sum(layer.macs * math.prod(layer_bits.get(name, full)) for name, layer in counts.layers.items())
+
+
+def size_bytes(counts: Counts, layer_bits: LayerBits, *, scales: int = 0, zero_points: int = 0) -> int:
+    """Bytes to store: weights at their bits (rounded up to a byte per layer), 4 per scale, 1 per zero point, and 4 for
+    every scalar that stays in floating point (biases, folded shifts, normalisations that do not fold, the rest).
+
+    Raises:
+        ValueError: as :func:`bitops`.
+    """
+    _check_names(counts, layer_bits)
+    total = 4 * scales + zero_points + 4 * counts.other
+    for name, layer in counts.layers.items():
+        bits = layer_bits.get(name, (FLOAT_BITS, FLOAT_BITS))[0]
+        total += -(-layer.weights * bits // 8) + 4 * layer.bias
+    return total
+
+
+def complexity(module: nn.Module, shape: tuple[int, int, int], variant: Variant) -> Complexity:
+    """Cost of ``variant``; ``module`` is the original network, whose layer names ``variant.layer_bits`` uses."""
+    counts = count(module, shape)
+    size = size_bytes(counts, variant.layer_bits, scales=variant.scales, zero_points=variant.zero_points)
+    operations = bitops(counts, variant.layer_bits) / 1e9
+    return Complexity(counts.macs, operations, size, size / (4 * counts.parameters))
+
+
+def _check_names(counts: Counts, layer_bits: LayerBits) -> None:
+    unknown = sorted(set(layer_bits) - set(counts.layers))
+    if unknown:
+        raise ValueError(f"no such weighted layers: {', '.join(unknown[:5])}")
+
+
+class _Recorder:
+    """Hooks on weighted layers and normalisations of one forward pass."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.macs: dict[str, int] = defaultdict(int)
+        self.shifted: set[str] = set()  # layers that take a folded normalisation's shift
+        self.folded: set[nn.Module] = set()
+        self._producer: dict[int, tuple[str, Tensor]] = {}  # holds the tensor, so its id is not given away again
+        self._names = {part: name for name, part in module.named_modules()}
+        self._hooks = []
+        for part in module.modules():
+            if isinstance(part, _ConvNd | nn.Linear):
+                self._hooks.append(part.register_forward_hook(self._weighted))
+            elif isinstance(part, _BatchNorm):
+                self._hooks.append(part.register_forward_pre_hook(self._normalised))
+
+    def close(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def _weighted(self, part: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
+        name = self._names[part]
+        if isinstance(part, _ConvTransposeNd):
+            # every input scalar meets the kernel once per output channel of its group
+            self.macs[name] += inputs[0].numel() * part.out_channels // part.groups * math.prod(part.kernel_size)
+        elif isinstance(part, _ConvNd):
+            self.macs[name] += out.numel() * (part.in_channels // part.groups) * math.prod(part.kernel_size)
+        elif isinstance(part, nn.Linear):
+            self.macs[name] += out.numel() * part.in_features
+        self._producer[id(out)] = (name, out)
+
+    def _normalised(self, part: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        source = self._producer.get(id(inputs[0]))
+        if source is not None:
+            self.folded.add(part)
+            self.shifted.add(source[0])
+
+    def result(self) -> Counts:
+        parts = {name: part for part, name in self._names.items()}
+        layers = {name: self._layer(name, parts[name], total) for name, total in self.macs.items()}
+        inside = {id(p) for name in layers for p in parts[name].parameters(recurse=False)}
+        inside |= {id(p) for part in self.folded for p in part.parameters(recurse=False)}
+        scalars = {id(p): p.numel() for p in self.module.parameters()}
+        rest = sum(size for key, size in scalars.items() if key not in inside)
+        return Counts(layers, rest, sum(scalars.values()))
+
+    def _layer(self, name: str, part: nn.Module, total: int) -> LayerCount:
+        weight = part.get_parameter("weight")
+        outputs = part.out_features if isinstance(part, nn.Linear) else int(getattr(part, "out_channels", 0))
+        has_bias = getattr(part, "bias", None) is not None or name in self.shifted
+        return LayerCount(total, weight.numel(), outputs if has_bias else 0)
