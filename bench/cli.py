@@ -28,7 +28,7 @@ err = Console(stderr=True)
 
 SuiteArg = Annotated[str, typer.Argument(metavar="SUITE", help="A suite file, or the bare name of a shipped one.")]
 Only = Annotated[
-    Optional[str],  # noqa: UP007, UP045
+    Optional[str],  # noqa: UP045
     typer.Option("--only", help="A part of the grid: `source=kw|mixmix,target=resnet*,seed=1`."),
 ]
 Sets = Annotated[Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the suite.")]  # noqa: UP045
@@ -273,7 +273,9 @@ def data_fetch(
 
 def main() -> None:
     """The outer edge: errors a user can act on are printed without a traceback and exit with 2."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=err, show_path=False)])
+    logging.basicConfig(
+        level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=err, show_path=False)]
+    )
     try:
         app()
     except BenchError as error:

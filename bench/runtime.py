@@ -18,7 +18,7 @@ DEVICES = ("cpu", "cuda", "auto")
 
 
 def resolve_device(name: str) -> str:
-    """"cpu" or "cuda" for cpu | cuda | auto.
+    """ "cpu" or "cuda" for cpu | cuda | auto.
 
     Raises:
         BenchError: unknown name, or cuda asked for where there is none.

@@ -122,6 +122,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("macs", "Float64", "MAC", "multiply-accumulates for one image", _metric("macs")),
     Column("bitops_g", "Float64", "G", "sum over layers of MACs x weight bits x input bits", _metric("bitops_g")),
     Column("size_bytes", "Float64", "byte", "size of the compressed network", _metric("size_bytes")),
+    Column("size_ratio", "Float64", "", "size_bytes over 4 bytes per parameter of the target", _metric("size_ratio")),
     Column(
         "synthesis_s",
         "Float64",
@@ -170,7 +171,9 @@ def frame(
         level: of the intervals and ties.
     """
     rows = make_rows(records, versions=versions, seeds=seeds)
-    columns = (*COLUMNS, *(Column(name, "Float64", "", "metric of the records", _metric(name)) for name in extra))
+    known = {column.name for column in COLUMNS}
+    more = [name for name in dict.fromkeys(extra) if name not in known]
+    columns = (*COLUMNS, *(Column(name, "Float64", "", "metric of the records", _metric(name)) for name in more))
     contexts = _contexts(rows, level)
     data = {
         c.name: pd.Series([c.value(r, x) for r, x in zip(rows, contexts, strict=True)], dtype=c.dtype, name=c.name)

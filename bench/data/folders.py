@@ -1,24 +1,87 @@
-"""Data sets that lie in folders: class folders of images, torchvision's CIFAR, scikit-learn's digits."""
+"""Images from folders: {split}/{class}/*.jpg, and torchvision's CIFAR files; as uint8 tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from bench.interfaces import DatasetSpec
+from bench.errors import DataError
 
-Split = tuple[Tensor, Tensor]
-
-
-def open_image_folder(name: str) -> tuple[DatasetSpec, Callable[[], Split], Callable[[], Split]]:
-    raise NotImplementedError
+Arrays = tuple[Tensor, Tensor]
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 
-def read(spec: DatasetSpec, place: Path, split: str) -> Split:
-    raise NotImplementedError
+@dataclass(frozen=True)
+class FolderSplit:
+    """One split of an image folder; ``size`` is the side in pixels (224: shorter side to 256, then centre crop)."""
+
+    root: Path
+    split: str
+    size: int
 
 
-def read_digits(split: str) -> Split:
-    raise NotImplementedError
+def _open(path: Path, size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    try:
+        with Image.open(path) as found:
+            image = found.convert("RGB")
+    except (OSError, UnidentifiedImageError) as error:
+        raise DataError("cannot read the image", where=str(path), got=error) from error
+    if image.size != (size, size):
+        short = size * 256 // 224 if size >= 128 else size
+        scale = short / min(image.size)
+        wide, high = (max(size, round(side * scale)) for side in image.size)
+        image = image.resize((wide, high), Image.Resampling.BILINEAR)
+        left, top = (wide - size) // 2, (high - size) // 2
+        image = image.crop((left, top, left + size, top + size))
+    return np.asarray(image, dtype=np.uint8)
+
+
+@lru_cache(maxsize=2)
+def read_image_folder(split: FolderSplit) -> Arrays:
+    """Images uint8 [N,3,size,size] and labels int64 [N]; class index = position of the sorted folder names.
+
+    Raises:
+        DataError: the folder is missing or empty, or an image cannot be read.
+    """
+    folder = split.root / split.split
+    classes = sorted(p for p in folder.glob("*") if p.is_dir())
+    if not classes:
+        raise DataError(
+            "no images here",
+            where=str(folder),
+            expected=f"{split.split}/CLASS/*.jpg below the data set's folder",
+            hint="name the folder with --data-root, or set BENCH_DATA",
+        )
+    paths = [(p, k) for k, c in enumerate(classes) for p in sorted(c.iterdir()) if p.suffix.lower() in SUFFIXES]
+    images = np.stack([_open(p, split.size) for p, _ in paths])
+    labels = torch.tensor([k for _, k in paths])
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), labels
+
+
+def read_cifar(name: str, place: Path, split: str) -> Arrays:
+    """CIFAR from an image folder ({train,test}/CLASS/*) or torchvision's own files below ``place``.
+
+    Raises:
+        DataError: neither is there; the hint says how to get it.
+    """
+    if (place / split).is_dir():
+        return read_image_folder(FolderSplit(place, split, 32))
+    from torchvision import datasets
+
+    kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
+    try:
+        found = kind(str(place), train=split == "train", download=False)
+    except RuntimeError as error:
+        raise DataError(
+            "the data set is not here",
+            where=str(place),
+            expected=f"{split}/CLASS/*.jpg, or torchvision's files",
+            hint=f"run: bench data fetch {name}",
+        ) from error
+    return torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(found.targets)

@@ -59,9 +59,22 @@ def to_input(
 
 def evaluate(
     module: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    device: torch.device | str,
+    size: int = 250,
+) -> tuple[float, npt.NDArray[np.bool_]]:
+    """:func:`evaluate_batches` over a data set that lies in memory, ``size`` images at a time."""
+    return evaluate_batches(module, batches(images, labels, size), mean=mean, std=std, device=device)
+
+
+def evaluate_batches(
+    module: nn.Module,
     data: Iterable[tuple[Tensor, Tensor]],
     *,
-    device: torch.device,
+    device: torch.device | str,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> tuple[float, npt.NDArray[np.bool_]]:
@@ -82,7 +95,7 @@ def evaluate(
         for images, labels in data:
             if len(images) != len(labels):
                 raise ValueError(f"{len(images)} images with {len(labels)} labels")
-            logits: Tensor = module(to_input(images, device, mean, std))
+            logits: Tensor = module(to_input(images, torch.device(device), mean, std))
             right = (logits.argmax(dim=1) == labels.to(device)) & torch.isfinite(logits).all(dim=1)
             verdicts.append(right.cpu().numpy())
     if not verdicts:

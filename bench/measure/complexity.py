@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -47,20 +47,6 @@ class Counts:
     def macs(self) -> int:
         """MACs of the network for one image."""
         return sum(layer.macs for layer in self.layers.values())
-
-
-@dataclass(frozen=True)
-class Complexity:
-    """Cost of one variant: MACs, BitOPs in 1e9, bytes, and bytes over those of the FP32 network."""
-
-    macs: int
-    bitops_g: float
-    size_bytes: int
-    size_ratio: float
-
-    def metrics(self) -> dict[str, float | None]:
-        """The same as metrics of a record."""
-        return dict(asdict(self))
 
 
 def count(module: nn.Module, shape: tuple[int, int, int]) -> Counts:
@@ -110,12 +96,20 @@ def size_bytes(counts: Counts, layer_bits: LayerBits, *, scales: int = 0, zero_p
     return total
 
 
-def complexity(module: nn.Module, shape: tuple[int, int, int], variant: Variant) -> Complexity:
-    """Cost of ``variant``; ``module`` is the original network, whose layer names ``variant.layer_bits`` uses."""
+def complexity(module: nn.Module, shape: tuple[int, int, int], variant: Variant) -> dict[str, float]:
+    """Cost of ``variant`` as metrics of a record; ``module`` is the original network, whose layer names it uses.
+
+    Returns:
+        macs; bitops_g (1e9 BitOPs); size_bytes; size_ratio (bytes over 4 per parameter of the original).
+    """
     counts = count(module, shape)
     size = size_bytes(counts, variant.layer_bits, scales=variant.scales, zero_points=variant.zero_points)
-    operations = bitops(counts, variant.layer_bits) / 1e9
-    return Complexity(counts.macs, operations, size, size / (4 * counts.parameters))
+    return {
+        "macs": counts.macs,
+        "bitops_g": bitops(counts, variant.layer_bits) / 1e9,
+        "size_bytes": size,
+        "size_ratio": size / (4 * counts.parameters),
+    }
 
 
 def _check_names(counts: Counts, layer_bits: LayerBits) -> None:

@@ -20,7 +20,7 @@ from bench.data.access import DataAccess
 from bench.data.datasets import Dataset, get_dataset
 from bench.errors import BenchError, NotApplicable
 from bench.interfaces import ImageSet, ModelHandle, RunContext, SynthRequest, Tier
-from bench.measure.accuracy import evaluate
+from bench.measure.accuracy import batches, evaluate
 from bench.measure.complexity import complexity
 from bench.run.fp import FpResult, fp_result
 from bench.run.tasks import Settings, Task
@@ -131,9 +131,7 @@ def run_batch(bench: Bench, task: Task, report: Report) -> float:
         student=student,
     )
     with tempfile.TemporaryDirectory() as scratch, runtime.measure() as spent:
-        batch = source.synthesize_batch(
-            request, _context(bench, access, job.batch_seed(task.batch), recorder, scratch)
-        )
+        batch = source.synthesize_batch(request, _context(bench, access, job.batch_seed(task.batch), recorder, scratch))
     cost = {**dataclasses.asdict(spent), "forward_equivalents": batch.forward_equivalents}
     meta = BatchMeta(
         source=job.source.method,
@@ -171,7 +169,8 @@ def _run_cell(bench: Bench, task: Task, report: Report) -> ResultRecord:
         from bench.run.measures import measure_images
 
         with runtime.measure() as spent:
-            metrics = measure_images(bench, task, images, target, dataset)
+            ready = _renormalised(images, job, target)
+            metrics = measure_images(cell.measures, ready, target, dataset, cell.generator_seed, job.source.batch_size)
         facts = {"metrics": metrics, "costs": {"synthesis": synthesis, "measure": _cost(spent)}}
         return cell_record(task, "ok", **facts, **_origin(images), provenance=_dated(bench))
     report("fp", 0, 1)
@@ -199,8 +198,10 @@ def _compress_and_measure(bench: Bench, task: Task, images: ImageSet, fp: FpResu
     report("measure", 0, 1)
     with runtime.measure() as spent:
         test = dataset.test(cell.test_subset)
-        top1, correct = evaluate(variant.module, test[0], test[1], target.mean, target.std, bench.settings.device)
-    size = complexity(target.module, dataset.spec.shape, variant)
+        top1, correct = evaluate(
+            variant.module, batches(*test), device=context.device, mean=target.mean, std=target.std
+        )
+    size = complexity(target.module, dataset.spec.shape, variant).metrics()
     protocol = {**made.protocol, "test_set": cell.test_digest[:16], "mean": target.mean, "std": target.std}
     return cell_record(
         task,

@@ -6,9 +6,11 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
+
 from bench.data.datasets import Dataset
 from bench.interfaces import ModelHandle
-from bench.measure.accuracy import evaluate
+from bench.measure.accuracy import batches, evaluate
 from bench.store.files import write_atomic
 
 
@@ -28,12 +30,13 @@ def fp_result(target: ModelHandle, dataset: Dataset, subset: int | None, store: 
         return FpResult(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):
         pass  # not measured yet, or a damaged file that the measurement replaces
-    full, labels = dataset.test()
-    full_top1, _ = evaluate(target.module, full, labels, target.mean, target.std, device)
-    top1 = full_top1
-    if subset is not None:
-        images, labels = dataset.test(subset)
-        top1, _ = evaluate(target.module, images, labels, target.mean, target.std, device)
+
+    def top1_of(count: int | None) -> float:
+        constants = {"mean": target.mean, "std": target.std}
+        return evaluate(target.module, batches(*dataset.test(count)), device=torch.device(device), **constants)[0]
+
+    full_top1 = top1_of(None)
+    top1 = full_top1 if subset is None else top1_of(subset)
     result = FpResult(full_top1, top1)
     write_atomic(path, json.dumps(asdict(result)).encode())
     return result

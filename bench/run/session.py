@@ -141,9 +141,7 @@ def versions() -> dict[tuple[str, str], int]:
     return found
 
 
-def board_of(
-    records: Sequence[ResultRecord], form: str, plan: Plan | None = None, *, details: bool = False
-) -> Any:
+def board_of(records: Sequence[ResultRecord], form: str, plan: Plan | None = None, *, details: bool = False) -> Any:
     """The board of ``records`` in ``form`` (table, csv, md, json, latex), with the claims of the plan's suite."""
     from bench.board.claims import judge
     from bench.board.frame import frame
@@ -155,6 +153,8 @@ def board_of(
     if plan is not None:
         seeds = {plan.suite.suite: sorted({cell.seed for cell in plan.cells})}
         verdicts = judge(plan.suite.claims, records, versions=known, seeds=seeds) if plan.suite.claims else []
-    extra = sorted({name for r in records for name in r.metrics} - {"top1", "fp_top1", "macs", "bitops_g", "size_bytes"})
+    extra = sorted(
+        {name for r in records for name in r.metrics} - {"top1", "fp_top1", "macs", "bitops_g", "size_bytes"}
+    )
     table = frame(records, versions=known, seeds=seeds, extra=extra)
     return report(table, form, verdicts=verdicts, records=records, details=details)

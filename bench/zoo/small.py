@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import cast
 
 from timm.models._efficientnet_builder import decode_arch_def, round_channels
 from timm.models.efficientnet import EfficientNet
@@ -106,13 +107,13 @@ def resnet(
     else:
         net.maxpool = nn.Identity()
     _unstride(net.layer4)
-    return net
+    return cast(nn.Module, net)
 
 
 def _efficient(
     arch: list[list[str]], classes: int, in_chans: int, width: float, stem: int, head: int, act: type[nn.Module]
 ) -> nn.Module:
-    return EfficientNet(
+    net = EfficientNet(
         decode_arch_def(arch),
         num_classes=classes,
         num_features=head,
@@ -122,6 +123,7 @@ def _efficient(
         round_chs_fn=partial(round_channels, multiplier=width),
         act_layer=act,
     )
+    return cast(nn.Module, net)
 
 
 def mobilenet_v2(classes: int, in_chans: int, *, width: float, stem: int, head: int) -> nn.Module:
@@ -145,12 +147,12 @@ def mobilenet_b(classes: int, in_chans: int, *, width: float, stem: int) -> nn.M
     for part in net.modules():
         if hasattr(part, "conv_dw"):
             part.bn1 = nn.Identity()
-    return net
+    return cast(nn.Module, net)
 
 
 def mobilenet_v3_large(classes: int, in_chans: int, *, width: float, stem: int, head: int) -> nn.Module:
     """MobileNetV3-Large at ``width`` times its channels; its head convolution after the pooling has no batch norm."""
-    return MobileNetV3(
+    net = MobileNetV3(
         decode_arch_def(_MOBILENET_V3_LARGE),
         num_classes=classes,
         num_features=head,
@@ -161,6 +163,7 @@ def mobilenet_v3_large(classes: int, in_chans: int, *, width: float, stem: int, 
         act_layer=nn.Hardswish,
         se_layer=partial(_squeeze_v3(), gate_layer="hard_sigmoid", rd_round_fn=round_channels),
     )
+    return cast(nn.Module, net)
 
 
 def _squeeze_v3() -> Callable[..., nn.Module]:
@@ -179,7 +182,7 @@ def regnet_x(
     for name, stage in net.named_children():
         if name in ("s3", "s4"):
             _unstride(stage)
-    return net
+    return cast(nn.Module, net)
 
 
 def vgg_bn(classes: int, in_chans: int, *, widths: Sequence[int | str]) -> nn.Module:
@@ -195,7 +198,7 @@ def vgg_bn(classes: int, in_chans: int, *, widths: Sequence[int | str]) -> nn.Mo
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
-    return net
+    return cast(nn.Module, net)
 
 
 def densenet(classes: int, in_chans: int, *, growth: int, blocks: Sequence[int], stem: int) -> nn.Module:
@@ -205,7 +208,7 @@ def densenet(classes: int, in_chans: int, *, growth: int, blocks: Sequence[int],
     nn.init.kaiming_normal_(net.features.conv0.weight)
     net.features.pool0 = nn.Identity()
     net.features.transition3.pool = nn.Identity()
-    return net
+    return cast(nn.Module, net)
 
 
 def shufflenet_v2(classes: int, in_chans: int, *, repeats: Sequence[int], channels: Sequence[int]) -> nn.Module:
@@ -214,7 +217,7 @@ def shufflenet_v2(classes: int, in_chans: int, *, repeats: Sequence[int], channe
     net.conv1[0] = nn.Conv2d(in_chans, channels[0], 3, stride=2, padding=1, bias=False)
     net.maxpool = nn.Identity()
     _unstride(net.stage4)
-    return net
+    return cast(nn.Module, net)
 
 
 BUILDERS: dict[str, Builder] = {

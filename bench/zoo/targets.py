@@ -1,45 +1,203 @@
-"""Names to networks: what exists, building one, loading its checked weights, and what a zoo knows of a target."""
+"""Names, facts and loaded networks of the zoo; and any network of timm or torchvision by name."""
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from bench.data.datasets import SPECS
-from bench.errors import WeightsError, nearest
-from bench.zoo.small import BUILDERS
-from bench.zoo.table import EPOCH_FACTOR, NETWORKS, Network
+from bench.errors import SuiteError, WeightsError, nearest
+from bench.interfaces import Membership, ModelHandle, NetworkInfo
+from bench.zoo.table import GROUPS, TABLE, entry
+
+if TYPE_CHECKING:
+    from torch import nn
+
+LIBRARIES = ("timm", "torchvision")
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-def network_names(dataset: str) -> tuple[str, ...]:
-    """Every network of ``dataset``, targets first."""
-    return tuple(f"{dataset}/{n.stem}" for n in NETWORKS) if dataset in EPOCH_FACTOR else ()
+def weights_folder(dataset: str) -> Path:
+    """Where the weights of networks for ``dataset`` lie: the shipped ones, else the user's cache folder."""
+    from bench.data.datasets import cache_folder
+    from bench.zoo.checkpoints import SHIPPED
+
+    shipped = SHIPPED / dataset
+    return shipped if shipped.is_dir() else cache_folder() / "zoo" / dataset
 
 
-def find(name: str) -> tuple[str, Network]:
-    """Split ``dataset/stem`` and look it up.
+def _present(dataset: str, names: Iterable[str]) -> tuple[str, ...]:
+    folder = weights_folder(dataset)
+    return tuple(f"{dataset}/{name}" for name in names if (folder / f"{name}.json").exists())
+
+
+def target_names(dataset: str) -> tuple[str, ...]:
+    """Full names of the targets with weights for ``dataset``, in the table's order."""
+    return _present(dataset, (item.name for item in TABLE if item.role == "target"))
+
+
+def zoo_names(dataset: str, group: str) -> tuple[str, ...]:
+    """Full names of the networks of a zoo (full, mobile, residual) with weights for ``dataset``.
 
     Raises:
-        WeightsError: no such network, with the nearest name.
+        SuiteError: no such zoo.
     """
-    dataset, _, stem = name.partition("/")
-    for network in NETWORKS:
-        if dataset in EPOCH_FACTOR and network.stem == stem:
-            return dataset, network
-    known = [n for d in EPOCH_FACTOR for n in network_names(d)]
-    raise WeightsError(
-        "no such network",
-        where="zoo",
-        got=name,
-        expected=network_names(dataset) or known,
-        nearest=nearest(name, known),
+    if group not in GROUPS:
+        raise SuiteError("unknown zoo", got=group, expected=GROUPS, nearest=nearest(group, GROUPS))
+    return _present(dataset, GROUPS[group])
+
+
+def info(name: str) -> NetworkInfo:
+    """Digest and constants from the manifest; nothing is built (a library's network is: it has no manifest).
+
+    Raises:
+        WeightsError: no manifest for this network.
+    """
+    if library_of(name):
+        handle = load(name)
+        return NetworkInfo(name, handle.digest, handle.mean, handle.std, _batch_norms(handle.module))
+    dataset, short = _split(name)
+    from bench.zoo.checkpoints import manifest
+
+    fact = manifest(weights_folder(dataset), short)
+    return NetworkInfo(name, fact["digest"], tuple(fact["mean"]), tuple(fact["std"]), fact.get("batch_norms"))
+
+
+def architecture(name: str) -> str:
+    """What membership compares: the architecture without width, data set or checkpoint."""
+    library = library_of(name)
+    if library:
+        return re.sub(r"[^a-z0-9]", "", name.split(":", 1)[1].split(".")[0])
+    return entry(name).architecture
+
+
+def membership(target: str, models: Iterable[str]) -> Membership:
+    """How ``target`` relates to the networks the images come from (full names): spec sources 3.9a."""
+    names = tuple(models)
+    if not names:
+        return "none"
+    if target in names:
+        return "same checkpoint"
+    if architecture(target) in {architecture(name) for name in names}:
+        return "same architecture"
+    return "held-out architecture"
+
+
+def load(name: str) -> ModelHandle:
+    """Build a network, load its weights, freeze it. ``timm:NAME`` and ``torchvision:NAME`` get their library's
+    architecture with seeded random weights (nothing is downloaded).
+
+    Raises:
+        SuiteError: unknown network.
+        WeightsError: weights missing, damaged or of another network.
+    """
+    if library_of(name):
+        return _from_library(name)
+    from bench.data.datasets import get_dataset
+    from bench.zoo.checkpoints import load_into, manifest
+    from bench.zoo.recipe import build_entry
+
+    dataset, short = _split(name)
+    folder = weights_folder(dataset)
+    item, fact = entry(short), manifest(folder, short)
+    module = build_entry(item, get_dataset(dataset))
+    load_into(module, folder / f"{short}.safetensors", fact["sha256"])
+    return ModelHandle(
+        name=name,
+        module=freeze(module),
+        digest=fact["digest"],
+        architecture=item.architecture,
+        family=item.family,
+        macs=int(fact["macs"]),
+        dataset=dataset,
+        mean=tuple(fact["mean"]),
+        std=tuple(fact["std"]),
+        fp_top1=float(fact["top1"]),
     )
 
 
-def build(name: str) -> nn.Module:
-    """A fresh network, initialised from its own seed; the caller's random state stays as it was."""
-    dataset, network = find(name)
-    spec = SPECS[dataset]
+def check_weights(name: str) -> None:
+    """Check that a network's file is there and undamaged, without building it.
+
+    Raises:
+        WeightsError: missing, or its digest is not the manifest's.
+    """
+    if library_of(name):
+        return
+    from bench.zoo.checkpoints import file_sha256, manifest
+
+    dataset, short = _split(name)
+    folder = weights_folder(dataset)
+    path, expected = folder / f"{short}.safetensors", manifest(folder, short)["sha256"]
+    if not path.is_file():
+        raise WeightsError("the weights file is missing", where=str(path))
+    if (got := file_sha256(path)) != expected:
+        raise WeightsError("the weights file is damaged", where=str(path), got=got, expected=expected)
+
+
+def freeze(module: nn.Module) -> nn.Module:
+    """Eval mode, no parameter asks for a gradient."""
+    module.eval()
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    return module
+
+
+def library_of(name: str) -> str | None:
+    """ "timm" or "torchvision" when ``name`` is one of theirs."""
+    prefix = name.split(":", 1)[0]
+    return prefix if ":" in name and prefix in LIBRARIES else None
+
+
+def _split(name: str) -> tuple[str, str]:
+    dataset, _, short = name.rpartition("/")
+    if not dataset:
+        raise WeightsError("a network's full name has its data set", got=name, expected="DATASET/NAME")
+    return dataset, short
+
+
+def _batch_norms(module: nn.Module) -> int:
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    return sum(isinstance(m, _BatchNorm) and m.running_mean is not None for m in module.modules())
+
+
+def _from_library(name: str) -> ModelHandle:
+    import torch
+
+    from bench.zoo.checkpoints import digest_of
+    from bench.zoo.macs import count_macs
+
+    library, short = name.split(":", 1)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(network.seed)
-        return BUILDERS[network.builder](spec.classes, spec.shape[0], **network.kwargs)
+        torch.manual_seed(0)
+        module = freeze(_create(library, short))
+    mean, std = _IMAGENET
+    return ModelHandle(
+        name=name,
+        module=module,
+        digest=digest_of(module.state_dict()),
+        architecture=architecture(name),
+        family=library,
+        macs=count_macs(module, (3, 224, 224)),
+        dataset="imagenet",
+        mean=mean,
+        std=std,
+    )
+
+
+def _create(library: str, short: str) -> Any:
+    if library == "timm":
+        import timm
+
+        names = timm.list_models()
+        if short.split(".")[0] not in names:
+            raise SuiteError("timm has no such network", got=short, nearest=nearest(short, names))
+        return timm.create_model(short, pretrained=False)
+    from torchvision import models
+
+    names = models.list_models(module=models)
+    if short not in names:
+        raise SuiteError("torchvision has no such network", got=short, nearest=nearest(short, names))
+    return models.get_model(short, weights=None)

@@ -52,7 +52,7 @@ class SquaredError(torch.autograd.Function):
 
 def squared_error(output: Tensor, target: Tensor) -> Tensor:
     """The reconstruction loss [], see ``SquaredError``."""
-    loss: Tensor = SquaredError.apply(output, target)  # type: ignore[no-untyped-call]
+    loss: Tensor = SquaredError.apply(output, target)
     return loss
 
 
@@ -239,7 +239,7 @@ def minimise(
         for penalty in penalties:
             loss = loss + penalty
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         optimiser.step()
         for learner in learners:
             learner.settle()

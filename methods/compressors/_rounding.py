@@ -155,9 +155,7 @@ class UnitRounding:
 
     def soft(self, weight: float = 0.0, beta: float | None = None) -> tuple[dict[str, Tensor], Tensor]:
         """Soft weights per layer and the weighted regulariser; both carry gradient to ``logits``."""
-        flat, penalty = SoftWeights.apply(  # type: ignore[no-untyped-call]
-            self.logits, self.base, self.step, weight, beta
-        )
+        flat, penalty = SoftWeights.apply(self.logits, self.base, self.step, weight, beta)
         return self.views(flat), penalty
 
     def hard(self) -> dict[str, Tensor]:

@@ -63,7 +63,7 @@ class PixelSpace:
         return -mean / std, (1.0 - mean) / std
 
     def brightness(self, x: Tensor, factor: float) -> Tensor:
-        """p -> factor * p, unclamped: a clamp would take the gradient of pixels that the projection holds at the box."""
+        """p -> factor * p, unclamped: a clamp would take the gradient of pixels held at the box's edge."""
         mean, std = self._columns(x)
         return x * factor + (factor - 1.0) * mean / std
 

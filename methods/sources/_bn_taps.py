@@ -131,7 +131,7 @@ class _TapFunction(torch.autograd.Function):
         return _affine(x, scale, shift), mean, var
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(
         ctx: Any, grad_y: Tensor | None, grad_mean: Tensor | None, grad_var: Tensor | None
     ) -> tuple[Tensor | None, None, None, None]:
@@ -163,7 +163,8 @@ class _TappedNorm(nn.Module):
 
     def __init__(self, norm: _BatchNorm, scope: Scope) -> None:
         super().__init__()
-        assert norm.running_mean is not None and norm.running_var is not None
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
         mean, var = norm.running_mean.float(), norm.running_var.float()
         weight = torch.ones_like(mean) if norm.weight is None else norm.weight.detach().float()
         bias = torch.zeros_like(mean) if norm.bias is None else norm.bias.detach().float()
@@ -178,7 +179,7 @@ class _TappedNorm(nn.Module):
         self.calls: list[tuple[Tensor, Tensor, int]] = []
 
     def forward(self, x: Tensor) -> Tensor:
-        y, mean, var = _TapFunction.apply(x, self.scale, self.shift, self.scope)  # type: ignore[no-untyped-call]
+        y, mean, var = _TapFunction.apply(x, self.scale, self.shift, self.scope)
         self.calls.append((mean, var, _values(x, self.scope)))
         for module in self._after:
             y = module(y)
@@ -274,7 +275,8 @@ class TappedModel:
 
 
 def _stored(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
-    assert norm.running_mean is not None and norm.running_var is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     return norm.running_mean.detach().float().clone(), norm.running_var.detach().float().clone()
 
 
@@ -293,7 +295,7 @@ def tapped(module: nn.Module, *, device: torch.device | str = "cpu", scope: Scop
     if id(net) in taps:
         net = taps[id(net)]
     _replace(net, taps)
-    net = net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = net.eval().to(memory_format=torch.channels_last)
     return TappedModel(net, layers, skipped)
 
 

@@ -41,7 +41,7 @@ class Objective(Protocol):
 class LoopSettings:
     """Numbers of one optimisation.
 
-    ``half_iterations`` of the ``iterations`` come first and see images pooled 2x2.  ``restart`` gives each stage its own
+    The first ``half_iterations`` of the ``iterations`` see images pooled 2x2.  ``restart`` gives each stage its own
     Adam, warm-up and cosine.  ``patience`` (its) belongs to the plateau; ``stop_below`` ends the run at that loss.
     """
 

@@ -1,4 +1,4 @@
-"""What an inversion minimises: batch-norm objectives by name, image priors, Jensen-Shannon divergence (spec 2.2, 2.3)."""
+"""What an inversion minimises: batch-norm objectives, image priors, Jensen-Shannon divergence (spec 2.2, 2.3)."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def _neighbours(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def tv_l2(x: Tensor, norm: TvNorm = "batch") -> Tensor:
     """Four Frobenius norms of neighbour differences over the whole batch; ``rms`` divides each by sqrt(numel)."""
-    total = x.new_zeros(())
+    total: Tensor = x.new_zeros(())
     for d in _neighbours(x):
         total = total + torch.linalg.vector_norm(d) / (math.sqrt(d.numel()) if norm == "rms" else 1.0)
     return total
@@ -168,7 +168,7 @@ def _gaussian(channels: int, size: int, sigma: float) -> Tensor:
     offsets = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
     line = torch.exp(-offsets.square() / (2 * sigma**2))
     line = line / line.sum()
-    return (line[:, None] * line[None, :]).float().expand(channels, 1, size, size).contiguous()
+    return (line[:, None] * line[None, :]).to(torch.float32).expand(channels, 1, size, size).contiguous()
 
 
 def blur(x: Tensor, size: int = 3, sigma: float = 1.0) -> Tensor:

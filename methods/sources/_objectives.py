@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -110,7 +110,7 @@ class Terms:
     first: float = 1.0
     ce_weight: float = 0.0
     logit: bool = False
-    prior: Prior = Prior()
+    prior: Prior = field(default_factory=Prior)
     input_term: bool = False
     per_channel: bool = False
     competition: float = 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -24,9 +24,11 @@ from methods.sources._objectives import (
     start_images,
 )
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
 
 class InversionParams(MethodParams):
-    """Switches of every inversion: iterations (the first ``half_iterations`` at half size), batch, Adam's rate, clip."""
+    """Switches of every inversion: iterations (``half_iterations`` of them at half size), batch, Adam's rate, clip."""
 
     iterations: int = Field(1000, ge=1)
     half_iterations: int = Field(0, ge=0)

@@ -7,6 +7,7 @@ Paper's figure: none (MixMix has no noise row).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -17,7 +18,7 @@ from methods.sources._augment import PixelSpace
 from methods.sources._inversion import edge_fraction
 
 
-class Params(MethodParams):
+class NoiseParams(MethodParams):
     """``law`` normal: N(0,1) in normalised space; uniform_pixel: U[0,1] pixels. ``clip`` projects onto valid pixels."""
 
     batch: int = Field(128, ge=1)
@@ -32,23 +33,23 @@ class Noise:
     summary = "Gaussian noise in normalised space (lower bound)"
     paper = "Haroush et al., The Knowledge Within, CVPR 2020 (Gaussian scheme)"
     needs: frozenset[str] = frozenset()
-    Params = Params
-    presets: dict[str, dict[str, Any]] = {"mini": {}, "thorough": {}, "paper": {}}  # noqa: RUF012
+    Params: type[MethodParams] = NoiseParams
+    presets: Mapping[str, Mapping[str, Any]] = {"mini": {}, "thorough": {}, "paper": {}}
     access: Tier = "T1"
     control: Control = "lower"
     models: Literal["none", "one", "zoo"] = "none"
     label_kind: LabelKind = "none"
 
-    def batch_size(self, params: Params) -> int:
+    def batch_size(self, params: NoiseParams) -> int:
         """Images per batch."""
         return params.batch
 
-    def check(self, params: Params, models: tuple[ModelHandle, ...]) -> None:
+    def check(self, params: NoiseParams, models: tuple[ModelHandle, ...]) -> None:
         """Always applicable."""
 
     def synthesize_batch(self, request: SynthRequest, ctx: RunContext) -> ImageBatch:
         """Draw one batch from the context's generator."""
-        params: Params = request.params
+        params: NoiseParams = request.params
         space = PixelSpace.of(request.dataset)
         shape = (request.batch_size, *request.dataset.shape)
         if params.law == "uniform_pixel":

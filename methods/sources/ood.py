@@ -7,6 +7,7 @@ the data handle's business.  Paper's figure: none.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -15,7 +16,7 @@ from pydantic import Field
 from bench.interfaces import Control, ImageBatch, LabelKind, MethodParams, ModelHandle, RunContext, SynthRequest, Tier
 
 
-class Params(MethodParams):
+class OodParams(MethodParams):
     """``batch`` images per stored batch."""
 
     batch: int = Field(128, ge=1)
@@ -28,18 +29,18 @@ class Ood:
     summary = "real images of another domain, without labels"
     paper = "suite control; no reference"
     needs: frozenset[str] = frozenset()
-    Params = Params
-    presets: dict[str, dict[str, Any]] = {"mini": {}, "thorough": {}, "paper": {}}  # noqa: RUF012
+    Params: type[MethodParams] = OodParams
+    presets: Mapping[str, Mapping[str, Any]] = {"mini": {}, "thorough": {}, "paper": {}}
     access: Tier = "T3"
     control: Control = "none"
     models: Literal["none", "one", "zoo"] = "none"
     label_kind: LabelKind = "none"
 
-    def batch_size(self, params: Params) -> int:
+    def batch_size(self, params: OodParams) -> int:
         """Images per batch."""
         return params.batch
 
-    def check(self, params: Params, models: tuple[ModelHandle, ...]) -> None:
+    def check(self, params: OodParams, models: tuple[ModelHandle, ...]) -> None:
         """Always applicable; a missing second data set is reported when images are read."""
 
     def synthesize_batch(self, request: SynthRequest, ctx: RunContext) -> ImageBatch:
@@ -49,9 +50,7 @@ class Ood:
             DataError: no unrelated data set, or too few images in it.
         """
         start = request.batch_index * request.batch_size
-        images = ctx.data.unrelated_images(
-            start + request.batch_size, torch.Generator().manual_seed(request.set_seed)
-        )
+        images = ctx.data.unrelated_images(start + request.batch_size, torch.Generator().manual_seed(request.set_seed))
         return ImageBatch(images[start:], info={"models": []})
 
 

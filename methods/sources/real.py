@@ -1,6 +1,6 @@
 """Training images: the upper bound (spec 3.1).
 
-MixMix takes 1,024 of them for post-training quantisation (section 5); so does ``paper`` through the suite's image count.
+MixMix takes 1,024 of them for post-training quantisation (section 5); so can a suite here, by its image count.
 Deviations: drawn class-balanced instead of uniformly (``sampling`` has no other value: the data handle gives balanced
 images only); deterministic transform, augmentation is the consumer's.
 Paper's figure: W4A4 BRECQ ResNet-50 74.72, MobileNetV2 64.63 (MixMix appendix, ImageNet); ours stands on the board.
@@ -8,6 +8,7 @@ Paper's figure: W4A4 BRECQ ResNet-50 74.72, MobileNetV2 64.63 (MixMix appendix, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -16,7 +17,7 @@ from pydantic import Field
 from bench.interfaces import Control, ImageBatch, LabelKind, MethodParams, ModelHandle, RunContext, SynthRequest, Tier
 
 
-class Params(MethodParams):
+class RealParams(MethodParams):
     """``batch`` images per stored batch; ``sampling`` class-balanced."""
 
     batch: int = Field(128, ge=1)
@@ -30,18 +31,18 @@ class Real:
     summary = "class-balanced training images with their labels (upper bound)"
     paper = "Li et al., MixMix, ICCV 2021, section 5 (real-data rows)"
     needs: frozenset[str] = frozenset({"labels"})
-    Params = Params
-    presets: dict[str, dict[str, Any]] = {"mini": {}, "thorough": {}, "paper": {}}  # noqa: RUF012
+    Params: type[MethodParams] = RealParams
+    presets: Mapping[str, Mapping[str, Any]] = {"mini": {}, "thorough": {}, "paper": {}}
     access: Tier = "T5"
     control: Control = "upper"
     models: Literal["none", "one", "zoo"] = "none"
     label_kind: LabelKind = "native"
 
-    def batch_size(self, params: Params) -> int:
+    def batch_size(self, params: RealParams) -> int:
         """Images per batch."""
         return params.batch
 
-    def check(self, params: Params, models: tuple[ModelHandle, ...]) -> None:
+    def check(self, params: RealParams, models: tuple[ModelHandle, ...]) -> None:
         """Always applicable."""
 
     def synthesize_batch(self, request: SynthRequest, ctx: RunContext) -> ImageBatch:

@@ -23,7 +23,7 @@ Planner = Callable[..., Plan]
 
 @pytest.fixture
 def plan(suite_file: Path, catalogue: ToyCatalogue) -> Planner:
-    """Plan of the toy suite with ``set`` overrides (without its claims, unless ``keep_claims``)."""
+    """Plan of the toy suite with ``set`` overrides ."""
 
     def make(overrides: dict[str, Any] | None = None, **options: Any) -> Plan:
         return make_plan(load_suite(suite_file, overrides), catalogue=catalogue, **options)
@@ -169,7 +169,7 @@ def test_a_compressor_without_bits_is_not_applicable(plan: Planner) -> None:
 def test_measures_replace_compression(plan: Planner) -> None:
     changes = {"measures": ["mmd", "bn_loss"], "grid.compressor": [], "grid.bits": [], "claims": []}
     made = plan({**changes, "grid.target": ["resnet_a", "z1", "z2"]}, seeds=1)
-    assert len(made.cells) == 4 * 3 + 3
+    assert len(made.cells) == (3 + 3) * 3  # kw: one row per network
     assert {(c.compressor, c.bits, c.setting, c.compressor_resolved) for c in made.cells} == {("", "", None, None)}
     assert {cell.measures for cell in made.cells} == {("mmd", "bn_loss")}
 

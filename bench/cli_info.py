@@ -1,0 +1,258 @@
+"""What the informing commands print: plan, lists, board, diff, repro, doctor; packing and syncing records."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bench.errors import BenchError, SuiteError, nearest
+from bench.run import session
+from bench.spec.plan import Plan
+from bench.spec.registry import Registry
+from bench.store.records import ResultRecord
+
+KINDS = ("sources", "compressors", "targets", "datasets", "suites")
+
+
+def show_plan(options: session.Options, console: Console, as_json: bool) -> None:
+    """Print what a run would do and what stands already; nothing is written."""
+    plan = session.plan_of(options)
+    if as_json:
+        typer.echo(json.dumps(plan.to_json(), indent=1, default=str))
+        return
+    suite = plan.suite
+    console.print(f"{suite.suite}@{suite.version} on {suite.dataset}, preset {plan.preset}", highlight=False)
+    standing = _standing(plan, options.store)
+    sets = Table("image set", "made from", "seed", "images", "batches", title="syntheses")
+    for job in plan.synths:
+        sets.add_row(job.source.label, job.model or "–", str(job.seed), str(job.count), str(job.batches))
+    console.print(sets)
+    grid = Table("source", "made from", "target", "compressor", "bits", "seed", "", title="cells")
+    for cell in plan.cells:
+        note = "n/a" if cell.not_applicable else ("stands" if cell.cell_id in standing else "")
+        row = (cell.source, cell.model or "–", cell.target, cell.compressor, cell.bits, str(cell.seed), note)
+        grid.add_row(*row)
+    console.print(grid)
+    left = len(plan.applicable) - len(standing)
+    size = plan.disk_bytes() / 2**20
+    console.print(f"{left} of {len(plan.cells)} cells to do, image sets {size:.0f} MiB", highlight=False)
+
+
+def _standing(plan: Plan, store: Path) -> set[str]:
+    if not store.exists():
+        return set()
+    records = session.open_records(store)
+    found = ((cell.cell_id, records.find(cell.cell_id)) for cell in plan.applicable)
+    return {key for key, record in found if record is not None and record.status in session.FINAL}
+
+
+def list_kind(kind: str, units: str | None, dataset: str, console: Console, as_json: bool) -> None:
+    """Print one kind of thing, or a network's reconstruction units."""
+    if kind not in KINDS:
+        raise SuiteError("nothing of this kind to list", got=kind, expected=KINDS, nearest=nearest(kind, KINDS))
+    if units is not None:
+        _list_units(units, dataset, console, as_json)
+        return
+    rows = _rows(kind, dataset)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    headers = list(rows[0]) if rows else ["nothing"]
+    table = Table(*headers)
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    console.print(table)
+
+
+def _rows(kind: str, dataset: str) -> list[dict[str, Any]]:
+    if kind == "suites":
+        from bench.spec.suite import load_suite, suite_names
+
+        suites = [load_suite(name) for name in suite_names()]
+        return [{"name": s.suite, "title": s.title or "", "reproduces": s.reproduces or ""} for s in suites]
+    if kind == "datasets":
+        from bench.data.datasets import SPECS
+
+        return [{"name": s.name, "classes": s.classes, "shape": "×".join(map(str, s.shape))} for s in SPECS.values()]
+    if kind == "targets":
+        from bench.zoo.checkpoints import manifests
+        from bench.zoo.table import entry
+        from bench.zoo.targets import weights_folder
+
+        return [
+            {
+                "name": fact["name"],
+                "role": entry(fact["name"]).role,
+                "family": fact["family"],
+                "MMACs": round(fact["macs"] / 1e6, 2),
+                "parameters": fact["parameters"],
+                "top-1": round(fact["top1"], 2),
+            }
+            for fact in manifests(weights_folder(dataset))
+        ]
+    registry = Registry(kind)
+    methods = [(name, registry.get(name)) for name in registry.names()]
+    return [{"name": n, "version": m.version, "what": m.summary, "paper": m.paper} for n, m in methods]
+
+
+def _list_units(name: str, dataset: str, console: Console, as_json: bool) -> None:
+    import torch
+
+    from bench.data.datasets import get_dataset
+    from bench.spec.registry import describe_units
+    from bench.zoo.targets import library_of, load
+
+    full = name if library_of(name) or "/" in name else f"{dataset}/{name}"
+    handle = load(full)
+    shape = (3, 224, 224) if library_of(name) else get_dataset(handle.dataset).spec.shape
+    units = describe_units(handle.module, torch.zeros(1, *shape))
+    if as_json:
+        typer.echo(json.dumps([{"unit": u, "rule": r, "layers": list(layers)} for u, r, layers in units], indent=1))
+        return
+    table = Table("#", "unit", "rule", "layers")
+    for number, (unit, rule, layers) in enumerate(units, 1):
+        table.add_row(str(number), unit, rule, "\n".join(layers))
+    console.print(table)
+
+
+def show_board(suite: str | None, form: str, store: Path, seeds: int | None, details: bool, console: Console) -> None:
+    """Print the board of one suite, or of every suite there are records of."""
+    records = session.open_records(store).all() if store.exists() else list(_shipped())
+    plan = None
+    if suite is not None:
+        plan = session.plan_of(session.Options(suite, seeds=seeds))
+        wanted = {cell.seed for cell in plan.cells}
+        records = [r for r in records if r.suite == plan.suite.suite and r.suite_version == plan.suite.version]
+        records = [r for r in records if seeds is None or r.seed in wanted]
+    if not records:
+        raise BenchError(
+            "nothing measured yet", where=suite or "all suites", hint=f"run it: bench run {suite or 'SUITE'}"
+        )
+    board = session.board_of(records, form, plan, details=details)
+    if isinstance(board, str):
+        typer.echo(board, nl=not board.endswith("\n"))
+    else:
+        console.print(board)
+
+
+def _shipped() -> tuple[ResultRecord, ...]:
+    from bench.store.measured import read_measured
+
+    return read_measured()
+
+
+def _cell(prefix: str, store: Path) -> ResultRecord:
+    records = session.open_records(store).all() if store.exists() else list(_shipped())
+    found = {r.cell_id: r for r in records if r.cell_id.startswith(prefix)}
+    if len(found) != 1:
+        what = "no cell begins so" if not found else f"{len(found)} cells begin so"
+        raise BenchError(what, got=prefix, expected=sorted(found)[:5] or None, hint="ids: bench board --format json")
+    return next(iter(found.values()))
+
+
+def show_diff(first: str, second: str, store: Path, console: Console) -> None:
+    """Print the fields in which two cells differ: what is measured first, then how, then the outcome."""
+    a, b = (
+        _flat(_cell(prefix, store).model_dump(exclude={"correct", "curves", "report", "traceback"}))
+        for prefix in (first, second)
+    )
+    table = Table("field", first[:12], second[:12])
+    for key in [*a, *(k for k in b if k not in a)]:
+        if a.get(key) != b.get(key):
+            table.add_row(key, str(a.get(key, "–")), str(b.get(key, "–")))
+    console.print(table)
+
+
+def _flat(value: dict[str, Any], before: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        name = f"{before}{key}"
+        found |= _flat(item, f"{name}.") if isinstance(item, dict) else {name: item}
+    return found
+
+
+def repro_command(prefix: str, store: Path) -> str:
+    """The one command that measures this cell again."""
+    r = _cell(prefix, store)
+    parts = {"source": r.source, "model": r.model, "target": r.target, "compressor": r.compressor, "bits": r.bits}
+    only = ",".join(f"{k}={v}" for k, v in [*parts.items(), ("seed", r.seed)] if v != "")
+    threads = r.provenance.get("threads", 1)
+    tail = f"--set images={r.n} --preset {r.preset} --threads {threads} --fresh --store {store}"
+    return f"bench run {r.suite} --only '{only}' {tail}"
+
+
+def add_measured(suite: str, store: Path, to: Path) -> Path:
+    """Pack the store's records of a suite with an image grid per image set."""
+    from bench.run.pictures import grid_png
+    from bench.store.artifacts import ArtifactStore
+    from bench.store.measured import pack_measured
+
+    plan = session.plan_of(session.Options(suite))
+    spec = plan.suite
+    records = [r for r in session.open_records(store).all(spec.suite, spec.version) if r.status != "failed"]
+    artifacts = ArtifactStore(store)
+    grids = {}
+    for job in plan.synths:
+        if not any(r.synth_id == job.synth_id for r in records) or not artifacts.has(job.synth_id, 0):
+            continue
+        images = artifacts.read(job.synth_id, min(64, job.source.batch_size), job.source.label_kind)
+        grids[job.synth_id] = grid_png(images.images.numpy(), job.dataset.mean, job.dataset.std)
+    return pack_measured(records, grids, to)
+
+
+def sync_mlflow(suite: str, store: Path) -> str:
+    """Log every record of a suite that MLflow lacks; a server that fails is an error here."""
+    from bench.run.observers import RunStart
+    from bench.run.tracking import MlflowObserver, tracking_uri, ui_command
+
+    plan = session.plan_of(session.Options(suite))
+    records = session.open_records(store).all(plan.suite.suite, plan.suite.version)
+    observer = MlflowObserver(tracking_uri())
+    observer.run_started(RunStart(plan, store, records, ()))
+    observer.run_ended(records)
+    return f"{len(records)} records in {tracking_uri()}; see them: {ui_command(tracking_uri())}"
+
+
+def show_doctor(store: Path, console: Console) -> bool:
+    """Print what a run would meet on this machine; whether all is well."""
+    import importlib.metadata as metadata
+    import os
+
+    from bench.data.datasets import get_dataset
+    from bench.errors import BenchError as Trouble
+    from bench.zoo.targets import check_weights, target_names, zoo_names
+
+    table = Table("", "found", "")
+    good = True
+
+    def line(name: str, found: str, fine: bool = True) -> None:
+        nonlocal good
+        good &= fine
+        table.add_row(name, found, "ok" if fine else "[red]trouble[/]")
+
+    for package in ("torch", "torchvision", "timm", "pandas", "mlflow", "streamlit", "plotly"):
+        try:
+            line(package, metadata.version(package))
+        except metadata.PackageNotFoundError:
+            line(package, "not installed", fine=package in ("mlflow", "streamlit", "plotly"))
+    line("cores", str(os.cpu_count()))
+    here = next(p for p in (store, *store.absolute().parents) if p.exists())
+    free = shutil.disk_usage(here).free / 2**30
+    line("disk", f"{free:.1f} GiB free for {store}", free > 1)
+    try:
+        dataset = get_dataset("fashion_mnist")
+        line("data", f"fashion_mnist, {len(dataset.train()[1])} training and {len(dataset.test()[1])} test images")
+        names = {*target_names("fashion_mnist"), *zoo_names("fashion_mnist", "full")}
+        for name in sorted(names):
+            check_weights(name)
+        line("weights", f"{len(names)} networks, digests as registered", len(names) > 0)
+    except Trouble as error:
+        line("data or weights", str(error), fine=False)
+    console.print(table)
+    return good

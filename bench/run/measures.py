@@ -1,0 +1,70 @@
+"""Image measures of a suite that has `measures`: each taken with the network on the target axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from bench import runtime
+from bench.data.access import balanced_order
+from bench.data.datasets import Dataset
+from bench.interfaces import ImageSet, ModelHandle
+from bench.measure.images import bn_loss, classifier_score, zoo_top1
+from bench.measure.mmd import feature_mmd, features
+
+Metrics = dict[str, float | None]
+
+
+def measure_images(
+    wanted: tuple[str, ...], images: ImageSet, target: ModelHandle, dataset: Dataset, seed: int, batch: int
+) -> Metrics:
+    """The measures ``wanted`` of an image set under ``target``.
+
+    Args:
+        seed: of the generator that draws real images and the bootstrap.
+        batch: the synthesis's batch size; BN loss is reported pooled and at this size.
+    """
+    measures: dict[str, Callable[[], Metrics]] = {
+        "bn_loss": lambda: _bn(target, images, batch),
+        "zoo_top1": lambda: _top1(target, images),
+        "classifier_score": lambda: _score(target, images),
+        "mmd": lambda: _mmd(target, images, dataset, seed),
+    }
+    found: Metrics = {}
+    for name in wanted:
+        found |= measures[name]()
+    return found
+
+
+def _bn(target: ModelHandle, images: ImageSet, batch: int) -> Metrics:
+    pooled = bn_loss(target.module, images.images)
+    found: Metrics = {"bn_loss_u1": pooled.u1, "bn_loss_u2": pooled.u2}
+    if len(images.images) >= batch:
+        found["bn_loss_u1_batch"] = bn_loss(target.module, images.images, batch=batch).u1
+    return found
+
+
+def _top1(target: ModelHandle, images: ImageSet) -> Metrics:
+    """Accuracy on the labels the images were made for; none for a source without labels."""
+    if images.labels is None or images.label_kind in ("none", "pseudo"):
+        return {"image_top1": None}
+    return {"image_top1": zoo_top1({target.name: target.module}, images.images, images.labels).mean}
+
+
+def _score(target: ModelHandle, images: ImageSet) -> Metrics:
+    score = classifier_score(target.module, images.images)
+    return {"classifier_score": score.mean, "classifier_score_std": score.std}
+
+
+def _mmd(target: ModelHandle, images: ImageSet, dataset: Dataset, seed: int) -> Metrics:
+    """MMD² to as many held-out real images; the mean over networks is the board's to form."""
+    generator = runtime.make_generator(seed)
+    real, labels = dataset.test()
+    picks = balanced_order(labels, dataset.spec.classes, generator)[: len(images.images)]
+    held = dataset.normalise(real[picks])
+    with torch.inference_mode():
+        pair = features(target.module, images.images), features(target.module, held)
+    found = feature_mmd(*pair, generator)
+    rbf, kid = found["rbf"], found["kid"]
+    return {"mmd_rbf": rbf.value, "mmd_rbf_floor": rbf.floor, "mmd_kid": kid.value, "mmd_kid_floor": kid.floor}

@@ -1,0 +1,302 @@
+"""MixMix (Li et al., ICCV 2021): feature mixing over several networks, and data mixing of image pairs.
+
+For a batch with the networks S, |S| = m' (``mix``), drawn once without replacement (algorithm 1), minimise
+(1/m') sum_j [ CE_mix(A_j(Xh)) + BN_j(Xh) ] + prior(X) with Xh = DataMix(Aug(X)): equations 2 (statistics), 7-8 (box and
+mixture) and 9 (mixed labels) of the main text; the weights are learned by equation 8 of the *appendix*: every term is
+divided by its own first value, then sum_t Lh_t / a_t^2 + a_t^2 is minimised over images and a.
+Deviations and suite choices (the paper is silent; spec 3.9, 7): box position uniform inside the image, one box per
+batch and iteration, sides of at least 2 pixels; partner by a random cyclic shift; jitter strength 0.2; a_t starts at 1,
+moves by Adam with rate 1e-3 / (iterations/5000) and is held at 0.05 or above; the prior keeps fixed weights outside
+eq. 8 (``learn_prior`` moves it inside); one cosine and one Adam over both stages.  ``weights=fixed`` has DeepInversion's
+32-pixel ratio of 10 as default for the statistics.  At 32 pixels there is no half-size stage by default (16-pixel maps
+collapse).
+Paper's figures (ImageNet): W4A4 BRECQ ResNet-50 74.58, MobileNet-b 65.38, MobileNetV2 64.01, MNasNet 57.87; W2A4
+ResNet-50 66.49 (Table 3); zoo top-1 96.95 ± 1.53, inception score 92.9 (Table 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from bench.errors import NotApplicable
+from bench.interfaces import Control, ImageBatch, LabelKind, MethodParams, ModelHandle, RunContext, SynthRequest, Tier
+from methods.sources._augment import Augment, Mixed, PixelSpace, mix_data
+from methods.sources._inversion import LoopSettings
+from methods.sources._losses import Prior, TvNorm, l2norm
+from methods.sources._objectives import (
+    LabelLaw,
+    Network,
+    Prepared,
+    draw_labels,
+    need_models,
+    run,
+    start_images,
+    top1,
+)
+from methods.sources._single import Beta, InversionParams
+
+PUBLISHED_ITERATIONS = 5000
+ALPHA_FLOOR = 0.05
+
+
+class MixMixParams(InversionParams):
+    """``mix`` is m'. Data mixing (``box`` range of its sides), statistics on or off, loss weights, views, schedule.
+
+    ``ce_weight`` and ``bn_weight`` act with ``weights=fixed`` only: eq. 8's normalisation cancels them.  ``alpha_lr``
+    None is 1e-3 divided by the budget iterations/5000, because Adam moves a weight by about that much an iteration.
+    """
+
+    iterations: int = Field(1500, ge=1)
+    batch: int = Field(64, ge=1)
+    lr: float = Field(0.25, gt=0)
+    betas: tuple[Beta, Beta] = (0.5, 0.5)
+    mix: int = Field(3, ge=1)
+    data_mixing: bool = True
+    box: tuple[float, float] = (0.1, 0.4)
+    per_sample: bool = False
+    antialias: bool = False
+    bn: bool = True
+    weights: Literal["learned", "fixed"] = "learned"
+    ce_weight: float = Field(1.0, ge=0)
+    bn_weight: float = Field(10.0, ge=0)
+    alpha_lr: float | None = Field(None, gt=0)
+    learn_prior: bool = False
+    tv: float = Field(1e-4, ge=0)
+    l2: float = Field(1e-5, ge=0)
+    tv_norm: TvNorm = "batch"
+    jitter: float = Field(0.2, ge=0, lt=1)
+    flip: bool = True
+    roll: int = Field(0, ge=0)
+    warmup: int = Field(0, ge=0)
+    restart: bool = False
+    labels: LabelLaw = "uniform"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not 0 < self.box[0] <= self.box[1] <= 1:
+            raise ValueError(f"box must be a range within (0, 1], got {self.box}")
+        if self.data_mixing and self.batch < 2:
+            raise ValueError("data mixing needs a batch of at least 2 images")
+        if self.learn_prior and self.weights != "learned":
+            raise ValueError("learn_prior needs weights=learned")
+        return self
+
+    def resolved_alpha_lr(self) -> float:
+        """Rate of the loss weights."""
+        return self.alpha_lr or 1e-3 / (self.iterations / PUBLISHED_ITERATIONS)
+
+
+class LossWeights:
+    """Equation 8 of the appendix for ``count`` terms: a_t of each, learned, and each term's first value."""
+
+    def __init__(self, count: int, lr: float, device: torch.device) -> None:
+        self._count, self._lr, self._device = count, lr, device
+        self.reset()
+
+    def reset(self) -> None:
+        """Every a_t back to 1, first values forgotten."""
+        self.alpha = torch.ones(self._count, device=self._device, requires_grad=True)
+        self.first: dict[int, Tensor] = {}
+        self._adam = torch.optim.Adam([self.alpha], lr=self._lr, foreach=False)
+
+    def __call__(self, index: int, term: Tensor) -> Tensor:
+        """Lh / a^2 + a^2 for term ``index``; its first call sets the normaliser (at least 1e-8)."""
+        first = self.first.setdefault(index, term.detach().clamp(min=1e-8))
+        square = self.alpha[index].square()
+        return term / first / square + square
+
+    def step(self) -> None:
+        """Move every a_t, then keep it at 0.05 or above."""
+        self._adam.step()
+        self._adam.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            self.alpha.clamp_(min=ALPHA_FLOOR)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Labels of hosts and guests [B] and the guests' share [B]; without data mixing ``guest`` is None."""
+
+    host: Tensor
+    guest: Tensor | None = None
+    beta: Tensor | None = None
+
+    @classmethod
+    def of(cls, labels: Tensor, mixed: Mixed | None) -> Targets:
+        return cls(labels) if mixed is None else cls(labels, labels[mixed.partner], mixed.beta)
+
+    def loss(self, logits: Tensor) -> Tensor:
+        """(1 - beta) CE(host) + beta CE(guest), averaged over the batch (eq. 9)."""
+        if self.guest is None or self.beta is None:
+            return F.cross_entropy(logits, self.host)
+        host = F.cross_entropy(logits, self.host, reduction="none")
+        guest = F.cross_entropy(logits, self.guest, reduction="none")
+        return torch.lerp(host, guest, self.beta).mean()
+
+
+class MixMixObjective:
+    """The objective for a fixed subset of networks; one network is in memory at a time (gradients add up on Xh)."""
+
+    def __init__(
+        self, networks: Sequence[Network], labels: Tensor, params: MixMixParams, augment: Augment, generator: Generator
+    ) -> None:
+        self.networks, self.labels, self.params = tuple(networks), labels, params
+        self.augment, self.generator = augment, generator
+        self.prior = Prior(tv_l2=params.tv, l2=params.l2, tv_norm=params.tv_norm)
+        self.weights: LossWeights | None = None
+        if params.weights == "learned":
+            self.weights = LossWeights(2 * len(networks) + 1, params.resolved_alpha_lr(), labels.device)
+
+    def backward(self, view: Tensor, scale: int, log: bool) -> Mapping[str, Tensor]:
+        """Augment, mix, run the networks one after another, then send what gathered on the mixed images back."""
+        augmented = self.augment(view, self.generator, scale)
+        mixed = self._mixed(augmented)
+        shown = augmented if mixed is None else mixed.images
+        leaf = shown.detach().requires_grad_()
+        targets = Targets.of(self.labels, mixed)
+        found: dict[str, list[Tensor]] = {"loss": [], "ce": [], "bn": [], "top1": []}
+        for position, network in enumerate(self.networks):
+            logits, stats = network(leaf, scale)
+            terms = {"ce": targets.loss(logits)}
+            if self.params.bn and stats is not None:
+                terms["bn"] = l2norm(stats)
+            loss = self._combined(position, terms)
+            loss.backward()  # type: ignore[no-untyped-call]
+            for name, term in (("loss", loss), *terms.items()):
+                found[name].append(term.detach())
+            if log:
+                found["top1"].append(top1(logits, self.labels))
+        prior = self._prior(view)
+        roots, grads = ([shown], [leaf.grad]) if prior is None else ([shown, prior], [leaf.grad, None])
+        torch.autograd.backward(roots, grads)
+        return self._report(found, prior)
+
+    def _mixed(self, x: Tensor) -> Mixed | None:
+        p = self.params
+        if not p.data_mixing:
+            return None
+        return mix_data(x, self.generator, p.box, antialias=p.antialias, per_sample=p.per_sample)
+
+    def _combined(self, position: int, terms: Mapping[str, Tensor]) -> Tensor:
+        """One network's part of the loss: eq. 8 of the appendix, or fixed weights and the average over networks."""
+        if self.weights is not None:
+            parts = [self.weights(2 * position + k, term) for k, term in enumerate(terms.values())]
+            return torch.stack(parts).sum()
+        fixed = {"ce": self.params.ce_weight, "bn": self.params.bn_weight}
+        parts = [fixed[name] * term for name, term in terms.items()]
+        return torch.stack(parts).sum() / len(self.networks)
+
+    def _prior(self, view: Tensor) -> Tensor | None:
+        """Prior of the unmixed images (algorithm 1), None when all its weights are 0."""
+        if not (self.params.tv or self.params.l2):
+            return None
+        prior = self.prior(view)
+        if self.params.learn_prior and self.weights is not None:
+            return self.weights(2 * len(self.networks), prior)
+        return prior
+
+    def _report(self, found: Mapping[str, list[Tensor]], prior: Tensor | None) -> dict[str, Tensor]:
+        """Averages over networks; ``loss`` is the sum that was minimised."""
+        out = {name: torch.stack(values).mean() for name, values in found.items() if values}
+        out["loss"] = torch.stack(found["loss"]).sum()
+        if prior is not None:
+            out["prior"] = prior.detach()
+            out["loss"] = out["loss"] + out["prior"]
+        return out
+
+    def alphas(self) -> dict[str, dict[str, float]]:
+        """Current a_t by network and term; empty with fixed weights."""
+        if self.weights is None:
+            return {}
+        names = ("ce", "bn") if self.params.bn else ("ce",)
+        values = self.weights.alpha.tolist()
+        out = {n.name: {t: values[2 * i + k] for k, t in enumerate(names)} for i, n in enumerate(self.networks)}
+        return {**out, "prior": {"prior": values[-1]}} if self.params.learn_prior else out
+
+    def stepped(self) -> None:
+        """Move the loss weights."""
+        if self.weights is not None:
+            self.weights.step()
+
+    def reset(self) -> None:
+        """Back to the first iteration's loss weights."""
+        if self.weights is not None:
+            self.weights.reset()
+
+
+class MixMix:
+    """DataSource ``mixmix``."""
+
+    version = 1
+    summary = "class images from several networks at once, with mixed pairs (MixMix)"
+    paper = "Li et al., MixMix: All You Need for Data-Free Compression Are Feature and Data Mixing, ICCV 2021"
+    needs = frozenset({"bn"})
+    Params: type[MethodParams] = MixMixParams
+    presets: Mapping[str, Mapping[str, Any]] = {
+        "mini": {"iterations": 400, "batch": 32, "mix": 3},
+        "thorough": {"iterations": 1500, "batch": 64},
+        "paper": {"iterations": 5000, "half_iterations": 2500, "batch": 8},
+    }
+    access: Tier = "T2b"
+    control: Control = "none"
+    models: Literal["none", "one", "zoo"] = "zoo"
+    label_kind: LabelKind = "assigned"
+
+    def batch_size(self, params: Any) -> int:
+        """Images per batch, which share their networks."""
+        return int(params.batch)
+
+    def check(self, params: Any, models: tuple[ModelHandle, ...]) -> None:
+        """Raise NotApplicable with fewer networks than ``mix``, or one without batch norms while they are matched."""
+        need_models(models, bn=params.bn, source="mixmix")
+        if len(models) < params.mix:
+            raise NotApplicable(
+                f"mix={params.mix} networks per batch, but the zoo has {len(models)}",
+                where="mixmix",
+                expected=f"mix of 1 to {len(models)}",
+            )
+
+    def prepare(self, request: SynthRequest, ctx: RunContext) -> Prepared:
+        """Draw networks, labels and start images; nothing is optimised yet."""
+        params: MixMixParams = request.params
+        self.check(params, request.models)
+        chosen = torch.randperm(len(request.models), generator=ctx.generator)[: params.mix].tolist()
+        networks = tuple(Network(request.models[i], request.dataset, ctx) for i in chosen)
+        labels = draw_labels(
+            params.labels, request.batch_size, request.dataset.classes, request.batch_index, ctx.generator
+        ).to(ctx.device)
+        space = PixelSpace.of(request.dataset)
+        augment = Augment(space, roll=params.roll, flip=params.flip, jitter=params.jitter)
+        return Prepared(
+            networks=networks,
+            objective=MixMixObjective(networks, labels, params, augment, ctx.generator),
+            settings=LoopSettings(
+                iterations=params.iterations,
+                half_iterations=params.half_iterations,
+                lr=params.lr,
+                betas=params.betas,
+                warmup=params.warmup,
+                restart=params.restart,
+                clip=params.clip,
+            ),
+            augment=augment,
+            init=start_images((request.batch_size, *request.dataset.shape), ctx),
+            labels=labels,
+        )
+
+    def synthesize_batch(self, request: SynthRequest, ctx: RunContext) -> ImageBatch:
+        """Invert one batch; the record holds its networks and the final loss weights."""
+        prepared = self.prepare(request, ctx)
+        objective = prepared.objective
+        assert isinstance(objective, MixMixObjective)
+        return run(prepared, ctx, lambda: {"alphas": objective.alphas()})
+
+
+METHOD = MixMix()

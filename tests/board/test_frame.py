@@ -1,0 +1,189 @@
+"""Rows of the tidy frame: grouping, blanks, staleness, ranks, costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.board.frame import COLUMNS, describe_columns, frame
+from bench.board.rows import make_rows
+from bench.board.stats import accuracy_interval, wilson
+from bench.store.records import ResultRecord
+
+from .make import bits, record, seeds
+
+
+def line(table: pd.DataFrame, **keys: Any) -> pd.Series:
+    found = table.loc[np.logical_and.reduce([table[k] == v for k, v in keys.items()])]
+    assert len(found) == 1, found
+    return found.iloc[0]
+
+
+def test_columns_are_documented_and_typed() -> None:
+    table = frame(seeds([0.8, 0.81]))
+    assert list(table.columns) == [c.name for c in COLUMNS]
+    named = {"suite", "dataset", "source", "model", "target", "compressor", "bits", "n"}
+    named |= {"top1_mean", "top1_low", "top1_high", "fp_top1", "synthesis_s", "cpu_s"}
+    assert named <= set(table.columns)
+    assert all(f"`{c.name}`" in describe_columns() and c.meaning in describe_columns() for c in COLUMNS)
+    assert all(c.name.endswith("_s") == (c.unit == "s") for c in COLUMNS)
+    assert list(frame([]).columns) == [c.name for c in COLUMNS]
+
+
+def test_mean_interval_drop_and_costs() -> None:
+    row = frame(seeds([0.8, 0.82, 0.84])).iloc[0]
+    assert row["seeds"] == "3 of 3"
+    assert row["top1_mean"] == pytest.approx(82)
+    _, ends = accuracy_interval(np.stack([bits(a, 17 + k) for k, a in enumerate([0.8, 0.82, 0.84])]))
+    assert (row["top1_low"], row["top1_high"]) == pytest.approx(ends)
+    assert row["drop"] == pytest.approx(8)
+    assert row["synthesis_s"] == 10
+    assert row["cpu_s"] == 28
+    assert row["forward_equivalents"] == 107
+    assert row["peak_memory_mib"] == 70
+    single = frame(seeds([0.8])).iloc[0]
+    assert (single["top1_low"], single["top1_high"]) == pytest.approx(wilson(1600, 2000))
+
+
+def test_never_a_mean_over_a_missing_cell() -> None:
+    records = [*seeds([0.8, 0.81]), *seeds([0.7, 0.71, 0.72], source="kw")]
+    row = line(frame(records), source="mixmix")
+    assert row["seeds"] == "2 of 3"
+    assert row["status"] == "incomplete"
+    for name in ("top1_mean", "top1_low", "drop", "rank", "synthesis_s", "bitops_g", "peak_memory_mib"):
+        assert pd.isna(row[name]), name
+    assert row["fp_top1"] == 90  # does not depend on the seed
+    asked = frame(records, seeds={"s": [0, 1]})
+    assert line(asked, source="mixmix")["top1_mean"] == pytest.approx(80.5)
+    # another preset's seeds are another run's
+    other = frame([*seeds([0.8]), *seeds([0.7, 0.71], preset="thorough")])
+    assert line(other, preset="mini")["seeds"] == "1 of 1"
+
+
+def test_failed_cells_join_their_row_with_the_reason() -> None:
+    records = [*seeds([0.8, 0.81]), record(None, seed=2, reason="out of memory", protocol_id=None)]
+    row = frame(records).iloc[0]
+    assert row["status"] == "failed"
+    assert row["seeds"] == "2 of 3"
+    assert row["reason"] == "seed 2: out of memory"
+    assert pd.isna(row["top1_mean"])
+    none = frame([record(None, status="not_applicable", reason="no BatchNorm")]).iloc[0]
+    assert (none["status"], none["reason"], none["seeds"]) == ("not_applicable", "no BatchNorm", "0 of 1")
+    gated = frame([record(None, seed=k, status="skipped", reason="fp_gate") for k in range(2)]).iloc[0]
+    assert (gated["status"], gated["reason"]) == ("skipped", "fp_gate")
+
+
+def test_a_second_try_replaces_a_failure_and_nothing_else_does() -> None:
+    good, bad = record(0.8), record(None, reason="boom")
+    for order in ([good, bad], [bad, good]):
+        row = frame(order).iloc[0]
+        assert (row["status"], row["top1_mean"]) == ("ok", 80.0)
+    assert frame([record(0.7), record(0.8)]).iloc[0]["top1_mean"] == 80  # the later of two good ones
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"protocol_id": "p2"},
+        {"test_digest": "t2"},
+        {"target_digest": "w2"},
+        {"preset": "paper"},
+        {"suite_version": 2},
+        {"source_version": 2},
+        {"compressor_version": 2},
+        {"suite": "s2"},
+        {"n": 128},
+        {"source_params": {"lr": 1}, "cell_id": "x"},
+        {"model_digests": ["z"], "cell_id": "x"},
+    ],
+)
+def test_what_may_not_be_averaged_makes_its_own_row(other: dict[str, Any]) -> None:
+    table = frame([record(0.8), record(0.6, **other)])
+    assert sorted(table["top1_mean"]) == pytest.approx([60, 80])
+
+
+def test_several_suites_stay_apart() -> None:
+    table = frame([*seeds([0.8, 0.8]), *seeds([0.8], suite="t"), record(0.9, suite="t", source="kw")])
+    assert set(table["suite"]) == {"s", "t"}
+    assert line(table, suite="t", source="mixmix")["seeds"] == "1 of 1"
+    assert line(table, suite="s")["rank"] == 1
+    assert line(table, suite="t", source="mixmix")["rank"] == 2
+
+
+def test_stale_rows_are_shown_and_not_ranked() -> None:
+    old, new = record(0.9, source_version=1), record(0.8, source_version=2)
+    versions = {("sources", "mixmix"): 2, ("compressors", "brecq"): 1}
+    table = frame([old, new], versions=versions)
+    assert list(table["stale"]) == [False, True]
+    assert table.iloc[0]["rank"] == 1
+    assert pd.isna(table.iloc[1]["rank"])
+    assert table.iloc[1]["top1_mean"] == 90  # shown all the same
+    assert frame([new], versions={("compressors", "brecq"): 2}).iloc[0]["stale"]
+    assert not frame([new], versions={("sources", "unheard_of"): 9}).iloc[0]["stale"]
+
+
+def test_ranks_ties_controls_and_protocols() -> None:
+    base = bits(0.8, 1)
+    nearly = base.copy()
+    nearly[np.flatnonzero(base)[0]] = False
+    records = [
+        record(base, source="a"),
+        record(nearly, source="b"),
+        record(0.6, source="c"),
+        record(0.95, source="real", control="upper"),
+        record(0.1, source="noise", control="lower"),
+        record(0.99, source="a", bits="W8A8", protocol_id="p8"),
+        record(0.5, source="a", target="vgg_w8", target_digest="w9"),
+    ]
+    table = frame(records)
+    here = table[(table["target"] == "resnet18_w10") & (table["bits"] == "W4A4")].set_index("source")
+    assert here.loc[["a", "b", "c"], "rank"].tolist() == [1, 1, 3]
+    assert here.loc[["a", "b", "c"], "tied"].tolist() == [True, True, False]
+    assert here.loc[["a", "b", "c"], "best"].tolist() == [True, False, False]
+    assert here.loc[["real", "noise"], "rank"].isna().all()
+    assert not here.loc[["real", "noise"], "best"].any()
+    assert line(table, bits="W8A8")["rank"] == 1
+    assert line(table, target="vgg_w8")["rank"] == 1
+    assert list(here.index) == ["a", "b", "c", "real", "noise"]  # ranked first, then the controls
+
+
+def test_records_without_bitmaps_get_a_rough_interval_and_no_rank() -> None:
+    records = [_bare(record(0.8, seed=k)) for k in range(2)]
+    row = frame(records).iloc[0]
+    assert row["top1_mean"] == 80
+    assert row["top1_low"] < 80 < row["top1_high"]
+    assert pd.isna(row["rank"])
+
+
+def _bare(made: ResultRecord) -> ResultRecord:
+    return made.model_copy(update={"correct": None})
+
+
+def test_shared_image_sets_are_counted() -> None:
+    records = [record(0.8, target=t, synth_id="same") for t in ("a", "b", "c")] + [record(0.8, source="kw")]
+    table = frame(records)
+    assert table[table["source"] == "mixmix"]["image_set_rows"].tolist() == [3, 3, 3]
+    assert line(table, source="kw")["image_set_rows"] == 1
+    assert (table["synthesis_s"] == 10).all()  # charged in full to each
+
+
+def test_extra_metrics_become_columns() -> None:
+    records = [record(0.8, metrics={"bn_loss_u1": 3.0}), record(0.8, source="kw")]
+    table = frame(records, extra=["bn_loss_u1", "top1_mean"])
+    assert line(table, source="mixmix")["bn_loss_u1"] == 3
+    assert pd.isna(line(table, source="kw")["bn_loss_u1"])
+    assert list(table.columns).count("top1_mean") == 1
+
+
+def test_rows_keep_every_record() -> None:
+    records = [
+        *seeds([0.8, 0.7], protocol_id="p1"),
+        record(0.6, seed=1, protocol_id="p2", cell_id="other"),
+        record(None, seed=2, reason="x"),
+        record(None, seed=0, reason="y", cell_id="odd"),
+    ]
+    kept = [r for row in make_rows(records) for r in row.records]
+    assert sorted(r.cell_id for r in kept) == sorted(r.cell_id for r in records)

@@ -1,0 +1,109 @@
+"""The nine suites as shipped: complete, sized as promised, and plannable with the registered methods."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import pytest
+
+from bench.interfaces import NetworkInfo
+from bench.spec.catalogue import ShippedCatalogue, full_name
+from bench.spec.plan import Plan, make_plan
+from bench.spec.suite import load_suite, suite_names
+
+NAMES = (
+    "ablation_mixing",
+    "ablation_zoo",
+    "ptq_bits",
+    "ptq_compressors",
+    "ptq_w2a4",
+    "ptq_w4a4",
+    "quickstart",
+    "synthesis_ce_only",
+    "synthesis_quality",
+)
+
+
+class UntrainedCatalogue(ShippedCatalogue):
+    """The real methods and networks, without asking for weights: training the zoo takes hours."""
+
+    def test_digest(self, dataset: str, subset: int | None) -> str:
+        return f"{dataset}{subset}"
+
+    def train_digest(self, dataset: str) -> str:
+        return dataset
+
+    def targets(self, dataset: str) -> tuple[str, ...]:
+        from bench.zoo.table import TABLE
+
+        return tuple(full_name(dataset, entry.name) for entry in TABLE if entry.role == "target")
+
+    def zoo(self, dataset: str, group: str) -> tuple[str, ...]:
+        from bench.zoo.table import GROUPS
+
+        return tuple(full_name(dataset, name) for name in GROUPS[group])
+
+    def info(self, name: str) -> NetworkInfo:
+        return NetworkInfo(name, name, (0.2,), (0.3,), 20)
+
+
+@pytest.fixture(scope="module")
+def plans() -> dict[str, Plan]:
+    catalogue = UntrainedCatalogue()
+    suites = [load_suite(name) for name in NAMES]
+    wanted = {entry.method for suite in suites for entry in suite.grid.source}
+    wanted_compressors = {entry.method for suite in suites for entry in suite.grid.compressor}
+    absent = wanted - set(catalogue.sources.names()) | wanted_compressors - set(catalogue.compressors.names())
+    if absent:
+        pytest.skip(f"methods not there yet: {sorted(absent)}")
+    return {suite.suite: make_plan(suite, catalogue=catalogue) for suite in suites}
+
+
+def test_the_nine_suites() -> None:
+    assert suite_names() == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_header_names_what_is_smaller(name: str) -> None:
+    text = (resources.files("suites") / f"{name}.yaml").read_text(encoding="utf-8")
+    header = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
+    assert text.startswith("#")
+    assert "maller" in header
+    assert "Table" in header or "Figure" in header
+    assert load_suite(name).suite == name
+
+
+def test_sizes(plans: dict[str, Plan]) -> None:
+    found = {name: (len(plan.synths), len(plan.cells)) for name, plan in plans.items()}
+    # ptq: real, noise, zeroq and kw of each of 6 networks, mixmix; 6 targets, 2 compressors, 3 seeds.
+    assert found["ptq_w4a4"] == found["ptq_w2a4"] == ((1 + 1 + 6 + 6 + 1) * 3, (3 + 6 + 1) * 6 * 2 * 3)
+    assert found["quickstart"] == (1 + 1 + 2 + 1, 4 * 2 * 2)
+    assert found["ptq_bits"] == (1 + 1 + 2 + 1, 4 * 2 * 5)
+    assert found["ptq_compressors"] == (2, 2 * 6 * 5 * 2)
+    assert found["synthesis_quality"] == (7, 7 * 16)
+    assert found["ablation_mixing"] == (10, 10 * 2 * 2)
+    assert found["ablation_zoo"] == (1 + 4 + 3, 5 * 4 * 2)
+    assert found["synthesis_ce_only"] == (3, 3 * 4)
+
+
+def test_ptq_w2a4_synthesises_nothing_after_ptq_w4a4(plans: dict[str, Plan]) -> None:
+    one, other = ({job.synth_id for job in plans[name].synths} for name in ("ptq_w4a4", "ptq_w2a4"))
+    assert one == other
+
+
+def test_suites_share_what_they_can(plans: dict[str, Plan]) -> None:
+    first = {job.synth_id for job in plans["ptq_w4a4"].synths}
+    for name in ("ptq_bits", "ptq_compressors"):
+        assert {job.synth_id for job in plans[name].synths} <= first
+    cells = {cell.cell_id for cell in plans["ptq_w4a4"].cells}
+    assert any(cell.cell_id in cells for cell in plans["ptq_bits"].cells)
+
+
+def test_the_quickstart_is_never_ranked_with_full_test_rows(plans: dict[str, Plan]) -> None:
+    digests = {name: {cell.test_digest for cell in plan.cells} for name, plan in plans.items()}
+    assert digests["quickstart"].isdisjoint(digests["ptq_w2a4"])
+
+
+def test_efficientnet_keeps_eight_bit_activations(plans: dict[str, Plan]) -> None:
+    bits = {cell.bits for cell in plans["ptq_w4a4"].cells if cell.target.startswith("efficientnet")}
+    assert bits == {"W4A8"}

@@ -1,0 +1,63 @@
+"""Records and batches for the store's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bench.interfaces import ImageBatch
+from bench.store.records import ResultRecord, StageCost, pack_bits
+
+KEY = "0123456789abcdef"
+
+
+@pytest.fixture
+def make_record() -> Callable[..., ResultRecord]:
+    """A measured record; keyword arguments replace fields."""
+
+    def make(**changes: Any) -> ResultRecord:
+        bits = np.random.default_rng(changes.get("seed", 0)).random(1000) < 0.9
+        fields: dict[str, Any] = {
+            "cell_id": KEY,
+            "synth_id": "a" * 16,
+            "suite": "toy",
+            "suite_version": 1,
+            "dataset": "toy",
+            "source": "kw",
+            "source_method": "kw",
+            "model": "net",
+            "target": "net",
+            "compressor": "rtn",
+            "compressor_method": "rtn",
+            "bits": "W4A4",
+            "n": 32,
+            "seed": 0,
+            "preset": "mini",
+            "control": "none",
+            "membership": "same checkpoint",
+            "status": "ok",
+            "metrics": {"top1": 100 / 3, "fp_top1": None},
+            "correct": pack_bits(bits),
+            "test_count": 1000,
+            "costs": {"compress": StageCost(seconds=1.5)},
+            "curves": {"loss": [(i, 1 / (i + 1)) for i in range(400)]},
+            "source_version": 1,
+            "compressor_version": 2,
+        }
+        return ResultRecord(**{**fields, **changes})
+
+    return make
+
+
+def make_batch(index: int, size: int = 8, *, labels: bool = True) -> ImageBatch:
+    """Random images [size, 1, 8, 8] that depend on ``index`` only."""
+    generator = torch.Generator().manual_seed(index)
+    return ImageBatch(
+        images=torch.randn(size, 1, 8, 8, generator=generator),
+        labels=torch.randint(10, (size,), generator=generator) if labels else None,
+        info={"models": ["net"], "loss": 0.5},
+    )

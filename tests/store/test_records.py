@@ -1,0 +1,223 @@
+"""Records: written whole, found again, refused when damaged or newer, stale when the code moved on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.errors import StoreError
+from bench.store import files, records
+from bench.store.files import open_store, require_free, write_atomic
+from bench.store.records import (
+    SCHEMA_VERSION,
+    RecordStore,
+    ResultRecord,
+    pack_bits,
+    parse_record,
+    staleness,
+    unpack_bits,
+)
+from tests.store.conftest import KEY
+
+Make = Callable[..., ResultRecord]
+
+
+def test_a_record_reads_back_unrounded(tmp_path: Path, make_record: Make) -> None:
+    store = RecordStore(tmp_path / "store")
+    record = make_record()
+    path = store.write(record)
+    assert path == tmp_path / "store" / "records" / "toy@1" / f"{KEY}.json"
+    assert store.get("toy", 1, KEY) == record
+    assert store.own("toy", 1, KEY)
+    assert store.get("toy", 1, "f" * 16) is None
+    assert store.get("toy", 2, KEY) is None
+
+
+def test_a_later_record_replaces_an_earlier_one(tmp_path: Path, make_record: Make) -> None:
+    store = RecordStore(tmp_path)
+    store.write(make_record(status="failed", reason="killed"))
+    store.write(make_record())
+    assert [record.status for record in store.all()] == ["ok"]
+
+
+def test_another_suites_result_is_found(tmp_path: Path, make_record: Make) -> None:
+    store = RecordStore(tmp_path)
+    assert store.find(KEY) is None
+    store.write(make_record(suite="aaa", status="failed", reason="x"))
+    store.write(make_record(suite="other"))
+    found = store.find(KEY)
+    assert found is not None
+    assert (found.suite, found.status) == ("other", "ok")
+    assert store.find("../x") is None
+
+
+def test_the_store_wins_over_measured_records(tmp_path: Path, make_record: Make) -> None:
+    shipped = [make_record(seed=5), make_record(cell_id="b" * 16, seed=6), make_record(suite="away", seed=7)]
+    store = RecordStore(tmp_path, shipped)
+    store.write(make_record(seed=0))
+    assert [record.seed for record in store.all("toy")] == [0, 6]
+    assert [record.seed for record in store.all()] == [7, 0, 6]
+    assert store.all("toy", 2) == []
+    assert store.get("toy", 1, "b" * 16) == shipped[1]
+    assert not store.own("toy", 1, "b" * 16)
+    found = store.find(KEY)
+    assert found is not None
+    assert found.seed == 0
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}", '{"schema_version": 1}', '{"schema_version": "x"}', "\xff"])
+def test_a_damaged_record_is_named(tmp_path: Path, make_record: Make, content: str) -> None:
+    store = RecordStore(tmp_path)
+    path = store.write(make_record())
+    path.write_text(content, encoding="latin-1")
+    for call in (lambda: store.get("toy", 1, KEY), store.all, lambda: store.find(KEY)):
+        with pytest.raises(StoreError) as caught:
+            call()
+        assert str(path) in str(caught.value)
+        assert "elete" in str(caught.value)
+
+
+def test_a_newer_record_is_refused(tmp_path: Path, make_record: Make) -> None:
+    store = RecordStore(tmp_path)
+    path = store.write(make_record())
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": SCHEMA_VERSION + 1, "new": 1}))
+    with pytest.raises(StoreError) as caught:
+        store.all()
+    assert "newer version" in str(caught.value)
+    assert "Update" in str(caught.value)
+
+
+def test_an_older_record_is_brought_up(make_record: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rename(raw: dict[str, Any]) -> dict[str, Any]:
+        raw["suite"] = raw.pop("suite_name")
+        return raw
+
+    old = make_record().model_dump(mode="json")
+    old["suite_name"] = old.pop("suite")
+    monkeypatch.setattr(records, "SCHEMA_VERSION", 2)
+    with pytest.raises(StoreError, match="too old"):
+        parse_record(old, "x")
+    monkeypatch.setitem(records.MIGRATIONS, 1, rename)
+    assert (parse_record(old, "x").suite, parse_record(old, "x").schema_version) == ("toy", 2)
+
+
+def test_no_number_that_is_not_finite(tmp_path: Path, make_record: Make) -> None:
+    store = RecordStore(tmp_path)
+    with pytest.raises(StoreError, match="not finite"):
+        store.write(make_record(metrics={"top1": float("nan")}))
+    assert store.all() == []
+
+
+def test_strange_files_are_left_alone(tmp_path: Path, make_record: Make) -> None:
+    store = RecordStore(tmp_path)
+    path = store.write(make_record())
+    (path.parent / "notes.json").write_text("mine")
+    (path.parent / f".{path.name}.tmp-1-aa").write_text("half")
+    (path.parent.parent / "backup").mkdir()
+    (path.parent.parent / "backup" / path.name).write_text("{")
+    assert len(store.all()) == 1
+
+
+@pytest.mark.parametrize("key", [("../x", 1, KEY), ("toy", 1, "../../x"), ("toy", -1, KEY)])
+def test_keys_stay_inside(tmp_path: Path, key: tuple[str, int, str]) -> None:
+    with pytest.raises(ValueError):
+        RecordStore(tmp_path).get(*key)
+
+
+def test_stale(make_record: Make) -> None:
+    record = make_record(source_version=1, compressor_version=2)
+    assert staleness(record, {}) is None
+    assert staleness(record, {("sources", "kw"): 1, ("compressors", "rtn"): 2}) is None
+    assert staleness(record, {("sources", "kw"): 2}) == "stale: kw is at version 2, measured with 1"
+    assert "rtn is at version 3" in str(staleness(record, {("sources", "kw"): 2, ("compressors", "rtn"): 3}))
+
+
+@given(st.lists(st.booleans(), max_size=300))
+def test_bitmaps_keep_every_bit(bits: list[bool]) -> None:
+    assert unpack_bits(pack_bits(np.array(bits, dtype=bool)), len(bits)).tolist() == bits
+
+
+def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    open_store(tmp_path)
+    open_store(tmp_path)
+    (tmp_path / "store.json").write_text('{"schema": 99}')
+    with pytest.raises(StoreError, match="newer version"):
+        RecordStore(tmp_path)
+    (tmp_path / "store.json").write_text("?")
+    with pytest.raises(StoreError, match="damaged"):
+        RecordStore(tmp_path)
+
+
+def test_a_store_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("")
+    with pytest.raises(StoreError, match="cannot be"):
+        RecordStore(tmp_path / "store")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
+def test_a_folder_that_became_read_only(tmp_path: Path) -> None:
+    open_store(tmp_path)
+    tmp_path.chmod(0o500)
+    with pytest.raises(StoreError, match="cannot be written"):
+        open_store(tmp_path)
+
+
+def test_a_full_disk_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.json"
+    write_atomic(path, b"old")
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(StoreError, match="No space left"):
+        write_atomic(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [item.name for item in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_disk_estimate(tmp_path: Path) -> None:
+    require_free(tmp_path / "not" / "yet", 1000)
+    with pytest.raises(StoreError, match="less disk is free"):
+        require_free(tmp_path, 10**18)
+
+
+WRITER = """
+    import sys
+    from pathlib import Path
+    from bench.store.files import write_atomic
+    path = Path(sys.argv[1])
+    print("ready", flush=True)
+    for i in range(10**9):
+        write_atomic(path, (b"%d " % (i % 10)) * 40_000)
+"""
+
+
+def test_kill_at_any_moment_leaves_one_whole_version(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    for delay in (0.0, 0.01, 0.03, 0.07):
+        writer = subprocess.Popen([sys.executable, "-c", dedent(WRITER), str(path)], stdout=subprocess.PIPE, text=True)
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        deadline = time.monotonic() + 10
+        while not path.exists() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(delay)
+        writer.send_signal(signal.SIGKILL)
+        writer.wait(10)
+        content = path.read_bytes()
+        assert len(content) == 80_000
+        assert len(set(content.split())) == 1
