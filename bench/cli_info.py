@@ -13,6 +13,7 @@ from rich.table import Table
 
 from bench.errors import BenchError, SuiteError, nearest
 from bench.run import session
+from bench.run.runner import FINAL
 from bench.spec.plan import Plan
 from bench.spec.registry import Registry
 from bench.store.records import ResultRecord
@@ -49,7 +50,7 @@ def _standing(plan: Plan, store: Path) -> set[str]:
         return set()
     records = session.open_records(store)
     found = ((cell.cell_id, records.find(cell.cell_id)) for cell in plan.applicable)
-    return {key for key, record in found if record is not None and record.status in session.FINAL}
+    return {key for key, record in found if record is not None and record.status in FINAL}
 
 
 def list_kind(kind: str, units: str | None, dataset: str, console: Console, as_json: bool) -> None:

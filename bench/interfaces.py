@@ -110,7 +110,7 @@ class SynthRequest:
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """What a source returns: images float32 [B,C,H,W] in normalised space, labels int64 [B] or None, soft [B,K] or None.
+    """What a source returns: images float32 [B,C,H,W] normalised, labels int64 [B] or None, soft [B,K] or None.
 
     ``forward_equivalents`` counts full-resolution forward passes of one image through one network, summed over the
     batch (a backward to the input counts as one). ``info`` is JSON: models used, final loss terms, clipped fraction.
@@ -138,7 +138,7 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Setting:
-    """What is asked of a quantising compressor. Bits are 2..8, or 32 for "leave in floating point"."""
+    """What is asked of a quantising compressor.  Bits are 2..8, or 32 for "leave in floating point"."""
 
     weight_bits: int = 32
     act_bits: int = 32

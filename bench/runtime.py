@@ -77,7 +77,7 @@ def peak_memory_mib() -> float:
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**20
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
-        return max(resident, torch.cuda.max_memory_allocated() / 2**20)
+        return max(resident, float(torch.cuda.max_memory_allocated()) / 2**20)
     return resident
 
 

@@ -20,7 +20,7 @@ from bench.data.access import DataAccess
 from bench.data.datasets import Dataset, get_dataset
 from bench.errors import BenchError, NotApplicable
 from bench.interfaces import ImageSet, ModelHandle, RunContext, SynthRequest, Tier
-from bench.measure.accuracy import batches, evaluate
+from bench.measure.accuracy import evaluate
 from bench.measure.complexity import complexity
 from bench.run.fp import FpResult, fp_result
 from bench.run.tasks import Settings, Task
@@ -152,7 +152,7 @@ def run_cell(bench: Bench, task: Task, report: Report) -> ResultRecord:
         return _run_cell(bench, task, report)
     except NotApplicable as error:
         return cell_record(task, "not_applicable", reason=str(error), provenance=bench.facts)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a job's failure is a record (design, rule 9)
         reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
         return cell_record(
             task, "failed", reason=reason, traceback=traceback.format_exc(limit=20), provenance=bench.facts
@@ -183,7 +183,9 @@ def _run_cell(bench: Bench, task: Task, report: Report) -> ResultRecord:
 
 def _compress_and_measure(bench: Bench, task: Task, images: ImageSet, fp: FpResult, report: Report) -> ResultRecord:
     cell, job = task.cell, task.synth
-    assert cell is not None and cell.compressor_resolved is not None and cell.setting is not None
+    assert cell is not None
+    assert cell.compressor_resolved is not None
+    assert cell.setting is not None
     target, dataset = bench.model(cell.target_name), bench.dataset(cell.dataset)
     resolved = cell.compressor_resolved
     compressor = bench.compressors.get(resolved.method)
@@ -198,10 +200,8 @@ def _compress_and_measure(bench: Bench, task: Task, images: ImageSet, fp: FpResu
     report("measure", 0, 1)
     with runtime.measure() as spent:
         test = dataset.test(cell.test_subset)
-        top1, correct = evaluate(
-            variant.module, batches(*test), device=context.device, mean=target.mean, std=target.std
-        )
-    size = complexity(target.module, dataset.spec.shape, variant).metrics()
+        top1, correct = evaluate(variant.module, *test, target.mean, target.std, context.device)
+    size = complexity(target.module, dataset.spec.shape, variant)
     protocol = {**made.protocol, "test_set": cell.test_digest[:16], "mean": target.mean, "std": target.std}
     return cell_record(
         task,

@@ -6,11 +6,9 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
-
 from bench.data.datasets import Dataset
 from bench.interfaces import ModelHandle
-from bench.measure.accuracy import batches, evaluate
+from bench.measure.accuracy import evaluate
 from bench.store.files import write_atomic
 
 
@@ -32,8 +30,7 @@ def fp_result(target: ModelHandle, dataset: Dataset, subset: int | None, store: 
         pass  # not measured yet, or a damaged file that the measurement replaces
 
     def top1_of(count: int | None) -> float:
-        constants = {"mean": target.mean, "std": target.std}
-        return evaluate(target.module, batches(*dataset.test(count)), device=torch.device(device), **constants)[0]
+        return evaluate(target.module, *dataset.test(count), target.mean, target.std, device)[0]
 
     full_top1 = top1_of(None)
     top1 = full_top1 if subset is None else top1_of(subset)

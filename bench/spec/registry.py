@@ -152,3 +152,13 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, separators=(", ", ":"), ensure_ascii=False)
+
+
+def describe_units(module: Any, example: Any) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Reconstruction units of a network, as the built-in methods' shared quantisation code finds them.
+
+    The one call of the engine into methods' shared parts; it goes through here because here is the door to methods.
+    """
+    units = importlib.import_module("methods.quant.units")
+    found: list[tuple[str, str, tuple[str, ...]]] = units.describe_units(module, example)
+    return found

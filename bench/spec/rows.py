@@ -198,7 +198,8 @@ def _zoo(entries: tuple[str, ...], dataset: str, catalogue: Catalogue, where: st
                 "unknown zoo or network", where=where, got=entry, expected=allowed, nearest=nearest(entry, allowed)
             )
     if not out:
-        raise SuiteError("the zoo is empty", where=where, got=", ".join(entries))
+        hint = f"Train it: bench zoo train {dataset}"
+        raise SuiteError("the zoo has no trained network", where=where, got=", ".join(entries), hint=hint)
     return tuple(dict.fromkeys(out))
 
 

@@ -87,8 +87,8 @@ def test_a_second_try_replaces_a_failure_and_nothing_else_does() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        {"protocol_id": "p2"},
-        {"test_digest": "t2"},
+        {"protocol_id": "p2", "cell_id": "x"},
+        {"test_digest": "t2", "cell_id": "x"},
         {"target_digest": "w2"},
         {"preset": "paper"},
         {"suite_version": 2},

@@ -88,31 +88,34 @@ def test_spread_is_the_crossed_analysis_of_variance() -> None:
     ms_rest = (rest**2).sum() / 2
     found = spread(table)
     assert found.estimate == mean
-    assert found.image_variance == pytest.approx(table.mean(0).var(ddof=1) / 3)
-    assert found.seed_variance == pytest.approx(table.mean(1).var(ddof=1) / 2 - ms_rest / 6)
+    assert found.pooled_variance == pytest.approx(table.mean(0).var(ddof=1) / 3)
+    assert found.image_variance == pytest.approx(table.mean(0).var(ddof=1) / 3 - ms_rest / 6)
+    assert found.seed_variance == pytest.approx(table.mean(1).var(ddof=1) / 2)
     with pytest.raises(ValueError):
         spread(table[0])
 
 
 def test_half_width_by_hand() -> None:
-    parts = Spread(1.0, 0.04, 0.09, 3, 100)
+    parts = Spread(1.0, 0.04, 0.09, 0.1, 3, 100)
     t, z = scipy_stats.t.ppf(0.975, 2), scipy_stats.norm.ppf(0.975)
     assert parts.half_width() == pytest.approx(math.sqrt(t * t * 0.04 + z * z * 0.09))
-    one = Spread(1.0, 0.04, 0.09, 1, 100)
+    one = Spread(1.0, 0.0, 0.09, 0.09, 1, 100)
     assert one.half_width() == pytest.approx(z * 0.3)
+    lucky = Spread(1.0, 0.0, 0.01, 0.09, 3, 100)  # seeds that agree by chance
+    assert lucky.half_width() == pytest.approx(z * 0.3)
 
 
 @pytest.mark.parametrize("null", [0.0, 0.4, 1.0, 5.0])
 def test_p_value_is_the_level_at_which_the_interval_touches(null: float) -> None:
-    parts = Spread(1.0, 0.04, 0.09, 3, 100)
+    parts = Spread(1.0, 0.04, 0.09, 0.1, 3, 100)
     p = parts.p_value(null)
     if null == 1.0:
         assert p == 1.0
         return
     assert parts.half_width(1 - p) == pytest.approx(abs(1 - null), rel=1e-6)
-    alone = Spread(1.0, 0.0, 0.09, 1, 100)
+    alone = Spread(1.0, 0.0, 0.09, 0.09, 1, 100)
     assert alone.p_value(null) == pytest.approx(2 * scipy_stats.norm.sf(abs(1 - null) / 0.3), rel=1e-6)
-    seeds_only = Spread(1.0, 0.04, 0.0, 3, 100)
+    seeds_only = Spread(1.0, 0.04, 0.0, 0.0, 3, 100)
     assert seeds_only.p_value(null) == pytest.approx(2 * scipy_stats.t.sf(abs(1 - null) / 0.2, 2), rel=1e-6)
 
 

@@ -49,7 +49,9 @@ def test_one_image_set_serves_every_cell(plan: Planner) -> None:
 
 
 def test_rows_of_kw(plan: Planner) -> None:
-    cells = [cell for cell in plan().cells if cell.source_method == "kw" and cell.seed == 0 and cell.compressor == "rtn"]
+    cells = [
+        cell for cell in plan().cells if cell.source_method == "kw" and cell.seed == 0 and cell.compressor == "rtn"
+    ]
     assert [(c.model, c.target, c.membership) for c in cells] == [
         ("resnet_a", "resnet_a", "same checkpoint"),
         ("resnet_a", "resnet_b", "held-out architecture"),
@@ -101,7 +103,11 @@ def test_zoo_groups_and_lists(plan: Planner) -> None:
 
 def test_ablation_rows_carry_their_parameters(plan: Planner) -> None:
     rows = ["mixmix", {"mixmix": {"mix": 1}}, {"mixmix": {"mix": 1, "data_mixing": False, "label": "plain"}}]
-    assert [job.source.label for job in plan({"grid.source": rows}, seeds=1).synths] == ["mixmix", "mixmix(mix=1)", "plain"]
+    assert [job.source.label for job in plan({"grid.source": rows}, seeds=1).synths] == [
+        "mixmix",
+        "mixmix(mix=1)",
+        "plain",
+    ]
 
 
 def test_batches_and_disk(plan: Planner) -> None:
@@ -153,7 +159,9 @@ def test_only(plan: Planner) -> None:
 
 
 def test_not_applicable_has_its_reason_and_no_synthesis(plan: Planner) -> None:
-    made = plan({"grid.source": ["kw", "dream"], "grid.target": ["resnet_a", "mobile_c"], "grid.bits": ["W4A4"]}, seeds=1)
+    made = plan(
+        {"grid.source": ["kw", "dream"], "grid.target": ["resnet_a", "mobile_c"], "grid.bits": ["W4A4"]}, seeds=1
+    )
     reasons = {(cell.source, cell.target): cell.not_applicable for cell in made.cells}
     assert reasons.pop(("kw", "mobile_c")) == "kw needs batch normalisation, and mobile_c has none"
     assert set(reasons.values()) == {None}
@@ -185,7 +193,10 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"grid.target": ["resnet_x"]}, ["toy has no such network", "resnet_x", "did you mean: resnet_"]),
     ({"grid.target": ["vgg*"]}, ["matches no target", "resnet_a"]),
     ({"grid.target": ["resnet_a", "resnet_*"]}, ["given twice", "resnet_a"]),
-    ({"grid.source": [{"kw": {"iteration": 3}}]}, ["unknown parameter of kw", "did you mean: iterations", "kw.iteration"]),
+    (
+        {"grid.source": [{"kw": {"iteration": 3}}]},
+        ["unknown parameter of kw", "did you mean: iterations", "kw.iteration"],
+    ),
     ({"grid.source": [{"kw": {"iterations": "x"}}]}, ["wrong type", "kw.iterations"]),
     ({"grid.compressor": [{"rtn": {"step": 1}}]}, ["unknown parameter of rtn", "did you mean: steps"]),
     ({"grid.source": [{"kw": {"model": "resnet_q"}}]}, ["unknown model", "each_target", "did you mean: resnet_"]),
@@ -202,7 +213,10 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"grid.bits": [{"W4A8": {"target": "resnet_a"}}]}, ["no bits for this target", "resnet_b"]),
     ({"images": 9}, ["fewer images than toy has classes", "at least 10", "--set images"]),
     ({"test_subset": 9}, ["fewer images than toy has classes"]),
-    ({"grid.source": ["kw"], "grid.target": ["mobile_c"], "grid.bits": ["W4A4"]}, ["nothing of the suite can run", "batch normalisation"]),
+    (
+        {"grid.source": ["kw"], "grid.target": ["mobile_c"], "grid.bits": ["W4A4"]},
+        ["nothing of the suite can run", "batch normalisation"],
+    ),
 ]
 
 

@@ -82,9 +82,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("old", "new", "line", "key", "words"), BAD, ids=[f"{b[1][:40]}" for b in BAD])
-def test_every_bad_value_is_named(
-    suite_file: Path, old: str, new: str, line: int, key: str, words: list[str]
-) -> None:
+def test_every_bad_value_is_named(suite_file: Path, old: str, new: str, line: int, key: str, words: list[str]) -> None:
     text = SUITE.replace("claims:", "preset: mini\nclaims:") if "preset" in old else SUITE
     assert old in text
     suite_file.write_text(text.replace(old, new, 1))
@@ -98,7 +96,9 @@ def test_every_bad_value_is_named(
         assert word in message
 
 
-@pytest.mark.parametrize("text", ["", "# nothing\n", "just words", "[a, list]", "a: &x [*x]", "\x00", "a: 1\n---\nb: 2\n"])
+@pytest.mark.parametrize(
+    "text", ["", "# nothing\n", "just words", "[a, list]", "a: &x [*x]", "\x00", "a: 1\n---\nb: 2\n"]
+)
 def test_what_is_no_suite(tmp_path: Path, text: str) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(text)
@@ -110,7 +110,7 @@ def test_aliases_cannot_explode(tmp_path: Path) -> None:
     lines = ["a0: &a0 [x, x]"] + [f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 40)]
     path = tmp_path / "x.yaml"
     path.write_text("\n".join(lines))
-    with pytest.raises(SuiteError, match="too large|too deeply"):
+    with pytest.raises(SuiteError, match=r"too large|too deeply"):
         load_suite(path)
 
 

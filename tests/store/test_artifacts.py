@@ -99,9 +99,7 @@ def test_metadata_reads_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["flip", "cut", "empty", "foreign", "header"])
-def test_damage_is_found_reported_and_mended(
-    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_damage_is_found_reported_and_mended(tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture) -> None:
     store = ArtifactStore(tmp_path)
     fill(store)
     path = next(tmp_path.glob(f"artifacts/*/{KEY}/00001.safetensors"))
@@ -213,7 +211,8 @@ KILLED = """
         time.sleep(60)
 
     os.fsync = stuck
-    ArtifactStore(sys.argv[1]).write_batch("0123456789abcdef", 0, ImageBatch(torch.zeros(64, 1, 32, 32)), BatchMeta("kw", 1))
+    batch = ImageBatch(torch.zeros(64, 1, 32, 32))
+    ArtifactStore(sys.argv[1]).write_batch("0123456789abcdef", 0, batch, BatchMeta("kw", 1))
 """
 
 

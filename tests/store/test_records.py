@@ -78,7 +78,9 @@ def test_the_store_wins_over_measured_records(tmp_path: Path, make_record: Make)
     assert found.seed == 0
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}", '{"schema_version": 1}', '{"schema_version": "x"}', "\xff"])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "null", "{}", '{"schema_version": 1}', '{"schema_version": "x"}', "\xff"]
+)
 def test_a_damaged_record_is_named(tmp_path: Path, make_record: Make, content: str) -> None:
     store = RecordStore(tmp_path)
     path = store.write(make_record())

@@ -48,7 +48,7 @@ def execute(bench: object, task: Task, emit: Emit) -> None:
         run_batch(bench, task, report)
     except NotApplicable as error:
         emit(Failed(task, str(error), applicable=False))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a job's failure is a record (design, rule 9)
         reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
         emit(Failed(task, reason, traceback.format_exc(limit=20)))
     else:

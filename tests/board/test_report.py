@@ -1,0 +1,164 @@
+"""Printed tables: what stands out, what is marked, that every format parses."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pandas as pd
+import pytest
+
+from bench.board.claims import judge
+from bench.board.frame import COLUMNS, frame
+from bench.board.grids import BLANK, Grid, board_grids, image_set_grid, verdict_grid
+from bench.board.pivots import metric_grids, pivot_grids
+from bench.board.report import FORMATS, report, to_latex, to_markdown, to_text
+from bench.errors import BenchError
+from bench.store.records import ResultRecord
+
+from .make import record, seeds
+
+A, B = "resnet18_w10", "vgg_w8"
+
+
+def _records() -> list[ResultRecord]:
+    records = []
+    for target in (A, B):
+        same = {"target": target, "target_digest": target, "protocol_id": f"p-{target}"}
+        records += seeds([0.88, 0.88], source="real", control="upper", **same)
+        records += seeds([0.20, 0.20], source="noise", control="lower", **same)
+        records += seeds([0.80, 0.80], source="mixmix", model="zoo:full", **same)
+        records += seeds([0.70, 0.70], source="zeroq", model=target, **same)
+        records += seeds([0.75, 0.75], source="kw", model=A, **same)
+    return [*records, *seeds([0.6], source="kw", model=B, target=B, target_digest=B, protocol_id=f"p-{B}")]
+
+
+def _text(grid: Grid, name: str) -> list[str]:
+    return next([cell.text for cell in row[1:]] for row in grid.rows if row[0].text == name)
+
+
+def test_pivot_as_table_six() -> None:
+    (grid,) = pivot_grids(frame(_records()))
+    assert grid.headers == ("source", A, B, "mean")
+    names = [row[0].text for row in grid.rows]
+    assert names[:3] == ["FP32", "real", "noise"]
+    assert set(names[3:]) == {"mixmix [zoo:full]", "zeroq [self]", f"kw [{A}]", f"kw [{B}]"}
+    assert _text(grid, "FP32") == ["90.00", "90.00", "90.00"]
+    assert _text(grid, "zeroq [self]") == ["70.00", "70.00", "70.00"]
+    # one seed of two: no mean of it, and none over the columns
+    assert _text(grid, f"kw [{B}]") == ["", f"{BLANK} 1 of 2", f"{BLANK} 0 of 2"]
+    bold = {(row[0].text, cell.text) for row in grid.rows for cell in row if cell.bold}
+    assert bold == {("mixmix [zoo:full]", "80.00")}  # the best that is no control
+    assert any(f"p-{A}, p-{B}" in note for note in grid.notes)
+    assert "W4A4" in grid.title
+
+
+def test_pivot_marks_ties_stale_rows_and_several_bits() -> None:
+    records = [
+        *seeds([0.8, 0.8], source="a"),
+        *seeds([0.7995, 0.8], source="b"),
+        *seeds([0.9, 0.9], source="c", source_version=0),
+        *seeds([0.9, 0.9], source="a", bits="W8A8", protocol_id="p8"),
+    ]
+    (grid,) = pivot_grids(frame(records, versions={("sources", "c"): 1}))
+    assert grid.headers == ("source", f"{A} W4A4", f"{A} W8A8", "mean")
+    assert _text(grid, "a")[0] == "80.00="
+    assert _text(grid, "b")[0] == "79.98="
+    assert _text(grid, "c")[0] == "90.00†"
+    assert _text(grid, "c")[-1] == f"{BLANK} 0 of 2"  # a stale value enters no mean
+    assert any("stale" in note for note in grid.notes)
+    # a fresh row takes the stale one's place in the pivot; the ranked table shows both
+    both = frame([*records, *seeds([0.5, 0.5], source="c", source_version=1)], versions={("sources", "c"): 1})
+    assert _text(pivot_grids(both)[0], "c")[0] == "50.00"
+    listed = [row[1].text for row in board_grids(both)[0].rows]
+    assert listed == ["a", "b", "c", "c†"]
+
+
+def test_board_rows() -> None:
+    records = [
+        *_records(),
+        record(None, source="di", target=A, target_digest=A, status="not_applicable", reason="no BN"),
+    ]
+    grids = board_grids(frame(records))
+    assert [g.title.split(" · ")[1] for g in grids] == [f"d/{A}", f"d/{B}"]
+    first = {row[1].text: [cell.text for cell in row] for row in grids[0].rows}
+    assert first["mixmix"][0] == "1"
+    assert first["real"][0] == "upper"
+    assert first["di"][-1] == "not_applicable: no BN"
+    assert first["di"][5] == BLANK
+    assert first["mixmix"][11] == "10.0"
+    assert any("charged in full" in note for note in grids[0].notes)
+    one_seed = board_grids(frame([record(0.8)]))[0]
+    assert any("one seed" in note for note in one_seed.notes)
+
+
+def test_measures_make_their_own_grids() -> None:
+    fields = {"compressor": "", "compressor_method": "", "bits": "", "correct": None, "protocol_id": None}
+    records = []
+    for target, value in ((A, 1.0), (B, 2.5)):
+        for seed in (0, 1):
+            made = record(0.5, source="di", model=A, target=target, seed=seed)
+            metrics = {"bn_loss_u1": value + seed}
+            records.append(made.model_copy(update={**fields, "metrics": metrics}))
+    table = frame(records, extra=["bn_loss_u1", "nothing"])
+    (grid,) = metric_grids(table, ["bn_loss_u1", "nothing"])
+    assert grid.headers == ("source", A, B)
+    assert [cell.text for cell in grid.rows[0]] == [f"di [{A}]", "1.5000", "3.0000"]
+    assert board_grids(table) == []
+    assert pivot_grids(table) == []
+    assert "bn_loss_u1" in str(report(table, "md"))
+
+
+def test_image_sets_are_listed_once() -> None:
+    grid = image_set_grid(_records())
+    real = [row for row in grid.rows if row[0].text == "real"]
+    assert len(real) == 2  # two seeds
+    assert [cell.text for cell in real[0]] == ["real", "", "mini", "0", "256", "10.0", "20.0", "100", "50", "2"]
+
+
+def test_every_format() -> None:
+    records = _records()
+    claims = [{"says": "mixmix beats kw | always", "better": {"source": "mixmix"}, "worse": {"source": "zeroq"}}]
+    verdicts, table = judge(claims, records), frame(records)
+    assert verdicts[0].verdict == "supported"
+    for form in FORMATS:
+        assert report(table, form, verdicts=verdicts, records=records)
+    read = pd.read_csv(io.StringIO(str(report(table, "csv"))))
+    assert list(read.columns) == [c.name for c in COLUMNS]
+    assert read["top1_mean"].isna().sum() == 1
+    parsed = json.loads(str(report(table, "json", verdicts=verdicts)))
+    assert len(parsed["rows"]) == len(table)
+    assert parsed["claims"][0]["verdict"] == "supported"
+    blank = next(row for row in parsed["rows"] if row["seeds"] == "1 of 2")
+    assert blank["top1_mean"] is None
+    assert isinstance(parsed["rows"][0]["n"], int)
+    with pytest.raises(BenchError, match="latex"):
+        report(table, "latx")
+
+
+def test_markdown_and_latex_escape() -> None:
+    claims = [{"says": "a|b_c", "better": {"source": "mixmix"}, "worse": {"source": "zeroq"}}]
+    grid = verdict_grid(judge(claims, _records()))
+    markdown = to_markdown([grid])
+    body = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert len({line.replace("\\|", "").count("|") for line in body}) == 1
+    assert r"a\|b\_c" in markdown
+    assert "**supported**" in markdown
+    latex = to_latex([*pivot_grids(frame(_records())), grid])
+    assert latex.count(r"\begin{table}") == latex.count(r"\end{table}") == 2
+    assert r"resnet18\_w10" in latex
+    assert r"\textbf{80.00}" in latex
+    assert not set("†–→·") & set(latex)
+
+
+def test_terminal_tables_keep_brackets_and_bold() -> None:
+    text = to_text(pivot_grids(frame(_records())))
+    assert "mixmix [zoo:full]" in text  # not swallowed as markup
+    assert f"kw [{A}]" in text
+    assert "80.00" in text
+
+
+def test_an_empty_board() -> None:
+    for form in FORMATS:
+        report(frame([]), form)
+    assert verdict_grid([]).rows == ()
