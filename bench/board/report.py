@@ -47,7 +47,7 @@ def to_markdown(grids: Iterable[Grid]) -> str:
     """GitHub tables, a heading line in bold above each, notes as a list below."""
     blocks = []
     for grid in grids:
-        lines = [f"**{_md(grid.title)}**", "", _md_line(grid.headers)]
+        lines = [f"**{_md(grid.title)}**", "", _md_line(map(_md, grid.headers))]
         lines.append(_md_line([":--" if i in grid.text else "--:" for i in range(len(grid.headers))]))
         lines += [_md_line([_bold(c, "**", "**", _md) for c in row]) for row in grid.rows]
         lines += ["", *(f"- {_md(note)}" for note in grid.notes)] if grid.notes else []
@@ -138,7 +138,7 @@ def _bold(cell: Cell, before: str, after: str, clean: Callable[[str], str]) -> s
 
 
 def _md(text: str) -> str:
-    for sign in "\\|*_`[]<>":
+    for sign in "\\|*`<>":  # an underscore within a word is plain text
         text = text.replace(sign, "\\" + sign)
     return text.replace("\n", " ")
 

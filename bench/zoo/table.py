@@ -39,6 +39,8 @@ def _resnet(block: str, layers: tuple[int, ...], width: int, stem: int, **more: 
 _V2 = {"width": 0.35, "stem": 16, "head": 256}
 _MNAS = {"width": 0.25, "stem": 16, "head": 256}
 
+ZOO_EPOCHS = 7  # they guide a synthesis and are not compressed, so they are where training time is saved
+
 TABLE: tuple[Entry, ...] = (
     Entry("resnet18_w10", "resnet18", "resnet", "target", "resnet", _resnet("basic", (2, 2, 2, 2), 10, 10), bf16=True),
     Entry("mobilenetv2_w035", "mobilenetv2", "mobilenetv2", "target", "mobilenet_v2", _V2, epochs=8),
@@ -59,9 +61,16 @@ TABLE: tuple[Entry, ...] = (
         epochs=8,
     ),
     Entry("resnet34_w8", "resnet34", "resnet", "zoo", "resnet", _resnet("basic", (3, 4, 6, 3), 8, 8), bf16=True),
-    Entry("mobilenetv2_w035_s1", "mobilenetv2", "mobilenetv2", "zoo", "mobilenet_v2", _V2, seed=1, epochs=8),
+    Entry("mobilenetv2_w035_s1", "mobilenetv2", "mobilenetv2", "zoo", "mobilenet_v2", _V2, seed=1, epochs=ZOO_EPOCHS),
     Entry(
-        "vgg_bn_w12", "vgg8_bn", "vgg", "zoo", "vgg_bn", {"widths": (12, "M", 24, "M", 48, 48, "M", 96, 96)}, bf16=True
+        "vgg_bn_w12",
+        "vgg8_bn",
+        "vgg",
+        "zoo",
+        "vgg_bn",
+        {"widths": (12, "M", 24, "M", 48, 48, "M", 96, 96)},
+        bf16=True,
+        epochs=ZOO_EPOCHS,
     ),
     Entry(
         "mobilenetv3_large_w035",
@@ -70,7 +79,7 @@ TABLE: tuple[Entry, ...] = (
         "zoo",
         "mobilenet_v3_large",
         {"width": 0.35, "stem": 16, "head": 256},
-        epochs=8,
+        epochs=ZOO_EPOCHS,
     ),
     Entry(
         "seresnet18_w10",
@@ -80,8 +89,9 @@ TABLE: tuple[Entry, ...] = (
         "resnet",
         _resnet("basic", (2, 2, 2, 2), 10, 10, squeeze=True),
         bf16=True,
+        epochs=ZOO_EPOCHS,
     ),
-    Entry("mnasnet_w025_s1", "mnasnet", "mnasnet", "zoo", "mnasnet", _MNAS, seed=1, epochs=8),
+    Entry("mnasnet_w025_s1", "mnasnet", "mnasnet", "zoo", "mnasnet", _MNAS, seed=1, epochs=ZOO_EPOCHS),
     Entry(
         "densenet_g8",
         "densenet",
@@ -89,8 +99,8 @@ TABLE: tuple[Entry, ...] = (
         "zoo",
         "densenet",
         {"growth": 8, "blocks": (4, 6, 8, 6), "stem": 16},
-        epochs=8,
         bf16=True,
+        epochs=ZOO_EPOCHS,
     ),
     Entry(
         "regnetx_w16",
@@ -100,6 +110,7 @@ TABLE: tuple[Entry, ...] = (
         "regnet_x",
         {"depth": 13, "w0": 16, "wa": 12.0, "wm": 2.2, "group": 8, "stem": 16},
         bf16=True,
+        epochs=ZOO_EPOCHS,
     ),
     Entry(
         "shufflenetv2_w48",
@@ -108,6 +119,7 @@ TABLE: tuple[Entry, ...] = (
         "zoo",
         "shufflenet_v2",
         {"repeats": (4, 8, 4), "channels": (16, 48, 96, 192, 256)},
+        epochs=ZOO_EPOCHS,
     ),
     Entry(
         "resnet50d_w8",
@@ -117,6 +129,7 @@ TABLE: tuple[Entry, ...] = (
         "resnet",
         _resnet("bottleneck", (3, 4, 6, 3), 8, 16, deep=True),
         bf16=True,
+        epochs=ZOO_EPOCHS,
     ),
 )
 

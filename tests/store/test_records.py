@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -169,12 +168,19 @@ def test_a_store_that_is_a_file(tmp_path: Path) -> None:
         RecordStore(tmp_path / "store")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
-def test_a_folder_that_became_read_only(tmp_path: Path) -> None:
-    open_store(tmp_path)
-    tmp_path.chmod(0o500)
-    with pytest.raises(StoreError, match="cannot be written"):
-        open_store(tmp_path)
+@pytest.mark.parametrize("denied", ["touch", "mkdir"])
+def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, denied: str) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    root = tmp_path / "store"
+    if denied == "touch":
+        open_store(root)
+    monkeypatch.setattr(Path, denied, refuse)  # a mode would not do: root writes anywhere
+    with pytest.raises(StoreError) as caught:
+        open_store(root)
+    for word in ["cannot be written", str(root), "Permission denied", "--store DIR"]:
+        assert word in str(caught.value)
 
 
 def test_a_full_disk_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
