@@ -83,6 +83,7 @@ def run(
     Examples: `bench run suites/quickstart.yaml` · `bench run ptq_w4a4 --seeds 1` ·
     `bench run ptq_w4a4 --only "source=mixmix,target=resnet18*"` · `bench run ptq_bits --set images=64 --tracker none`
     """
+    from bench.cli_board import board_of
     from bench.run import session
 
     options = _options(
@@ -107,9 +108,9 @@ def run(
         return
     found, records = session.run(options, err if as_json else out)
     if as_json:
-        typer.echo(session.board_of(records, "json", found))
+        typer.echo(board_of(records, "json", found))
     else:
-        out.print(session.board_of(records, "table", found))
+        out.print(board_of(records, "table", found))
         _where_everything_is(options, records)
     raise typer.Exit(0 if session.succeeded(records) else 1)
 

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from bench.cli_board import board_of
 from bench.errors import BenchError, SuiteError, nearest
 from bench.run import session
 from bench.run.runner import FINAL
@@ -135,7 +136,7 @@ def show_board(suite: str | None, form: str, store: Path, seeds: int | None, det
         raise BenchError(
             "nothing measured yet", where=suite or "all suites", hint=f"run it: bench run {suite or 'SUITE'}"
         )
-    board = session.board_of(records, form, plan, details=details)
+    board = board_of(records, form, plan, details=details)
     if isinstance(board, str):
         typer.echo(board, nl=not board.endswith("\n"))
     else:

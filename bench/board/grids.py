@@ -59,7 +59,8 @@ def board_grids(table: pd.DataFrame) -> list[Grid]:
         suite, dataset, preset, target, bits = (str(item) for item in key)
         fp = next((v for v in part["fp_top1"] if not missing(v)), None)
         title = f"{suite} · {dataset}/{target} · {bits} · FP32 {number(fp)} % · preset {preset}"
-        grids.append(Grid(title, _BOARD_HEADERS, _BOARD_TEXT, tuple(map(_board_row, line_dicts(part))), notes_of(part)))
+        body = tuple(map(_board_row, line_dicts(part)))
+        grids.append(_slim(Grid(title, _BOARD_HEADERS, _BOARD_TEXT, body, _board_notes(part))))
     return grids
 
 
@@ -68,6 +69,22 @@ _BOARD_HEADERS: tuple[str, ...] = (
     *("target in source", "access", "synth s", "compress s", "remarks"),
 )
 _BOARD_TEXT = frozenset({1, 2, 3, 9, 10, 13})
+_MOVABLE = ("compressor", "n", "seeds", "access")
+
+
+def _slim(grid: Grid) -> Grid:
+    """Without columns that say nothing: blank ones go, and of some a single value moves into the title."""
+    found = [{row[i].text for row in grid.rows} for i in range(len(grid.headers))]
+    moved = [i for i, h in enumerate(grid.headers) if h in _MOVABLE and len(found[i]) == 1]
+    kept = [i for i in range(len(grid.headers)) if i not in moved and found[i] != {""}]
+    extra = [f"{grid.headers[i]} {text}" for i in moved for text in found[i] if text]
+    return Grid(
+        " · ".join([grid.title, *extra]),
+        tuple(grid.headers[i] for i in kept),
+        frozenset(new for new, old in enumerate(kept) if old in grid.text),
+        tuple(tuple(row[i] for i in kept) for row in grid.rows),
+        grid.notes,
+    )
 
 
 def line_dicts(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -82,7 +99,7 @@ def _rank_text(row: Mapping[str, Any]) -> str:
 
 
 def _board_row(row: Mapping[str, Any]) -> tuple[Cell, ...]:
-    interval = BLANK if missing(row["top1_low"]) else f"{number(row['top1_low'])} – {number(row['top1_high'])}"
+    interval = BLANK if missing(row["top1_low"]) else f"[{number(row['top1_low'])}, {number(row['top1_high'])}]"
     why = [] if row["status"] == "ok" else [f"{row['status']}: {row['reason']}" if row["reason"] else row["status"]]
     texts = (
         _rank_text(row),
@@ -103,19 +120,24 @@ def _board_row(row: Mapping[str, Any]) -> tuple[Cell, ...]:
     return tuple(Cell(text, bold=bool(row["best"])) for text in texts)
 
 
-def notes_of(part: pd.DataFrame) -> tuple[str, ...]:
-    """What a reader of these rows must know: protocols, ties, staleness, shared cost, single seeds."""
+def _board_notes(part: pd.DataFrame) -> tuple[str, ...]:
     notes = []
     protocols = [str(p) for p in part["protocol_id"].dropna().unique()]
     if len(protocols) > 1:
         notes.append(f"ranks are formed within each of {len(protocols)} protocols: {', '.join(protocols)}")
+    shared = part["image_set_rows"].max()
+    if not missing(shared) and shared > 1:
+        notes.append("synthesis time is charged in full to every row that uses the image set")
+    return (*notes, *notes_of(part))
+
+
+def notes_of(part: pd.DataFrame) -> tuple[str, ...]:
+    """What a reader of these numbers must know: ties, staleness, single seeds."""
+    notes = []
     if part["tied"].fillna(False).any():
         notes.append(f"{TIED} no difference to the first of that rank was shown (paired by image and seed, Holm)")
     if part["stale"].any():
         notes.append(f"{STALE} stale: measured with an older version of its method; not ranked")
-    shared = part["image_set_rows"].max()
-    if not missing(shared) and shared > 1:
-        notes.append("synthesis time is charged in full to every row that uses the image set")
     seeds = {str(s).partition(" of ")[0] for s in part.loc[part["status"] == "ok", "seeds"]}
     if seeds == {"1"}:
         notes.append("one seed: intervals and ties hold for that seed only")
@@ -123,32 +145,38 @@ def notes_of(part: pd.DataFrame) -> tuple[str, ...]:
 
 
 def image_set_grid(records: Iterable[ResultRecord]) -> Grid:
-    """What each image set cost, once, and how many cells it served; in the order of first use."""
-    sets: dict[str, list[ResultRecord]] = defaultdict(list)
+    """What the image sets cost: one line per source and network of the images, means over its sets (seeds).
+
+    ``cells`` counts the cells they served together, which is over how many the cost may be spread.
+    """
+    lines: dict[tuple[str, str, str, int], list[ResultRecord]] = defaultdict(list)
     for record in records:
         if record.synth_id:
-            sets[record.synth_id].append(record)
+            lines[record.source, record.model, record.preset, record.n].append(record)
     rows = []
-    for members in sets.values():
-        costed = next((r for r in members if "synthesis" in r.costs), None)
-        cost = costed.costs["synthesis"] if costed else None
-        rows.append(tuple(Cell(text) for text in _set_texts(members[0], cost, len({r.cell_id for r in members}))))
-    headers = ("source", "from", "preset", "seed", "n", "seconds", "CPU s", "forwards", "MiB", "cells")
+    for key, members in lines.items():
+        costs = {r.synth_id: r.costs["synthesis"] for r in members if "synthesis" in r.costs}
+        texts = (*map(str, key), str(len({r.synth_id for r in members})), *_cost_texts(list(costs.values())))
+        rows.append(tuple(Cell(text) for text in (*texts, str(len({r.cell_id for r in members})))))
+    headers = ("source", "from", "preset", "n", "sets", "s per set", "CPU s", "forwards", "MiB", "cells")
     return Grid("image sets", headers, frozenset({0, 1, 2}), tuple(rows))
 
 
-def _set_texts(record: ResultRecord, cost: StageCost | None, cells: int) -> tuple[str, ...]:
-    costs = (cost.seconds, cost.cpu_seconds, cost.forward_equivalents, cost.peak_memory_mib) if cost else (None,) * 4
-    digits = (1, 1, 0, 0)
-    shown = (number(value, d) for value, d in zip(costs, digits, strict=True))
-    return (record.source, record.model, record.preset, str(record.seed), str(record.n), *shown, str(cells))
+def _cost_texts(costs: Sequence[StageCost]) -> tuple[str, ...]:
+    """Means of seconds, CPU seconds and forward-equivalents, and the highest memory peak."""
+    if not costs:
+        return (BLANK,) * 4
+    sums = [sum(getattr(c, name) for c in costs) for name in ("seconds", "cpu_seconds", "forward_equivalents")]
+    peaks = [c.peak_memory_mib for c in costs if c.peak_memory_mib is not None]
+    means = (number(total / len(costs), digits) for total, digits in zip(sums, (1, 1, 0), strict=True))
+    return (*means, number(max(peaks) if peaks else None, 0))
 
 
 def verdict_grid(verdicts: Sequence[Verdict]) -> Grid:
     """Claims with their verdicts; differences in points, better minus worse."""
     rows = []
     for item in verdicts:
-        interval = BLANK if item.low is None else f"{number(item.low)} – {number(item.high)}"
+        interval = BLANK if item.low is None else f"[{number(item.low)}, {number(item.high)}]"
         texts = (
             item.says,
             item.verdict,

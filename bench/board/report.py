@@ -28,7 +28,11 @@ def to_rich(grids: Iterable[Grid]) -> RenderableType:
         table = Table(title=escape(grid.title), title_justify="left", caption_justify="left")
         table.caption = escape("\n".join(grid.notes)) or None
         for index, header in enumerate(grid.headers):
-            table.add_column(escape(header), justify="left" if index in grid.text else "right", overflow="fold")
+            if index in grid.text:
+                table.add_column(escape(header), overflow="fold")
+                continue
+            width = max((len(row[index].text) for row in grid.rows), default=0)
+            table.add_column(escape(header), justify="right", overflow="fold", min_width=min(width, _UNBROKEN))
         for row in grid.rows:
             table.add_row(*(f"[bold]{escape(c.text)}[/bold]" if c.bold else escape(c.text) for c in row))
         parts.append(table)
@@ -92,6 +96,7 @@ def to_json(table: pd.DataFrame, verdicts: Sequence[Verdict] = ()) -> str:
 
 
 _GRIDS: Mapping[str, Callable[[Iterable[Grid]], Any]] = {"table": to_rich, "md": to_markdown, "latex": to_latex}
+_UNBROKEN = 8  # characters that a column of numbers keeps in one line on a narrow terminal
 _KNOWN = {column.name for column in COLUMNS}
 FORMATS = ("table", "csv", "md", "json", "latex")
 

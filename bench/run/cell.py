@@ -202,7 +202,8 @@ def _compress_and_measure(bench: Bench, task: Task, images: ImageSet, fp: FpResu
         test = dataset.test(cell.test_subset)
         top1, correct = evaluate(variant.module, *test, target.mean, target.std, context.device)
     size = complexity(target.module, dataset.spec.shape, variant)
-    protocol = {**made.protocol, "test_set": cell.test_digest[:16], "mean": target.mean, "std": target.std}
+    constants = {"test_set": cell.test_digest[:16], "mean": target.mean, "std": target.std}
+    protocol = _plain({**made.protocol, **constants})
     return cell_record(
         task,
         "ok",
@@ -215,7 +216,7 @@ def _compress_and_measure(bench: Bench, task: Task, images: ImageSet, fp: FpResu
             "measure": _cost(spent),
         },
         protocol=protocol,
-        protocol_id=digest(_plain(protocol))[:16],
+        protocol_id=digest(protocol)[:16],
         curves=recorder.curves,
         report=_plain(made.report),
         provenance=_dated(bench),

@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -23,7 +22,6 @@ from bench.run.tasks import Settings
 from bench.run.tracking import MlflowObserver, tracking_uri
 from bench.spec.overrides import parse_override
 from bench.spec.plan import Plan, make_plan
-from bench.spec.registry import Registry
 from bench.spec.suite import load_suite
 from bench.store.artifacts import ArtifactStore
 from bench.store.files import require_free
@@ -130,31 +128,3 @@ def summary(records: Sequence[ResultRecord]) -> dict[str, int]:
 def succeeded(records: Sequence[ResultRecord]) -> bool:
     """Whether every cell stands: ok, or not applicable for a stated reason."""
     return all(record.status in FINAL for record in records)
-
-
-def versions() -> dict[tuple[str, str], int]:
-    """(kind, method) → version of the code at hand, to tell stale records."""
-    found: dict[tuple[str, str], int] = {}
-    for kind in ("sources", "compressors"):
-        registry = Registry(kind)
-        found |= {(kind, name): int(registry.get(name).version) for name in registry.names()}
-    return found
-
-
-def board_of(records: Sequence[ResultRecord], form: str, plan: Plan | None = None, *, details: bool = False) -> Any:
-    """The board of ``records`` in ``form`` (table, csv, md, json, latex), with the claims of the plan's suite."""
-    from bench.board.claims import judge
-    from bench.board.frame import frame
-    from bench.board.report import report
-
-    known = versions()
-    seeds = None
-    verdicts = []
-    if plan is not None:
-        seeds = {plan.suite.suite: sorted({cell.seed for cell in plan.cells})}
-        verdicts = judge(plan.suite.claims, records, versions=known, seeds=seeds) if plan.suite.claims else []
-    extra = sorted(
-        {name for r in records for name in r.metrics} - {"top1", "fp_top1", "macs", "bitops_g", "size_bytes"}
-    )
-    table = frame(records, versions=known, seeds=seeds, extra=extra)
-    return report(table, form, verdicts=verdicts, records=records, details=details)

@@ -50,7 +50,7 @@ class DfqParams(MethodParams):
     sigmas: float = Field(default=6.0, gt=0, le=20)
     sweeps: int = Field(default=20, ge=1, le=1000)
     calibration: int = Field(default=256, ge=1)
-    range_values: int = Field(default=1 << 18, ge=1 << 8, le=1 << 24)
+    range_values: int = Field(default=1 << 16, ge=1 << 8, le=1 << 24)
     weight_range: RangeMethod = "mse"
     act_range: RangeMethod = "mse"
     per_channel: bool = True

@@ -33,7 +33,7 @@ class RtnParams(MethodParams):
     """``calibration`` images at most choose the activation ranges, from ``range_values`` values per tensor."""
 
     calibration: int = Field(default=256, ge=1)
-    range_values: int = Field(default=1 << 18, ge=1 << 8, le=1 << 24)
+    range_values: int = Field(default=1 << 16, ge=1 << 8, le=1 << 24)
     weight_range: RangeMethod = "mse"
     act_range: RangeMethod = "mse"
     per_channel: bool = True

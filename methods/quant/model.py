@@ -117,7 +117,7 @@ class QuantModel(nn.Module):
         *,
         batch_size: int = 64,
         count: int = 256,
-        max_values: int = 1 << 18,
+        max_values: int = 1 << 16,
         seed: int = 0,
     ) -> None:
         """Choose all activation ranges from one full-precision pass over the first ``count`` images [N, C, H, W].

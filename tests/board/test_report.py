@@ -14,7 +14,7 @@ from bench.board.grids import BLANK, Grid, board_grids, image_set_grid, verdict_
 from bench.board.pivots import metric_grids, pivot_grids
 from bench.board.report import FORMATS, report, to_latex, to_markdown, to_text
 from bench.errors import BenchError
-from bench.store.records import ResultRecord
+from bench.store.records import ResultRecord, StageCost
 
 from .make import record, seeds
 
@@ -81,12 +81,18 @@ def test_board_rows() -> None:
     ]
     grids = board_grids(frame(records))
     assert [g.title.split(" · ")[1] for g in grids] == [f"d/{A}", f"d/{B}"]
-    first = {row[1].text: [cell.text for cell in row] for row in grids[0].rows}
-    assert first["mixmix"][0] == "1"
-    assert first["real"][0] == "upper"
-    assert first["di"][-1] == "not_applicable: no BN"
-    assert first["di"][5] == BLANK
-    assert first["mixmix"][11] == "10.0"
+    heads = grids[0].headers
+    assert "compressor" not in heads  # one value for all rows: it stands in the title
+    assert "compressor brecq" in grids[0].title
+    assert "target in source" not in heads  # blank everywhere
+    first = {row[1].text: dict(zip(heads, (cell.text for cell in row), strict=True)) for row in grids[0].rows}
+    assert first["mixmix"]["rank"] == "1"
+    assert first["real"]["rank"] == "upper"
+    assert first["di"]["remarks"] == "not_applicable: no BN"
+    assert first["di"]["top-1 %"] == BLANK
+    assert (first["mixmix"]["seeds"], first["di"]["seeds"]) == ("2 of 2", "0 of 2")
+    assert first["mixmix"]["synth s"] == "10.0"
+    assert {grids[0].headers[i] for i in grids[0].text} == {"source", "from", "remarks"}
     assert any("charged in full" in note for note in grids[0].notes)
     one_seed = board_grids(frame([record(0.8)]))[0]
     assert any("one seed" in note for note in one_seed.notes)
@@ -111,9 +117,14 @@ def test_measures_make_their_own_grids() -> None:
 
 def test_image_sets_are_listed_once() -> None:
     grid = image_set_grid(_records())
-    real = [row for row in grid.rows if row[0].text == "real"]
-    assert len(real) == 2  # two seeds
-    assert [cell.text for cell in real[0]] == ["real", "", "mini", "0", "256", "10.0", "20.0", "100", "50", "2"]
+    lines = {(row[0].text, row[1].text): [cell.text for cell in row[2:]] for row in grid.rows}
+    assert lines["real", ""] == ["mini", "256", "2", "10.0", "20.0", "100", "50", "4"]  # two seeds, two targets
+    assert lines["kw", B] == ["mini", "256", "1", "10.0", "20.0", "100", "50", "1"]
+    dearer = record(0.8, seed=1).model_copy(update={"costs": {"synthesis": StageCost(seconds=30)}})
+    (row,) = image_set_grid([record(0.8), dearer]).rows
+    assert [cell.text for cell in row[4:9]] == ["2", "20.0", "10.0", "50", "50"]
+    unknown = image_set_grid([record(None)]).rows[0]
+    assert [cell.text for cell in unknown[5:9]] == [BLANK] * 4
 
 
 def test_every_format() -> None:
@@ -155,7 +166,11 @@ def test_terminal_tables_keep_brackets_and_bold() -> None:
     text = to_text(pivot_grids(frame(_records())))
     assert "mixmix [zoo:full]" in text  # not swallowed as markup
     assert f"kw [{A}]" in text
-    assert "80.00" in text
+    for width in (100, 140):  # a narrow terminal folds names, loses nothing, and breaks no accuracy
+        narrow = to_text([*pivot_grids(frame(_records())), *board_grids(frame(_records()))], width)
+        assert max(map(len, narrow.splitlines())) <= width
+        assert narrow.count("80.00") == 5
+        assert all(line[0] == line[-1] for line in narrow.splitlines() if line[0] in "┃│")  # not cut off
 
 
 def test_an_empty_board() -> None:

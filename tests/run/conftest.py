@@ -1,0 +1,64 @@
+"""A small real suite for the runner's tests: two sources, one network, nearest rounding, 200 test images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from bench.run import session
+from bench.store.records import ResultRecord
+
+SUITE = """
+suite: tiny
+version: 1
+dataset: fashion_mnist
+grid:
+  source: [real, noise]
+  target: [resnet18_w10]
+  compressor: [rtn]
+  bits: [W4A4]
+images: 40
+seeds: [0, 1]
+test_subset: 200
+"""
+
+Run = Callable[..., list[ResultRecord]]
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(SUITE)
+    return path
+
+
+@pytest.fixture
+def run(suite: Path, tmp_path: Path) -> Run:
+    """Run the suite in this process (or in workers) into a store of this test."""
+
+    def start(store: str = "store", **options: object) -> list[ResultRecord]:
+        given = {"workers": 0, "tracker": "none", **options}
+        made = session.Options(suite=str(suite), store=tmp_path / store, **given)  # type: ignore[arg-type]
+        return session.run(made, Console(quiet=True))[1]
+
+    return start
+
+
+def essence(record: ResultRecord) -> dict[str, object]:
+    """What must be equal wherever a cell is measured; seconds, dates and machine are not in it."""
+    found = record.model_dump(exclude={"costs", "provenance"})
+    report = found["report"]
+    found["report"] = {k: v for k, v in report.items() if "second" not in k}
+    return found
+
+
+def assert_same(found: list[ResultRecord], expected: list[ResultRecord]) -> None:
+    """Equal in all that must be; says which fields of which cell are not."""
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected, strict=True):
+        left, right = essence(a), essence(b)
+        wrong = {k: (left[k], right[k]) for k in left if left[k] != right[k]}
+        assert not wrong, f"{a.source} seed {a.seed}: {wrong}"
