@@ -147,7 +147,7 @@ def mobilenet_b(classes: int, in_chans: int, *, width: float, stem: int) -> nn.M
     for part in net.modules():
         if hasattr(part, "conv_dw"):
             part.bn1 = nn.Identity()
-    return cast(nn.Module, net)
+    return net
 
 
 def mobilenet_v3_large(classes: int, in_chans: int, *, width: float, stem: int, head: int) -> nn.Module:

@@ -161,7 +161,8 @@ def tv_l1(x: Tensor) -> Tensor:
 
 def l2(x: Tensor) -> Tensor:
     """Mean over images of the (not squared) Euclidean norm."""
-    return torch.linalg.vector_norm(x.flatten(1), dim=1).mean()
+    norms: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1)
+    return norms.mean()
 
 
 def _gaussian(channels: int, size: int, sigma: float) -> Tensor:

@@ -5,8 +5,10 @@ Objective (spec 3.7): CE + w_bn sum_i ||mu - muh|| + ||v - vh|| (layer 0 times `
 the network and ``request.student``, temperature 3, minimised over the images only.
 Deviations: a true Jensen-Shannon divergence (the authors' code swaps the KL's arguments and clamps probabilities, which
 kills the gradient; ``js=code`` keeps it), balanced labels (their code has a fixed list).  The 32-pixel figures follow
-their CIFAR recipe, except that flip and clip are on.  ``mini`` takes 128 images a batch where the specification says
-256, so that a 128-image set is one batch.
+their CIFAR recipe, except that flip and clip are on and that the statistics weigh 0.1 instead of 10: at 10 the class
+term stayed at 16 % top-1 on its own network after 400 iterations (98 % at 0.1; the 224-pixel weight is 0.01 to 0.05).
+``mini`` takes 128 images a batch where the specification says 256, so that a 128-image set is one batch, and twice the
+rate, because a fifth of the iterations at 0.05 leaves the statistics unmatched (BN loss 11.9 against 5.1).
 Adaptive use without a student (none in the request) is plain DeepInversion; ``info`` says so.
 Paper's figure (MixMix Table 2, 224 pixels, 21 networks): zoo top-1 85.96 ± 5.80, inception score 60.6.
 """
@@ -34,7 +36,7 @@ class DeepInversionParams(InversionParams):
     lr: float = Field(0.05, gt=0)
     betas: tuple[Beta, Beta] = (0.9, 0.999)
     ce_weight: float = Field(1.0, ge=0)
-    bn_weight: float = Field(10.0, ge=0)
+    bn_weight: float = Field(0.1, ge=0)
     first: float = Field(1.0, gt=0)
     tv: float = Field(2.5e-5, ge=0)
     tv_l1: float = Field(0.0, ge=0)
@@ -57,7 +59,7 @@ class DeepInversion(SingleSource):
     paper = "Yin et al., Dreaming to Distill: Data-free Knowledge Transfer via DeepInversion, CVPR 2020"
     Params: type[MethodParams] = DeepInversionParams
     presets: Mapping[str, Mapping[str, Any]] = {
-        "mini": {"iterations": 400, "batch": 128},
+        "mini": {"iterations": 400, "batch": 128, "lr": 0.1},
         "thorough": {"iterations": 2000, "batch": 256},
         "paper": {
             "iterations": 3000,
