@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from bench.board.report import FORMATS
 from bench.cli_board import board_of
 from bench.errors import BenchError, SuiteError, nearest
 from bench.run import session
@@ -125,6 +126,8 @@ def _list_units(name: str, dataset: str, console: Console, as_json: bool) -> Non
 
 def show_board(suite: str | None, form: str, store: Path, seeds: int | None, details: bool, console: Console) -> None:
     """Print the board of one suite, or of every suite there are records of."""
+    if form not in FORMATS:
+        raise BenchError("unknown format", where="--format", got=form, expected=FORMATS, nearest=nearest(form, FORMATS))
     records = session.open_records(store).all() if store.exists() else list(_shipped())
     plan = None
     if suite is not None:

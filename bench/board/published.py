@@ -19,6 +19,9 @@ from bench.errors import DataError, nearest
 _FOLDER = "published"
 _KEY = ["source_key", "model_key", "target_key", "compressor_key", "bits"]
 _REAL = ("training data", "training set")
+UPPER = "upper control"
+"""Key of the rows with training images: a method declares itself the upper control, no name is compared."""
+
 OWN = "own"
 
 
@@ -72,6 +75,7 @@ def join(table: pd.DataFrame, reference: str | pd.DataFrame, metric: str = "top1
     names = {"value": "published_mean", "target_model": "published_target", "dataset": "published_dataset"}
     ours = table.copy()
     ours["source_key"] = _column(ours["source"], _plain)
+    ours.loc[ours["control"].astype(str) == "upper", "source_key"] = UPPER
     ours["target_key"] = _column(ours["target"], architecture)
     ours["compressor_key"] = _column(ours["compressor"], _plain)
     own = ours["model"] == ours["target"]
@@ -115,7 +119,7 @@ _FROM_TARGET = ("KW", "ZeroQ", "DeepInversion", "Single-Model")
 def _source_keys(source: str, target: str) -> tuple[str, str]:
     """(method, network of the images) in our words; "own" where that network is the target."""
     if source.lower() in _REAL:
-        return "real", ""
+        return UPPER, ""
     named = _OF_NETWORK.match(source)
     if named:
         return _plain(named[1]), OWN if architecture(named[2]) == architecture(target) else architecture(named[2])

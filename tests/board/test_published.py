@@ -62,11 +62,11 @@ def _rows() -> pd.DataFrame:
             record(0.8, source="kw", model=other, target=own),
             record(0.8, source="mixmix", model="zoo:full", target=own),
             record(0.8, source="mixmix", model="zoo:mobile", target=own),
-            record(0.8, source="real", target=own),
+            record(0.8, source="real", control="upper", target=own),
             record(0.8, source="noise", target=own),
-            record(0.8, source="real", target=own, bits="W2A4"),
-            record(0.8, source="real", target=own, compressor="rtn"),
-            record(0.8, source="real", target="efficientnet_b0_w025", bits="W4A8"),
+            record(0.8, source="real", control="upper", target=own, bits="W2A4"),
+            record(0.8, source="real", control="upper", target=own, compressor="rtn"),
+            record(0.8, source="real", control="upper", target="efficientnet_b0_w025", bits="W4A8"),
         ]
     )
 
