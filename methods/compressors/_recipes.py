@@ -32,8 +32,8 @@ class RoundingParams(MethodParams):
     """Learned rounding (section 3.4).
 
     ``lr`` auto is 20 / iterations (0.1 at 200, the published 1e-3 at 20000), ``penalty`` is lambda, auto looks the
-    architecture up.  ``calibration`` images at most choose the activation ranges, ``batch`` is drawn without
-    replacement.
+    architecture up.  ``calibration`` images at most choose the activation ranges, from ``range_values`` values per
+    tensor (both as in rtn, so that the two start from the same grids); ``batch`` is drawn without replacement.
     """
 
     iterations: int = Field(default=200, ge=0, le=1_000_000)
@@ -45,6 +45,7 @@ class RoundingParams(MethodParams):
     beta_end: float = Field(default=2.0, ge=1, le=100)
     guard: bool = True
     calibration: int = Field(default=256, ge=1)
+    range_values: int = Field(default=1 << 16, ge=1 << 8, le=1 << 24)
     weight_range: RangeMethod = "mse"
     act_range: RangeMethod = "mse"
     max_layers: int = Field(default=8, ge=1, le=64)
@@ -90,14 +91,14 @@ def compress(
     data = images.images.to(ctx.device, ctx.dtype)
     module = quantize_model(
         model.module,
-        data[:1],
+        data[:2],
         setting,
         weight_range=params.weight_range,
         act_range=params.act_range,
         max_layers=params.max_layers,
     )
     module.to(ctx.device)
-    module.calibrate(data, count=params.calibration)
+    module.calibrate(data, count=params.calibration, max_values=params.range_values)
     rows = reconstruct(module, data, recipe, ctx)
     scales, zero_points = module.parameter_count()
     variant = Variant(setting.label, module, module.layer_bits(), scales, zero_points)

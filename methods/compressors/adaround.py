@@ -46,7 +46,7 @@ class AdaRound:
     presets: Mapping[str, Mapping[str, Any]] = {
         "mini": {},
         "thorough": {"iterations": 500},
-        "paper": {"iterations": 20_000},
+        "paper": {"iterations": 20_000, "range_values": 1 << 22},
     }
 
     def check(self, params: Any, model: ModelHandle) -> None:

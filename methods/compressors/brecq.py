@@ -52,7 +52,7 @@ class Brecq:
     presets: Mapping[str, Mapping[str, Any]] = {
         "mini": {},
         "thorough": {"iterations": 500, "step_iterations": 200},
-        "paper": {"iterations": 20_000, "step_iterations": 5_000},
+        "paper": {"iterations": 20_000, "step_iterations": 5_000, "range_values": 1 << 22},
     }
 
     def check(self, params: Any, model: ModelHandle) -> None:

@@ -49,7 +49,7 @@ class QDrop:
     presets: Mapping[str, Mapping[str, Any]] = {
         "mini": {},
         "thorough": {"iterations": 700},
-        "paper": {"iterations": 20_000},
+        "paper": {"iterations": 20_000, "range_values": 1 << 22},
     }
 
     def check(self, params: Any, model: ModelHandle) -> None:

@@ -138,7 +138,7 @@ class SingleObjective:
         logits, stats = self.network(x, scale)
         parts = self._parts(x, logits, stats, scale)
         loss = torch.stack(list(parts.values())).sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         found = {"loss": loss.detach(), **{name: part.detach() for name, part in parts.items()}}
         if log and self.labels is not None:
             found["top1"] = top1(logits, self.labels)

@@ -168,7 +168,7 @@ class MixMixObjective:
             if self.params.bn and stats is not None:
                 terms["bn"] = l2norm(stats)
             loss = self._combined(position, terms)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             for name, term in (("loss", loss), *terms.items()):
                 found[name].append(term.detach())
             if log:

@@ -82,7 +82,8 @@ class ZeroQ(SingleSource):
             return super().start(request, ctx)
         shape = (request.batch_size, *request.dataset.shape)
         levels: Tensor = torch.randint(0, 255, shape, generator=ctx.generator).float()
-        return ((levels - 127.5) / 5418.75).to(ctx.device)
+        images: Tensor = (levels - 127.5) / 5418.75
+        return images.to(ctx.device)
 
     def prepare(self, request: SynthRequest, ctx: RunContext) -> Prepared:
         """As every one-network source; ``recon`` stops at 5(L+1), which depends on the network's depth."""

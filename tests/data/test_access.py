@@ -1,0 +1,124 @@
+"""The handle denies and records what lies beyond a tier, and draws balanced images (design, rule 3)."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.data.access import DataAccess, balanced_order
+from bench.data.datasets import Dataset, get_dataset
+from bench.errors import AccessDenied, DataError
+from bench.interfaces import TIERS, DatasetSpec, Tier
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def toy(classes: int = 3, each: int = 4, shape: tuple[int, int, int] = (1, 8, 8)) -> Dataset:
+    """Images whose every pixel is their index; the test split must never be read."""
+    count = classes * each
+    images = torch.arange(count).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, *shape).contiguous()
+    labels = torch.arange(count) % classes
+
+    def forbidden() -> tuple[torch.Tensor, torch.Tensor]:
+        raise AssertionError("the test split was read")
+
+    spec = DatasetSpec("toy", classes, shape, (0.0,) * shape[0], (1 / 255,) * shape[0])
+    return Dataset(spec, lambda: (images, labels), lambda: (images, labels), forbidden)
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_training_images_need_t5(tier: Tier) -> None:
+    access = DataAccess(toy(), tier)
+    if TIERS.index(tier) < TIERS.index("T5"):
+        with pytest.raises(AccessDenied, match=f"tier {tier} "):
+            access.train_images(6, generator())
+        assert [entry["denied"] for entry in access.audit] == [True]
+    else:
+        images, labels, picks = access.train_images(6, generator())
+        assert images.shape == (6, 1, 8, 8)
+        assert images[:, 0, 0, 0].round().long().tolist() == picks
+        assert labels.tolist() == [p % 3 for p in picks]
+        assert [(e["read"], e["count"], e["denied"]) for e in access.audit] == [("train", 6, False)]
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_unrelated_images_need_t3(tier: Tier) -> None:
+    access = DataAccess(toy(), tier, toy(shape=(3, 16, 16)))
+    if TIERS.index(tier) < TIERS.index("T3"):
+        with pytest.raises(AccessDenied, match="unrelated"):
+            access.unrelated_images(2, generator())
+        assert access.audit[0]["denied"]
+    else:
+        assert access.unrelated_images(2, generator()).shape == (2, 1, 8, 8)
+        assert not access.audit[0]["denied"]
+
+
+def test_a_denied_read_touches_no_image() -> None:
+    def forbidden() -> tuple[torch.Tensor, torch.Tensor]:
+        raise AssertionError("images were read")
+
+    data = Dataset(toy().spec, forbidden, forbidden, forbidden)
+    access = DataAccess(data, "T2b", data)
+    for read in (access.train_images, access.unrelated_images):
+        with pytest.raises(AccessDenied):
+            read(1, generator())
+    assert len(access.audit) == 2
+
+
+def test_nothing_public_leads_to_the_test_split() -> None:
+    access = DataAccess(toy(), "T6", toy())
+    assert {name for name in dir(access) if not name.startswith("_")} == {"audit", "train_images", "unrelated_images"}
+    access.train_images(12, generator())
+    access.unrelated_images(12, generator())
+
+
+def test_every_prefix_of_whole_rounds_is_balanced_and_a_smaller_count_is_a_prefix() -> None:
+    data = get_dataset("fashion_mnist")
+    _, labels, picks = DataAccess(data, "T5").train_images(256, generator(3))
+    for rounds in range(1, 26):
+        assert torch.bincount(labels[: 10 * rounds], minlength=10).tolist() == [rounds] * 10
+    assert len(set(picks)) == 256
+    assert DataAccess(data, "T5").train_images(100, generator(3))[2] == picks[:100]
+    assert DataAccess(data, "T5").train_images(100, generator(4))[2] != picks[:100]
+
+
+@given(counts=st.lists(st.integers(1, 6), min_size=2, max_size=5), seed=st.integers(0, 1000))
+def test_the_order_is_round_robin_until_a_class_runs_out(counts: list[int], seed: int) -> None:
+    labels = torch.cat([torch.full((n,), c) for c, n in enumerate(counts)])
+    order = balanced_order(labels, len(counts), generator(seed))
+    assert len(order) == len(set(order.tolist())) == min(counts) * len(counts)
+    for chunk in labels[order].split(len(counts)):
+        assert chunk.sort().values.tolist() == list(range(len(counts)))
+
+
+def test_the_audit_tells_one_draw_from_another() -> None:
+    access = DataAccess(toy(), "T5")
+    for seed in (0, 0, 1):
+        access.train_images(3, generator(seed))
+    first, again, other = (entry["indices"] for entry in access.audit)
+    assert first == again != other
+
+
+def test_too_many_images_and_no_other_domain_are_errors() -> None:
+    access = DataAccess(toy(), "T6", toy())
+    with pytest.raises(DataError, match="up to 12"):
+        access.train_images(13, generator())
+    with pytest.raises(DataError, match="up to 12"):
+        access.unrelated_images(13, generator())
+    with pytest.raises(DataError, match="no data set of another domain"):
+        DataAccess(toy(), "T3").unrelated_images(1, generator())
+
+
+def test_unrelated_images_take_shape_and_constants_of_the_data_set() -> None:
+    digits = get_dataset("digits")
+    for name in ("fashion_mnist", "cifar10"):
+        data = get_dataset(name)
+        images = DataAccess(data, "T3", digits).unrelated_images(5, generator())
+        assert images.shape == (5, *data.spec.shape)
+        pixels = data.denormalise(images)
+        assert torch.allclose(data.normalise((pixels * 255).round().to(torch.uint8)), images, atol=0.02)
+        assert torch.allclose(pixels, pixels[:, :1].expand_as(pixels), atol=1e-5)
