@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -54,6 +55,8 @@ def _pivot(title: str, part: pd.DataFrame, *, mean: bool) -> Grid:
 def metric_grids(table: pd.DataFrame, metrics: Sequence[str]) -> list[Grid]:
     """Image measures as MixMix's Tables 1 and 2: per suite, n, preset and metric one grid, sources by networks.
 
+    Two columns follow the networks': mean ± population standard deviation over all of them (the zoo average), and
+    over those of an architecture that took no part in making the images.  Blank where a network's value is missing.
     Only rows without a compressor; ``metrics`` are columns that :func:`bench.board.frame.frame` was given as ``extra``.
     """
     grids = []
@@ -65,13 +68,28 @@ def metric_grids(table: pd.DataFrame, metrics: Sequence[str]) -> list[Grid]:
         for metric in metrics:
             if part[metric].isna().all():
                 continue
-            body = tuple(
-                (Cell(name), *(_metric_cell(cells.get((target, ""), []), metric) for target in targets))
-                for name, cells in _lines(rows).items()
-            )
+            body = []
+            for name, cells in _lines(rows).items():
+                found = [cells.get((target, ""), []) for target in targets]
+                body.append((Cell(name), *(_metric_cell(cell, metric) for cell in found), *_averages(found, metric)))
             title = f"{suite} · {dataset} · {metric} · {count} images · preset {preset}"
-            grids.append(Grid(title, ("source", *targets), frozenset({0}), body))
+            heads = ("source", *targets, "mean ± std", "held out")
+            grids.append(Grid(title, heads, frozenset({0}), tuple(body), notes_of(part)))
     return grids
+
+
+def _averages(found: Sequence[Sequence[Mapping[str, Any]]], metric: str) -> tuple[Cell, Cell]:
+    """Mean ± population deviation over all networks, and over the held-out ones; stale values enter neither."""
+    fresh = [[row for row in rows if not row["stale"]] for rows in found]
+    held = [rows for rows in fresh if rows and rows[0]["membership"] == "held-out architecture"]
+    return _average(fresh, metric), _average(held, metric) if held else Cell("")
+
+
+def _average(fresh: Sequence[Sequence[Mapping[str, Any]]], metric: str) -> Cell:
+    values = [float(rows[0][metric]) for rows in fresh if len(rows) == 1 and not missing(rows[0][metric])]
+    if len(values) < len(fresh):
+        return Cell(f"{BLANK} {len(values)} of {len(fresh)}")
+    return Cell(f"{statistics.fmean(values):.4f} ± {statistics.pstdev(values):.4f}")
 
 
 def _metric_cell(rows: Sequence[Mapping[str, Any]], metric: str) -> Cell:

@@ -101,6 +101,7 @@ def reconstruct(model: QuantModel, images: Tensor, recipe: Recipe, ctx: RunConte
     if recipe.step_iterations and not recipe.joint:
         rows += walk.steps()
     model.set_state(True, True)
+    walk.finish()
     return rows
 
 
@@ -113,6 +114,10 @@ class Walk:
         self._first = next(iter(self._weights), None)
         per_unit = recipe.iterations + (0 if recipe.joint else recipe.step_iterations)
         self._total, self._done = len(model.units) * per_unit, 0
+
+    def finish(self) -> None:
+        """Report that nothing is left to do, units without anything to learn included."""
+        self._ctx.report("reconstructed", self._total, self._total)
 
     def rounding(self) -> list[Row]:
         """Stage 1 (or the joint stage) over all units in execution order."""
@@ -246,7 +251,8 @@ class Walk:
         for parameter in parameters:
             parameter.requires_grad_(True)
         try:
-            return minimise(module, inputs, target, learners, index, watch)
+            with torch.enable_grad():
+                return minimise(module, inputs, target, learners, index, watch)
         finally:
             for parameter in parameters:
                 parameter.requires_grad_(False)

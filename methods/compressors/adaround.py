@@ -23,6 +23,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import Field
+
 from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting
 from methods.compressors._blocks import Recipe
 from methods.compressors._recipes import RoundingParams, check_weighted, compress, rule_for
@@ -31,7 +33,7 @@ from methods.compressors._recipes import RoundingParams, check_weighted, compres
 class AdaRoundParams(RoundingParams):
     """As RoundingParams; units are single layers, so ``max_layers`` is 1."""
 
-    max_layers: int = 1
+    max_layers: int = Field(default=1, ge=1, le=1)
 
 
 class AdaRound:

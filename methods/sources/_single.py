@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
+from torch import Tensor
 
 from bench.interfaces import Control, ImageBatch, LabelKind, MethodParams, ModelHandle, RunContext, SynthRequest, Tier
 from methods.sources._augment import Augment, PixelSpace
@@ -104,7 +105,7 @@ class SingleSource:
             student=student,
         )
 
-    def start(self, request: SynthRequest, ctx: RunContext) -> Any:
+    def start(self, request: SynthRequest, ctx: RunContext) -> Tensor:
         """Start images [B,C,H,W]: N(0,1)."""
         return start_images((request.batch_size, *request.dataset.shape), ctx)
 

@@ -126,6 +126,7 @@ def test_like_is_paired_with_like() -> None:
     # a compressor that only one side names holds for both
     named = OWN_BETTER | {"better": {"source": "kw", "model": "own", "compressor": "rtn"}}
     assert one(named, records).pairs == 3
+    assert one(named, records).difference == pytest.approx(2, abs=0.01)
     across = {"says": "x", "better": {"compressor": "brecq"}, "worse": {"compressor": "rtn"}, "by": ["target"]}
     assert one(across, records).difference == pytest.approx(30, abs=0.01)
     assert one(across, records).pairs == 9
@@ -165,6 +166,32 @@ def test_over_each_needs_every_one() -> None:
     assert one(mean, strong).difference == pytest.approx(5)
     best = claim | {"worse": {"source": ["kw", "zeroq", "di"], "over": "best"}}
     assert one(best, strong).difference == pytest.approx(-5)
+
+
+def test_the_network_of_the_images_follows_from_the_source() -> None:
+    records = [record(0.85, source="mixmix", model="zoo:full"), record(0.8, source="kw", model=TARGETS[0])]
+    records.append(record(0.7, source="kw", model=TARGETS[1]))
+    claim = {"says": "x", "better": {"source": "mixmix"}, "worse": {"source": "kw"}}
+    found = one(claim, records)
+    assert found.difference == pytest.approx(10)
+    assert found.pairs == 1
+    foreign = one(claim | {"worse": {"source": "kw", "model": "foreign"}}, records)
+    assert foreign.difference == pytest.approx(15)
+
+
+def test_bonferroni_over_the_comparisons_that_could_refute() -> None:
+    base = bits(0.8, 3)
+    slightly = base.copy()
+    slightly[np.flatnonzero(~base)[:9]] = True
+    slightly[np.flatnonzero(base)[:2]] = False
+    pair = [record(base, source="a"), record(slightly, source="b")]
+    single = {"says": "x", "better": {"source": "a"}, "worse": {"source": ["b"], "over": "each"}}
+    assert one(single, pair).verdict == "refuted"
+    among = single | {"worse": {"source": ["b", "c", "e"], "over": "each"}}
+    found = one(among, [*pair, record(0.5, source="c"), record(0.5, source="e")])
+    assert found.verdict == "open"  # p of about .035, three chances
+    assert found.p_value == pytest.approx(3 * (one(single, pair).p_value or 0))
+    assert found.level == pytest.approx(1 - 0.05 / 3)
 
 
 def test_missing_cells_leave_it_open() -> None:

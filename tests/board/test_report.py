@@ -103,13 +103,17 @@ def test_measures_make_their_own_grids() -> None:
     records = []
     for target, value in ((A, 1.0), (B, 2.5)):
         for seed in (0, 1):
-            made = record(0.5, source="di", model=A, target=target, seed=seed)
+            membership = "same checkpoint" if target == A else "held-out architecture"
+            made = record(0.5, source="di", model=A, target=target, seed=seed, membership=membership)
             metrics = {"bn_loss_u1": value + seed}
             records.append(made.model_copy(update={**fields, "metrics": metrics}))
     table = frame(records, extra=["bn_loss_u1", "nothing"])
     (grid,) = metric_grids(table, ["bn_loss_u1", "nothing"])
-    assert grid.headers == ("source", A, B)
-    assert [cell.text for cell in grid.rows[0]] == [f"di [{A}]", "1.5000", "3.0000"]
+    assert grid.headers == ("source", A, B, "mean ± std", "held out")
+    texts = [cell.text for cell in grid.rows[0]]
+    assert texts == [f"di [{A}]", "1.5000", "3.0000", "2.2500 ± 0.7500", "3.0000 ± 0.0000"]
+    (holed,) = metric_grids(frame(records[:-1], extra=["bn_loss_u1"]), ["bn_loss_u1"])
+    assert [cell.text for cell in holed.rows[0]][2:] == [f"{BLANK} 1 of 2", f"{BLANK} 1 of 2", f"{BLANK} 0 of 1"]
     assert board_grids(table) == []
     assert pivot_grids(table) == []
     assert "bn_loss_u1" in str(report(table, "md"))

@@ -88,6 +88,7 @@ def trained(width: int, seed: int, steps: int = 60) -> ToyNet:
         optimiser.zero_grad()
         F.cross_entropy(net(images), labels).backward()
         optimiser.step()
+    optimiser.zero_grad()
     return net.eval()
 
 

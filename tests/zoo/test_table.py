@@ -1,0 +1,53 @@
+"""The table keeps what the benchmark promises of its targets and zoos."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+from torchvision import models
+
+from bench.errors import SuiteError
+from bench.zoo.small import BUILDERS
+from bench.zoo.table import GROUPS, TABLE, entry
+
+TARGETS = {e.architecture for e in TABLE if e.role == "target"}
+
+
+def test_names_are_unique_and_never_a_full_networks_own() -> None:
+    names = [e.name for e in TABLE]
+    assert len(set(names)) == len(names)
+    library = {*timm.list_models(), *models.list_models(module=models)}
+    assert not library & set(names)
+    assert all(e.builder in BUILDERS for e in TABLE)
+
+
+def test_the_six_targets_are_those_of_table_6() -> None:
+    assert {"resnet18", "resnet50", "mobilenet_b", "mobilenetv2", "mnasnet", "efficientnet_b0"} == TARGETS
+
+
+def test_the_full_zoo_is_large_varied_and_holds_no_target() -> None:
+    full = [entry(name) for name in GROUPS["full"]]
+    assert len(full) >= 9
+    assert len({e.family for e in full}) >= 7
+    assert all(e.role == "zoo" for e in full)
+    assert not {e.architecture for e in full} & {"resnet18", "mobilenet_b", "efficientnet_b0"}
+
+
+def test_a_shared_architecture_has_another_seed() -> None:
+    seeds = [(e.architecture, e.seed) for e in TABLE]
+    assert len(set(seeds)) == len(seeds)
+    shared = {e.architecture for e in TABLE if e.role == "zoo"} & TARGETS
+    assert shared == {"mobilenetv2", "mnasnet"}
+
+
+@pytest.mark.parametrize("group", ["mobile", "residual"])
+def test_smaller_zoos_are_parts_of_the_full_one(group: str) -> None:
+    assert len(GROUPS[group]) == 3
+    assert set(GROUPS[group]) < set(GROUPS["full"])
+
+
+def test_an_unknown_network_comes_with_the_nearest() -> None:
+    assert entry("fashion_mnist/resnet18_w10") is entry("resnet18_w10")
+    with pytest.raises(SuiteError) as caught:
+        entry("resnet18_w16")
+    assert caught.value.nearest == "resnet18_w10"

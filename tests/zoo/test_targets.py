@@ -1,0 +1,146 @@
+"""Names, membership and loading, on the shipped weights and on those of a folder of the test's own."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from bench.data.datasets import get_dataset
+from bench.errors import SuiteError, WeightsError
+from bench.zoo import checkpoints, targets
+from bench.zoo.macs import count_macs, count_parameters
+from bench.zoo.table import GROUPS, entry
+from bench.zoo.targets import check_weights, info, load, membership, target_names, zoo_names
+from bench.zoo.train import TrainData, recipe, top1
+
+DATASET = "fashion_mnist"
+SHIPPED = [fact["name"] for fact in checkpoints.manifests(checkpoints.SHIPPED / DATASET)]
+
+
+def test_the_shipped_targets_and_zoos_are_listed_with_their_data_set() -> None:
+    assert f"{DATASET}/resnet18_w10" in target_names(DATASET)
+    for group in GROUPS:
+        found = zoo_names(DATASET, group)
+        assert {name.split("/")[1] for name in found} <= set(GROUPS[group])
+        assert not set(found) & set(target_names(DATASET))
+    with pytest.raises(SuiteError) as caught:
+        zoo_names(DATASET, "mobil")
+    assert caught.value.nearest == "mobile"
+
+
+@pytest.mark.parametrize(
+    ("target", "models", "expected"),
+    [
+        ("mobilenetv2_w035", ["resnet34_w8", "mobilenetv2_w035_s1"], "same architecture"),
+        ("mobilenetv2_w035", ["mobilenetv2_w035_s1", "mobilenetv2_w035"], "same checkpoint"),
+        ("resnet18_w10", ["resnet34_w8", "seresnet18_w10", "resnet50d_w8"], "held-out architecture"),
+        ("resnet50_w8", ["resnet50d_w8"], "held-out architecture"),
+        ("resnet18_w10", [], "none"),
+    ],
+)
+def test_membership(target: str, models: list[str], expected: str) -> None:
+    assert membership(f"{DATASET}/{target}", [f"{DATASET}/{name}" for name in models]) == expected
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_network_is_what_its_manifest_says(name: str) -> None:
+    fact, item = checkpoints.manifest(checkpoints.SHIPPED / DATASET, name), entry(name)
+    handle = load(f"{DATASET}/{name}")
+    assert handle.digest == fact["digest"] == checkpoints.digest_of(handle.module.state_dict())
+    assert handle.macs == fact["macs"] == count_macs(handle.module, (1, 32, 32))
+    assert fact["parameters"] == count_parameters(handle.module)
+    assert (handle.architecture, handle.family) == (item.architecture, item.family)
+    assert (fact["architecture"], fact["family"], fact["seed"]) == (item.architecture, item.family, item.seed)
+    assert (handle.mean, handle.std) == ((0.219,), (0.332,))
+    assert handle.fp_top1 == fact["top1"] == fact["top1_reloaded"]
+    assert fact["train_images"] == 60_000
+    assert fact["recipe"] == recipe(item)
+    assert not any(m.training for m in handle.module.modules())
+    assert not any(p.requires_grad for p in handle.module.parameters())
+    known = info(f"{DATASET}/{name}")
+    assert known.batch_norms == sum(isinstance(m, nn.BatchNorm2d) for m in handle.module.modules())
+    assert (known.digest, known.mean, known.std) == (handle.digest, handle.mean, handle.std)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_network_recognises_what_it_was_trained_for(name: str) -> None:
+    data, handle = get_dataset(DATASET), load(f"{DATASET}/{name}")
+    images, labels = data.test(500)
+    measured = top1(handle.module, TrainData(images, labels, handle.mean, handle.std))
+    assert handle.fp_top1 is not None
+    # 500 images: three standard errors of 90 % are 4 points; `bench zoo verify` measures all 10,000.
+    assert abs(measured - handle.fp_top1) < 4.5
+    assert handle.fp_top1 > 89
+
+
+def test_shipped_networks_with_another_seed_are_other_networks() -> None:
+    facts = [checkpoints.manifest(checkpoints.SHIPPED / DATASET, name) for name in SHIPPED]
+    assert len({fact["digest"] for fact in facts}) == len(facts)
+
+
+def test_the_shipped_weights_are_small() -> None:
+    folder = checkpoints.SHIPPED / DATASET
+    assert sum(p.stat().st_size for p in folder.glob("*.safetensors")) <= 30_000_000
+
+
+@pytest.fixture
+def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A weights folder of the test's own with one shipped network."""
+    for suffix in ("json", "safetensors"):
+        shutil.copy(checkpoints.SHIPPED / DATASET / f"resnet18_w10.{suffix}", tmp_path)
+    monkeypatch.setattr(targets, "weights_folder", lambda _: tmp_path)
+    return tmp_path
+
+
+def test_damaged_and_missing_weights_are_refused_before_and_at_loading(copy: Path) -> None:
+    name, path = f"{DATASET}/resnet18_w10", copy / "resnet18_w10.safetensors"
+    check_weights(name)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+    for use in (check_weights, load):
+        with pytest.raises(WeightsError, match="damaged") as caught:
+            use(name)
+        assert str(path) in str(caught.value)
+    path.unlink()
+    for use in (check_weights, load):
+        with pytest.raises(WeightsError, match="missing"):
+            use(name)
+    (copy / "resnet18_w10.json").unlink()
+    for ask in (check_weights, load, info):
+        with pytest.raises(WeightsError, match="bench zoo train"):
+            ask(name)
+    assert target_names(DATASET) == ()
+
+
+def test_names_without_data_set_and_unknown_names_are_errors() -> None:
+    with pytest.raises(WeightsError, match="DATASET/NAME"):
+        load("resnet18_w10")
+    with pytest.raises(SuiteError) as caught:
+        load(f"{DATASET}/resnet18_w11")
+    assert caught.value.nearest == "resnet18_w10"
+
+
+@pytest.mark.parametrize("name", ["timm:mobilenetv3_small_050", "torchvision:squeezenet1_1"])
+def test_a_librarys_network_has_seeded_random_weights(name: str) -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    first, again = load(name), load(name)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert first.digest == again.digest
+    assert first.fp_top1 is None
+    assert first.macs > 1e7
+    assert not first.module.training
+    check_weights(name)
+
+
+@pytest.mark.parametrize(("name", "near"), [("timm:resnet5", "resnet50"), ("torchvision:squeezenet", "squeezenet1_0")])
+def test_an_unknown_library_network_comes_with_the_nearest(name: str, near: str) -> None:
+    with pytest.raises(SuiteError) as caught:
+        load(name)
+    assert caught.value.nearest is not None
+    assert caught.value.nearest[:6] == near[:6]

@@ -1,0 +1,121 @@
+"""The recipe: resumable bit by bit, a one-cycle rate, nothing written when tuning, weights equal to what was measured."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.data.datasets import Dataset
+from bench.zoo import recipe as recipes
+from bench.zoo import train as training
+from bench.zoo.checkpoints import digest_of, file_sha256, manifest
+from bench.zoo.recipe import build_entry, train, train_one, verify
+from bench.zoo.table import Entry
+from bench.zoo.train import TrainData, fit, learning_rate, recipe, top1
+
+
+def data_of(dataset: Dataset) -> TrainData:
+    return TrainData(*dataset.full_train(), dataset.spec.mean, dataset.spec.std)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("stop", [1, 2])
+def test_interrupted_and_resumed_equals_uninterrupted(
+    toy: Dataset, tiny: Entry, tmp_path: Path, stop: int, bf16: bool
+) -> None:
+    item = dataclasses.replace(tiny, bf16=bf16)
+    whole = build_entry(item, toy)
+    fit(item, whole, data_of(toy))
+
+    begun = build_entry(item, toy)
+    fit(item, begun, data_of(toy), checkpoint=tmp_path / "c", stop_after=stop)
+    torch.manual_seed(99)  # nothing may hang on the global generator
+    resumed = build_entry(item, toy)
+    fit(item, resumed, data_of(toy), checkpoint=tmp_path / "c")
+    assert digest_of(begun.state_dict()) != digest_of(whole.state_dict())
+    assert digest_of(resumed.state_dict()) == digest_of(whole.state_dict())
+
+
+def test_training_learns_and_ends_in_eval_mode(toy: Dataset, tiny: Entry) -> None:
+    item = dataclasses.replace(tiny, epochs=6)
+    module = build_entry(item, toy)
+    seen: list[tuple[int, int]] = []
+    seconds = fit(item, module, data_of(toy), report=lambda step, total, loss: seen.append((step, total)))
+    assert not module.training
+    assert seconds > 0
+    assert seen[-1] == (24, 24)
+    assert top1(module, TrainData(*toy.test(), toy.spec.mean, toy.spec.std)) > 50
+
+
+def test_the_seed_changes_the_order_of_the_images(toy: Dataset, tiny: Entry) -> None:
+    digests = set()
+    for seed in (0, 1):
+        module = build_entry(tiny, toy)  # the same start: only the draws differ
+        fit(dataclasses.replace(tiny, seed=seed), module, data_of(toy), stop_after=1)
+        digests.add(digest_of(module.state_dict()))
+    assert len(digests) == 2
+
+
+def test_the_rate_rises_for_a_fifth_and_falls_to_zero() -> None:
+    rates = [learning_rate(step, 100, 0.1) for step in range(100)]
+    assert max(rates) == rates[19] == pytest.approx(0.1)
+    assert rates[:20] == sorted(rates[:20])
+    assert rates[19:] == sorted(rates[19:], reverse=True)
+    assert rates[-1] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_augmented_images_are_flipped_and_shifted_originals() -> None:
+    images = torch.rand(16, 1, 32, 32, generator=torch.Generator().manual_seed(0)) + 1
+    made = training._augment(images, torch.Generator().manual_seed(1))
+    assert made.shape == images.shape
+    middle, reach, flips = made[:, :, 8:24, 8:24], training.SHIFT, 0
+    for kept, image in zip(middle, images, strict=True):
+        found = [
+            flipped
+            for flipped in (False, True)
+            for dy in range(-reach, reach + 1)
+            for dx in range(-reach, reach + 1)
+            if torch.equal(kept, (image.flip(2) if flipped else image)[:, 8 + dy : 24 + dy, 8 + dx : 24 + dx])
+        ]
+        assert len(found) == 1
+        flips += found[0]
+    assert 0 < flips < 16
+
+
+def test_what_is_written_is_what_was_measured(toy: Dataset, tiny: Entry, tmp_path: Path) -> None:
+    made = train_one(tiny, toy, tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["tiny.json", "tiny.safetensors"]
+    assert manifest(tmp_path, "tiny") == made
+    assert made["top1"] == made["top1_reloaded"]
+    assert made["sha256"] == file_sha256(tmp_path / "tiny.safetensors")
+    assert (made["seed"], made["train_images"], made["recipe"]) == (0, 512, recipe(tiny))
+    assert (made["mean"], made["std"]) == ([0.5], [0.25])
+
+
+def test_a_second_run_trains_nothing_and_verify_agrees(
+    toy: Dataset, tiny: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = dataclasses.replace(tiny, epochs=1)
+    monkeypatch.setattr(recipes, "get_dataset", lambda *_: toy)
+    monkeypatch.setattr(recipes, "entry", lambda _: item)
+    steps: list[int] = []
+    first = train("toy", ["tiny"], tmp_path, lambda name, step, total, loss: steps.append(step))
+    assert [made["name"] for made in first] == ["tiny"]
+    assert steps[-1] == 4
+    assert train("toy", ["tiny"], tmp_path, lambda *_: None) == []
+    (row,) = verify("toy", tmp_path)
+    assert row["ok"]
+    assert row["measured"] == pytest.approx(first[0]["top1"])
+
+
+def test_tuning_leaves_the_test_set_and_the_weights_folder_alone(toy: Dataset, tiny: Entry, tmp_path: Path) -> None:
+    def forbidden() -> tuple[torch.Tensor, torch.Tensor]:
+        raise AssertionError("the test set was read")
+
+    item = dataclasses.replace(tiny, epochs=1)
+    blind = Dataset(toy.spec, toy.train_part, toy.full_part, forbidden)
+    assert 0 <= train_one(item, blind, tmp_path, holdout=128)["holdout_top1"] <= 100
+    assert not list(tmp_path.iterdir())
