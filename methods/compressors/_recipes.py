@@ -18,7 +18,7 @@ ROUNDING_TRAVEL = 20.0
 """lr * T of the rounding variables: enough for V to cross its range of +-2.4 several times (section 9)."""
 
 STEP_TRAVEL = 0.2
-"""lr * T of the activation steps; a half cosine halves it, which leaves Adam's travel of about 0.1 (section 9)."""
+"""lr * T of BRECQ's activation steps; a half cosine halves it, which leaves Adam's travel of about 0.1 (section 9)."""
 
 PENALTY_BY_FAMILY = {"mnasnet": 0.2, "mobilenet": 0.1, "resnet": 0.01, "regnet": 0.01}
 """lambda = auto: the values that BRECQ and QDrop use per architecture (section 3.5)."""
@@ -52,7 +52,7 @@ class RoundingParams(MethodParams):
 
 
 class StepParams(RoundingParams):
-    """Learned activation steps besides; ``step_lr`` auto is 0.2 / the number of steps (4e-5 at 5000)."""
+    """Learned activation steps besides; ``step_lr`` auto keeps the published lr * T (4e-5 in the preset paper)."""
 
     step_lr: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = "auto"
 
@@ -71,9 +71,9 @@ def rule_for(params: RoundingParams, model: ModelHandle) -> RoundingRule:
     return RoundingRule(lr, penalty_for(params, model), params.warmup, params.beta_start, params.beta_end)
 
 
-def step_rate(params: StepParams, iterations: int) -> float:
-    """Learning rate of the activation steps over ``iterations``."""
-    return STEP_TRAVEL / max(iterations, 1) if params.step_lr == "auto" else params.step_lr
+def step_rate(params: StepParams, iterations: int, travel: float = STEP_TRAVEL) -> float:
+    """Learning rate of the activation steps over ``iterations``; auto keeps lr * T = ``travel``."""
+    return travel / max(iterations, 1) if params.step_lr == "auto" else params.step_lr
 
 
 def check_weighted(model: ModelHandle) -> None:

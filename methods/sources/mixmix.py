@@ -8,7 +8,8 @@ Deviations and suite choices (the paper is silent; spec 3.9, 7): box position un
 batch and iteration, sides of at least 2 pixels; partner by a random cyclic shift; jitter strength 0.2; a_t starts at 1,
 moves by Adam with rate 1e-3 / (iterations/5000) and is held at 0.05 or above; the prior keeps fixed weights outside
 eq. 8 (``learn_prior`` moves it inside); one cosine and one Adam over both stages.  ``weights=fixed`` weighs the
-statistics 0.1, as ``deepinversion`` here.  At 32 pixels there is no half-size stage by default (16-pixel maps collapse).
+statistics 0.1, as ``deepinversion`` here.  At 32 pixels there is no half-size stage by default (maps of 16-pixel views
+collapse).
 Paper's figures (ImageNet): W4A4 BRECQ ResNet-50 74.58, MobileNet-b 65.38, MobileNetV2 64.01, MNasNet 57.87; W2A4
 ResNet-50 66.49 (Table 3); zoo top-1 96.95 ± 1.53, inception score 92.9 (Table 2).
 """

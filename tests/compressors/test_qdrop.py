@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bench.interfaces import Setting
 from methods.compressors import _blocks, _recipes
-from methods.compressors.qdrop import METHOD, QDropParams
+from methods.compressors.qdrop import METHOD, STEP_TRAVEL, QDropParams
 from methods.compressors.rtn import METHOD as RTN
 from methods.quant.model import QuantModel, quantize_model
 from tests.compressors.recon_toys import context, digest, handle, image_set, quantised_weights
@@ -29,8 +29,13 @@ def calibrated() -> tuple[QuantModel, Tensor]:
     return net, images
 
 
-def test_units_fit_better_than_nearest_with_everything_quantised() -> None:
-    out = compress()
+@pytest.fixture(scope="module")
+def out() -> Any:
+    """The result of the preset mini."""
+    return compress()
+
+
+def test_units_fit_better_than_nearest_with_everything_quantised(out: Any) -> None:
     for row in out.report["units"]:
         assert row["stage"] == "joint"
         if row["kept"] == "learned":
@@ -39,11 +44,11 @@ def test_units_fit_better_than_nearest_with_everything_quantised() -> None:
     assert all(row["hard"] < 0.9 * row["rtn"] for row in inner)
 
 
-def test_output_is_nearer_to_full_precision_than_nearest_rounding() -> None:
+def test_output_is_nearer_to_full_precision_than_nearest_rounding(out: Any) -> None:
     x = image_set(seed=1).images
     target = handle().module(x)
     plain = RTN.compress(handle(), image_set(), W3A4, RTN.Params(), context()).variants[0].module
-    learned = compress().variants[0].module
+    learned = out.variants[0].module
     with torch.no_grad():
         assert float((learned(x) - target).square().mean()) < 0.8 * float((plain(x) - target).square().mean())
 
@@ -110,7 +115,11 @@ def test_same_generator_same_network_and_inputs_stay() -> None:
 
 
 def test_presets_keep_the_travel() -> None:
-    for preset, lr, step_lr in (("mini", 20 / 280, 0.2 / 280), ("thorough", 20 / 700, 0.2 / 700), ("paper", 1e-3, 1e-5)):
+    for preset, lr, step_lr in (
+        ("mini", 20 / 280, 0.8 / 280),
+        ("thorough", 20 / 700, 0.8 / 700),
+        ("paper", 1e-3, 4e-5),
+    ):
         params = QDropParams(**METHOD.presets[preset])
         assert _recipes.rule_for(params, handle()).lr == pytest.approx(lr)
-        assert _recipes.step_rate(params, params.iterations) == pytest.approx(step_lr)
+        assert _recipes.step_rate(params, params.iterations, STEP_TRAVEL) == pytest.approx(step_lr)

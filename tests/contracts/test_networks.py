@@ -91,7 +91,9 @@ def _free() -> Iterator[None]:
 
 
 def weighted(net: nn.Module) -> int:
-    return sum(isinstance(part, (nn.Conv2d, nn.Linear)) for part in net.modules())
+    """Weighted layers that run in eval mode; the auxiliary heads of the Inception networks do not."""
+    layers = [name for name, part in net.named_modules() if isinstance(part, (nn.Conv2d, nn.Linear))]
+    return sum(not name.lower().startswith("aux") for name in layers)
 
 
 def run_chain(model: QuantModel, x: Tensor) -> Tensor:

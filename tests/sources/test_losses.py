@@ -111,7 +111,7 @@ def test_one_pixel_maps_are_matched_in_the_mean_only() -> None:
     var = torch.zeros(3, 2, requires_grad=True)
     loss = losses.sq_std_image(Stats(mean, var, torch.tensor([1.0]), base.layout))
     loss.backward()
-    assert float(loss) == 0
+    assert loss.item() == 0
     assert var.grad is not None
     assert torch.isfinite(var.grad).all()
 

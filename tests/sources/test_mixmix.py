@@ -108,9 +108,8 @@ def test_subset_is_distinct_drawn_per_batch_and_recorded() -> None:
     assert len(seen) == 6
     batch = METHOD.synthesize_batch(request(METHOD, models, batch=4, mix=2, iterations=2), context())
     assert len(batch.info["models"]) == 2
-    assert (
-        set(batch.info["alphas"]) == set(batch.info["clean_bn"]) == set(batch.info["top1"]) == set(batch.info["models"])
-    )
+    for key in ("alphas", "clean_bn", "top1"):
+        assert set(batch.info[key]) == set(batch.info["models"])
 
 
 def test_too_small_a_zoo_is_not_applicable(zoo: tuple[ModelHandle, ...]) -> None:
@@ -130,7 +129,7 @@ def test_first_iteration_of_learned_weights(zoo: tuple[ModelHandle, ...], x: Ten
 def test_constant_term_drives_its_weight_to_the_fourth_root() -> None:
     weights = LossWeights(1, 1e-3, torch.device("cpu"))
     weights(0, torch.tensor(1.0))
-    for _ in range(5000):
+    for _ in range(3000):
         weights(0, torch.tensor(0.07)).backward()
         weights.step()
     assert float(weights.alpha) == pytest.approx(0.5144, abs=2e-3)

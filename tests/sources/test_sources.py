@@ -1,4 +1,4 @@
-"""Every source: contract, isolation, determinism, and that it optimises what it says (spec 5.2, 5.3, 5.9, 5.16, 5.17)."""
+"""Every source: contract, isolation, determinism, and that it optimises (spec 5.2, 5.3, 5.9, 5.16, 5.17)."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ def test_adaptive_inversion_uses_the_student(zoo: tuple[ModelHandle, ...]) -> No
     assert against.forward_equivalents == alone.forward_equivalents + 8 * 2 * 4
 
 
-def first_bn(name: str, models: tuple[ModelHandle, ...], batch: ImageBatch) -> tuple[float, float]:
+def noise_and_result(models: tuple[ModelHandle, ...], batch: ImageBatch) -> tuple[float, float]:
     """Sum over the networks of the BN loss of N(0,1) images and of the batch."""
     noise = torch.randn(batch.images.shape, generator=torch.Generator().manual_seed(9))
     totals = []
@@ -258,7 +258,7 @@ def test_inversion_halves_the_bn_loss_and_hits_its_labels(name: str, zoo: tuple[
     models = zoo if name == "mixmix" else zoo[:1]
     params = request(source, models, iterations=100, batch=32, **({"lr": 0.1} if name == "deepinversion" else {}))
     batch = source.synthesize_batch(params, context(curves=curves))
-    before, after = first_bn(name, models, batch)
+    before, after = noise_and_result(models, batch)
     assert after * 2 <= before
     bn = [value for _, value in curves.points["bn"]]
     assert bn[-1] < bn[0]

