@@ -23,7 +23,11 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+PLAIN_WIDTH = 140  # columns where no terminal tells its own
+
 out = Console()
+if not out.is_terminal and "COLUMNS" not in os.environ:
+    out = Console(width=PLAIN_WIDTH)
 err = Console(stderr=True)
 
 SuiteArg = Annotated[str, typer.Argument(metavar="SUITE", help="A suite file, or the bare name of a shipped one.")]

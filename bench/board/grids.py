@@ -172,9 +172,10 @@ def _cost_texts(costs: Sequence[StageCost]) -> tuple[str, ...]:
     return (*means, number(max(peaks) if peaks else None, 0))
 
 
-def verdict_grid(verdicts: Sequence[Verdict]) -> Grid:
-    """Claims with their verdicts; differences in points, better minus worse."""
+def verdict_grid(verdicts: Sequence[Verdict], parts: bool = True) -> Grid:
+    """Claims with their verdicts; differences in points, better minus worse. ``parts``: with each claim's breakdown."""
     rows = []
+    left_out = frozenset[int]() if parts else frozenset({6})
     for item in verdicts:
         interval = BLANK if item.low is None else f"[{number(item.low)}, {number(item.high)}]"
         texts = (
@@ -187,7 +188,8 @@ def verdict_grid(verdicts: Sequence[Verdict]) -> Grid:
             "; ".join(_part_texts(item)),
             "; ".join(filter(None, (item.deciding and f"decided by {item.deciding}", item.reason))),
         )
-        rows.append(tuple(Cell(text, bold=item.verdict != "open" and i == 1) for i, text in enumerate(texts)))
+        cells = (Cell(text, bold=item.verdict != "open" and i == 1) for i, text in enumerate(texts) if i not in left_out)
+        rows.append(tuple(cells))
     notes = [
         f"intervals at the level Holm's procedure asks for ({LEVEL:.0%} over all claims); parts at {LEVEL:.0%} each"
     ]
@@ -195,7 +197,9 @@ def verdict_grid(verdicts: Sequence[Verdict]) -> Grid:
     if any(item.seeds == 1 for item in verdicts):
         notes.append("one seed: paired by test image only, holds for that seed")
     headers = ("claim", "verdict", "difference", "interval", "margin", "pairs x seeds", "by", "remarks")
-    return Grid("claims", headers, frozenset({0, 1, 6, 7}), tuple(rows), tuple(notes))
+    kept = [name for i, name in enumerate(headers) if i not in left_out]
+    text = frozenset(i for i, name in enumerate(kept) if name in ("claim", "verdict", "by", "remarks"))
+    return Grid("claims", tuple(kept), text, tuple(rows), tuple(notes))
 
 
 def _part_texts(verdict: Verdict) -> list[str]:

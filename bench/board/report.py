@@ -114,7 +114,7 @@ def report(
     Args:
         table: from :func:`bench.board.frame.frame`.
         records: to list the image sets with their cost; none, no list.
-        details: with the ranked table of each target, besides the pivots.
+        details: with the ranked table of each target and the claims' breakdown, besides the pivots.
 
     Returns:
         A rich renderable for "table", else a string.
@@ -132,7 +132,7 @@ def report(
     grids = [*pivot_grids(table), *metric_grids(table, extra), *(board_grids(table) if details else [])]
     sets = image_set_grid(records)
     grids += [sets] if sets.rows else []
-    grids += [verdict_grid(verdicts)] if verdicts else []
+    grids += [verdict_grid(verdicts, details)] if verdicts else []
     rendered: RenderableType = _GRIDS[form](grids)
     return rendered
 

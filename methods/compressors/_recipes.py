@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from torch import nn
 
 from bench.errors import NotApplicable
 from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting, Variant
-from methods.compressors._blocks import Recipe, reconstruct, summary
+from methods.compressors._blocks import Recipe, Row, reconstruct
 from methods.compressors._reconstruct import RoundingRule
 from methods.quant.model import quantize_model
 from methods.quant.ranges import RangeMethod
@@ -82,6 +83,16 @@ def check_weighted(model: ModelHandle) -> None:
         raise NotApplicable(
             "the network has no Conv2d or Linear layer to round", where=model.name, got=model.architecture
         )
+
+
+def summary(rows: Sequence[Row]) -> dict[str, Any]:
+    """Counts over the units: learned, kept as they were, degraded."""
+    return {
+        "units": list(rows),
+        "learned": sum(row["kept"] == "learned" for row in rows),
+        "kept": sum(row["kept"] != "learned" for row in rows),
+        "degraded": sum(row["degraded"] for row in rows),
+    }
 
 
 def compress(

@@ -56,6 +56,7 @@ class LoopSettings:
     patience: int = 100
     floor: float = 1e-4
     stop_below: float | None = None
+    log_interval: int | None = None
 
     def stages(self) -> list[tuple[int, int]]:
         """(iterations, scale) of each stage with any iterations."""
@@ -64,8 +65,8 @@ class LoopSettings:
 
     @property
     def log_every(self) -> int:
-        """Spec: every 100 iterations; short runs still get about twenty points."""
-        return max(1, min(100, self.iterations // 20))
+        """``log_interval``, else every 100 iterations as the spec says; short runs still get about twenty points."""
+        return self.log_interval or max(1, min(100, self.iterations // 20))
 
 
 @dataclass(frozen=True)
