@@ -188,8 +188,8 @@ def verdict_grid(verdicts: Sequence[Verdict], parts: bool = True) -> Grid:
             "; ".join(_part_texts(item)),
             "; ".join(filter(None, (item.deciding and f"decided by {item.deciding}", item.reason))),
         )
-        cells = (Cell(text, bold=item.verdict != "open" and i == 1) for i, text in enumerate(texts) if i not in left_out)
-        rows.append(tuple(cells))
+        decided = item.verdict != "open"
+        rows.append(tuple(Cell(text, decided and i == 1) for i, text in enumerate(texts) if i not in left_out))
     notes = [
         f"intervals at the level Holm's procedure asks for ({LEVEL:.0%} over all claims); parts at {LEVEL:.0%} each"
     ]

@@ -251,9 +251,12 @@ class Walk:
         ctx = self._ctx
         index = draw_batches(len(target), self._recipe.batch, iterations, ctx.generator, self._images.device)
 
+        # trackers allow no plus sign in a curve's name
+        curve = f"{stage}/{unit.name.replace('+', '_')}"
+
         def watch(step: int, loss: float) -> None:
             ctx.report(f"{stage} {unit.name}", self._done + step, self._total)
-            ctx.log_scalar(f"{stage}/{unit.name}", step, loss)
+            ctx.log_scalar(curve, step, loss)
 
         parameters = [p for learner in learners for p in learner.parameters()]
         for parameter in parameters:

@@ -15,7 +15,7 @@ Known deviations:
 - The first layer keeps nearest rounding (8 bits), as in BRECQ.
 - Guard (not in the paper): a layer whose error over all images is larger than nearest rounding's goes back to it.
 
-Published figure (paper, table 7): ResNet-18 W4A32 68.71 % top-1, against 23.99 % for nearest rounding, FP 69.68 %.
+Published figure (paper, abstract): 4-bit weights within 1 point of full precision on ResNet-18 and ResNet-50.
 """
 
 from __future__ import annotations

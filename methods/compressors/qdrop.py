@@ -14,7 +14,7 @@ Known deviations:
 - lambda 0.1; ``penalty: auto`` takes the values per architecture.
 - Guard (not in the paper): a block that learning made worse over all images, with everything quantised, goes back.
 
-Published figures (paper, table 2, ImageNet, 1,024 real images): W4A4 ResNet-18 69.13 %, ResNet-50 75.12 %,
+Published figures (paper, ImageNet, real images): W4A4 ResNet-18 69.13 %, ResNet-50 75.12 %,
 MobileNetV2 67.83 %; W2A4 64.38 %, 70.31 %, 54.29 %.
 """
 

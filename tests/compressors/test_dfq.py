@@ -23,6 +23,11 @@ from tests.compressors.test_rtn import context, handle, image_set
 from tests.quant.nets import Chain, TwoCalls, images, randomise
 
 
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
 def uneven(act: type[nn.Module] = nn.ReLU) -> nn.Module:
     """A chain whose channels differ by orders of magnitude, undone by the layer behind: the same function, but one
     grid for a whole weight cannot hold it."""

@@ -17,6 +17,11 @@ from methods.compressors.rtn import METHOD, RtnParams
 from tests.quant.nets import Chain, images, randomise
 
 
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
 def context(tmp_path: Path) -> RunContext:
     no_data: Any = None
     return RunContext(

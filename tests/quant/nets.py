@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
+
+
+def seeded(build: Callable[[], nn.Module]) -> nn.Module:
+    """What ``build`` makes, the same each time; the caller's random state stays."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build()
 
 
 def randomise(net: nn.Module, seed: int = 0) -> nn.Module:
@@ -26,10 +35,10 @@ class TwoCalls(nn.Module):
 
     def __init__(self, act: type[nn.Module] = nn.ReLU) -> None:
         super().__init__()
-        self.fc = nn.Linear(8, 5)  # registered first, runs last
-        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.fc = seeded(lambda: nn.Linear(8, 5))  # registered first, runs last
+        self.stem = seeded(lambda: nn.Conv2d(3, 8, 3, padding=1))
         self.bn = nn.BatchNorm2d(8)
-        self.conv = nn.Conv2d(8, 8, 3, padding=1, bias=False)
+        self.conv = seeded(lambda: nn.Conv2d(8, 8, 3, padding=1, bias=False))
         self.bn2 = nn.BatchNorm2d(8)
         self.act = act()
 
@@ -46,19 +55,19 @@ class Chain(nn.Sequential):
 
     def __init__(self, act: type[nn.Module] = nn.ReLU, width: int = 12) -> None:
         super().__init__(
-            nn.Conv2d(3, width, 3, padding=1, bias=False),
+            seeded(lambda: nn.Conv2d(3, width, 3, padding=1, bias=False)),
             nn.BatchNorm2d(width),
             act(),
-            nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False),
+            seeded(lambda: nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False)),
             nn.BatchNorm2d(width),
             act(),
-            nn.Conv2d(width, 2 * width, 1, bias=False),
+            seeded(lambda: nn.Conv2d(width, 2 * width, 1, bias=False)),
             nn.BatchNorm2d(2 * width),
             act(),
-            nn.Conv2d(2 * width, width, 1, groups=4),
+            seeded(lambda: nn.Conv2d(2 * width, width, 1, groups=4)),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
-            nn.Linear(width, 5),
+            seeded(lambda: nn.Linear(width, 5)),
         )
 
 
