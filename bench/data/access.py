@@ -52,8 +52,8 @@ class DataAccess:
         self._allow("T5", "labelled training images", count)
         images, labels = self._dataset.train()
         order = balanced_order(labels, self._dataset.spec.classes, generator)
-        if count > len(order):
-            raise DataError("fewer training images than asked for", got=count, expected=f"up to {len(order)}")
+        if not 0 < count <= len(order):
+            raise DataError("no such number of training images", got=count, expected=f"up to {len(order)}")
         picks = order[:count]
         self._record("train", count, picks)
         return self._dataset.normalise(images[picks]), labels[picks], [int(i) for i in picks]
@@ -69,8 +69,8 @@ class DataAccess:
         if self._unrelated is None:
             raise DataError("no data set of another domain is named", expected="a data set for ood, e.g. digits")
         images, _ = self._unrelated.train()
-        if count > len(images):
-            raise DataError("fewer unrelated images than asked for", got=count, expected=f"up to {len(images)}")
+        if not 0 < count <= len(images):
+            raise DataError("no such number of unrelated images", got=count, expected=f"up to {len(images)}")
         picks = torch.randperm(len(images), generator=generator)[:count]
         self._record(self._unrelated.spec.name, count, picks)
         channels, height, width = self._dataset.spec.shape

@@ -47,6 +47,10 @@ def read_idx(path: Path) -> Bytes:
     if len(raw) < 4 or raw[:3] != b"\x00\x00\x08":
         raise DataError("is no idx file of unsigned bytes", where=str(path), got=raw[:4].hex(), expected="0000 08 nn")
     dims = raw[3]
+    if len(raw) < 4 + 4 * dims:
+        raise DataError(
+            "the idx file is truncated", where=str(path), got=len(raw), expected=f"more than {4 + 4 * dims}"
+        )
     shape = tuple(int.from_bytes(raw[4 + 4 * i : 8 + 4 * i], "big") for i in range(dims))
     body = np.frombuffer(raw, np.uint8, offset=4 + 4 * dims)
     if body.size != int(np.prod(shape)):

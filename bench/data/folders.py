@@ -24,6 +24,7 @@ class FolderSplit:
     root: Path
     split: str
     size: int
+    classes: int | None = None
 
 
 def _open(path: Path, size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -59,6 +60,14 @@ def read_image_folder(split: FolderSplit) -> Arrays:
             hint="name the folder with --data-root, or set BENCH_DATA",
         )
     paths = [(p, k) for k, c in enumerate(classes) for p in sorted(c.iterdir()) if p.suffix.lower() in SUFFIXES]
+    empty = [c.name for k, c in enumerate(classes) if all(k != label for _, label in paths)]
+    if empty:
+        raise DataError("a class folder holds no image", where=str(folder), got=", ".join(empty[:5]))
+    if split.classes is not None and len(classes) != split.classes:
+        # A missing folder would shift the labels of all that follow.
+        raise DataError(
+            "wrong number of class folders", where=str(folder), got=len(classes), expected=str(split.classes)
+        )
     images = np.stack([_open(p, split.size) for p, _ in paths])
     labels = torch.tensor([k for _, k in paths])
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), labels
@@ -71,7 +80,7 @@ def read_cifar(name: str, place: Path, split: str) -> Arrays:
         DataError: neither is there; the hint says how to get it.
     """
     if (place / split).is_dir():
-        return read_image_folder(FolderSplit(place, split, 32))
+        return read_image_folder(FolderSplit(place, split, 32, {"cifar10": 10, "cifar100": 100}[name]))
     from torchvision import datasets
 
     kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]

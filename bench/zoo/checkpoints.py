@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from bench.errors import WeightsError
 
 SHIPPED = Path(__file__).parent / "weights"
+REQUIRED = {"name", "dataset", "sha256", "digest", "top1", "macs", "mean", "std"}
+"""What a manifest must hold."""
 
 
 def digest_of(state: dict[str, Tensor]) -> str:
@@ -41,6 +43,7 @@ def save(module: nn.Module, folder: Path, name: str, facts: dict[str, Any]) -> d
     target = folder / f"{name}.safetensors"
     temporary = target.with_suffix(f".{os.getpid()}.tmp")
     save_file(state, temporary)
+    temporary.chmod(0o644)
     temporary.replace(target)
     manifest = {"name": name, "sha256": file_sha256(target), "digest": digest_of(state), **facts}
     write_manifest(folder, name, manifest)

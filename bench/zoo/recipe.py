@@ -105,7 +105,7 @@ def verify(dataset: str, folder: Path) -> list[dict[str, Any]]:
     for fact in checkpoints.manifests(folder):
         module = build_entry(entry(fact["name"]), data)
         checkpoints.load_into(module, folder / f"{fact['name']}.safetensors", fact["sha256"])
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module.to(memory_format=torch.channels_last)
         measured = top1(module, test)
         rows.append({**fact, "measured": measured, "ok": abs(measured - fact["top1"]) <= 0.05})
     return rows

@@ -58,9 +58,7 @@ def info(name: str) -> NetworkInfo:
         handle = load(name)
         return NetworkInfo(name, handle.digest, handle.mean, handle.std, _batch_norms(handle.module))
     dataset, short = _split(name)
-    from bench.zoo.checkpoints import manifest
-
-    fact = manifest(weights_folder(dataset), short)
+    fact = _fact(dataset, short)
     return NetworkInfo(name, fact["digest"], tuple(fact["mean"]), tuple(fact["std"]), fact.get("batch_norms"))
 
 
@@ -68,8 +66,11 @@ def architecture(name: str) -> str:
     """What membership compares: the architecture without width, data set or checkpoint."""
     library = library_of(name)
     if library:
-        return re.sub(r"[^a-z0-9]", "", name.split(":", 1)[1].split(".")[0])
-    return entry(name).architecture
+        bare = re.sub(
+            r"_(\d+|[\dx]+_\d+)$", "", name.split(":", 1)[1].split(".")[0]
+        )  # width suffixes: _100, _1_0, _x1_0
+        return re.sub(r"[^a-z0-9]", "", bare)
+    return re.sub(r"[^a-z0-9]", "", entry(name).architecture)
 
 
 def membership(target: str, models: Iterable[str]) -> Membership:
@@ -95,12 +96,12 @@ def load(name: str) -> ModelHandle:
     if library_of(name):
         return _from_library(name)
     from bench.data.datasets import get_dataset
-    from bench.zoo.checkpoints import load_into, manifest
+    from bench.zoo.checkpoints import load_into
     from bench.zoo.recipe import build_entry
 
     dataset, short = _split(name)
     folder = weights_folder(dataset)
-    item, fact = entry(short), manifest(folder, short)
+    item, fact = entry(short), _fact(dataset, short)
     module = build_entry(item, get_dataset(dataset))
     load_into(module, folder / f"{short}.safetensors", fact["sha256"])
     return ModelHandle(
@@ -125,11 +126,11 @@ def check_weights(name: str) -> None:
     """
     if library_of(name):
         return
-    from bench.zoo.checkpoints import file_sha256, manifest
+    from bench.zoo.checkpoints import file_sha256
 
     dataset, short = _split(name)
     folder = weights_folder(dataset)
-    path, expected = folder / f"{short}.safetensors", manifest(folder, short)["sha256"]
+    path, expected = folder / f"{short}.safetensors", _fact(dataset, short)["sha256"]
     if not path.is_file():
         raise WeightsError("the weights file is missing", where=str(path))
     if (got := file_sha256(path)) != expected:
@@ -155,6 +156,25 @@ def _split(name: str) -> tuple[str, str]:
     if not dataset:
         raise WeightsError("a network's full name has its data set", got=name, expected="DATASET/NAME")
     return dataset, short
+
+
+def _fact(dataset: str, short: str) -> dict[str, Any]:
+    """The manifest of a network, checked: a zoo network under a target's name would undo "never a target's checkpoint".
+
+    Raises:
+        WeightsError: there is none, it is incomplete, or it is another network's.
+    """
+    from bench.zoo.checkpoints import REQUIRED, manifest
+
+    folder = weights_folder(dataset)
+    fact, where = manifest(folder, short), str(folder / f"{short}.json")
+    missing = sorted(REQUIRED - fact.keys())
+    if missing:
+        raise WeightsError("the manifest is damaged", where=where, got=f"no {', '.join(missing)}")
+    if (fact["dataset"], fact["name"]) != (dataset, short):
+        got = f"{fact['dataset']}/{fact['name']}"
+        raise WeightsError("these weights belong to another network", where=where, got=got)
+    return fact
 
 
 def _batch_norms(module: nn.Module) -> int:

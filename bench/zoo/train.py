@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
+import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench.errors import DataError, WeightsError
 from bench.zoo.table import Entry
 
 BATCH = 128
@@ -109,12 +112,14 @@ def fit(
         stop_after: leave after that many epochs in all (the schedule stays that of all epochs).
         report: called with (steps done, steps in all, loss) every 20 steps.
     """
-    module.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    module.to(memory_format=torch.channels_last).train()
     optimiser = _optimiser(module, entry.lr)
-    batches = len(data.images) // BATCH
+    if len(data.images) < BATCH:
+        raise DataError("fewer training images than a batch", got=len(data.images), expected=f"at least {BATCH}")
     start, seconds = 0, 0.0
+    identity = f"{entry}|{len(data.images)}|{int(data.labels.sum())}"
     if checkpoint is not None and checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
+        state = _resume(checkpoint, identity)
         module.load_state_dict(state["module"])
         optimiser.load_state_dict(state["optimiser"])
         start, seconds = state["epoch"], state["seconds"]
@@ -124,10 +129,27 @@ def fit(
         seconds += time.perf_counter() - began
         if checkpoint is not None:
             state = {"module": module.state_dict(), "optimiser": optimiser.state_dict()}
-            _save(checkpoint, {**state, "epoch": epoch + 1, "seconds": seconds})
+            _save(checkpoint, {**state, "epoch": epoch + 1, "seconds": seconds, "identity": identity})
     module.eval()
-    assert batches > 0
     return seconds
+
+
+def _resume(checkpoint: Path, identity: str) -> dict[str, Any]:
+    """The state of an interrupted training.
+
+    Raises:
+        WeightsError: the file is damaged, or belongs to another recipe or data set.
+    """
+    try:
+        state: dict[str, Any] = torch.load(checkpoint, weights_only=True)
+        found = state["identity"]
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, struct.error, pickle.UnpicklingError) as error:
+        hint = "delete it to start over"
+        raise WeightsError("the checkpoint is damaged", where=str(checkpoint), got=error, hint=hint) from error
+    if found != identity:
+        hint = "delete it to start over"
+        raise WeightsError("the checkpoint is of another recipe or data set", where=str(checkpoint), hint=hint)
+    return state
 
 
 def _epoch(

@@ -6,7 +6,7 @@ the rectified sigmoid, 24 the regulariser, 25 the asymmetric form with the activ
 from the network with the layers before already quantised, the target from the full-precision network.
 
 Known deviations:
-- ``mini`` runs 200 iterations with Adam's rate 20 / iterations = 0.1 (the paper: 10000 at 1e-2 of its own code);
+- ``mini`` runs 200 iterations with Adam's rate 20 / iterations = 0.1 (the paper: 10000 iterations);
   ``paper`` follows the benchmark's source, MixMix: 20000 at 1e-3.
 - lambda is 0.1 (MixMix's appendix; the paper 0.01); ``penalty: auto`` takes the values of BRECQ's public settings.
 - Activations are calibrated, not learned, on full-precision inputs before the weights round.

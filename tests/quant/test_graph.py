@@ -63,6 +63,39 @@ def test_folded_network_has_no_batch_norm_and_the_original_stays() -> None:
     assert not any(part.inplace for part in prepared.graph.modules() if isinstance(part, nn.ReLU))
 
 
+class Unfoldable(nn.Module):
+    """A layer that something else reads besides its BN, and one that two BNs follow in turn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.twice, self.head = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 6, 1), nn.Linear(6, 5)
+        self.bn1, self.bn2, self.bn3 = (nn.BatchNorm2d(6) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.read(x)
+        x = (self.bn1(x) + x).relu()
+        x = self.bn3(self.twice(self.bn2(self.twice(x)).relu()))
+        return self.head(x.mean((2, 3)))  # type: ignore[no-any-return]
+
+
+def test_a_batch_norm_is_not_folded_into_a_layer_that_others_read_or_that_runs_twice() -> None:
+    net = randomise(Unfoldable())
+    prepared = prepare(net, images())
+    assert prepared.graph is not None
+    assert prepared.stats == {}
+    assert batch_norms(prepared.graph) == 3
+    model = quantize_model(net, images(), Setting(4, 4))
+    model.calibrate(images())
+    assert [layer for unit in model.units for layer in unit.layers] == ["read", "twice", "head"]
+    with torch.no_grad():
+        model.set_state(False, False)
+        assert relative(model(images()), net(images())) < 1e-6
+        x = images()
+        for unit in model.units:
+            x = model.unit_module(unit)(x)
+        assert torch.equal(x, model(images()))
+
+
 def test_densenet_keeps_the_batch_norms_before_its_convolutions() -> None:
     net = randomise(torchvision.models.DenseNet(8, (2, 2), 16, num_classes=5))
     prepared = prepare(net, images(size=40))

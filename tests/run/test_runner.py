@@ -28,8 +28,7 @@ def test_every_cell_is_measured_and_the_bitmap_is_the_accuracy(run: Run) -> None
         assert 100 * bits.mean() == pytest.approx(record.metrics["top1"])
         assert record.protocol_id
         assert record.image_digest
-    by_source = {r.source: r.metrics["top1"] for r in records if r.seed == 0}
-    assert by_source["real"] > by_source["noise"]
+        assert abs(record.metrics["top1"] - record.metrics["fp_top1"]) < 5  # type: ignore[operator]
 
 
 def test_seeds_differ_and_only_real_reads_data(run: Run) -> None:

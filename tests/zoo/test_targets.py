@@ -144,3 +144,19 @@ def test_an_unknown_library_network_comes_with_the_nearest(name: str, near: str)
         load(name)
     assert caught.value.nearest is not None
     assert caught.value.nearest[:6] == near[:6]
+
+
+def test_another_networks_files_under_this_name_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A zoo network under a target's name would undo "the zoo never holds a target's checkpoint"."""
+    shipped = targets.weights_folder("fashion_mnist")
+    folder = tmp_path / "fashion_mnist"
+    folder.mkdir()
+    for ending in ("json", "safetensors"):
+        content = (shipped / f"mobilenetv2_w035_s1.{ending}").read_bytes()
+        (folder / f"mobilenetv2_w035.{ending}").write_bytes(content)
+    (folder / "resnet18_w10.json").write_text("{}")
+    monkeypatch.setattr(targets, "weights_folder", lambda _: folder)
+    with pytest.raises(WeightsError, match="another network"):
+        targets.load("fashion_mnist/mobilenetv2_w035")
+    with pytest.raises(WeightsError, match="damaged"):
+        targets.info("fashion_mnist/resnet18_w10")
