@@ -56,7 +56,7 @@ def test_fused_taps_equal_hooks_on_timm(name: str) -> None:
         expected, expected_grad = loss_and_grad(reference, x, "ymv")
     for a, b in zip(got, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4 * float(b.abs().max()))
-    # a ReLU whose input is within rounding of 0 may switch, so not pixel by pixel; 121 layers of random weights pass it on
+    # A ReLU whose input is within rounding of 0 may switch, so not pixel by pixel; 121 layers pass it on.
     assert float((grad - expected_grad).norm() / expected_grad.norm()) < 5e-3
 
 
