@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,8 +47,7 @@ class Recipe:
     """What is learned and for how long.
 
     ``iterations`` of stage 1 (0: none) under ``rounding``; ``step_iterations`` of stage 2 (0: none) from rate
-    ``step_lr``, with inputs from the prefix ``step_inputs``; ``joint`` learns both in one stage of ``iterations``, with
-    probability ``keep`` of a quantised element.
+    ``step_lr``; ``joint`` learns both in one stage of ``iterations``, with probability ``keep`` of a quantised element.
     ``guard`` goes back to nearest rounding (or calibrated steps) where learning did not help on all cached inputs.
     """
 
@@ -60,7 +59,6 @@ class Recipe:
     guard: bool = True
     joint: bool = False
     keep: float = 1.0
-    step_inputs: Literal["full", "quantised"] = "full"
 
 
 class Prefix:
@@ -198,9 +196,8 @@ class Walk:
         return output
 
     def steps(self) -> list[Row]:
-        """Stage 2: activation steps, unit by unit, hard weights, inputs as the recipe says."""
+        """Stage 2: activation steps, unit by unit, full-precision inputs, hard weights."""
         full = Prefix(self._model, self._images, False, False)
-        quantised = Prefix(self._model, self._images, True, True) if self._recipe.step_inputs == "quantised" else None
         rows = []
         for unit in self._model.units:
             begin = time.perf_counter()
@@ -208,15 +205,10 @@ class Walk:
             x = full.enter(unit)
             target = cached(module, x)
             full.leave(target)
-            if quantised is not None:
-                x = quantised.enter(unit)
             if quantisers := self._step_quantisers(unit):
                 row = self._step_unit(unit, module, x, target, quantisers)
                 row["seconds"] = time.perf_counter() - begin
                 rows.append(row)
-            if quantised is not None:
-                self._model.set_state(True, True)
-                quantised.leave(cached(module, x))
             self._done += self._recipe.step_iterations
         return rows
 

@@ -25,7 +25,7 @@ MobileNetV2 W4A4 64.61 % (72.49 %); MNasNet W4A4 58.86 % (73.52 %).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
@@ -35,11 +35,9 @@ from methods.compressors._recipes import StepParams, check_weighted, compress, r
 
 
 class BrecqParams(StepParams):
-    """As RoundingParams, and ``step_iterations`` of stage 2 (0 leaves the calibrated steps), which takes its
-    inputs from the full-precision network (BRECQ's code) or from the quantised prefix."""
+    """As RoundingParams, and ``step_iterations`` of stage 2 (0 leaves the calibrated steps)."""
 
     step_iterations: int = Field(default=80, ge=0, le=1_000_000)
-    step_inputs: Literal["full", "quantised"] = "full"
 
 
 class Brecq:
@@ -72,7 +70,6 @@ class Brecq:
             step_iterations=params.step_iterations,
             step_lr=step_rate(params, params.step_iterations),
             guard=params.guard,
-            step_inputs=params.step_inputs,
         )
         return compress(model, images, setting, params, recipe, ctx)
 

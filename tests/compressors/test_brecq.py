@@ -152,14 +152,6 @@ def test_a_loss_that_is_not_finite_degrades_the_unit_only(monkeypatch: pytest.Mo
         assert torch.equal(quantised_weights(out.variants[0].module)[name], plain[name])
 
 
-def test_steps_may_take_their_inputs_from_the_quantised_prefix() -> None:
-    outs = [compress(iterations=20, step_inputs=kind) for kind in ("full", "quantised")]
-    full, quantised = (rows(out, "steps") for out in outs)
-    assert full[0]["base"] == pytest.approx(quantised[0]["base"])
-    assert full[1]["base"] < quantised[1]["base"]
-    assert all(row["learned"] <= row["base"] for row in quantised if row["kept"] == "learned")
-
-
 def test_progress_never_falls_and_ends_at_its_total() -> None:
     seen: list[tuple[str, int, int]] = []
     curves: dict[str, list[int]] = {}
