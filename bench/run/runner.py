@@ -88,17 +88,22 @@ class Runner:
             if cell.not_applicable is not None:
                 done.append(self._write(self._inapplicable(cell, cell.not_applicable)))
                 continue
-            record = None if self.fresh else self.records.find(cell.cell_id)
+            record = None if self.fresh else self._find(cell)
             if record is None or record.status not in FINAL:
                 todo.append(cell)
                 continue
             done.append(self._adopt(record, cell))
         return done, todo
 
+    def _find(self, cell: CellJob) -> ResultRecord | None:
+        """This suite's own record of the cell when it stands, else another suite's."""
+        own = self.records.get(self.plan.suite.suite, self.plan.suite.version, cell.cell_id)
+        return own if own is not None and own.status in FINAL else self.records.find(cell.cell_id)
+
     def _adopt(self, record: ResultRecord, cell: CellJob) -> ResultRecord:
         """The record under this suite's name; a cell measured for another suite is not measured twice."""
         suite = self.plan.suite
-        if self.records.own(suite.suite, suite.version, cell.cell_id):
+        if (record.suite, record.suite_version) == (suite.suite, suite.version):
             return record
         renamed = {**cell.axes(), "suite": suite.suite, "suite_version": suite.version}
         return self._write(record.model_copy(update=renamed))

@@ -75,6 +75,7 @@ def test_another_suite_takes_over_the_same_cells(run: Run, suite: Path, tmp_path
     assert {r.suite for r in records} == {"other"}
     assert [r.correct for r in records] == [r.correct for r in first]
     assert [r.provenance for r in records] == [r.provenance for r in first]
+    assert {r.suite for r in run()} == {"tiny"}  # and each keeps its own name for them
 
 
 def test_damaged_images_are_made_again(run: Run, tmp_path: Path) -> None:
