@@ -80,21 +80,21 @@ def resnet(
     block: str,
     layers: Sequence[int],
     channels: Sequence[int],
-    stem: int,
-    deep: bool = False,
+    deep: int = 0,
     squeeze: bool = False,
     pool: bool = True,
 ) -> nn.Module:
     """A timm ResNet: ``block`` basic | bottleneck, ``channels`` the stages' planes, maps 8, 4, 4, 4 (16, 8, 4, 4
-    without ``pool``); ``deep`` is the three-convolution stem with average-pooled shortcuts, ``squeeze`` adds SE."""
+    without ``pool``); ``deep`` is the width of the three-convolution stem with average-pooled shortcuts (0: one
+    convolution, whose 64 channels timm's class fixes), ``squeeze`` adds SE."""
     net = ResNet(
         {"basic": BasicBlock, "bottleneck": Bottleneck}[block],
         tuple(layers),
         num_classes=classes,
         in_chans=in_chans,
-        stem_width=stem // 2 if deep else stem,
+        stem_width=deep // 2,
         stem_type="deep" if deep else "",
-        avg_down=deep,
+        avg_down=bool(deep),
         channels=tuple(channels),
         block_args={"attn_layer": "se"} if squeeze else None,
     )

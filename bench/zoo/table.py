@@ -26,31 +26,27 @@ class Entry:
     builder: str
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
-    epochs: int = 10
+    epochs: int = 7
     lr: float = 0.1
     bf16: bool = False
 
 
-def _resnet(block: str, layers: tuple[int, ...], width: int, stem: int, **more: Any) -> dict[str, Any]:
+def _resnet(block: str, layers: tuple[int, ...], width: int, **more: Any) -> dict[str, Any]:
     channels = tuple(width * k for k in (1, 2, 4, 8))
-    return {"block": block, "layers": layers, "channels": channels, "stem": stem, **more}
+    return {"block": block, "layers": layers, "channels": channels, **more}
 
 
 _V2 = {"width": 0.35, "stem": 16, "head": 256}
 _MNAS = {"width": 0.25, "stem": 16, "head": 256}
 
-ZOO_EPOCHS = 7  # they guide a synthesis and are not compressed, so they are where training time is saved
-
 TABLE: tuple[Entry, ...] = (
-    Entry("resnet18_w10", "resnet18", "resnet", "target", "resnet", _resnet("basic", (2, 2, 2, 2), 10, 10), bf16=True),
-    Entry("mobilenetv2_w035", "mobilenetv2", "mobilenetv2", "target", "mobilenet_v2", _V2, epochs=8),
-    Entry(
-        "resnet50_w8", "resnet50", "resnet", "target", "resnet", _resnet("bottleneck", (3, 4, 6, 3), 8, 16), bf16=True
-    ),
+    Entry("resnet18_w10", "resnet18", "resnet", "target", "resnet", _resnet("basic", (2, 2, 2, 2), 10), bf16=True),
+    Entry("mobilenetv2_w035", "mobilenetv2", "mobilenetv2", "target", "mobilenet_v2", _V2),
+    Entry("resnet50_w8", "resnet50", "resnet", "target", "resnet", _resnet("bottleneck", (3, 4, 6, 3), 8), bf16=True),
     Entry(
         "mobilenet_b_w025", "mobilenet_b", "mobilenetv1", "target", "mobilenet_b", {"width": 0.25, "stem": 16}, lr=0.05
     ),
-    Entry("mnasnet_w025", "mnasnet", "mnasnet", "target", "mnasnet", _MNAS, epochs=8),
+    Entry("mnasnet_w025", "mnasnet", "mnasnet", "target", "mnasnet", _MNAS),
     Entry(
         "efficientnet_b0_w025",
         "efficientnet_b0",
@@ -58,10 +54,9 @@ TABLE: tuple[Entry, ...] = (
         "target",
         "efficientnet_b0",
         {"width": 0.25, "stem": 16, "head": 256},
-        epochs=8,
     ),
-    Entry("resnet34_w8", "resnet34", "resnet", "zoo", "resnet", _resnet("basic", (3, 4, 6, 3), 8, 8), bf16=True),
-    Entry("mobilenetv2_w035_s1", "mobilenetv2", "mobilenetv2", "zoo", "mobilenet_v2", _V2, seed=1, epochs=ZOO_EPOCHS),
+    Entry("resnet34_w8", "resnet34", "resnet", "zoo", "resnet", _resnet("basic", (3, 4, 6, 3), 8), bf16=True),
+    Entry("mobilenetv2_w035_s1", "mobilenetv2", "mobilenetv2", "zoo", "mobilenet_v2", _V2, seed=1),
     Entry(
         "vgg_bn_w12",
         "vgg8_bn",
@@ -70,7 +65,6 @@ TABLE: tuple[Entry, ...] = (
         "vgg_bn",
         {"widths": (12, "M", 24, "M", 48, 48, "M", 96, 96)},
         bf16=True,
-        epochs=ZOO_EPOCHS,
     ),
     Entry(
         "mobilenetv3_large_w035",
@@ -79,7 +73,6 @@ TABLE: tuple[Entry, ...] = (
         "zoo",
         "mobilenet_v3_large",
         {"width": 0.35, "stem": 16, "head": 256},
-        epochs=ZOO_EPOCHS,
     ),
     Entry(
         "seresnet18_w10",
@@ -87,11 +80,10 @@ TABLE: tuple[Entry, ...] = (
         "seresnet",
         "zoo",
         "resnet",
-        _resnet("basic", (2, 2, 2, 2), 10, 10, squeeze=True),
+        _resnet("basic", (2, 2, 2, 2), 10, squeeze=True),
         bf16=True,
-        epochs=ZOO_EPOCHS,
     ),
-    Entry("mnasnet_w025_s1", "mnasnet", "mnasnet", "zoo", "mnasnet", _MNAS, seed=1, epochs=ZOO_EPOCHS),
+    Entry("mnasnet_w025_s1", "mnasnet", "mnasnet", "zoo", "mnasnet", _MNAS, seed=1),
     Entry(
         "densenet_g8",
         "densenet",
@@ -100,7 +92,6 @@ TABLE: tuple[Entry, ...] = (
         "densenet",
         {"growth": 8, "blocks": (4, 6, 8, 6), "stem": 16},
         bf16=True,
-        epochs=ZOO_EPOCHS,
     ),
     Entry(
         "regnetx_w16",
@@ -110,7 +101,6 @@ TABLE: tuple[Entry, ...] = (
         "regnet_x",
         {"depth": 13, "w0": 16, "wa": 12.0, "wm": 2.2, "group": 8, "stem": 16},
         bf16=True,
-        epochs=ZOO_EPOCHS,
     ),
     Entry(
         "shufflenetv2_w48",
@@ -119,7 +109,6 @@ TABLE: tuple[Entry, ...] = (
         "zoo",
         "shufflenet_v2",
         {"repeats": (4, 8, 4), "channels": (16, 48, 96, 192, 256)},
-        epochs=ZOO_EPOCHS,
     ),
     Entry(
         "resnet50d_w8",
@@ -127,9 +116,8 @@ TABLE: tuple[Entry, ...] = (
         "resnet",
         "zoo",
         "resnet",
-        _resnet("bottleneck", (3, 4, 6, 3), 8, 16, deep=True),
+        _resnet("bottleneck", (3, 4, 6, 3), 8, deep=16),
         bf16=True,
-        epochs=ZOO_EPOCHS,
     ),
 )
 

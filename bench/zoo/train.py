@@ -1,8 +1,9 @@
 """The zoo's recipe: full training set, seeded, resumable, last epoch's weights, nothing selected on the test set.
 
 SGD with Nesterov momentum 0.9 and weight decay 5e-4 (none on norms and biases), one cycle of the learning rate (linear
-warm-up over the first fifth, cosine to 0), batch 128, label smoothing 0.05, random horizontal flip per image (the
-sources flip too) and one random shift of up to two pixels per batch.
+warm-up over the first fifth, cosine to 0), batch 128, label smoothing 0.05, gradient norm clipped at 5, and a random
+horizontal flip per image, because the sources flip too.  No shift: the garments are centred, and in four epochs of a
+ResNet-18 a shift of up to two pixels cost 1.7 points on the 5,000 images held out for tuning (89.4 against 91.1).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ BATCH = 128
 WEIGHT_DECAY = 5e-4
 SMOOTHING = 0.05
 WARM_UP = 0.2
-SHIFT = 2
+CLIP = 5.0
 
 Report = Callable[[int, int, float], None]
 
@@ -59,7 +60,8 @@ def recipe(entry: Entry) -> dict[str, Any]:
         "schedule": f"one cycle, linear warm-up {WARM_UP}, cosine to 0",
         "weight_decay": WEIGHT_DECAY,
         "label_smoothing": SMOOTHING,
-        "augment": f"hflip per image, shift {SHIFT} px per batch",
+        "gradient_clip": CLIP,
+        "augment": "hflip per image",
         "autocast": "bfloat16" if entry.bf16 else "none",
         "memory_format": "channels_last",
     }
@@ -75,11 +77,7 @@ def learning_rate(step: int, total: int, peak: float) -> float:
 
 def _augment(images: Tensor, generator: torch.Generator) -> Tensor:
     flip = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
-    images = torch.where(flip, images.flip(3), images)
-    dy, dx = (int(v) for v in torch.randint(-SHIFT, SHIFT + 1, (2,), generator=generator))
-    padded = F.pad(images, (SHIFT, SHIFT, SHIFT, SHIFT))
-    height, width = images.shape[2:]
-    return padded[:, :, SHIFT + dy : SHIFT + dy + height, SHIFT + dx : SHIFT + dx + width]
+    return torch.where(flip, images.flip(3), images)
 
 
 def _optimiser(module: nn.Module, lr: float) -> torch.optim.SGD:
@@ -171,7 +169,7 @@ def _epoch(
         loss = F.cross_entropy(logits.float(), data.labels[picks], label_smoothing=SMOOTHING)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(module.parameters(), 5.0)
+        nn.utils.clip_grad_norm_(module.parameters(), CLIP)
         optimiser.step()
         if report is not None and (index % 20 == 0 or index == batches - 1):
             report(step + 1, total, loss.item())
