@@ -39,6 +39,7 @@ Sets = Annotated[Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE",
 DatasetOpt = Annotated[Optional[str], typer.Option("--dataset", help="Another data set (see `bench ls datasets`).")]  # noqa: UP045
 PresetOpt = Annotated[Optional[str], typer.Option("--preset", help="mini | thorough | paper.")]  # noqa: UP045
 Seeds = Annotated[Optional[int], typer.Option("--seeds", min=1, help="The first so many seeds of the suite.")]  # noqa: UP045
+DataRoot = Annotated[Optional[Path], typer.Option("--data-root", help="Folder of the data set.")]  # noqa: UP045
 StoreOpt = Annotated[Path, typer.Option("--store", help="Folder of image sets and records.")]
 Json = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
 Format = Annotated[str, typer.Option("--format", "-f", help="table | csv | md | json | latex.")]
@@ -77,7 +78,7 @@ def run(
     device: Annotated[str, typer.Option("--device", help="cpu | cuda | auto.")] = "cpu",
     tracker: Annotated[str, typer.Option("--tracker", help="mlflow | none.")] = "mlflow",
     store: StoreOpt = STORE,
-    data_root: Annotated[Optional[Path], typer.Option("--data-root", help="Folder of the data set.")] = None,  # noqa: UP045
+    data_root: DataRoot = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is measured already.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and plan, do nothing.")] = False,
     as_json: Json = False,
@@ -139,21 +140,24 @@ def plan(
     preset: PresetOpt = None,
     seeds: Seeds = None,
     store: StoreOpt = STORE,
+    data_root: DataRoot = None,
     as_json: Json = False,
 ) -> None:
     """Show what a suite would do: image sets, cells, what stands already, disk."""
     from bench.cli_info import show_plan
 
-    options = _options(suite, only=only, sets=sets, dataset=dataset, preset=preset, seeds=seeds, store=store)
+    options = _options(
+        suite, only=only, sets=sets, dataset=dataset, preset=preset, seeds=seeds, store=store, data_root=data_root
+    )
     show_plan(options, out, as_json)
 
 
 @app.command()
-def check(suite: SuiteArg, sets: Sets = None, dataset: DatasetOpt = None) -> None:
+def check(suite: SuiteArg, sets: Sets = None, dataset: DatasetOpt = None, data_root: DataRoot = None) -> None:
     """Check a suite file: every name, type and combination; no compute."""
     from bench.run.session import plan_of
 
-    found = plan_of(_options(suite, sets=sets, dataset=dataset))
+    found = plan_of(_options(suite, sets=sets, dataset=dataset, data_root=data_root))
     out.print(
         f"{found.suite.suite}@{found.suite.version}: {len(found.cells)} cells, {len(found.synths)} image sets, ok",
         highlight=False,
@@ -248,13 +252,22 @@ def zoo_train(
     dataset: Annotated[str, typer.Argument()] = "fashion_mnist",
     only: Annotated[Optional[str], typer.Option("--only", help="Names, separated by commas.")] = None,  # noqa: UP045
     threads: Annotated[int, typer.Option("--threads", min=1)] = os.cpu_count() or 1,
-    data_root: Annotated[Optional[Path], typer.Option("--data-root", help="Folder of the training images.")] = None,  # noqa: UP045
+    data_root: DataRoot = None,
     to: Annotated[Optional[Path], typer.Option("--to", help="Folder of the weights.")] = None,  # noqa: UP045
+    epochs: Annotated[Optional[int], typer.Option("--epochs", min=1, help="Instead of the recipe's.")] = None,  # noqa: UP045
+    holdout: Annotated[
+        int,
+        typer.Option("--holdout", min=0, help="Tune: keep so many training images, measure on them, write nothing."),
+    ] = 0,
 ) -> None:
-    """Train the zoo by its recipe; interrupted training resumes with the same command."""
-    from bench.cli_zoo import train
+    """Train the zoo by its recipe; interrupted training resumes with the same command.
 
-    train(dataset, only, threads, data_root, to, out)
+    Examples: `bench zoo train fashion_mnist --only resnet18_w10 --holdout 5000`,
+    `bench zoo train cifar10 --data-root DIR --epochs 30`.
+    """
+    from bench.cli_zoo import Training, train
+
+    train(Training(dataset, only, threads, data_root, to, epochs, holdout), out)
 
 
 @zoo.command("verify")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -13,16 +14,27 @@ from rich.table import Table
 from bench import runtime
 
 
-def train(
-    dataset: str, only: str | None, threads: int, data_root: Path | None, to: Path | None, console: Console
-) -> None:
+@dataclass(frozen=True)
+class Training:
+    """What `bench zoo train` was asked for; fields as its options."""
+
+    dataset: str
+    only: str | None
+    threads: int
+    data_root: Path | None
+    to: Path | None
+    epochs: int | None
+    holdout: int
+
+
+def train(asked: Training, console: Console) -> None:
     """Train what is missing and show how far it is."""
     from bench.zoo.recipe import train as train_zoo
     from bench.zoo.targets import weights_folder
 
-    runtime.set_threads(threads)
-    folder = to or weights_folder(dataset)
-    names = [name for name in (only or "").split(",") if name]
+    runtime.set_threads(asked.threads)
+    folder = asked.to or weights_folder(asked.dataset)
+    names = [name for name in (asked.only or "").split(",") if name]
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, TextColumn("{task.fields[loss]}"), console=console) as bar:
         lines = {}
@@ -32,10 +44,15 @@ def train(
                 lines[name] = bar.add_task(name, total=total, loss="")
             bar.update(lines[name], completed=step, loss=f"loss {loss:.3f}")
 
-        made = train_zoo(dataset, names, folder, log, root=data_root)
-    for fact in made:
-        console.print(f"{fact['name']}: top-1 {fact['top1']:.2f}", highlight=False)
-    console.print(f"{len(made)} networks trained, weights in {folder}", highlight=False)
+        count = 0
+        for fact in train_zoo(
+            asked.dataset, names, folder, log, root=asked.data_root, holdout=asked.holdout, epochs=asked.epochs
+        ):
+            count += 1
+            found = f"{fact['holdout_top1']:.2f} on held-out images" if asked.holdout else f"{fact['top1']:.2f}"
+            bar.console.print(f"{fact['name']}: top-1 {found}", highlight=False)
+    where = "nothing was written (tuning)" if asked.holdout else f"weights in {folder}"
+    console.print(f"{count} networks trained, {where}", highlight=False)
 
 
 def verify(dataset: str, console: Console, as_json: bool) -> bool:

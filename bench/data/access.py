@@ -58,6 +58,34 @@ class DataAccess:
         self._record("train", count, picks)
         return self._dataset.normalise(images[picks]), labels[picks], [int(i) for i in picks]
 
+    def unlabelled_images(self, count: int, generator: torch.Generator) -> tuple[Tensor, list[int]]:
+        """``count`` training images drawn without a look at the labels (normalised [n,C,H,W]) and their indices. Tier
+        T4 up.
+
+        Raises:
+            AccessDenied: the method's tier is below T4.
+            DataError: fewer images than asked for.
+        """
+        self._allow("T4", "unlabelled training images", count)
+        images, _ = self._dataset.train()
+        if not 0 < count <= len(images):
+            raise DataError("no such number of training images", got=count, expected=f"up to {len(images)}")
+        picks = torch.randperm(len(images), generator=generator)[:count]
+        self._record("train, unlabelled", count, picks)
+        return self._dataset.normalise(images[picks]), [int(i) for i in picks]
+
+    def training_set(self) -> tuple[Tensor, Tensor]:
+        """The complete training set: uint8 [N,C,H,W] and labels [N], as copies. Tier T6.
+
+        Raises:
+            AccessDenied: the method's tier is below T6.
+            DataError: the complete set is not on this machine.
+        """
+        self._allow("T6", "the complete training set", 0)
+        images, labels = self._dataset.full_train()
+        self._record("complete training set", len(labels), torch.arange(len(labels)))
+        return images.clone(), labels.clone()
+
     def unrelated_images(self, count: int, generator: torch.Generator) -> Tensor:
         """``count`` images of another domain in this data set's shape and constants, float32 [n,C,H,W]. Tier T3 up.
 

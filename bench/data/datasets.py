@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -55,7 +56,8 @@ class Dataset:
         return self.full_part()
 
     def test(self, subset: int | None = None) -> Arrays:
-        """The test set, or its fixed class-balanced subset of ``subset`` images (the first of each class).
+        """The test set, or its fixed class-balanced subset of ``subset`` images (the first of each class).  The whole
+        set is shared between callers: it is not to be written to.
 
         Raises:
             DataError: the subset is no multiple of the classes or more than there is.
@@ -82,11 +84,11 @@ class Dataset:
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 [N,C,H,W] to normalised float32 of the same shape."""
-        return (images.float() / 255 - _channels(self.spec.mean)) / _channels(self.spec.std)
+        return (images.float() / 255 - _channels(self.spec.mean, images)) / _channels(self.spec.std, images)
 
     def denormalise(self, images: Tensor) -> Tensor:
         """Normalised float32 [N,C,H,W] back to pixels in [0, 1], clipped."""
-        return (images * _channels(self.spec.std) + _channels(self.spec.mean)).clamp(0, 1)
+        return (images * _channels(self.spec.std, images) + _channels(self.spec.mean, images)).clamp(0, 1)
 
 
 def _digest(arrays: Arrays) -> str:
@@ -96,8 +98,8 @@ def _digest(arrays: Arrays) -> str:
     return found.hexdigest()
 
 
-def _channels(values: tuple[float, ...]) -> Tensor:
-    return torch.tensor(values).view(1, -1, 1, 1)
+def _channels(values: tuple[float, ...], like: Tensor) -> Tensor:
+    return torch.tensor(values, device=like.device).view(1, -1, 1, 1)
 
 
 def cache_folder() -> Path:
@@ -107,8 +109,8 @@ def cache_folder() -> Path:
 
 
 def dataset_names() -> list[str]:
-    """Names of the table; `imagefolder:PATH` is allowed besides."""
-    return [*SPECS, "imagefolder:PATH"]
+    """Names of the table; `imagefolder:PATH` is allowed besides, with the side in pixels as `imagefolder:PATH@64`."""
+    return [*SPECS, "imagefolder:PATH[@SIZE]"]
 
 
 def get_dataset(name: str, root: Path | None = None) -> Dataset:
@@ -118,18 +120,21 @@ def get_dataset(name: str, root: Path | None = None) -> Dataset:
         DataError: unknown name. What is missing on disk is reported when images are asked for (`require`).
     """
     if name.startswith("imagefolder:"):
-        return _image_folder(name, Path(name.split(":", 1)[1]))
+        return _image_folder(name, name.split(":", 1)[1])
     if name not in SPECS:
         raise DataError("unknown data set", got=name, expected=dataset_names(), nearest=nearest(name, SPECS))
     spec = SPECS[name]
     if name == "fashion_mnist":
-        return Dataset(spec, lambda: _embedded("train"), lambda: _fashion_full(root), lambda: _embedded("test"))
+        return Dataset(
+            spec, lambda: _embedded("train"), lambda: _fashion_full(_places(root)), lambda: _embedded("test")
+        )
     if name == "digits":
         return Dataset(spec, _digits, _digits, _digits)
     place = root or cache_folder() / name
     size = spec.shape[1]
     if name == "imagenet":
-        return _folders(spec, FolderSplit(place, "train", size), FolderSplit(place, "val", size))
+        synsets = _synsets()
+        return _folders(spec, FolderSplit(place, "train", size, synsets), FolderSplit(place, "val", size, synsets))
     return _cifar(spec, place)
 
 
@@ -139,9 +144,13 @@ def _embedded(split: str) -> Arrays:
     return _pad(arrays[f"{split}_images"]), torch.from_numpy(arrays[f"{split}_labels"].astype("int64"))
 
 
+def _places(root: Path | None) -> tuple[Path, ...]:
+    return tuple(fashion.candidate_folders(cache_folder(), root))
+
+
 @lru_cache(maxsize=1)
-def _fashion_full(root: Path | None) -> Arrays:
-    arrays = fashion.read_full(cache_folder(), root)
+def _fashion_full(places: tuple[Path, ...]) -> Arrays:
+    arrays = fashion.read_full(places)
     return _pad(arrays["train_images"]), torch.from_numpy(arrays["train_labels"].astype("int64"))
 
 
@@ -175,9 +184,22 @@ def _folders(spec: DatasetSpec, train: FolderSplit, test: FolderSplit) -> Datase
     )
 
 
-def _image_folder(name: str, place: Path) -> Dataset:
+@lru_cache(maxsize=1)
+def _synsets() -> tuple[str, ...]:
+    """Folder names of ImageNet-1k in the order of the class indices, from timm."""
+    from timm.data import ImageNetInfo
+
+    return tuple(str(name) for name in ImageNetInfo("imagenet-1k").label_names())
+
+
+def _image_folder(name: str, address: str) -> Dataset:
+    """``address`` is PATH or PATH@SIZE, the side in pixels (32 where none is given)."""
+    text, _, side = address.rpartition("@") if re.search(r"@\d+$", address) else (address, "", "32")
+    place, size = Path(text), int(side)
+    if size < 8:
+        raise DataError("images this small serve no network", where=name, got=size, expected="PATH@SIZE, SIZE from 8")
     classes = tuple(p.name for p in sorted((place / "train").glob("*")) if p.is_dir())
     if not classes:
         raise DataError("no image folder here", where=str(place), expected="train/CLASS/*.jpg and test/CLASS/*.jpg")
-    spec = DatasetSpec(name, len(classes), (3, 32, 32), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), classes)
-    return _folders(spec, FolderSplit(place, "train", 32), FolderSplit(place, "test", 32))
+    spec = DatasetSpec(name, len(classes), (3, size, size), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), classes)
+    return _folders(spec, FolderSplit(place, "train", size, classes), FolderSplit(place, "test", size, classes))

@@ -12,6 +12,7 @@ import json
 import lzma
 import os
 import zlib
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -144,13 +145,12 @@ def candidate_folders(cache: Path, named: Path | None) -> list[Path]:
     return [p for p in places if p is not None]
 
 
-def read_full(cache: Path, named: Path | None = None) -> dict[str, Bytes]:
-    """All 70,000 images from the first folder that holds them.
+def read_full(places: Sequence[Path]) -> dict[str, Bytes]:
+    """All 70,000 images from the first of ``places`` (see `candidate_folders`) that holds them.
 
     Raises:
         DataError: no folder holds the files, or a file is damaged.
     """
-    places = candidate_folders(cache, named)
     stem = IDX_FILES["train_images"]
     for folder in places:
         if (folder / f"{stem}.gz").is_file() or (folder / stem).is_file():

@@ -11,7 +11,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from bench.errors import DataError
+from bench.errors import DataError, nearest
 
 Arrays = tuple[Tensor, Tensor]
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
@@ -19,11 +19,16 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 @dataclass(frozen=True)
 class FolderSplit:
-    """One split of an image folder; ``size`` is the side in pixels (224: shorter side to 256, then centre crop)."""
+    """One split of an image folder.
+
+    ``size`` is the side in pixels (224: shorter side to 256, then centre crop). ``names`` are the class folders in the
+    order of their indices; where it is empty, the sorted folders there are count, and ``classes`` how many must be.
+    """
 
     root: Path
     split: str
     size: int
+    names: tuple[str, ...] = ()
     classes: int | None = None
 
 
@@ -45,10 +50,12 @@ def _open(path: Path, size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint
 
 @lru_cache(maxsize=2)
 def read_image_folder(split: FolderSplit) -> Arrays:
-    """Images uint8 [N,3,size,size] and labels int64 [N]; class index = position of the sorted folder names.
+    """Images uint8 [N,3,size,size] and labels int64 [N]; class index = position of the folder's name.
+
+    With ``names``, a folder may be missing (a sample of ImageNet): it shifts no label of another.
 
     Raises:
-        DataError: the folder is missing or empty, or an image cannot be read.
+        DataError: the folder is missing or empty, a class folder is unknown, or an image cannot be read.
     """
     folder = split.root / split.split
     classes = sorted(p for p in folder.glob("*") if p.is_dir())
@@ -59,8 +66,20 @@ def read_image_folder(split: FolderSplit) -> Arrays:
             expected=f"{split.split}/CLASS/*.jpg below the data set's folder",
             hint="name the folder with --data-root, or set BENCH_DATA",
         )
-    paths = [(p, k) for k, c in enumerate(classes) for p in sorted(c.iterdir()) if p.suffix.lower() in SUFFIXES]
-    empty = [c.name for k, c in enumerate(classes) if all(k != label for _, label in paths)]
+    names = split.names or tuple(c.name for c in classes)
+    unknown = [c.name for c in classes if c.name not in names]
+    if unknown:
+        raise DataError(
+            "a class folder is none of the data set's classes",
+            where=str(folder),
+            got=", ".join(unknown[:5]),
+            expected=names[:10],
+            nearest=nearest(unknown[0], names),
+        )
+    index = {name: k for k, name in enumerate(names)}
+    paths = [(p, index[c.name]) for c in classes for p in sorted(c.iterdir()) if p.suffix.lower() in SUFFIXES]
+    filled = {label for _, label in paths}
+    empty = [c.name for c in classes if index[c.name] not in filled]
     if empty:
         raise DataError("a class folder holds no image", where=str(folder), got=", ".join(empty[:5]))
     if split.classes is not None and len(classes) != split.classes:
@@ -80,7 +99,7 @@ def read_cifar(name: str, place: Path, split: str) -> Arrays:
         DataError: neither is there; the hint says how to get it.
     """
     if (place / split).is_dir():
-        return read_image_folder(FolderSplit(place, split, 32, {"cifar10": 10, "cifar100": 100}[name]))
+        return read_image_folder(FolderSplit(place, split, 32, classes={"cifar10": 10, "cifar100": 100}[name]))
     from torchvision import datasets
 
     kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]

@@ -20,6 +20,7 @@ from bench.run.progress import ProgressObserver
 from bench.run.runner import FINAL, Runner
 from bench.run.tasks import Settings
 from bench.run.tracking import MlflowObserver, tracking_uri
+from bench.spec.catalogue import ShippedCatalogue
 from bench.spec.overrides import parse_override
 from bench.spec.plan import Plan, make_plan
 from bench.spec.suite import load_suite
@@ -61,7 +62,8 @@ def plan_of(options: Options) -> Plan:
     if options.dataset is not None:
         pairs.append(("dataset", options.dataset))
     suite = load_suite(options.suite, dict(pairs))
-    return make_plan(suite, preset=options.preset, only=options.only, seeds=options.seeds)
+    catalogue = ShippedCatalogue(root=options.data_root)
+    return make_plan(suite, preset=options.preset, only=options.only, seeds=options.seeds, catalogue=catalogue)
 
 
 def workers_of(options: Options, device: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import Protocol
 
 from bench.errors import SuiteError, nearest
@@ -53,23 +54,27 @@ class Catalogue(Protocol):
 
 @dataclass(frozen=True)
 class ShippedCatalogue:
-    """The real one: methods/ and entry points, bench.zoo, bench.data; each imported when first asked."""
+    """The real one: methods/ and entry points, bench.zoo, bench.data; each imported when first asked.
+
+    ``root`` is the folder of a data set that is not embedded, where the user named one.
+    """
 
     sources: Registry = field(default_factory=lambda: Registry("sources"))
     compressors: Registry = field(default_factory=lambda: Registry("compressors"))
+    root: Path | None = None
 
     def dataset(self, name: str) -> DatasetSpec:
         from bench.data.datasets import get_dataset
 
-        return get_dataset(name).spec
+        return get_dataset(name, self.root).spec
 
     def test_digest(self, dataset: str, subset: int | None) -> str:
         from bench.data.datasets import get_dataset
 
-        return get_dataset(dataset).test_digest(subset)
+        return get_dataset(dataset, self.root).test_digest(subset)
 
     def train_digest(self, dataset: str) -> str:
-        return _train_digest(dataset)
+        return _train_digest(dataset, self.root)
 
     def targets(self, dataset: str) -> tuple[str, ...]:
         from bench.zoo.targets import target_names
@@ -104,10 +109,10 @@ class ShippedCatalogue:
 
 
 @lru_cache(maxsize=8)
-def _train_digest(dataset: str) -> str:
+def _train_digest(dataset: str, root: Path | None) -> str:
     from bench.data.datasets import get_dataset
 
-    return get_dataset(dataset).train_digest()
+    return get_dataset(dataset, root).train_digest()
 
 
 def full_name(dataset: str, name: str) -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
-import logging
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from bench.data.datasets import Dataset, get_dataset
+from bench.errors import DataError
 from bench.zoo import checkpoints
 from bench.zoo.macs import count_macs, count_parameters
 from bench.zoo.small import BUILDERS
@@ -44,13 +43,15 @@ def train_one(
     """
     module = build_entry(item, dataset)
     data = _split(dataset, "train")
-    checkpoint = out / f"{item.name}.checkpoint"
-    out.mkdir(parents=True, exist_ok=True)
     if holdout:
+        if holdout >= len(data.images):
+            raise DataError("more held out than there is", got=holdout, expected=f"below {len(data.images)}")
         held = TrainData(data.images[-holdout:], data.labels[-holdout:], data.mean, data.std)
         data = TrainData(data.images[:-holdout], data.labels[:-holdout], data.mean, data.std)
         seconds = fit(item, module, data, report=report)
         return {"name": item.name, "holdout_top1": top1(module, held), "seconds": seconds}
+    checkpoint = out / f"{item.name}.checkpoint"
+    out.mkdir(parents=True, exist_ok=True)
     seconds = fit(item, module, data, checkpoint=checkpoint, report=report)
     test = _split(dataset, "test")
     facts: dict[str, Any] = {
@@ -79,22 +80,32 @@ def train_one(
     return made
 
 
-def train(dataset: str, only: Sequence[str], out: Path, log: Log, *, root: Path | None = None) -> list[dict[str, Any]]:
-    """Train the networks named by ``only`` (all when empty) that have no manifest in ``out`` yet, in table order.
+def train(
+    dataset: str,
+    only: Sequence[str],
+    out: Path,
+    log: Log,
+    *,
+    root: Path | None = None,
+    holdout: int = 0,
+    epochs: int | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Train the networks named by ``only`` (all when empty) that have no manifest in ``out`` yet, in table order;
+    yields each one's manifest (or tuning result) when it is done.
 
-    ``log(name, step, steps, loss)`` is called as training goes on.
+    ``log(name, step, steps, loss)`` is called as training goes on; ``holdout`` as in `train_one` (networks that have a
+    manifest are trained then, too); ``epochs`` replaces the table's.
     """
     data = get_dataset(dataset, root)
-    made = []
     for item in [entry(name) for name in only] or list(TABLE):
-        if (out / f"{item.name}.json").exists():
+        if not holdout and (out / f"{item.name}.json").exists():
             continue
+        item = replace(item, epochs=epochs or item.epochs)
 
         def report(step: int, total: int, loss: float, name: str = item.name) -> None:
             log(name, step, total, loss)
 
-        made.append(train_one(item, data, out, report=report))
-    return made
+        yield train_one(item, data, out, holdout=holdout, report=report)
 
 
 def verify(dataset: str, folder: Path) -> list[dict[str, Any]]:
@@ -109,28 +120,3 @@ def verify(dataset: str, folder: Path) -> list[dict[str, Any]]:
         measured = top1(module, test)
         rows.append({**fact, "measured": measured, "ok": abs(measured - fact["top1"]) <= 0.05})
     return rows
-
-
-def main() -> None:
-    """`python -m bench.zoo.recipe DATASET [--only A,B]`: train in the background with a plain log."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("dataset")
-    parser.add_argument("--only", default="")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--data", type=Path, default=None)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    began = time.perf_counter()
-
-    def log(name: str, step: int, total: int, loss: float) -> None:
-        if step % 200 < 20 or step == total:
-            logging.info("%s %d/%d loss %.3f (%.0f s)", name, step, total, loss, time.perf_counter() - began)
-
-    only = [n for n in args.only.split(",") if n]
-    for made in train(args.dataset, only, checkpoints.SHIPPED / args.dataset, log, root=args.data):
-        logging.info("%s top1 %.2f reloaded %.2f", made["name"], made["top1"], made["top1_reloaded"])
-
-
-if __name__ == "__main__":
-    main()

@@ -38,14 +38,15 @@ def target_names(dataset: str) -> tuple[str, ...]:
 
 
 def zoo_names(dataset: str, group: str) -> tuple[str, ...]:
-    """Full names of the networks of a zoo (full, mobile, residual) with weights for ``dataset``.
+    """Full names of all networks of a zoo (full, mobile, residual), with weights or without: a zoo of which a part is
+    trained must not pass for the whole one, so that what is missing is an error when its manifest is asked for.
 
     Raises:
         SuiteError: no such zoo.
     """
     if group not in GROUPS:
         raise SuiteError("unknown zoo", got=group, expected=GROUPS, nearest=nearest(group, GROUPS))
-    return _present(dataset, GROUPS[group])
+    return tuple(f"{dataset}/{name}" for name in GROUPS[group])
 
 
 def info(name: str) -> NetworkInfo:

@@ -45,8 +45,8 @@ class TrainData:
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 [B,C,H,W] to normalised float32 of the same shape."""
-        mean = torch.tensor(self.mean).view(1, -1, 1, 1) * 255
-        std = torch.tensor(self.std).view(1, -1, 1, 1) * 255
+        mean = torch.tensor(self.mean, device=images.device).view(1, -1, 1, 1) * 255
+        std = torch.tensor(self.std, device=images.device).view(1, -1, 1, 1) * 255
         return (images.float() - mean) / std
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.data import datasets, fashion
+from bench.data import fashion
 
 FULL_ENV = fashion.ENV_FOLDER
 
@@ -28,8 +28,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("BENCH_DATA", str(folder))
     monkeypatch.delenv(FULL_ENV, raising=False)
     monkeypatch.setattr(fashion, "DEBIAN_FOLDER", tmp_path / "no-debian")
-    # The full set is remembered per folder argument, which does not see a changed environment.
-    datasets._fashion_full.cache_clear()
     return folder
 
 

@@ -57,21 +57,48 @@ def test_unrelated_images_need_t3(tier: Tier) -> None:
         assert not access.audit[0]["denied"]
 
 
+@pytest.mark.parametrize("tier", TIERS)
+def test_unlabelled_images_need_t4_and_the_whole_set_t6(tier: Tier) -> None:
+    access = DataAccess(toy(), tier)
+    if TIERS.index(tier) < TIERS.index("T4"):
+        with pytest.raises(AccessDenied, match="unlabelled"):
+            access.unlabelled_images(5, generator())
+    else:
+        images, picks = access.unlabelled_images(5, generator())
+        assert images[:, 0, 0, 0].round().long().tolist() == picks
+        assert len(set(picks)) == 5
+        with pytest.raises(DataError, match="no such number"):
+            access.unlabelled_images(13, generator())
+    if tier == "T6":
+        access.training_set()[0].zero_()
+        whole, labels = access.training_set()
+        assert whole[:, 0, 0, 0].tolist() == list(range(12))  # the first caller wrote into its own copy
+        assert labels.tolist() == [k % 3 for k in range(12)]
+    else:
+        with pytest.raises(AccessDenied, match="complete"):
+            access.training_set()
+
+
 def test_a_denied_read_touches_no_image() -> None:
     def forbidden() -> tuple[torch.Tensor, torch.Tensor]:
         raise AssertionError("images were read")
 
     data = Dataset(toy().spec, forbidden, forbidden, forbidden)
     access = DataAccess(data, "T2b", data)
-    for read in (access.train_images, access.unrelated_images):
+    for read in (access.train_images, access.unlabelled_images, access.unrelated_images):
         with pytest.raises(AccessDenied):
             read(1, generator())
-    assert len(access.audit) == 2
+    with pytest.raises(AccessDenied):
+        access.training_set()
+    assert len(access.audit) == 4
+    assert all(entry["denied"] for entry in access.audit)
 
 
 def test_nothing_public_leads_to_the_test_split() -> None:
     access = DataAccess(toy(), "T6", toy())
-    assert {name for name in dir(access) if not name.startswith("_")} == {"audit", "train_images", "unrelated_images"}
+    reads = {"train_images", "unlabelled_images", "unrelated_images", "training_set"}
+    assert {name for name in dir(access) if not name.startswith("_")} == {"audit"} | reads
+    access.training_set()
     access.train_images(12, generator())
     access.unrelated_images(12, generator())
 

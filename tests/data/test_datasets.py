@@ -83,7 +83,7 @@ def test_unknown_names_come_with_the_nearest() -> None:
     with pytest.raises(DataError, match="fashion_mnist") as caught:
         get_dataset("fashion-mnist")
     assert caught.value.nearest == "fashion_mnist"
-    assert {*SPECS, "imagefolder:PATH"} == set(dataset_names())
+    assert {*SPECS, "imagefolder:PATH[@SIZE]"} == set(dataset_names())
 
 
 def test_the_full_set_is_asked_for_by_name(cache: Path) -> None:
@@ -119,10 +119,10 @@ def test_cifar_from_an_image_folder_keeps_the_published_class_order(
 
 
 def test_imagenet_is_resized_and_cropped(cache: Path, image_folder: Callable[..., Path]) -> None:
-    root = image_folder(("val",), ("n01440764", "n01443537"), 2, (300, 400))
+    root = image_folder(("val",), ("n01440764", "n01484850"), 2, (300, 400))
     images, labels = get_dataset("imagenet", root).test()
     assert images.shape == (4, 3, 224, 224)
-    assert labels.tolist() == [0, 0, 1, 1]
+    assert labels.tolist() == [0, 0, 2, 2]  # n01443537 is not there, and shifts nobody's label
 
 
 def test_any_image_folder_has_its_own_classes(cache: Path, image_folder: Callable[..., Path]) -> None:
@@ -131,6 +131,13 @@ def test_any_image_folder_has_its_own_classes(cache: Path, image_folder: Callabl
     assert data.spec.class_names == ("cat", "dog")
     assert data.spec.shape == (3, 32, 32)
     assert data.train()[0].shape == (4, 3, 32, 32)
+    assert get_dataset(f"imagefolder:{root}@48").test()[0].shape == (4, 3, 48, 48)
+    with pytest.raises(DataError, match="SIZE from 8"):
+        get_dataset(f"imagefolder:{root}@4")
+    (root / "test" / "dog").rename(root / "test" / "dogg")
+    with pytest.raises(DataError, match="none of the data set's classes") as caught:
+        get_dataset(f"imagefolder:{root}").test()
+    assert caught.value.nearest == "dog"
     with pytest.raises(DataError, match="no image folder here"):
         get_dataset(f"imagefolder:{root / 'nowhere'}")
 
