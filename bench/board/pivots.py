@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 import pandas as pd
@@ -56,7 +57,8 @@ def metric_grids(table: pd.DataFrame, metrics: Sequence[str]) -> list[Grid]:
     """Image measures as MixMix's Tables 1 and 2: per suite, n, preset and metric one grid, sources by networks.
 
     Two columns follow the networks': mean ± population standard deviation over all of them (the zoo average), and
-    over those of an architecture that took no part in making the images.  Blank where a network's value is missing.
+    over those whose architecture took no part in any line's images: the same networks for every line, real images and
+    noise included, since networks differ more than sources.  Blank where a network's value is missing.
     Only rows without a compressor; ``metrics`` are columns that :func:`bench.board.frame.frame` was given as ``extra``.
     """
     grids = []
@@ -65,27 +67,27 @@ def metric_grids(table: pd.DataFrame, metrics: Sequence[str]) -> list[Grid]:
         suite, dataset, preset, count = (str(item) for item in key)
         rows = line_dicts(part)
         targets = list(dict.fromkeys(str(row["target"]) for row in rows))
+        used = {str(row["target"]) for row in rows if row["membership"] not in ("none", "held-out architecture")}
+        held = [target not in used for target in targets]
         for metric in metrics:
-            if part[metric].isna().all():
+            if part[metric].isna().all() or metric.endswith(("_low", "_high")):
                 continue
             body = []
             for name, cells in _lines(rows).items():
                 found = [cells.get((target, ""), []) for target in targets]
-                body.append((Cell(name), *(_metric_cell(cell, metric) for cell in found), *_averages(found, metric)))
+                averages = _average(found, metric), _average(list(compress(found, held)), metric)
+                body.append((Cell(name), *(_metric_cell(cell, metric) for cell in found), *averages))
             title = f"{suite} · {dataset} · {metric} · {count} images · preset {preset}"
             heads = ("source", *targets, "mean ± std", "held out")
             grids.append(Grid(title, heads, frozenset({0}), tuple(body), notes_of(part)))
     return grids
 
 
-def _averages(found: Sequence[Sequence[Mapping[str, Any]]], metric: str) -> tuple[Cell, Cell]:
-    """Mean ± population deviation over all networks, and over the held-out ones; stale values enter neither."""
+def _average(found: Sequence[Sequence[Mapping[str, Any]]], metric: str) -> Cell:
+    """Mean ± population deviation over networks; stale values do not enter."""
+    if not found:
+        return Cell("")
     fresh = [[row for row in rows if not row["stale"]] for rows in found]
-    held = [rows for rows in fresh if rows and rows[0]["membership"] == "held-out architecture"]
-    return _average(fresh, metric), _average(held, metric) if held else Cell("")
-
-
-def _average(fresh: Sequence[Sequence[Mapping[str, Any]]], metric: str) -> Cell:
     values = [float(rows[0][metric]) for rows in fresh if len(rows) == 1 and not missing(rows[0][metric])]
     if len(values) < len(fresh):
         return Cell(f"{BLANK} {len(values)} of {len(fresh)}")
@@ -93,10 +95,14 @@ def _average(fresh: Sequence[Sequence[Mapping[str, Any]]], metric: str) -> Cell:
 
 
 def _metric_cell(rows: Sequence[Mapping[str, Any]], metric: str) -> Cell:
-    texts = [
-        (number(row[metric], 4) if not missing(row[metric]) else f"{BLANK} {row['seeds']}") + STALE * bool(row["stale"])
-        for row in rows
-    ]
+    """The value, with its interval where the measure has one."""
+    texts = []
+    for row in rows:
+        text = number(row[metric], 4) if not missing(row[metric]) else f"{BLANK} {row['seeds']}"
+        low, high = row.get(f"{metric}_low"), row.get(f"{metric}_high")
+        if low is not None and high is not None and not (missing(low) or missing(high)):
+            text += f" [{number(low, 3)}, {number(high, 3)}]"
+        texts.append(text + STALE * bool(row["stale"]))
     return Cell(" / ".join(texts) or BLANK)
 
 

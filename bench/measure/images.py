@@ -205,14 +205,17 @@ class ClassifierScore:
     splits: int
 
 
-def classifier_score(module: nn.Module, images: Tensor, splits: int = 10) -> ClassifierScore:
+def classifier_score(module: nn.Module, images: Tensor, splits: int | None = None) -> ClassifierScore:
     """exp(mean KL(p(y|x) ‖ p(y))) with a held-out classifier; 1 <= score <= number of classes.
 
-    Split k holds images k, k + splits, …: consecutive images come from one batch and would make splits unlike.
+    Splits are parts of one fixed permutation: consecutive images come from one batch, and in a balanced set every
+    tenth image is of one class.  None makes one split per 100 images, ten at most: a part of a few images cannot reach
+    the score of the whole, however good its images are.
 
     Raises:
         ValueError: fewer images than splits.
     """
+    splits = min(10, max(1, len(images) // 100)) if splits is None else splits
     if len(images) < splits or splits < 1:
         raise ValueError(f"{len(images)} images do not fill {splits} splits")
     log_p = logits_of(module, images).double().log_softmax(dim=1)
@@ -222,8 +225,9 @@ def classifier_score(module: nn.Module, images: Tensor, splits: int = 10) -> Cla
 def score_from_log_probabilities(log_p: Tensor, splits: int = 10) -> ClassifierScore:
     """:func:`classifier_score` from log p(y|x) [N, classes]; minus infinity stands for an impossible class."""
     scores = []
-    for k in range(splits):
-        part = log_p[k::splits].double()
+    order = torch.randperm(len(log_p), generator=torch.Generator().manual_seed(0)).to(log_p.device)
+    for rows in order.tensor_split(splits):
+        part = log_p[rows].double()
         p = part.exp()
         # 0 · log 0 = 0: a class of probability zero adds nothing
         entropy = torch.where(p > 0, p * part, torch.zeros_like(p)).sum(dim=1).mean()

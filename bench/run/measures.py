@@ -15,18 +15,21 @@ from bench.measure.mmd import feature_mmd, features
 
 Metrics = dict[str, float | None]
 
+BN_BATCH = 32
+REAL_IMAGES = 1000
+"""How many real images MMD compares with: with as few as the synthetic ones, the reference's own luck shows."""
+
 
 def measure_images(
-    wanted: tuple[str, ...], images: ImageSet, target: ModelHandle, dataset: Dataset, seed: int, batch: int
+    wanted: tuple[str, ...], images: ImageSet, target: ModelHandle, dataset: Dataset, seed: int
 ) -> Metrics:
     """The measures ``wanted`` of an image set under ``target``.
 
     Args:
-        seed: of the generator that draws real images and the bootstrap.
-        batch: the synthesis's batch size; BN loss is reported pooled and at this size.
+        seed: of the generator that draws real images and the bootstrap; the same for all sources that are compared.
     """
     measures: dict[str, Callable[[], Metrics]] = {
-        "bn_loss": lambda: _bn(target, images, batch),
+        "bn_loss": lambda: _bn(target, images),
         "zoo_top1": lambda: _top1(target, images),
         "classifier_score": lambda: _score(target, images),
         "mmd": lambda: _mmd(target, images, dataset, seed),
@@ -37,11 +40,12 @@ def measure_images(
     return found
 
 
-def _bn(target: ModelHandle, images: ImageSet, batch: int) -> Metrics:
+def _bn(target: ModelHandle, images: ImageSet) -> Metrics:
+    """Pooled over all images, and per batch of one size for all sources, since the value falls with the size."""
     pooled = bn_loss(target.module, images.images)
     found: Metrics = {"bn_loss_u1": pooled.u1, "bn_loss_u2": pooled.u2}
-    if len(images.images) >= batch:
-        found["bn_loss_u1_batch"] = bn_loss(target.module, images.images, batch=batch).u1
+    if len(images.images) >= BN_BATCH:
+        found[f"bn_loss_u1_batch{BN_BATCH}"] = bn_loss(target.module, images.images, batch=BN_BATCH).u1
     return found
 
 
@@ -58,13 +62,16 @@ def _score(target: ModelHandle, images: ImageSet) -> Metrics:
 
 
 def _mmd(target: ModelHandle, images: ImageSet, dataset: Dataset, seed: int) -> Metrics:
-    """MMD² to as many held-out real images; the mean over networks is the board's to form."""
+    """MMD² to real test images with its bootstrap interval; the mean over networks is the board's to form."""
     generator = runtime.make_generator(seed)
     real, labels = dataset.test()
-    picks = balanced_order(labels, dataset.spec.classes, generator)[: len(images.images)]
+    picks = balanced_order(labels, dataset.spec.classes, generator)[:REAL_IMAGES]
     held = dataset.normalise(real[picks])
     with torch.inference_mode():
         pair = features(target.module, images.images), features(target.module, held)
     found = feature_mmd(*pair, generator)
-    rbf, kid = found["rbf"], found["kid"]
-    return {"mmd_rbf": rbf.value, "mmd_rbf_floor": rbf.floor, "mmd_kid": kid.value, "mmd_kid_floor": kid.floor}
+    out: Metrics = {}
+    for name, one in found.items():
+        out |= {f"mmd_{name}": one.value, f"mmd_{name}_floor": one.floor}
+        out |= {f"mmd_{name}_low": one.low, f"mmd_{name}_high": one.high}
+    return out

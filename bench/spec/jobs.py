@@ -65,11 +65,13 @@ class SynthJob:
     @property
     def set_seed(self) -> int:
         """Seed of what all batches share (``SynthRequest.set_seed``)."""
-        return seed_from("set", self.synth_id)
+        return seed_from("set", self.seed)
 
     def batch_seed(self, index: int) -> int:
-        """Seed of batch ``index``'s generator; does not depend on ``count``."""
-        return seed_from("batch", self.synth_id, index)
+        """Seed of batch ``index``'s generator; does not depend on ``count``, and not on the source's parameters either:
+        the rows of an ablation then start from the same images and labels and draw nested sets of networks, so that
+        they differ by what is ablated (specification of the sources, section 1)."""
+        return seed_from("batch", self.seed, index)
 
     @property
     def batch_bytes(self) -> int:
@@ -112,8 +114,9 @@ class CellJob:
 
     @property
     def generator_seed(self) -> int:
-        """Seed of the generator the compressor and the measures get."""
-        return seed_from("cell", self.cell_id)
+        """Seed of the generator the compressor and the measures get: one for all sources and compressors of a target,
+        bits and seed, so that rows that are compared draw the same batches and the same real images."""
+        return seed_from("cell", self.seed, self.target_digest, self.bits)
 
     def axes(self) -> dict[str, Any]:
         """The labels as keyword arguments of ResultRecord."""

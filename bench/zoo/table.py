@@ -112,7 +112,7 @@ TABLE: tuple[Entry, ...] = (
     ),
     Entry(
         "resnet50d_w8",
-        "resnet50d",
+        "resnet50",
         "resnet",
         "zoo",
         "resnet",

@@ -172,7 +172,7 @@ class Walk:
         before = [q.scale.detach().clone() for q in quantisers]
         inputs: Inputs = x
         if quantisers:
-            learners.append(self._step_learner(quantisers))
+            learners += self._step_learners(quantisers)
         if recipe.joint:
             inputs = MixedInputs(x, x_full, recipe.keep, self._ctx.generator)
         with _dropping(quantisers, recipe.keep, self._ctx.generator):
@@ -219,8 +219,8 @@ class Walk:
         self._model.set_state(True, True)
         base = mean_error(run(module, x, EVALUATION_BATCH), target.all())
         before = [q.scale.detach().clone() for q in quantisers]
-        learner = self._step_learner(quantisers)
-        fine = self._minimise(module, x, target, [learner], recipe.step_iterations, unit, "steps")
+        learners = self._step_learners(quantisers)
+        fine = self._minimise(module, x, target, learners, recipe.step_iterations, unit, "steps")
         row: Row = {"unit": unit.name, "stage": "steps", "base": base, "kept": "learned", "degraded": not fine}
         error = math.inf
         if fine:
@@ -286,8 +286,8 @@ class Walk:
         found = (self._activations[name] for name in unit.activations)
         return [quantiser for quantiser in found if not quantiser.is_identity]
 
-    def _step_learner(self, quantisers: Sequence[ActQuantizer]) -> StepLearner:
-        return StepLearner([quantiser.scale for quantiser in quantisers], self._recipe.step_lr)
+    def _step_learners(self, quantisers: Sequence[ActQuantizer]) -> list[StepLearner]:
+        return [StepLearner(quantiser.scale, self._recipe.step_lr) for quantiser in quantisers]
 
 
 @contextmanager

@@ -11,10 +11,14 @@ Known deviations:
 - The objective is the plain squared error, as in the public script; the Fisher-weighted form of equation 10 is not
   offered.
 - lambda 0.1 from MixMix's appendix; ``penalty: auto`` takes BRECQ's public values per architecture.
-- MixMix prints a plain sigmoid and an unsquared norm; the stretched sigmoid and squared norm of BRECQ are used.
+- MixMix prints (appendix, equation 9) a plain sigmoid and an unsquared norm; BRECQ's stretched sigmoid and squared
+  norm are used.
 - The classifier's input has 8 bits (BRECQ's code leaves it at the activations' bits on ResNets).
 - The first layer keeps nearest rounding; its output's step is learned.
 - ``step_lr`` follows the paper's text (4e-5) and squared error, not the script's 4e-4 and L2.4.
+- Stage 2 sees full-precision inputs, not those of the quantised prefix; a step moves by at most 2 % of itself in one
+  iteration, since the short run's rate exceeds some 8-bit steps.
+- Ranges are searched on 2^16 values per tensor of 256 images, and hold zero; squeeze-excite tensors have 8 bits.
 - Guard (not in the paper): a block that learning made worse over all images goes back to nearest rounding, or to its
   calibrated steps.
 
@@ -43,7 +47,7 @@ class BrecqParams(StepParams):
 class Brecq:
     """The compressor; see the module's docstring."""
 
-    version = 1
+    version = 2
     summary = "learned rounding of weights block by block, then learned activation steps"
     paper = "Li et al., BRECQ: Pushing the Limit of Post-Training Quantization by Block Reconstruction, ICLR 2021"
     needs: frozenset[str] = frozenset()

@@ -8,7 +8,8 @@ blocks are BRECQ's.
 
 Known deviations:
 - ``mini`` runs 280 iterations (BRECQ's 200 + 80) at rates 20 / 280 and 0.8 / 280, the steps' falling along a half
-  cosine; the paper 20000 at 1e-3 and 4e-5: lr * T is the published one.
+  cosine; the paper 20000 at 1e-3 and 4e-5: lr * T is the published one.  A step moves by at most 2 % of itself in one
+  iteration, since the short run's rate exceeds some 8-bit steps.
 - Activation ranges are BRECQ's mean-error search on one full-precision pass, not QDrop's search over zero points.
 - The first layer's output has 8 bits (QDrop's code: the activations' bits); the first layer keeps nearest rounding.
 - lambda 0.1; ``penalty: auto`` takes the values per architecture.
@@ -43,7 +44,7 @@ class QDropParams(StepParams):
 class QDrop:
     """The compressor; see the module's docstring."""
 
-    version = 1
+    version = 2
     summary = "learned rounding and activation steps at once, activations quantised at random"
     paper = "Wei et al., QDrop: Randomly Dropping Quantization for Extremely Low-bit PTQ, ICLR 2022"
     needs: frozenset[str] = frozenset()

@@ -43,7 +43,7 @@ class RtnParams(MethodParams):
 class Rtn:
     """The compressor; see the module's docstring."""
 
-    version = 1
+    version = 2
     summary = "nearest rounding; activation ranges from one pass over the images"
     paper = "Nagel et al., A White Paper on Neural Network Quantization, arXiv 2106.08295 (2021)"
     needs: frozenset[str] = frozenset()
@@ -51,7 +51,7 @@ class Rtn:
     Params: type[MethodParams] = RtnParams
     presets: Mapping[str, Mapping[str, Any]] = {
         "mini": {},
-        "thorough": {"calibration": 1024},
+        "thorough": {},
         "paper": {"range_values": 1 << 22},
     }
 

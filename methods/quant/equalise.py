@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from timm.layers import Conv2dSame
 from torch import Tensor, fx, nn
 
 from methods.quant.graph import Prepared
@@ -119,7 +120,10 @@ def absorb(prepared: Prepared, pairs: list[Pair], mode: Absorb) -> int:
     for pair in pairs:
         entry = prepared.stats.get(pair.first)
         first, second = _layers(prepared, pair)
-        padded = isinstance(second, nn.Conv2d) and second.padding not in (0, (0, 0), "valid")
+        # timm's "same" convolutions say padding 0 and pad at run time.
+        padded = isinstance(second, nn.Conv2d) and (
+            isinstance(second, Conv2dSame) or second.padding not in (0, (0, 0), "valid")
+        )
         if mode == "none" or (mode == "unpadded" and padded) or not pair.rectified or entry is None:
             continue
         shift = (entry.beta - 3 * entry.gamma.abs()).clamp_min(0)

@@ -106,6 +106,13 @@ def is_pool(graph: fx.GraphModule, node: fx.Node) -> bool:
     return function_name(node) in _POOL_FUNCTIONS
 
 
+def is_max_pool(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether the node takes maxima over space."""
+    module = module_of(graph, node)
+    name = type(module).__name__ if module is not None else function_name(node) or ""
+    return is_pool(graph, node) and ("max" in name.lower())
+
+
 def is_global_pool(graph: fx.GraphModule, node: fx.Node) -> bool:
     """Whether the node pools each map to one value (adaptive pooling counts, whatever its size)."""
     module = module_of(graph, node)

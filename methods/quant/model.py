@@ -122,9 +122,9 @@ class QuantModel(nn.Module):
     ) -> None:
         """Choose all activation ranges from one full-precision pass over the first ``count`` images [N, C, H, W].
 
-        At most ``max_values`` values per tensor are kept (a random subset that depends on ``seed`` only, plus each
-        batch's extremes); at 4 bytes each, times the number of tensors, this is the memory it takes.  The default
-        searches a small network in seconds; the specification's ceiling is 2^22.
+        At most ``max_values`` values per tensor are kept (a random subset that depends on ``seed`` only; the search
+        starts from the extremes of all values); at 4 bytes each, times the number of tensors, this is the memory it
+        takes.  The default searches a small network in seconds; the specification's ceiling is 2^22.
         """
         images = images[:count]
         states = [(q, q.enabled) for q in (*self.weights.values(), *self.activations.values())]

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from methods.quant.fold import BatchStats
-from methods.quant.layers import function_name, is_activation, is_add, is_constant, is_pool, module_of
+from methods.quant.layers import function_name, is_activation, is_add, is_constant, is_max_pool, is_pool, module_of
 
 _POINTS = 64
 _SQRT_2PI = math.sqrt(2 * math.pi)
@@ -91,6 +91,8 @@ def _of_node(
     if is_activation(graph, node):
         return _activated(graph, node, first)
     module = module_of(graph, node)
+    if is_max_pool(graph, node):
+        return None  # the mean of a maximum is not the maximum's argument's mean
     if is_pool(graph, node) or isinstance(module, nn.Flatten) or function_name(node) in ("flatten", "contiguous"):
         return first
     if function_name(node) in ("cat", "concat") and node.kwargs.get("dim", _second(node)) in (1, -3):

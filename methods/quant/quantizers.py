@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -172,6 +173,7 @@ class ActQuantizer(nn.Module):
         self.grad_scale = 1.0
         self._low, self._high = float(self.n), float(self.p)
         self._samples: list[Tensor] | None = None
+        self._ends = (math.inf, -math.inf)
         self._share = 1.0
         self._sampler: torch.Generator | None = None
 
@@ -203,23 +205,26 @@ class ActQuantizer(nn.Module):
 
     def start_observing(self, share: float, seed: int) -> None:
         """Collect a random ``share`` (0, 1] of the values of each following forward; draws depend on ``seed`` only."""
-        self._samples, self._share = [], share
+        self._samples, self._share, self._ends = [], share, (math.inf, -math.inf)
         self._sampler = torch.Generator().manual_seed(seed)
 
     @torch.no_grad()
     def observe(self, x: Tensor) -> None:
-        """Add values of ``x`` to the sample, its extremes always among them."""
+        """Add values of ``x`` to the sample.  Its extremes are noted apart: the search starts from them, but among a
+        few sampled values they would weigh more than they do among all."""
         if self._samples is None:
             self.start_observing(1.0, 0)
         flat = x.detach().reshape(-1)
         if self._share < 1:
             count = max(int(flat.numel() * self._share), 1)
             index = torch.randint(flat.numel(), (count,), generator=self._sampler).to(flat.device)
-            flat = torch.cat([flat[index], flat.min()[None], flat.max()[None]])
+            picked = flat[index]
         else:
-            flat = flat.clone()
+            picked = flat.clone()
         assert self._samples is not None
-        self._samples.append(flat)
+        self._samples.append(picked)
+        low, high = (float(end) for end in flat.aminmax())
+        self._ends = min(self._ends[0], low), max(self._ends[1], high)
 
     @torch.no_grad()
     def calibrate(self) -> None:
@@ -234,9 +239,9 @@ class ActQuantizer(nn.Module):
         if not samples:
             raise RuntimeError("nothing was observed before calibrate()")
         values = torch.cat(samples)
-        self.signed = not (self.nonnegative and bool(values.min() >= 0))
+        self.signed = not (self.nonnegative and self._ends[0] >= 0)
         grid: Grid = "affine" if self.signed else "unsigned"
-        self.set_range(*search_range(values, self.bits, method=self.method, grid=grid))
+        self.set_range(*search_range(values, self.bits, method=self.method, grid=grid, ends=self._ends))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` fake-quantised (same shape), or ``x`` itself when switched off or of 32 bits."""

@@ -54,6 +54,7 @@ def search_range(
     exponent: float = 2.4,
     candidates: int = 80,
     quantile: float = 0.9999,
+    ends: tuple[float, float] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Step and zero point of a grid for ``x``.
 
@@ -66,6 +67,8 @@ def search_range(
             the ``quantile`` of abs(x); ``aciq`` and ``aciq-gauss`` clip where a Laplace or Gauss density loses least;
             ``lsq`` is 2 mean(abs(x)) / sqrt(p).
         grid: affine, symmetric (zero point 0, signed) or unsigned (zero point 0, negative values clip to 0).
+        ends: least and greatest value of what ``x`` is a sample of, where the search starts from (one range only);
+            None takes those of ``x``.
 
     Returns:
         scale and zero point, float32, of shape [C], or [] without ``channel_axis``; scale is at least 1e-8.
@@ -79,15 +82,19 @@ def search_range(
         low = flat.amin(1).clamp_max(0) if grid == "affine" else torch.zeros_like(scale)
         zero = torch.round(-low / scale).clamp(n, p)
     else:
-        scale, zero = _step(*_bounds(flat, bits, method, grid, quantile), n, p, grid)
+        scale, zero = _step(*_bounds(flat, bits, method, grid, quantile, ends), n, p, grid)
         if method == "mse":
             scale = _shrink(flat, scale, n - zero, p - zero, exponent, candidates)
     return (scale[0], zero[0]) if channel_axis is None else (scale, zero)
 
 
-def _bounds(flat: Tensor, bits: int, method: RangeMethod, grid: Grid, quantile: float) -> tuple[Tensor, Tensor]:
-    """Lower and upper end [C] of each row of ``flat`` [C, K], zero inside."""
+def _bounds(
+    flat: Tensor, bits: int, method: RangeMethod, grid: Grid, quantile: float, ends: tuple[float, float] | None
+) -> tuple[Tensor, Tensor]:
+    """Lower and upper end [C] of each row of ``flat`` [C, K] (``ends``, where given), zero inside."""
     low, high = flat.amin(1), flat.amax(1)
+    if ends is not None:
+        low, high = torch.full_like(low, ends[0]), torch.full_like(high, ends[1])
     if method == "percentile":
         rank = min(max(math.ceil(quantile * flat.shape[1]), 1), flat.shape[1])
         limit = flat.abs().kthvalue(rank, dim=1).values

@@ -47,7 +47,7 @@ class InversionParams(MethodParams):
 class SingleSource:
     """DataSource on one network; a subclass names its terms, its views and its loop."""
 
-    version: int = 1
+    version: int = 2
     summary: str
     paper: str
     needs: frozenset[str] = frozenset({"bn"})

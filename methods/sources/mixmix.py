@@ -188,7 +188,8 @@ class MixMixObjective:
         """One network's part of the loss: eq. 8 of the appendix, or fixed weights and the average over networks."""
         if self.weights is not None:
             parts = [self.weights(2 * position + k, term) for k, term in enumerate(terms.values())]
-            return torch.stack(parts).sum()
+            # eq. 6's average: without it the prior would weigh 1 / m' of what it does for one network
+            return torch.stack(parts).sum() / len(self.networks)
         fixed = {"ce": self.params.ce_weight, "bn": self.params.bn_weight}
         parts = [fixed[name] * term for name, term in terms.items()]
         return torch.stack(parts).sum() / len(self.networks)
@@ -234,7 +235,7 @@ class MixMixObjective:
 class MixMix:
     """DataSource ``mixmix``."""
 
-    version = 1
+    version = 2
     summary = "class images from several networks at once, with mixed pairs (MixMix)"
     paper = "Li et al., MixMix: All You Need for Data-Free Compression Are Feature and Data Mixing, ICCV 2021"
     needs = frozenset({"bn"})

@@ -29,7 +29,7 @@ class NoiseParams(MethodParams):
 class Noise:
     """DataSource ``noise``."""
 
-    version = 1
+    version = 2
     summary = "Gaussian noise in normalised space (lower bound)"
     paper = "Haroush et al., The Knowledge Within, CVPR 2020 (Gaussian scheme)"
     needs: frozenset[str] = frozenset()

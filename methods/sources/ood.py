@@ -25,7 +25,7 @@ class OodParams(MethodParams):
 class Ood:
     """DataSource ``ood``."""
 
-    version = 1
+    version = 2
     summary = "real images of another domain, without labels"
     paper = "suite control; no reference"
     needs: frozenset[str] = frozenset()

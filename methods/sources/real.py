@@ -27,7 +27,7 @@ class RealParams(MethodParams):
 class Real:
     """DataSource ``real``."""
 
-    version = 1
+    version = 2
     summary = "class-balanced training images with their labels (upper bound)"
     paper = "Li et al., MixMix, ICCV 2021, section 5 (real-data rows)"
     needs: frozenset[str] = frozenset({"labels"})

@@ -160,11 +160,12 @@ def test_zoo_top1_has_the_population_deviation() -> None:
 def test_score_of_uniform_is_one_and_of_balanced_one_hot_is_the_class_count() -> None:
     uniform = torch.full((100, 5), 0.2, dtype=torch.float64).log()
     assert score_from_log_probabilities(uniform).mean == pytest.approx(1.0)
-    hot = torch.eye(5, dtype=torch.float64).repeat_interleave(20, 0).log()
-    found = score_from_log_probabilities(hot)  # sorted by class: interleaved splits stay balanced
-    assert found.mean == pytest.approx(5.0)
-    assert found.std == pytest.approx(0.0, abs=1e-9)
-    assert (found.n, found.splits) == (100, 10)
+    hot = torch.eye(5, dtype=torch.float64).repeat_interleave(200, 0).log()
+    for order in (torch.arange(1000), torch.arange(1000).reshape(5, 200).T.flatten()):  # by class, and in turn
+        found = score_from_log_probabilities(hot[order])
+        assert found.mean == pytest.approx(5.0, abs=0.2)
+        assert (found.n, found.splits) == (1000, 10)
+        assert score_from_log_probabilities(hot[order], splits=1).mean == pytest.approx(5.0)
 
 
 def test_score_by_hand_and_within_bounds() -> None:
@@ -174,5 +175,6 @@ def test_score_by_hand_and_within_bounds() -> None:
     assert score_from_log_probabilities(p.log(), splits=1).mean == pytest.approx(math.exp(kl))
     score = classifier_score(_net(), _images(60), splits=4)
     assert 1 <= score.mean <= 4
+    assert [classifier_score(_net(), _images(n)).splits for n in (3, 199, 200, 256)] == [1, 1, 2, 2]
     with pytest.raises(ValueError, match="splits"):
-        classifier_score(_net(), _images(3))
+        classifier_score(_net(), _images(3), splits=4)

@@ -142,6 +142,13 @@ def test_seeds_of_generators(plan: Planner) -> None:
     seeds = [job.set_seed, job.batch_seed(0), job.batch_seed(1), cell.generator_seed]
     assert len(set(seeds)) == 4
     assert plan({"images": 320}).synths[0].batch_seed(1) == job.batch_seed(1)
+    # Rows that are compared draw alike; seeds do not, and neither do targets.
+    for index in (0, 1):
+        assert len({job.batch_seed(index) for job in made.synths if job.seed == 0}) == 1
+    assert len({job.batch_seed(0) for job in made.synths}) == len({job.set_seed for job in made.synths}) == 2
+    draws = {(cell.target, cell.bits, cell.seed): cell.generator_seed for cell in made.cells}
+    assert len(set(draws.values())) == len(draws)
+    assert all(draws[cell.target, cell.bits, cell.seed] == cell.generator_seed for cell in made.cells)
 
 
 @pytest.mark.parametrize(
