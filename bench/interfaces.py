@@ -87,6 +87,12 @@ class DataHandle(Protocol):
     def train_images(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, list[int]]:
         """Class-balanced training images (normalised float32 [n,C,H,W]), labels [n], indices. Tier T5 or T6."""
 
+    def unlabelled_images(self, count: int, generator: torch.Generator) -> tuple[Tensor, list[int]]:
+        """As :meth:`train_images` without a look at the labels. Tier T4 up."""
+
+    def training_set(self) -> tuple[Tensor, Tensor]:
+        """The complete training set: uint8 images [N,C,H,W] and labels [N]. Tier T6."""
+
     def unrelated_images(self, count: int, generator: torch.Generator) -> Tensor:
         """Images of another domain in the target's shape and constants, float32 [n,C,H,W]. Tier T3 and beyond."""
 

@@ -115,12 +115,12 @@ def test_measures_make_their_own_grids() -> None:
     (holed,) = metric_grids(frame(records[:-1], extra=["bn_loss_u1"]), ["bn_loss_u1"])
     assert [cell.text for cell in holed.rows[0]][2:] == [f"{BLANK} 1 of 2", f"{BLANK} 1 of 2", f"{BLANK} 0 of 1"]
     # The held-out column averages the same networks on every line, controls included.
-    control = record(0.5, source="real", model="", target=B).model_copy(
-        update={**fields, "metrics": {"bn_loss_u1": 9.0, "bn_loss_u1_low": 8.5, "bn_loss_u1_high": 9.25}}
-    )
-    with_low = frame([*records, control], extra=["bn_loss_u1", "bn_loss_u1_low", "bn_loss_u1_high"])
+    values = {"metrics": {"bn_loss_u1": 9.0, "bn_loss_u1_low": 8.5, "bn_loss_u1_high": 9.25}}
+    made = [record(0.5, source="real", model="", target=B, control="upper", seed=seed) for seed in (0, 1)]
+    control = [one.model_copy(update=fields | values) for one in made]
+    with_low = frame([*records, *control], extra=["bn_loss_u1", "bn_loss_u1_low", "bn_loss_u1_high"])
     (both,) = metric_grids(with_low, ["bn_loss_u1", "bn_loss_u1_low", "bn_loss_u1_high"])
-    assert [cell.text for cell in both.rows[1]][2:] == ["9.0000 [8.500, 9.250]", f"{BLANK} 1 of 2", "9.0000 ± 0.0000"]
+    assert [cell.text for cell in both.rows[0]][2:] == ["9.0000 [8.500, 9.250]", f"{BLANK} 1 of 2", "9.0000 ± 0.0000"]
     assert board_grids(table) == []
     assert pivot_grids(table) == []
     assert "bn_loss_u1" in str(report(table, "md"))

@@ -16,7 +16,7 @@ from tests.quant.nets import Chain, images, randomise
 
 MOBILE = {"width": 0.25, "stem": 8}
 SMALL = {
-    "resnet": (10, {"block": "basic", "layers": [2, 2, 2, 2], "channels": [8, 16, 16, 16], "stem": 8}),
+    "resnet": (10, {"block": "basic", "layers": [2, 2, 2, 2], "channels": [8, 16, 16, 16]}),
     "mobilenet_v2": (20, {**MOBILE, "head": 32}),
     "mnasnet": (20, {**MOBILE, "head": 32}),
     "efficientnet_b0": (19, {**MOBILE, "head": 32}),

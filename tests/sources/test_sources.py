@@ -55,7 +55,7 @@ def batch_of(name: str, models: tuple[ModelHandle, ...], index: int = 0, seed: i
 @pytest.mark.parametrize("name", NAMES)
 def test_declares_what_the_suite_needs(name: str) -> None:
     source = method(name)
-    assert source.version == 1
+    assert source.version == 2
     assert source.summary
     assert source.paper
     assert source.access == TIERS.get(name, "T2a")
