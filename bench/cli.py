@@ -278,6 +278,23 @@ def zoo_verify(dataset: Annotated[str, typer.Argument()] = "fashion_mnist", as_j
     raise typer.Exit(0 if verify(dataset, out, as_json) else 1)
 
 
+@zoo.command("add")
+def zoo_add(
+    network: Annotated[str, typer.Argument(help="timm:NAME or torchvision:NAME")],
+    weights: Annotated[Path, typer.Argument(help="Its state dict as a safetensors file.")],
+    data_root: DataRoot = None,
+) -> None:
+    """Bring weights for a library's network; measured on ImageNet's validation images where they are at hand.
+
+    Example: `bench zoo add timm:resnet18 resnet18.safetensors --data-root /data/imagenet`
+    """
+    from bench.zoo.libraries import bring
+
+    made = bring(network, weights, data_root)
+    top1 = "not measured: no validation images" if made["top1"] is None else f"{made['top1']:.2f}"
+    out.print(f"{network}: top-1 {top1}, digest {made['digest'][:16]}", highlight=False)
+
+
 @data.command("fetch")
 def data_fetch(
     dataset: Annotated[str, typer.Argument()] = "fashion_mnist",

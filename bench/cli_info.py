@@ -109,7 +109,8 @@ def _list_units(name: str, dataset: str, console: Console, as_json: bool) -> Non
 
     from bench.data.datasets import get_dataset
     from bench.spec.registry import describe_units
-    from bench.zoo.targets import library_of, load
+    from bench.zoo.libraries import library_of
+    from bench.zoo.targets import load
 
     full = name if library_of(name) or "/" in name else f"{dataset}/{name}"
     handle = load(full)

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import SuiteError, WeightsError, nearest
 from bench.interfaces import Membership, ModelHandle, NetworkInfo
+from bench.zoo.libraries import brought, brought_folder, library_of, load_library
 from bench.zoo.table import GROUPS, TABLE, entry
 
 if TYPE_CHECKING:
     from torch import nn
-
-LIBRARIES = ("timm", "torchvision")
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def weights_folder(dataset: str) -> Path:
@@ -87,15 +85,15 @@ def membership(target: str, models: Iterable[str]) -> Membership:
 
 
 def load(name: str) -> ModelHandle:
-    """Build a network, load its weights, freeze it. ``timm:NAME`` and ``torchvision:NAME`` get their library's
-    architecture with seeded random weights (nothing is downloaded).
+    """Build a network, load its weights, freeze it. ``timm:NAME`` and ``torchvision:NAME`` get the weights brought for
+    them, else seeded random ones (nothing is downloaded).
 
     Raises:
         SuiteError: unknown network.
         WeightsError: weights missing, damaged or of another network.
     """
     if library_of(name):
-        return _from_library(name)
+        return load_library(name)
     from bench.data.datasets import get_dataset
     from bench.zoo.checkpoints import load_into
     from bench.zoo.recipe import build_entry
@@ -125,13 +123,16 @@ def check_weights(name: str) -> None:
     Raises:
         WeightsError: missing, or its digest is not the manifest's.
     """
-    if library_of(name):
-        return
     from bench.zoo.checkpoints import file_sha256
 
-    dataset, short = _split(name)
-    folder = weights_folder(dataset)
-    path, expected = folder / f"{short}.safetensors", _fact(dataset, short)["sha256"]
+    if library_of(name):
+        fact = brought(name)
+        if fact is None:
+            return
+        path, expected = brought_folder() / f"{fact['name']}.safetensors", fact["sha256"]
+    else:
+        dataset, short = _split(name)
+        path, expected = weights_folder(dataset) / f"{short}.safetensors", _fact(dataset, short)["sha256"]
     if not path.is_file():
         raise WeightsError("the weights file is missing", where=str(path))
     if (got := file_sha256(path)) != expected:
@@ -144,12 +145,6 @@ def freeze(module: nn.Module) -> nn.Module:
     for parameter in module.parameters():
         parameter.requires_grad_(False)
     return module
-
-
-def library_of(name: str) -> str | None:
-    """ "timm" or "torchvision" when ``name`` is one of theirs."""
-    prefix = name.split(":", 1)[0]
-    return prefix if ":" in name and prefix in LIBRARIES else None
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -182,43 +177,3 @@ def _batch_norms(module: nn.Module) -> int:
     from torch.nn.modules.batchnorm import _BatchNorm
 
     return sum(isinstance(m, _BatchNorm) and m.running_mean is not None for m in module.modules())
-
-
-def _from_library(name: str) -> ModelHandle:
-    import torch
-
-    from bench.zoo.checkpoints import digest_of
-    from bench.zoo.macs import count_macs
-
-    library, short = name.split(":", 1)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        module = freeze(_create(library, short))
-    mean, std = _IMAGENET
-    return ModelHandle(
-        name=name,
-        module=module,
-        digest=digest_of(module.state_dict()),
-        architecture=architecture(name),
-        family=library,
-        macs=count_macs(module, (3, 224, 224)),
-        dataset="imagenet",
-        mean=mean,
-        std=std,
-    )
-
-
-def _create(library: str, short: str) -> Any:
-    if library == "timm":
-        import timm
-
-        names = timm.list_models()
-        if short.split(".")[0] not in names:
-            raise SuiteError("timm has no such network", got=short, nearest=nearest(short, names))
-        return timm.create_model(short, pretrained=False)
-    from torchvision import models
-
-    names = models.list_models(module=models)
-    if short not in names:
-        raise SuiteError("torchvision has no such network", got=short, nearest=nearest(short, names))
-    return models.get_model(short, weights=None)

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import save_file
 from torch import nn
 
 from bench.data.datasets import get_dataset
 from bench.errors import SuiteError, WeightsError
 from bench.zoo import checkpoints, targets
+from bench.zoo.libraries import bring
 from bench.zoo.macs import count_macs, count_parameters
 from bench.zoo.table import GROUPS, entry
 from bench.zoo.targets import check_weights, info, load, membership, target_names, zoo_names
@@ -138,6 +141,36 @@ def test_a_librarys_network_has_seeded_random_weights(name: str) -> None:
     assert first.macs > 1e7
     assert not first.module.training
     check_weights(name)
+
+
+def test_brought_weights_are_loaded_measured_and_guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    name = "timm:mobilenetv3_small_050"
+    random = load(name)
+    state = {key: value.clone() for key, value in random.module.state_dict().items()}
+    state["classifier.bias"] += torch.arange(1000) * 1e3  # answers class 999, whatever it sees
+    save_file(state, tmp_path / "mine.safetensors")
+    for k, synset in ((0, "n01440764"), (999, "n15075141"), (998, "n13133613")):
+        folder = tmp_path / "imagenet" / "val" / synset
+        folder.mkdir(parents=True)
+        Image.new("RGB", (260, 240), (k % 255, 9, 9)).save(folder / "a.png")
+    made = bring(name, tmp_path / "mine.safetensors")
+    assert made["top1"] == pytest.approx(100 / 3)
+    handle = load(name)
+    assert handle.fp_top1 == made["top1"]
+    assert handle.digest == made["digest"] == info(name).digest != random.digest
+    assert torch.equal(handle.module.state_dict()["classifier.bias"], state["classifier.bias"])
+    check_weights(name)
+    with pytest.raises(WeightsError, match="another network"):
+        bring("timm:mobilenetv3_small_075", tmp_path / "mine.safetensors")
+    assert load("timm:mobilenetv3_small_075").fp_top1 is None  # nothing half-written stayed behind
+    with pytest.raises(SuiteError, match="library"):
+        bring("resnet18_w10", tmp_path / "mine.safetensors")
+    path = next((tmp_path / "zoo" / "imagenet").glob("*.safetensors"))
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    for use in (check_weights, load):
+        with pytest.raises(WeightsError, match="damaged"):
+            use(name)
 
 
 @pytest.mark.parametrize(("name", "near"), [("timm:resnet5", "resnet50"), ("torchvision:squeezenet", "squeezenet1_0")])

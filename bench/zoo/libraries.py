@@ -1,0 +1,156 @@
+"""Networks of timm and torchvision by name: with weights the user brought, else with seeded random ones.
+
+Nothing is downloaded.  Brought weights are copied into the user's cache folder as safetensors with a manifest, so that
+their digest is part of every cell's identity and their accuracy is registered for the FP32 gate.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import DataError, SuiteError, WeightsError, nearest
+from bench.interfaces import ModelHandle
+
+if TYPE_CHECKING:
+    from torch import nn
+
+LIBRARIES = ("timm", "torchvision")
+DATASET = "imagenet"
+"""What the libraries' networks are built for: 1,000 classes, three channels, 224 pixels."""
+
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def library_of(name: str) -> str | None:
+    """ "timm" or "torchvision" when ``name`` is one of theirs."""
+    prefix = name.split(":", 1)[0]
+    return prefix if ":" in name and prefix in LIBRARIES else None
+
+
+def brought_folder() -> Path:
+    """Where brought weights lie."""
+    from bench.data.datasets import cache_folder
+
+    return cache_folder() / "zoo" / DATASET
+
+
+def brought(name: str) -> dict[str, Any] | None:
+    """The manifest of the weights brought for ``name``; None when there are none.
+
+    Raises:
+        WeightsError: the manifest is damaged or another network's.
+    """
+    from bench.zoo.checkpoints import REQUIRED, manifest
+
+    path = brought_folder() / f"{_stem(name)}.json"
+    if not path.exists():
+        return None
+    fact = manifest(path.parent, path.stem)
+    if REQUIRED - fact.keys() or fact["network"] != name:
+        raise WeightsError("these weights belong to another network", where=str(path), got=fact.get("network"))
+    return fact
+
+
+def bring(name: str, weights: Path, root: Path | None = None) -> dict[str, Any]:
+    """Register the safetensors file ``weights`` for the network ``name``, and measure it where ImageNet's validation
+    images are at hand (``root``, else the cache folder). Returns the manifest; its ``top1`` is None when not measured.
+
+    Raises:
+        SuiteError: no such network.
+        WeightsError: the file is missing, damaged, or another network's.
+    """
+    from bench.data.datasets import get_dataset
+    from bench.zoo import checkpoints
+    from bench.zoo.macs import count_macs, count_parameters
+    from bench.zoo.train import TrainData, top1
+
+    if library_of(name) is None:
+        raise SuiteError(
+            "weights can be brought for a library's network", got=name, expected="timm:NAME or torchvision:NAME"
+        )
+    module = create(name)
+    checkpoints.load_into(module, weights)
+    mean, std = _constants(module)
+    try:
+        images, labels = get_dataset(DATASET, root).test()
+        measured = top1(module, TrainData(images, labels, mean, std), batch=50)
+    except DataError:
+        if root is not None:
+            raise
+        measured = None
+    facts = {"network": name, "dataset": DATASET, "top1": measured, "mean": list(mean), "std": list(std)}
+    facts |= {"macs": count_macs(module, (3, 224, 224)), "parameters": count_parameters(module)}
+    return checkpoints.save(module, brought_folder(), _stem(name), facts)
+
+
+def load_library(name: str) -> ModelHandle:
+    """The network with its brought weights, else with random ones of a fixed seed.
+
+    Raises:
+        SuiteError: the library has no such network.
+        WeightsError: brought weights are damaged or another network's.
+    """
+    from bench.zoo.checkpoints import digest_of, load_into
+    from bench.zoo.macs import count_macs
+    from bench.zoo.targets import architecture, freeze
+
+    module, fact = create(name), brought(name)
+    mean, std = _IMAGENET
+    if fact is not None:
+        load_into(module, brought_folder() / f"{_stem(name)}.safetensors", fact["sha256"])
+        mean, std = tuple(fact["mean"]), tuple(fact["std"])
+    return ModelHandle(
+        name=name,
+        module=freeze(module),
+        digest=fact["digest"] if fact else digest_of(module.state_dict()),
+        architecture=architecture(name),
+        family=name.split(":", 1)[0],
+        macs=fact["macs"] if fact else count_macs(module, (3, 224, 224)),
+        dataset=DATASET,
+        mean=mean,
+        std=std,
+        fp_top1=fact["top1"] if fact else None,
+    )
+
+
+def create(name: str) -> nn.Module:
+    """The library's network with random weights of a fixed seed.
+
+    Raises:
+        SuiteError: the library has no such network.
+    """
+    import torch
+
+    library, short = name.split(":", 1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module: nn.Module = _create(library, short)
+    return module
+
+
+def _create(library: str, short: str) -> Any:
+    if library == "timm":
+        import timm
+
+        names = timm.list_models()
+        if short.split(".")[0] not in names:
+            raise SuiteError("timm has no such network", got=short, nearest=nearest(short, names))
+        return timm.create_model(short, pretrained=False)
+    from torchvision import models
+
+    names = models.list_models(module=models)
+    if short not in names:
+        raise SuiteError("torchvision has no such network", got=short, nearest=nearest(short, names))
+    return models.get_model(short, weights=None)
+
+
+def _constants(module: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """What timm says its weights were trained with; torchvision's networks all take ImageNet's."""
+    known = getattr(module, "default_cfg", None) or {}
+    mean, std = known.get("mean", _IMAGENET[0]), known.get("std", _IMAGENET[1])
+    return tuple(float(v) for v in mean), tuple(float(v) for v in std)
+
+
+def _stem(name: str) -> str:
+    return name.replace(":", "_").replace("/", "_")
