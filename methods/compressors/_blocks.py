@@ -1,8 +1,9 @@
 """Walking a quantised network unit by unit with the reconstruction loop: AdaRound, BRECQ and QDrop are settings of it.
 
 Stage 1 learns how weights round, with activations in full precision and inputs from the quantised-weight prefix;
-stage 2, once all units are rounded, learns activation steps on full-precision inputs; the joint form (QDrop) does both
-at once.  The target is always the full-precision unit's output on the full-precision prefix.
+stage 2, once all units are rounded, learns activation steps on the quantised prefix's output (or the full-precision
+one's); the joint form (QDrop) does both at once.  The target is always the full-precision unit's output on the
+full-precision prefix.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class Recipe:
     """What is learned and for how long.
 
     ``iterations`` of stage 1 (0: none) under ``rounding``; ``step_iterations`` of stage 2 (0: none) from rate
-    ``step_lr``; ``joint`` learns both in one stage of ``iterations``, with probability ``keep`` of a quantised element.
+    ``step_lr``, on inputs of the quantised prefix where ``step_prefix``; ``joint`` learns both in one stage of
+    ``iterations``, with probability ``keep`` of a quantised element.
     ``guard`` goes back to nearest rounding (or calibrated steps) where learning did not help on all cached inputs.
     """
 
@@ -56,6 +58,7 @@ class Recipe:
     batch: int
     step_iterations: int = 0
     step_lr: float = 0.0
+    step_prefix: bool = True
     guard: bool = True
     joint: bool = False
     keep: float = 1.0
@@ -196,8 +199,9 @@ class Walk:
         return output
 
     def steps(self) -> list[Row]:
-        """Stage 2: activation steps, unit by unit, full-precision inputs, hard weights."""
+        """Stage 2: activation steps, unit by unit, hard weights; inputs as ``step_prefix`` says."""
         full = Prefix(self._model, self._images, False, False)
+        quantised = Prefix(self._model, self._images, True, True) if self._recipe.step_prefix else None
         rows = []
         for unit in self._model.units:
             begin = time.perf_counter()
@@ -205,10 +209,15 @@ class Walk:
             x = full.enter(unit)
             target = cached(module, x)
             full.leave(target)
+            if quantised is not None:
+                x = quantised.enter(unit)
             if quantisers := self._step_quantisers(unit):
                 row = self._step_unit(unit, module, x, target, quantisers)
                 row["seconds"] = time.perf_counter() - begin
                 rows.append(row)
+            if quantised is not None:
+                self._model.set_state(True, True)
+                quantised.leave(cached(module, x))
             self._done += self._recipe.step_iterations
         return rows
 
