@@ -17,7 +17,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 Scope = Literal["batch", "image"]
@@ -116,7 +115,9 @@ def _affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     if x.dtype == scale.dtype and (x.is_cuda or _is_channels_last(x)):
         return torch.addcmul(_channel_view(shift, x), x, _channel_view(scale, x))
     # broadcasting over a contiguous NCHW map is slow on CPU, the batch-norm kernel is not; it also keeps half types
-    return F.batch_norm(x, torch.zeros_like(shift), torch.ones_like(scale), scale, shift, False, 0.0, 0.0)
+    # Not F.batch_norm: torch 2.11's refuses eps = 0, which is exact here.
+    mean, var = torch.zeros_like(shift), torch.ones_like(scale)
+    return torch.batch_norm(x, scale, shift, mean, var, False, 0.0, 0.0, False)
 
 
 class _TapFunction(torch.autograd.Function):

