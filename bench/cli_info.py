@@ -135,7 +135,15 @@ def show_board(suite: str | None, form: str, store: Path, seeds: int | None, det
         plan = session.plan_of(session.Options(suite, seeds=seeds))
         wanted = {cell.seed for cell in plan.cells}
         records = [r for r in records if r.suite == plan.suite.suite and r.suite_version == plan.suite.version]
-        records = [r for r in records if seeds is None or r.seed in wanted]
+        begun = wanted & {r.seed for r in records}
+        if seeds is None and begun and begun != wanted:
+            # A suite is measured seed by seed: what stands is shown, and said, instead of blanks everywhere.
+            plan = session.plan_of(session.Options(suite, only="seed=" + "|".join(map(str, sorted(begun)))))
+            lacking = ", ".join(str(seed) for seed in sorted(wanted - begun))
+            note = f"seed {lacking} not measured yet: this is the board of seed {', '.join(map(str, sorted(begun)))}"
+            typer.echo(note, err=True)
+            wanted = begun
+        records = [r for r in records if r.seed in wanted]
     if not records:
         raise BenchError(
             "nothing measured yet", where=suite or "all suites", hint=f"run it: bench run {suite or 'SUITE'}"

@@ -96,9 +96,15 @@ def judge(
     verdicts = []
     for claim, result, decision, own in zip(parsed, found, decisions, levels, strict=True):
         verdict = _verdict(claim, decision, own, level)
-        reason = "; ".join(dict.fromkeys((*result.problems, *result.notes)))
+        reason = _in_short([*dict.fromkeys((*result.problems, *result.notes))])
         verdicts.append(replace(verdict, reason=reason, parts=_parts(claim, result.units, level), bits=result.bits))
     return verdicts
+
+
+def _in_short(remarks: Sequence[str], most: int = 3) -> str:
+    """The first remarks; a suite measured in part has one for every row it lacks."""
+    rest = len(remarks) - most
+    return "; ".join([*remarks[:most], *([f"and {rest} more like these"] if rest > 0 else [])])
 
 
 def _json(claim: Mapping[str, Any]) -> str:

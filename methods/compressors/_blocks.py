@@ -1,7 +1,7 @@
 """Walking a quantised network unit by unit with the reconstruction loop: AdaRound, BRECQ and QDrop are settings of it.
 
 Stage 1 learns how weights round, with activations in full precision and inputs from the quantised-weight prefix;
-stage 2, once all units are rounded, learns activation steps on the quantised prefix's output (or the full-precision
+stage 2, once all units are rounded, learns activation steps on the full-precision prefix's output (or the quantised
 one's); the joint form (QDrop) does both at once.  The target is always the full-precision unit's output on the
 full-precision prefix.
 """
@@ -58,7 +58,7 @@ class Recipe:
     batch: int
     step_iterations: int = 0
     step_lr: float = 0.0
-    step_prefix: bool = True
+    step_prefix: bool = False
     guard: bool = True
     joint: bool = False
     keep: float = 1.0
@@ -175,7 +175,7 @@ class Walk:
         before = [q.scale.detach().clone() for q in quantisers]
         inputs: Inputs = x
         if quantisers:
-            learners += self._step_learners(quantisers)
+            learners.append(self._step_learner(quantisers))
         if recipe.joint:
             inputs = MixedInputs(x, x_full, recipe.keep, self._ctx.generator)
         with _dropping(quantisers, recipe.keep, self._ctx.generator):
@@ -228,8 +228,8 @@ class Walk:
         self._model.set_state(True, True)
         base = mean_error(run(module, x, EVALUATION_BATCH), target.all())
         before = [q.scale.detach().clone() for q in quantisers]
-        learners = self._step_learners(quantisers)
-        fine = self._minimise(module, x, target, learners, recipe.step_iterations, unit, "steps")
+        learner = self._step_learner(quantisers)
+        fine = self._minimise(module, x, target, [learner], recipe.step_iterations, unit, "steps")
         row: Row = {"unit": unit.name, "stage": "steps", "base": base, "kept": "learned", "degraded": not fine}
         error = math.inf
         if fine:
@@ -295,8 +295,8 @@ class Walk:
         found = (self._activations[name] for name in unit.activations)
         return [quantiser for quantiser in found if not quantiser.is_identity]
 
-    def _step_learners(self, quantisers: Sequence[ActQuantizer]) -> list[StepLearner]:
-        return [StepLearner(quantiser.scale, self._recipe.step_lr) for quantiser in quantisers]
+    def _step_learner(self, quantisers: Sequence[ActQuantizer]) -> StepLearner:
+        return StepLearner([quantiser.scale for quantiser in quantisers], self._recipe.step_lr)
 
 
 @contextmanager

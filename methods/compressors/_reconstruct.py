@@ -185,19 +185,11 @@ class RoundingLearner:
         return None
 
 
-STEP_SHARE = 0.02
-"""Most of its own size that a step moves by in one iteration."""
-
-
 class StepLearner:
-    """One activation step, Adam with a rate that falls to 0 along a half cosine.
+    """Activation steps, Adam with a rate that falls to 0 along a half cosine."""
 
-    The rate is ``lr``, but at most `STEP_SHARE` of the step: Adam's first moves are about one rate in size, whatever
-    the gradient, so that the rate of a short run (2.5e-3 at 80 iterations) would throw an 8-bit step of 1/255 away.
-    """
-
-    def __init__(self, value: nn.Parameter, lr: float) -> None:
-        self._steps, self._lr = [value], min(lr, STEP_SHARE * float(value.detach()))
+    def __init__(self, steps: Sequence[nn.Parameter], lr: float) -> None:
+        self._steps, self._lr = list(steps), lr
 
     def parameters(self) -> list[nn.Parameter]:
         return self._steps

@@ -8,8 +8,7 @@ blocks are BRECQ's.
 
 Known deviations:
 - ``mini`` runs 280 iterations (BRECQ's 200 + 80) at rates 20 / 280 and 0.8 / 280, the steps' falling along a half
-  cosine; the paper 20000 at 1e-3 and 4e-5: lr * T is the published one.  A step moves by at most 2 % of itself in one
-  iteration, since the short run's rate exceeds some 8-bit steps.
+  cosine; the paper 20000 at 1e-3 and 4e-5: lr * T is the published one.
 - Activation ranges are BRECQ's mean-error search on one full-precision pass, not QDrop's search over zero points.
 - The first layer's output has 8 bits (QDrop's code: the activations' bits); the first layer keeps nearest rounding.
 - lambda 0.1; ``penalty: auto`` takes the values per architecture.
