@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -54,9 +55,10 @@ def _pivot(title: str, part: pd.DataFrame, *, mean: bool) -> Grid:
 
 
 def metric_grids(table: pd.DataFrame, metrics: Sequence[str]) -> list[Grid]:
-    """Image measures as MixMix's Tables 1 and 2: per suite, n, preset and metric one grid, sources by networks.
+    """Image measures as MixMix's Tables 1 and 2: per suite, n, preset and metric one grid, networks by sources, since a
+    terminal's line does not hold sixteen networks.
 
-    Two columns follow the networks': mean ± population standard deviation over all of them (the zoo average), and
+    Two lines follow the networks': mean ± population standard deviation over all of them (the zoo average), and
     over those whose architecture took no part in any line's images: the same networks for every line, real images and
     noise included, since networks differ more than sources.  Blank where a network's value is missing.
     Only rows without a compressor; ``metrics`` are columns that :func:`bench.board.frame.frame` was given as ``extra``.
@@ -72,14 +74,18 @@ def metric_grids(table: pd.DataFrame, metrics: Sequence[str]) -> list[Grid]:
         for metric in metrics:
             if part[metric].isna().all() or metric.endswith(("_low", "_high")):
                 continue
-            body = []
-            for name, cells in _lines(rows).items():
+            columns = []
+            for cells in _lines(rows).values():
                 found = [cells.get((target, ""), []) for target in targets]
                 averages = _average(found, metric), _average(list(compress(found, held)), metric)
-                body.append((Cell(name), *(_metric_cell(cell, metric) for cell in found), *averages))
+                columns.append((*(_metric_cell(cell, metric) for cell in found), *averages))
             title = f"{suite} · {dataset} · {metric} · {count} images · preset {preset}"
-            heads = ("source", *targets, "mean ± std", "held out")
-            grids.append(Grid(title, heads, frozenset({0}), tuple(body), notes_of(part)))
+            names = [Cell(name) for name in (*targets, "mean ± std", "held out ± std")]
+            body = tuple(zip(names, *columns, strict=True))
+            notes = list(notes_of(part))
+            if any(held):
+                notes.append("held out: " + ", ".join(compress(targets, held)))
+            grids.append(Grid(title, ("network", *_lines(rows)), frozenset({0}), body, tuple(notes)))
     return grids
 
 
@@ -91,17 +97,23 @@ def _average(found: Sequence[Sequence[Mapping[str, Any]]], metric: str) -> Cell:
     values = [float(rows[0][metric]) for rows in fresh if len(rows) == 1 and not missing(rows[0][metric])]
     if len(values) < len(fresh):
         return Cell(f"{BLANK} {len(values)} of {len(fresh)}")
-    return Cell(f"{statistics.fmean(values):.4f} ± {statistics.pstdev(values):.4f}")
+    return Cell(f"{_significant(statistics.fmean(values))} ± {_significant(statistics.pstdev(values))}")
+
+
+def _significant(value: float, digits: int = 4) -> str:
+    """``value`` to four significant digits, at most as many decimals."""
+    whole = math.floor(math.log10(abs(value))) + 1 if value else 0
+    return f"{value:.{min(max(digits - whole, 0), digits)}f}"
 
 
 def _metric_cell(rows: Sequence[Mapping[str, Any]], metric: str) -> Cell:
     """The value, with its interval where the measure has one."""
     texts = []
     for row in rows:
-        text = number(row[metric], 4) if not missing(row[metric]) else f"{BLANK} {row['seeds']}"
+        text = _significant(float(row[metric])) if not missing(row[metric]) else f"{BLANK} {row['seeds']}"
         low, high = row.get(f"{metric}_low"), row.get(f"{metric}_high")
         if low is not None and high is not None and not (missing(low) or missing(high)):
-            text += f" [{number(low, 3)}, {number(high, 3)}]"
+            text += f" [{_significant(float(low), 3)}, {_significant(float(high), 3)}]"
         texts.append(text + STALE * bool(row["stale"]))
     return Cell(" / ".join(texts) or BLANK)
 

@@ -109,18 +109,27 @@ def test_measures_make_their_own_grids() -> None:
             records.append(made.model_copy(update={**fields, "metrics": metrics}))
     table = frame(records, extra=["bn_loss_u1", "nothing"])
     (grid,) = metric_grids(table, ["bn_loss_u1", "nothing"])
-    assert grid.headers == ("source", A, B, "mean ± std", "held out")
-    texts = [cell.text for cell in grid.rows[0]]
-    assert texts == [f"di [{A}]", "1.5000", "3.0000", "2.2500 ± 0.7500", "3.0000 ± 0.0000"]
+    assert grid.headers == ("network", f"di [{A}]")
+    assert [cell.text for row in grid.rows for cell in row] == [
+        *(A, "1.500", B, "3.000"),
+        *("mean ± std", "2.250 ± 0.7500", "held out ± std", "3.000 ± 0.0000"),
+    ]
     (holed,) = metric_grids(frame(records[:-1], extra=["bn_loss_u1"]), ["bn_loss_u1"])
-    assert [cell.text for cell in holed.rows[0]][2:] == [f"{BLANK} 1 of 2", f"{BLANK} 1 of 2", f"{BLANK} 0 of 1"]
-    # The held-out column averages the same networks on every line, controls included.
+    assert [row[1].text for row in holed.rows[1:]] == [f"{BLANK} 1 of 2", f"{BLANK} 1 of 2", f"{BLANK} 0 of 1"]
+    # The held-out line averages the same networks for every source, controls included.
     values = {"metrics": {"bn_loss_u1": 9.0, "bn_loss_u1_low": 8.5, "bn_loss_u1_high": 9.25}}
     made = [record(0.5, source="real", model="", target=B, control="upper", seed=seed) for seed in (0, 1)]
     control = [one.model_copy(update=fields | values) for one in made]
     with_low = frame([*records, *control], extra=["bn_loss_u1", "bn_loss_u1_low", "bn_loss_u1_high"])
     (both,) = metric_grids(with_low, ["bn_loss_u1", "bn_loss_u1_low", "bn_loss_u1_high"])
-    assert [cell.text for cell in both.rows[0]][2:] == ["9.0000 [8.500, 9.250]", f"{BLANK} 1 of 2", "9.0000 ± 0.0000"]
+    assert both.headers == ("network", "real", f"di [{A}]")
+    assert [row[1].text for row in both.rows] == [
+        BLANK,
+        "9.000 [8.50, 9.25]",
+        f"{BLANK} 1 of 2",
+        "9.000 ± 0.0000",
+    ]
+    assert f"held out: {B}" in both.notes
     assert board_grids(table) == []
     assert pivot_grids(table) == []
     assert "bn_loss_u1" in str(report(table, "md"))
