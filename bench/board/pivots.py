@@ -72,7 +72,7 @@ def metric_grids(table: pd.DataFrame, metrics: Sequence[str]) -> list[Grid]:
         used = {str(row["target"]) for row in rows if row["membership"] not in ("none", "held-out architecture")}
         held = [target not in used for target in targets]
         for metric in metrics:
-            if part[metric].isna().all() or metric.endswith(("_low", "_high")):
+            if part[metric].isna().all() or metric.endswith(("_low", "_high", "_std")):
                 continue
             columns = []
             for cells in _lines(rows).values():
@@ -107,13 +107,16 @@ def _significant(value: float, digits: int = 4) -> str:
 
 
 def _metric_cell(rows: Sequence[Mapping[str, Any]], metric: str) -> Cell:
-    """The value, with its interval where the measure has one."""
+    """The value, with its interval or its deviation over splits where the measure has one."""
     texts = []
     for row in rows:
         text = _significant(float(row[metric])) if not missing(row[metric]) else f"{BLANK} {row['seeds']}"
         low, high = row.get(f"{metric}_low"), row.get(f"{metric}_high")
         if low is not None and high is not None and not (missing(low) or missing(high)):
             text += f" [{_significant(float(low), 3)}, {_significant(float(high), 3)}]"
+        deviation = row.get(f"{metric}_std")
+        if not missing(deviation) and deviation:
+            text += f" ± {_significant(float(deviation), 2)}"
         texts.append(text + STALE * bool(row["stale"]))
     return Cell(" / ".join(texts) or BLANK)
 
