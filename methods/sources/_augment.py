@@ -192,7 +192,7 @@ def mix_data(
     antialias: bool = False,
     per_sample: bool = False,
 ) -> Mixed:
-    """Put a shrunken whole partner into a box of each image of ``x`` [B,C,H,W] (MixMix eq. 7-9).
+    """Put a shrunken whole partner into a box of each image of ``x`` [B,C,H,W] (MixMix eq. 7-8, and beta of eq. 9).
 
     The partner is ``k`` places further on, k drawn from 1..B-1, so nobody is its own guest.  Pixels outside the box are
     the host's own, bit for bit.  One box for the batch, or one for each image with ``per_sample``.

@@ -1,9 +1,10 @@
 """MixMix (Li et al., ICCV 2021): feature mixing over several networks, and data mixing of image pairs.
 
 For a batch with the networks S, |S| = m' (``mix``), drawn once without replacement (algorithm 1), minimise
-(1/m') sum_j [ CE_mix(A_j(Xh)) + BN_j(Xh) ] + prior(X) with Xh = DataMix(Aug(X)): equations 2 (statistics), 7-8 (box and
-mixture) and 9 (mixed labels) of the main text; the weights are learned by equation 8 of the *appendix*: every term is
-divided by its own first value, then sum_t Lh_t / a_t^2 + a_t^2 is minimised over images and a.
+(1/m') sum_j [ CE_mix(A_j(Xh)) + BN_j(Xh) ] + prior(X) with Xh = DataMix(Aug(X)): equations 2 (statistics), 6 (feature
+mixing), 7-8 (box and mixture) and 9 (mixed labels) of the main text; the weights are learned by equation 8 of the *appendix*: every term is
+divided by its own first value, then (1/m') sum_t Lh_t / a_t^2 + a_t^2 is minimised over images and a.  The average
+cancels among these terms, but not against the prior outside them, whose share would otherwise fall with m'.
 Deviations and suite choices (the paper is silent; spec 3.9, 7): box position uniform inside the image, one box per
 batch and iteration, sides of at least 2 pixels; partner by a random cyclic shift; jitter strength 0.2; a_t starts at 1,
 moves by Adam with rate 1e-3 / (iterations/5000) and is held at 0.05 or above; the prior keeps fixed weights outside
