@@ -2,7 +2,7 @@
 
 For a batch with the networks S, |S| = m' (``mix``), drawn once without replacement (algorithm 1), minimise
 (1/m') sum_j [ CE_mix(A_j(Xh)) + BN_j(Xh) ] + prior(X) with Xh = DataMix(Aug(X)): equations 2 (statistics), 6 (feature
-mixing), 7-8 (box and mixture) and 9 (mixed labels) of the main text; the weights are learned by equation 8 of the *appendix*: every term is
+mixing), 7-8 (box and mixture) and 9 (mixed labels); weights are learned by equation 8 of the *appendix*: every term is
 divided by its own first value, then (1/m') sum_t Lh_t / a_t^2 + a_t^2 is minimised over images and a.  The average
 cancels among these terms, but not against the prior outside them, whose share would otherwise fall with m'.
 Deviations and suite choices (the paper is silent; spec 3.9, 7): box position uniform inside the image, one box per
