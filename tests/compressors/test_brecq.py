@@ -239,6 +239,31 @@ def test_caches_do_not_alias_what_others_may_change() -> None:
     assert torch.equal(y.all(), before)
 
 
+@pytest.mark.parametrize("fed", ["full", "quantised"])
+def test_stage_two_starts_from_the_error_behind_the_chosen_prefix(fed: Any) -> None:
+    x = image_set().images
+    out = compress(iterations=0, step_lr=0.0, step_inputs=fed)
+    net, found = out.variants[0].module, rows(out, "steps")
+    assert len(found) > 2
+    for row in found:
+        unit = next(unit for unit in net.units if unit.name == row["unit"])
+        with torch.no_grad():
+            net.set_state(False, False)
+            inner = net.capture_inputs(unit, x, len(x))
+            target = net.unit_module(unit)(inner)
+            if fed == "quantised":
+                net.set_state(True, True)
+                inner = net.capture_inputs(unit, x, len(x))
+            net.set_state(True, True)
+            error = (net.unit_module(unit)(inner) - target).square().sum(1).mean()
+        assert row["base"] == pytest.approx(float(error), rel=1e-3), row["unit"]
+
+
+def test_the_prefix_changes_what_stage_two_learns() -> None:
+    found = [compress(iterations=0, step_inputs=fed).variants[0].module.activations for fed in ("full", "quantised")]
+    assert any(not torch.equal(found[0][name].scale, found[1][name].scale) for name in found[0])
+
+
 def test_rates_keep_the_published_travel() -> None:
     model = handle()
     for preset, lr, step_lr in (("mini", 0.1, 2.5e-3), ("thorough", 0.04, 1e-3), ("paper", 1e-3, 4e-5)):
