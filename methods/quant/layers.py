@@ -110,7 +110,7 @@ def is_max_pool(graph: fx.GraphModule, node: fx.Node) -> bool:
     """Whether the node takes maxima over space."""
     module = module_of(graph, node)
     name = type(module).__name__ if module is not None else function_name(node) or ""
-    return is_pool(graph, node) and ("max" in name.lower())
+    return is_pool(graph, node) and "max" in name.lower()
 
 
 def is_global_pool(graph: fx.GraphModule, node: fx.Node) -> bool:

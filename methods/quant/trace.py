@@ -126,6 +126,7 @@ def trace(net: nn.Module, example: Tensor) -> fx.GraphModule:
         TraceError: no set of leaves makes it traceable, or the graph computes something else.
     """
     leaves: frozenset[str] = frozenset()
+    # A submodule that fails under tracing (whatever its forward raises on a proxy) becomes a leaf, and we try again.
     for _ in range(_RETRIES):
         tracer = _Tracer(leaves)
         try:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
 from bench.interfaces import Setting
@@ -155,6 +156,19 @@ def test_absorbing_is_exact_where_the_activation_exceeds_the_shift() -> None:
         assert not torch.allclose(prepared.body(images()), before, rtol=1e-3, atol=1e-2)
 
 
+def test_padding_inside_the_forward_counts_as_padding() -> None:
+    """timm's Conv2dSame pads by itself and declares padding 0."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), Conv2dSame(4, 2, 3)).eval()
+    prepared = ready(net)
+    assert prepared.graph is not None
+    ones = torch.ones(4)
+    prepared.stats["0"] = BatchStats(ones.clone(), 12 * ones, ones.clone(), ones.clone())
+    pairs = find_pairs(prepared.graph)
+    assert len(pairs) == 1
+    assert absorb(prepared, pairs, "unpadded") == 0
+    assert absorb(prepared, pairs, "all") == 1
+
+
 @given(
     mean=st.floats(-3, 3),
     sd=st.floats(0.05, 3),
@@ -256,6 +270,15 @@ def test_report_names_what_was_done_and_the_model_stays(tmp_path: Path) -> None:
     assert done.report["empirical"] == ["0", "12"]
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert done.protocol["activation_source"] == "images"
+
+
+@pytest.mark.parametrize(("pool", "corrected"), [(nn.MaxPool2d(2), ["0", "4"]), (nn.AvgPool2d(2), ["0"])])
+def test_behind_a_maximum_the_mean_comes_from_images(pool: nn.Module, corrected: list[str], tmp_path: Path) -> None:
+    """The mean of a maximum does not follow from the mean; the mean of an average does."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), pool, nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4))
+    net = nn.Sequential(*net, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
+    done = METHOD.compress(handle(randomise(net)), image_set(images(16)), Setting(4, 4), DfqParams(), context(tmp_path))
+    assert done.report["empirical"] == corrected
 
 
 def test_ranges_from_statistics_hold_the_data(tmp_path: Path) -> None:
