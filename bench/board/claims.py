@@ -38,8 +38,8 @@ class Verdict:
     the suite's claims asks of this claim, so the verdict can be read off the interval.  ``pairs`` paired settings on
     ``seeds`` seeds and ``images`` test images are behind it; with one seed it holds for that seed only.  The interval
     is about seeds and test images; the networks of the suite are taken as they are, not as a sample of networks.
-    ``deciding`` names the comparison shown when a side says ``over: each``.  ``reason``: why it is open, and what was
-    left out.
+    ``deciding`` names the comparison shown when a side says ``over: each``.  ``remarks``: why it is open, and what was
+    left out; one for every row that is missing.
     """
 
     says: str
@@ -57,7 +57,7 @@ class Verdict:
     parts: tuple[Part, ...] = ()
     bits: tuple[str, ...] = ()
     deciding: str = ""
-    reason: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 def judge(
@@ -96,15 +96,9 @@ def judge(
     verdicts = []
     for claim, result, decision, own in zip(parsed, found, decisions, levels, strict=True):
         verdict = _verdict(claim, decision, own, level)
-        reason = _in_short([*dict.fromkeys((*result.problems, *result.notes))])
-        verdicts.append(replace(verdict, reason=reason, parts=_parts(claim, result.units, level), bits=result.bits))
+        remarks = tuple(dict.fromkeys((*result.problems, *result.notes)))
+        verdicts.append(replace(verdict, remarks=remarks, parts=_parts(claim, result.units, level), bits=result.bits))
     return verdicts
-
-
-def _in_short(remarks: Sequence[str], most: int = 3) -> str:
-    """The first remarks; a suite measured in part has one for every row it lacks."""
-    rest = len(remarks) - most
-    return "; ".join([*remarks[:most], *([f"and {rest} more like these"] if rest > 0 else [])])
 
 
 def _json(claim: Mapping[str, Any]) -> str:

@@ -186,7 +186,7 @@ def verdict_grid(verdicts: Sequence[Verdict], parts: bool = True) -> Grid:
             number(item.margin),
             f"{item.pairs} x {item.seeds}",
             "; ".join(_part_texts(item)),
-            "; ".join(filter(None, (item.deciding and f"decided by {item.deciding}", item.reason))),
+            "; ".join([*([f"decided by {item.deciding}"] if item.deciding else []), *_in_short(item.remarks)]),
         )
         decided = item.verdict != "open"
         rows.append(tuple(Cell(text, decided and i == 1) for i, text in enumerate(texts) if i not in left_out))
@@ -200,6 +200,12 @@ def verdict_grid(verdicts: Sequence[Verdict], parts: bool = True) -> Grid:
     kept = [name for i, name in enumerate(headers) if i not in left_out]
     text = frozenset(i for i, name in enumerate(kept) if name in ("claim", "verdict", "by", "remarks"))
     return Grid("claims", tuple(kept), text, tuple(rows), tuple(notes))
+
+
+def _in_short(remarks: Sequence[str], most: int = 3) -> list[str]:
+    """The first remarks; a suite measured in part has one for every row it lacks."""
+    rest = len(remarks) - most
+    return [*remarks[:most], *([f"and {rest} more like these"] if rest > 0 else [])]
 
 
 def _part_texts(verdict: Verdict) -> list[str]:

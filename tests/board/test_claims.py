@@ -46,7 +46,7 @@ def test_supported_refuted_open() -> None:
     assert up.low is not None
     assert up.low > 0
     assert (up.pairs, up.seeds, up.images, up.bits) == (3, 3, 2000, ("W4A4",))
-    assert up.reason == ""
+    assert up.remarks == ()
     assert one(OWN_BETTER, grid(0.80, 0.85)).verdict == "refuted"
     assert one(OWN_BETTER, grid(0.80, 0.80, spread=0.0)).verdict == "open"
     noisy = [*seeds([0.86, 0.78, 0.80], source="a"), *seeds([0.79, 0.80, 0.81], source="b")]
@@ -200,13 +200,13 @@ def test_missing_cells_leave_it_open() -> None:
     found = one(OWN_BETTER, holed)
     assert found.verdict == "open"
     assert found.difference is None
-    assert "kw [vgg_w8] → vgg_w8" in found.reason
-    assert "2 of 3" in found.reason
+    assert "kw [vgg_w8] → vgg_w8" in "; ".join(found.remarks)
+    assert "2 of 3" in "; ".join(found.remarks)
     done = {p.value: p.difference for p in found.parts if p.axis == "target"}
     assert done["vgg_w8"] is None
     assert done["mnasnet_w025"] == pytest.approx(5, abs=0.5)  # what is complete is still shown
     failed = [*holed, record(None, source="kw", model="vgg_w8", target="vgg_w8", seed=1, reason="boom")]
-    assert "boom" in one(OWN_BETTER, failed).reason
+    assert "boom" in "; ".join(one(OWN_BETTER, failed).remarks)
 
 
 def test_not_applicable_is_left_out_and_named() -> None:
@@ -217,23 +217,23 @@ def test_not_applicable_is_left_out_and_named() -> None:
     found = one(OWN_BETTER, records)
     assert found.verdict == "supported"
     assert found.pairs == 2
-    assert "no BN" in found.reason
+    assert "no BN" in "; ".join(found.remarks)
 
 
 def test_stale_protocols_test_sets_and_doubles() -> None:
     records = grid(0.85, 0.80)
     versions = {("sources", "kw"): 2}
     stale = one(OWN_BETTER, records, versions=versions)
-    assert (stale.verdict, "stale" in stale.reason) == ("open", True)
+    assert (stale.verdict, "stale" in "; ".join(stale.remarks)) == ("open", True)
     fresh = grid(0.80, 0.85, source_version=2)
     assert one(OWN_BETTER, records + fresh, versions=versions).verdict == "refuted"
     other = [record(0.85, source="a", protocol_id="p1"), record(0.8, source="b", protocol_id="p2")]
     claim = {"says": "x", "better": {"source": "a"}, "worse": {"source": "b"}}
-    assert "protocols differ" in one(claim, other).reason
+    assert "protocols differ" in "; ".join(one(claim, other).remarks)
     subset = [record(0.85, source="a"), record(0.8, source="b", test_digest="t2")]
-    assert "test sets differ" in one(claim, subset).reason
+    assert "test sets differ" in "; ".join(one(claim, subset).remarks)
     twice = [record(0.85, source="a"), record(0.9, source="a", target_digest="w2"), record(0.8, source="b")]
-    assert "measured twice" in one(claim, twice).reason
+    assert "measured twice" in "; ".join(one(claim, twice).remarks)
     across_bits = {"says": "x", "better": {"bits": "W8A8"}, "worse": {"bits": "W2A4"}}
     two = [record(0.85, bits="W8A8", protocol_id="p8"), record(0.6, bits="W2A4", protocol_id="p2")]
     assert one(across_bits, two).verdict == "supported"  # bits are what the claim is about
@@ -262,7 +262,7 @@ def test_a_label_means_its_row_alone() -> None:
 
 def test_nothing_to_pair_and_bad_claims() -> None:
     claim = {"says": "x", "better": {"source": "a"}, "worse": {"source": "b"}}
-    assert one(claim, []).reason == "no two rows to pair"
+    assert one(claim, []).remarks == ("no two rows to pair",)
     assert judge([], []) == []
     with pytest.raises(ValidationError):
         one({"says": "x"}, [])

@@ -8,11 +8,11 @@ import json
 import pandas as pd
 import pytest
 
-from bench.board.claims import judge
+from bench.board.claims import Verdict, judge
 from bench.board.frame import COLUMNS, frame
 from bench.board.grids import BLANK, Grid, board_grids, image_set_grid, verdict_grid
 from bench.board.pivots import metric_grids, pivot_grids
-from bench.board.report import FORMATS, report, to_latex, to_markdown, to_text
+from bench.board.report import FORMATS, report, to_json, to_latex, to_markdown, to_text
 from bench.errors import BenchError
 from bench.store.records import ResultRecord, StageCost
 
@@ -197,3 +197,12 @@ def test_an_empty_board() -> None:
     for form in FORMATS:
         report(frame([]), form)
     assert verdict_grid([]).rows == ()
+
+
+def test_a_claims_remarks_are_all_in_the_json_and_the_first_in_the_table() -> None:
+    remarks = tuple(f"row {i} is missing" for i in range(5))
+    verdict = Verdict("a claim", "open", remarks=remarks)
+    assert json.loads(to_json(frame([]), [verdict]))["claims"][0]["remarks"] == list(remarks)
+    shown = verdict_grid([verdict]).rows[0][-1].text
+    assert "row 2 is missing; and 2 more like these" in shown
+    assert "row 3" not in shown
