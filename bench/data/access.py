@@ -51,11 +51,7 @@ class DataAccess:
         """
         self._allow("T5", "labelled training images", count)
         images, labels = self._dataset.train()
-        order = balanced_order(labels, self._dataset.spec.classes, generator)
-        if not 0 < count <= len(order):
-            raise DataError("no such number of training images", got=count, expected=f"up to {len(order)}")
-        picks = order[:count]
-        self._record("train", count, picks)
+        picks = self._pick("train", balanced_order(labels, self._dataset.spec.classes, generator), count)
         return self._dataset.normalise(images[picks]), labels[picks], [int(i) for i in picks]
 
     def unlabelled_images(self, count: int, generator: torch.Generator) -> tuple[Tensor, list[int]]:
@@ -68,10 +64,7 @@ class DataAccess:
         """
         self._allow("T4", "unlabelled training images", count)
         images, _ = self._dataset.train()
-        if not 0 < count <= len(images):
-            raise DataError("no such number of training images", got=count, expected=f"up to {len(images)}")
-        picks = torch.randperm(len(images), generator=generator)[:count]
-        self._record("train, unlabelled", count, picks)
+        picks = self._pick("train, unlabelled", torch.randperm(len(images), generator=generator), count)
         return self._dataset.normalise(images[picks]), [int(i) for i in picks]
 
     def training_set(self) -> tuple[Tensor, Tensor]:
@@ -97,10 +90,7 @@ class DataAccess:
         if self._unrelated is None:
             raise DataError("no data set of another domain is named", expected="a data set for ood, e.g. digits")
         images, _ = self._unrelated.train()
-        if not 0 < count <= len(images):
-            raise DataError("no such number of unrelated images", got=count, expected=f"up to {len(images)}")
-        picks = torch.randperm(len(images), generator=generator)[:count]
-        self._record(self._unrelated.spec.name, count, picks)
+        picks = self._pick(self._unrelated.spec.name, torch.randperm(len(images), generator=generator), count)
         channels, height, width = self._dataset.spec.shape
         found = images[picks].float()
         if found.shape[1] != channels:
@@ -115,6 +105,13 @@ class DataAccess:
             raise AccessDenied(
                 f"a method of tier {self._tier} may not read {what}", expected=f"tier {needed} or beyond"
             )
+
+    def _pick(self, split: str, order: Tensor, count: int) -> Tensor:
+        """The first ``count`` of ``order``, recorded."""
+        if not 0 < count <= len(order):
+            raise DataError(f"no such number of images ({split})", got=count, expected=f"1 to {len(order)}")
+        self._record(split, count, order[:count])
+        return order[:count]
 
     def _record(self, split: str, count: int, picks: Tensor) -> None:
         digest = hashlib.sha256(picks.numpy().tobytes()).hexdigest()[:16]
