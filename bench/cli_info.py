@@ -84,9 +84,8 @@ def _rows(kind: str, dataset: str) -> list[dict[str, Any]]:
 
         return [{"name": s.name, "classes": s.classes, "shape": "×".join(map(str, s.shape))} for s in SPECS.values()]
     if kind == "targets":
-        from bench.zoo.checkpoints import manifests
+        from bench.zoo.checkpoints import manifests, weights_folder
         from bench.zoo.table import entry
-        from bench.zoo.targets import weights_folder
 
         return [
             {

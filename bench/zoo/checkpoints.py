@@ -14,11 +14,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from bench.data.datasets import cache_folder
 from bench.errors import WeightsError
 
 SHIPPED = Path(__file__).parent / "weights"
 REQUIRED = {"name", "dataset", "sha256", "digest", "top1", "macs", "mean", "std"}
 """What a manifest must hold."""
+
+
+def weights_folder(dataset: str) -> Path:
+    """Where the weights of networks for ``dataset`` lie: the shipped ones, else the user's cache folder."""
+    shipped = SHIPPED / dataset
+    return shipped if shipped.is_dir() else cache_folder() / "zoo" / dataset
 
 
 def digest_of(state: dict[str, Tensor]) -> str:
@@ -102,3 +109,8 @@ def load_into(module: nn.Module, path: Path, sha256: str | None = None) -> None:
         text = str(error).splitlines()
         got = "; ".join(line.strip() for line in text[:3])
         raise WeightsError("these weights belong to another network", where=str(path), got=got) from error
+
+
+def freeze(module: nn.Module) -> nn.Module:
+    """Eval mode, no parameter asks for a gradient."""
+    return module.eval().requires_grad_(False)

@@ -6,6 +6,7 @@ their digest is part of every cell's identity and their accuracy is registered f
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +29,10 @@ def library_of(name: str) -> str | None:
     return prefix if ":" in name and prefix in LIBRARIES else None
 
 
-def brought_folder() -> Path:
-    """Where brought weights lie."""
-    from bench.data.datasets import cache_folder
-
-    return cache_folder() / "zoo" / DATASET
+def architecture_of(name: str) -> str:
+    """The architecture without its width (suffixes _100, _1_0, _x1_0) and weight tag, in letters and digits."""
+    bare = re.sub(r"_(\d+|[\dx]+_\d+)$", "", name.split(":", 1)[1].split(".")[0])
+    return re.sub(r"[^a-z0-9]", "", bare)
 
 
 def brought(name: str) -> dict[str, Any] | None:
@@ -41,9 +41,9 @@ def brought(name: str) -> dict[str, Any] | None:
     Raises:
         WeightsError: the manifest is damaged or another network's.
     """
-    from bench.zoo.checkpoints import REQUIRED, manifest
+    from bench.zoo.checkpoints import REQUIRED, manifest, weights_folder
 
-    path = brought_folder() / f"{_stem(name)}.json"
+    path = weights_folder(DATASET) / f"{_stem(name)}.json"
     if not path.exists():
         return None
     fact = manifest(path.parent, path.stem)
@@ -81,7 +81,7 @@ def bring(name: str, weights: Path, root: Path | None = None) -> dict[str, Any]:
         measured = None
     facts = {"network": name, "dataset": DATASET, "top1": measured, "mean": list(mean), "std": list(std)}
     facts |= {"macs": count_macs(module, (3, 224, 224)), "parameters": count_parameters(module)}
-    return checkpoints.save(module, brought_folder(), _stem(name), facts)
+    return checkpoints.save(module, checkpoints.weights_folder(DATASET), _stem(name), facts)
 
 
 def load_library(name: str) -> ModelHandle:
@@ -91,20 +91,19 @@ def load_library(name: str) -> ModelHandle:
         SuiteError: the library has no such network.
         WeightsError: brought weights are damaged or another network's.
     """
-    from bench.zoo.checkpoints import digest_of, load_into
+    from bench.zoo.checkpoints import digest_of, freeze, load_into, weights_folder
     from bench.zoo.macs import count_macs
-    from bench.zoo.targets import architecture, freeze
 
     module, fact = create(name), brought(name)
     mean, std = _IMAGENET
     if fact is not None:
-        load_into(module, brought_folder() / f"{_stem(name)}.safetensors", fact["sha256"])
+        load_into(module, weights_folder(DATASET) / f"{_stem(name)}.safetensors", fact["sha256"])
         mean, std = tuple(fact["mean"]), tuple(fact["std"])
     return ModelHandle(
         name=name,
         module=freeze(module),
         digest=fact["digest"] if fact else digest_of(module.state_dict()),
-        architecture=architecture(name),
+        architecture=architecture_of(name),
         family=name.split(":", 1)[0],
         macs=fact["macs"] if fact else count_macs(module, (3, 224, 224)),
         dataset=DATASET,

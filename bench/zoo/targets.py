@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import SuiteError, WeightsError, nearest
 from bench.interfaces import Membership, ModelHandle, NetworkInfo
-from bench.zoo.libraries import brought, brought_folder, library_of, load_library
+from bench.zoo.libraries import DATASET, architecture_of, brought, library_of, load_library
 from bench.zoo.table import GROUPS, TABLE, entry
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def weights_folder(dataset: str) -> Path:
-    """Where the weights of networks for ``dataset`` lie: the shipped ones, else the user's cache folder."""
-    from bench.data.datasets import cache_folder
-    from bench.zoo.checkpoints import SHIPPED
-
-    shipped = SHIPPED / dataset
-    return shipped if shipped.is_dir() else cache_folder() / "zoo" / dataset
-
-
 def _present(dataset: str, names: Iterable[str]) -> tuple[str, ...]:
+    from bench.zoo.checkpoints import weights_folder
+
     folder = weights_folder(dataset)
     return tuple(f"{dataset}/{name}" for name in names if (folder / f"{name}.json").exists())
 
@@ -63,12 +55,8 @@ def info(name: str) -> NetworkInfo:
 
 def architecture(name: str) -> str:
     """What membership compares: the architecture without width, data set or checkpoint."""
-    library = library_of(name)
-    if library:
-        bare = re.sub(
-            r"_(\d+|[\dx]+_\d+)$", "", name.split(":", 1)[1].split(".")[0]
-        )  # width suffixes: _100, _1_0, _x1_0
-        return re.sub(r"[^a-z0-9]", "", bare)
+    if library_of(name):
+        return architecture_of(name)
     return re.sub(r"[^a-z0-9]", "", entry(name).architecture)
 
 
@@ -95,7 +83,7 @@ def load(name: str) -> ModelHandle:
     if library_of(name):
         return load_library(name)
     from bench.data.datasets import get_dataset
-    from bench.zoo.checkpoints import load_into
+    from bench.zoo.checkpoints import freeze, load_into, weights_folder
     from bench.zoo.recipe import build_entry
 
     dataset, short = _split(name)
@@ -123,13 +111,13 @@ def check_weights(name: str) -> None:
     Raises:
         WeightsError: missing, or its digest is not the manifest's.
     """
-    from bench.zoo.checkpoints import file_sha256
+    from bench.zoo.checkpoints import file_sha256, weights_folder
 
     if library_of(name):
         fact = brought(name)
         if fact is None:
             return
-        path, expected = brought_folder() / f"{fact['name']}.safetensors", fact["sha256"]
+        path, expected = weights_folder(DATASET) / f"{fact['name']}.safetensors", fact["sha256"]
     else:
         dataset, short = _split(name)
         path, expected = weights_folder(dataset) / f"{short}.safetensors", _fact(dataset, short)["sha256"]
@@ -137,14 +125,6 @@ def check_weights(name: str) -> None:
         raise WeightsError("the weights file is missing", where=str(path))
     if (got := file_sha256(path)) != expected:
         raise WeightsError("the weights file is damaged", where=str(path), got=got, expected=expected)
-
-
-def freeze(module: nn.Module) -> nn.Module:
-    """Eval mode, no parameter asks for a gradient."""
-    module.eval()
-    for parameter in module.parameters():
-        parameter.requires_grad_(False)
-    return module
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -160,7 +140,7 @@ def _fact(dataset: str, short: str) -> dict[str, Any]:
     Raises:
         WeightsError: there is none, it is incomplete, or it is another network's.
     """
-    from bench.zoo.checkpoints import REQUIRED, manifest
+    from bench.zoo.checkpoints import REQUIRED, manifest, weights_folder
 
     folder = weights_folder(dataset)
     fact, where = manifest(folder, short), str(folder / f"{short}.json")

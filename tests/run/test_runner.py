@@ -13,7 +13,7 @@ from bench.run.cell import Bench, run_batch
 from bench.run.tasks import Settings, Task
 from bench.store.artifacts import ArtifactStore
 from bench.store.records import RecordStore, unpack_bits
-from bench.zoo import targets
+from bench.zoo import checkpoints, targets
 
 from .conftest import Run, assert_same
 
@@ -142,7 +142,7 @@ def test_bad_input_is_found_before_any_compute(run: Run, suite: Path, tmp_path: 
 
 
 def test_damaged_weights_are_named(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shipped = targets.weights_folder("fashion_mnist")
+    shipped = checkpoints.weights_folder("fashion_mnist")
     copy = tmp_path / "weights"
     copy.mkdir()
     for ending in ("json", "safetensors"):
@@ -150,7 +150,7 @@ def test_damaged_weights_are_named(run: Run, tmp_path: Path, monkeypatch: pytest
         if ending == "safetensors":
             raw[-1] ^= 1
         (copy / f"resnet18_w10.{ending}").write_bytes(raw)
-    monkeypatch.setattr(targets, "weights_folder", lambda _: copy)
+    monkeypatch.setattr(checkpoints, "weights_folder", lambda _: copy)
     with pytest.raises(WeightsError, match="damaged"):
         run()
 

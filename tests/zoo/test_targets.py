@@ -95,7 +95,7 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A weights folder of the test's own with one shipped network."""
     for suffix in ("json", "safetensors"):
         shutil.copy(checkpoints.SHIPPED / DATASET / f"resnet18_w10.{suffix}", tmp_path)
-    monkeypatch.setattr(targets, "weights_folder", lambda _: tmp_path)
+    monkeypatch.setattr(checkpoints, "weights_folder", lambda _: tmp_path)
     return tmp_path
 
 
@@ -183,14 +183,14 @@ def test_an_unknown_library_network_comes_with_the_nearest(name: str, near: str)
 
 def test_another_networks_files_under_this_name_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A zoo network under a target's name would undo "the zoo never holds a target's checkpoint"."""
-    shipped = targets.weights_folder("fashion_mnist")
+    shipped = checkpoints.weights_folder("fashion_mnist")
     folder = tmp_path / "fashion_mnist"
     folder.mkdir()
     for ending in ("json", "safetensors"):
         content = (shipped / f"mobilenetv2_w035_s1.{ending}").read_bytes()
         (folder / f"mobilenetv2_w035.{ending}").write_bytes(content)
     (folder / "resnet18_w10.json").write_text("{}")
-    monkeypatch.setattr(targets, "weights_folder", lambda _: folder)
+    monkeypatch.setattr(checkpoints, "weights_folder", lambda _: folder)
     with pytest.raises(WeightsError, match="another network"):
         targets.load("fashion_mnist/mobilenetv2_w035")
     with pytest.raises(WeightsError, match="damaged"):
