@@ -6,14 +6,28 @@ Exit codes: 0 all cells stand, 1 some failed, 2 bad input.
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
-from rich.console import Console
 from rich.logging import RichHandler
 
+from bench.cli_options import (
+    STORE,
+    DataRoot,
+    DatasetOpt,
+    Format,
+    Json,
+    Only,
+    PresetOpt,
+    Seeds,
+    Sets,
+    StoreOpt,
+    SuiteArg,
+    err,
+    out,
+)
+from bench.cli_zoo import zoo
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -23,28 +37,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-PLAIN_WIDTH = 140  # columns where no terminal tells its own
-
-out = Console()
-if not out.is_terminal and "COLUMNS" not in os.environ:
-    out = Console(width=PLAIN_WIDTH)
-err = Console(stderr=True)
-
-SuiteArg = Annotated[str, typer.Argument(metavar="SUITE", help="A suite file, or the bare name of a shipped one.")]
-Only = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option("--only", help="A part of the grid: `source=kw|mixmix,target=resnet*,seed=1`."),
-]
-Sets = Annotated[Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the suite.")]  # noqa: UP045
-DatasetOpt = Annotated[Optional[str], typer.Option("--dataset", help="Another data set (see `bench ls datasets`).")]  # noqa: UP045
-PresetOpt = Annotated[Optional[str], typer.Option("--preset", help="mini | thorough | paper.")]  # noqa: UP045
-Seeds = Annotated[Optional[int], typer.Option("--seeds", min=1, help="The first so many seeds of the suite.")]  # noqa: UP045
-DataRoot = Annotated[Optional[Path], typer.Option("--data-root", help="Folder of the data set.")]  # noqa: UP045
-StoreOpt = Annotated[Path, typer.Option("--store", help="Folder of image sets and records.")]
-Json = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
-Format = Annotated[str, typer.Option("--format", "-f", help="table | csv | md | json | latex.")]
-
-STORE = Path(".bench")
 
 
 def _options(suite: str, **given: Any) -> Any:
@@ -220,7 +212,6 @@ def doctor(store: StoreOpt = STORE) -> None:
 
 measured = typer.Typer(help="Measured records that travel with the package.", no_args_is_help=True)
 mlflow = typer.Typer(help="The MLflow experiment.", no_args_is_help=True)
-zoo = typer.Typer(help="The small networks: train and verify.", no_args_is_help=True)
 data = typer.Typer(help="Data sets: fetch.", no_args_is_help=True)
 for name, sub in (("measured", measured), ("mlflow", mlflow), ("zoo", zoo), ("data", data)):
     app.add_typer(sub, name=name)
@@ -245,54 +236,6 @@ def mlflow_sync(suite: SuiteArg, store: StoreOpt = STORE) -> None:
     from bench.cli_info import sync_mlflow
 
     out.print(sync_mlflow(suite, store), highlight=False)
-
-
-@zoo.command("train")
-def zoo_train(
-    dataset: Annotated[str, typer.Argument()] = "fashion_mnist",
-    only: Annotated[Optional[str], typer.Option("--only", help="Names, separated by commas.")] = None,  # noqa: UP045
-    threads: Annotated[int, typer.Option("--threads", min=1)] = os.cpu_count() or 1,
-    data_root: DataRoot = None,
-    to: Annotated[Optional[Path], typer.Option("--to", help="Folder of the weights.")] = None,  # noqa: UP045
-    epochs: Annotated[Optional[int], typer.Option("--epochs", min=1, help="Instead of the recipe's.")] = None,  # noqa: UP045
-    holdout: Annotated[
-        int,
-        typer.Option("--holdout", min=0, help="Tune: keep so many training images, measure on them, write nothing."),
-    ] = 0,
-) -> None:
-    """Train the zoo by its recipe; interrupted training resumes with the same command.
-
-    Examples: `bench zoo train fashion_mnist --only resnet18_w10 --holdout 5000`,
-    `bench zoo train cifar10 --data-root DIR --epochs 30`.
-    """
-    from bench.cli_zoo import Training, train
-
-    train(Training(dataset, only, threads, data_root, to, epochs, holdout), out)
-
-
-@zoo.command("verify")
-def zoo_verify(dataset: Annotated[str, typer.Argument()] = "fashion_mnist", as_json: Json = False) -> None:
-    """Re-measure the shipped networks on the test set."""
-    from bench.cli_zoo import verify
-
-    raise typer.Exit(0 if verify(dataset, out, as_json) else 1)
-
-
-@zoo.command("add")
-def zoo_add(
-    network: Annotated[str, typer.Argument(help="timm:NAME or torchvision:NAME")],
-    weights: Annotated[Path, typer.Argument(help="Its state dict as a safetensors file.")],
-    data_root: DataRoot = None,
-) -> None:
-    """Bring weights for a library's network; measured on ImageNet's validation images where they are at hand.
-
-    Example: `bench zoo add timm:resnet18 resnet18.safetensors --data-root /data/imagenet`
-    """
-    from bench.zoo.libraries import bring
-
-    made = bring(network, weights, data_root)
-    top1 = "not measured: no validation images" if made["top1"] is None else f"{made['top1']:.2f}"
-    out.print(f"{network}: top-1 {top1}, digest {made['digest'][:16]}", highlight=False)
 
 
 @data.command("fetch")

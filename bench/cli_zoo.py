@@ -1,43 +1,50 @@
-"""`bench zoo …`: training with a live bar, and verification."""
+"""`bench zoo …`: training with a live bar, verification, weights brought for a library's network."""
 
 from __future__ import annotations
 
 import json
+import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any, Optional
 
-from rich.console import Console
+import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from bench import runtime
+from bench.cli_options import DataRoot, Json, out
+
+zoo = typer.Typer(help="The small networks: train and verify.", no_args_is_help=True)
 
 
-@dataclass(frozen=True)
-class Training:
-    """What `bench zoo train` was asked for; fields as its options."""
+@zoo.command()
+def train(
+    dataset: Annotated[str, typer.Argument()] = "fashion_mnist",
+    only: Annotated[Optional[str], typer.Option("--only", help="Names, separated by commas.")] = None,  # noqa: UP045
+    threads: Annotated[int, typer.Option("--threads", min=1)] = os.cpu_count() or 1,
+    data_root: DataRoot = None,
+    to: Annotated[Optional[Path], typer.Option("--to", help="Folder of the weights.")] = None,  # noqa: UP045
+    epochs: Annotated[Optional[int], typer.Option("--epochs", min=1, help="Instead of the recipe's.")] = None,  # noqa: UP045
+    holdout: Annotated[
+        int,
+        typer.Option("--holdout", min=0, help="Tune: keep so many training images, measure on them, write nothing."),
+    ] = 0,
+) -> None:
+    """Train the zoo by its recipe; interrupted training resumes with the same command.
 
-    dataset: str
-    only: str | None
-    threads: int
-    data_root: Path | None
-    to: Path | None
-    epochs: int | None
-    holdout: int
+    Examples: `bench zoo train fashion_mnist --only resnet18_w10 --holdout 5000`,
+    `bench zoo train cifar10 --data-root DIR --epochs 30`.
+    """
+    from bench import runtime
+    from bench.zoo import recipe
+    from bench.zoo.checkpoints import weights_folder
 
-
-def train(asked: Training, console: Console) -> None:
-    """Train what is missing and show how far it is."""
-    from bench.zoo.recipe import train as train_zoo
-    from bench.zoo.targets import weights_folder
-
-    runtime.set_threads(asked.threads)
-    folder = asked.to or weights_folder(asked.dataset)
-    names = [name for name in (asked.only or "").split(",") if name]
+    runtime.set_threads(threads)
+    folder = to or weights_folder(dataset)
+    names = [name for name in (only or "").split(",") if name]
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[loss]}"), console=console) as bar:
-        lines = {}
+    with Progress(*columns, TextColumn("{task.fields[loss]}"), console=out) as bar:
+        lines: dict[str, Any] = {}
 
         def log(name: str, step: int, total: int, loss: float) -> None:
             if name not in lines:
@@ -45,31 +52,47 @@ def train(asked: Training, console: Console) -> None:
             bar.update(lines[name], completed=step, loss=f"loss {loss:.3f}")
 
         count = 0
-        for fact in train_zoo(
-            asked.dataset, names, folder, log, root=asked.data_root, holdout=asked.holdout, epochs=asked.epochs
-        ):
+        for fact in recipe.train(dataset, names, folder, log, root=data_root, holdout=holdout, epochs=epochs):
             count += 1
-            found = f"{fact['holdout_top1']:.2f} on held-out images" if asked.holdout else f"{fact['top1']:.2f}"
+            found = f"{fact['holdout_top1']:.2f} on held-out images" if holdout else f"{fact['top1']:.2f}"
             bar.console.print(f"{fact['name']}: top-1 {found}", highlight=False)
-    where = "nothing was written (tuning)" if asked.holdout else f"weights in {folder}"
-    console.print(f"{count} networks trained, {where}", highlight=False)
+    where = "nothing was written (tuning)" if holdout else f"weights in {folder}"
+    out.print(f"{count} networks trained, {where}", highlight=False)
 
 
-def verify(dataset: str, console: Console, as_json: bool) -> bool:
-    """Show registered and measured top-1 of every network; whether all agree."""
-    from bench.zoo.recipe import verify as verify_zoo
-    from bench.zoo.targets import weights_folder
+@zoo.command()
+def verify(dataset: Annotated[str, typer.Argument()] = "fashion_mnist", as_json: Json = False) -> None:
+    """Re-measure the shipped networks on the test set; exit code 1 where one differs."""
+    from bench.zoo import recipe
+    from bench.zoo.checkpoints import weights_folder
 
     began = time.perf_counter()
-    rows = verify_zoo(dataset, weights_folder(dataset))
+    rows = recipe.verify(dataset, weights_folder(dataset))
     if as_json:
-        console.print_json(json.dumps(rows))
-        return all(row["ok"] for row in rows)
-    table = Table("network", "family", "parameters", "MMACs", "registered", "measured", "")
-    for row in rows:
-        good = "ok" if row["ok"] else "differs"
-        numbers = (f"{row['parameters']:,}", f"{row['macs'] / 1e6:.2f}", f"{row['top1']:.2f}", f"{row['measured']:.2f}")
-        table.add_row(row["name"], row["family"], *numbers, good)
-    console.print(table)
-    console.print(f"{len(rows)} networks in {time.perf_counter() - began:.0f} s", highlight=False)
-    return all(row["ok"] for row in rows)
+        typer.echo(json.dumps(rows))
+    else:
+        table = Table("network", "family", "parameters", "MMACs", "registered", "measured", "")
+        for row in rows:
+            numbers = (f"{row['parameters']:,}", f"{row['macs'] / 1e6:.2f}")
+            top1 = (f"{row['top1']:.2f}", f"{row['measured']:.2f}")
+            table.add_row(row["name"], row["family"], *numbers, *top1, "ok" if row["ok"] else "differs")
+        out.print(table)
+        out.print(f"{len(rows)} networks in {time.perf_counter() - began:.0f} s", highlight=False)
+    raise typer.Exit(0 if all(row["ok"] for row in rows) else 1)
+
+
+@zoo.command()
+def add(
+    network: Annotated[str, typer.Argument(help="timm:NAME or torchvision:NAME")],
+    weights: Annotated[Path, typer.Argument(help="Its state dict as a safetensors file.")],
+    data_root: DataRoot = None,
+) -> None:
+    """Bring weights for a library's network; measured on ImageNet's validation images where they are at hand.
+
+    Example: `bench zoo add timm:resnet18 resnet18.safetensors --data-root /data/imagenet`
+    """
+    from bench.zoo.libraries import bring
+
+    made = bring(network, weights, data_root)
+    top1 = "not measured: no validation images" if made["top1"] is None else f"{made['top1']:.2f}"
+    out.print(f"{network}: top-1 {top1}, digest {made['digest'][:16]}", highlight=False)
