@@ -173,7 +173,9 @@ def _run_cell(bench: Bench, task: Task, report: Report) -> ResultRecord:
             metrics = measure_images(cell.measures, ready, target, dataset, cell.generator_seed)
         facts: dict[str, Any] = {"metrics": metrics, "costs": {"synthesis": synthesis, "measure": _cost(spent)}}
         # The first batch's curves: what a suite without compressor has to show over iterations.
-        facts["curves"] = {name[:-2]: curve for name, curve in images.info["curves"].items() if name.endswith("/0")}
+        facts["curves"] = {
+            name.removesuffix("/0"): curve for name, curve in images.info["curves"].items() if name.endswith("/0")
+        }
         return cell_record(task, "ok", **facts, **_origin(images), provenance=_dated(bench))
     report("fp", 0, 1)
     fp = bench.fp(target, dataset, cell.test_subset)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from methods.sources._bn_taps import Layout, Scope, Stats
+from methods.sources._bn_taps import Layout, Stats
+from methods.sources._tap_function import Scope
 
 EPS = 1e-6
 """Added to every variance before a square root, stored or measured."""

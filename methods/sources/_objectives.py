@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from bench.errors import NotApplicable
 from bench.interfaces import DatasetSpec, ImageBatch, ModelHandle, RunContext
 from methods.sources._augment import Augment
-from methods.sources._bn_taps import Scope, Stats, bn_layers, pooled, tapped
+from methods.sources._bn_taps import Stats, bn_layers, pooled, tapped
 from methods.sources._inversion import Inverted, LoopSettings, Objective, invert
 from methods.sources._losses import (
     BN_OBJECTIVES,
@@ -25,6 +25,7 @@ from methods.sources._losses import (
     l2norm,
     sq_std_image,
 )
+from methods.sources._tap_function import Scope
 
 LabelLaw = Literal["balanced", "uniform"]
 

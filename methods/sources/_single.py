@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -10,7 +11,6 @@ from torch import Tensor
 
 from bench.interfaces import Control, ImageBatch, LabelKind, MethodParams, ModelHandle, RunContext, SynthRequest, Tier
 from methods.sources._augment import Augment, PixelSpace
-from methods.sources._bn_taps import Scope
 from methods.sources._inversion import LoopSettings
 from methods.sources._losses import BN_OBJECTIVES
 from methods.sources._objectives import (
@@ -24,6 +24,7 @@ from methods.sources._objectives import (
     run,
     start_images,
 )
+from methods.sources._tap_function import Scope
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -44,7 +45,7 @@ class InversionParams(MethodParams):
         return self
 
 
-class SingleSource:
+class SingleSource(ABC):
     """DataSource on one network; a subclass names its terms, its views and its loop."""
 
     version: int = 2
@@ -58,17 +59,17 @@ class SingleSource:
     models: Literal["none", "one", "zoo"] = "one"
     label_kind: LabelKind = "assigned"
 
+    @abstractmethod
     def terms(self, params: Any) -> Terms:
         """The objective."""
-        raise NotImplementedError
 
+    @abstractmethod
     def augment(self, params: Any, space: PixelSpace) -> Augment:
         """The view that the network sees."""
-        raise NotImplementedError
 
+    @abstractmethod
     def settings(self, params: Any) -> LoopSettings:
         """The optimisation."""
-        raise NotImplementedError
 
     def label_law(self, params: Any) -> LabelLaw | None:
         """How targets are drawn; None for a source without targets."""

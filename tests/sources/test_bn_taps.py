@@ -10,8 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from methods.sources import _bn_taps
-from methods.sources._bn_taps import Scope, TappedModel, bn_layers, frozen, hooked, tapped, tensor_stats
+from methods.sources import _bn_taps, _tap_function
+from methods.sources._bn_taps import TappedModel, bn_layers, frozen, hooked, tapped
+from methods.sources._tap_function import Scope, tensor_stats
 from tests.sources.toy import ToyNet, fingerprint, randomised
 
 
@@ -78,7 +79,7 @@ def test_function_passes_gradcheck() -> None:
     for memory_format in (torch.contiguous_format, torch.channels_last):
 
         def function(t: torch.Tensor, fmt: torch.memory_format = memory_format) -> torch.Tensor:
-            return _bn_taps._TapFunction.apply(t.contiguous(memory_format=fmt), scale, shift, "batch")[0]
+            return _tap_function.TapFunction.apply(t.contiguous(memory_format=fmt), scale, shift, "batch")[0]
 
         assert torch.autograd.gradcheck(function, (x,))
 
