@@ -1,8 +1,7 @@
 """Ranks that say what is known: pairwise tests of one rank group, rank intervals, tie letters, critical differences.
 
 A rank group holds the rows of one suite, target, protocol and test set.  Everything in it comes from one table of
-paired comparisons, corrected by Holm over all pairs of the group, so that ranks, intervals, letters and the win matrix
-never contradict each other.
+paired comparisons, so that ranks, intervals, letters and the win matrix never contradict each other.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -30,14 +30,19 @@ from bench.board.stats import (
     shape_of,
 )
 
+GROUP = ("suite", "suite_version", "dataset", "target", "target_digest", "protocol_id", "test_digest")
+"""Keys of a rank group, of records and of the frame: accuracies are compared within, never across."""
+
+Family = Literal["row", "group"]
+
 
 @dataclass(frozen=True)
 class PairTable:
     """All paired comparisons of k rows; matrices [k, k], row minus column in points of top-1.
 
-    ``low`` and ``high``: the 95 % interval of one comparison alone; ``p``: its p-value; ``p_holm``: corrected over all
-    pairs; ``detectable``: the true difference one such comparison finds with 80 % power.  Two rows that share no seed
-    or no test images have NaN and p = 1: nothing shows a difference.
+    ``low`` and ``high``: the 95 % interval of one comparison alone; ``p``: its p-value; ``p_holm``: corrected, see
+    :func:`pair_table`; ``detectable``: the true difference one such comparison finds with 80 % power.  Two rows that
+    share no seed or no test images have NaN and p = 1: nothing shows a difference.
     """
 
     means: Floats
@@ -61,10 +66,16 @@ class PairTable:
         return sorted(range(len(self.means)), key=lambda i: -self.means[i])
 
 
-def pair_table(rows: Sequence[Bitmaps], level: float = LEVEL) -> PairTable:
+def pair_table(rows: Sequence[Bitmaps], level: float = LEVEL, family: Family = "row") -> PairTable:
     """Compare every two of ``rows`` on the seeds and images both have, as :func:`bench.board.stats.paired_difference`.
 
     The sums of squares of all differences follow from the rows' inner products, so a group costs one matrix product.
+
+    Args:
+        family: what Holm's correction spans.  "row": the comparisons of one row with all others, and a pair is decided
+            when both of its rows' families reject it; what the table says of any one row is then wrong somewhere with
+            probability 5 % at most.  "group": all pairs, for statements about the whole board at once; with few seeds
+            and many rows it finds hardly anything (16 rows, 120 pairs, two degrees of freedom).
     """
     count = len(rows)
     means = np.array([100 * float(np.mean([np.mean(bits) for bits in row.values()])) for row in rows])
@@ -82,10 +93,21 @@ def pair_table(rows: Sequence[Bitmaps], level: float = LEVEL) -> PairTable:
             low[i, j], high[i, j], low[j, i], high[j, i] = ends.low, ends.high, -ends.high, -ends.low
             detectable[i, j] = detectable[j, i] = found.detectable(level)
             p[i, j] = p[j, i] = chance
-    upper = np.triu_indices(count, 1)
-    corrected = np.ones((count, count))
-    corrected[upper] = holm(list(p[upper]))
-    return PairTable(means, difference, low, high, p, np.minimum(corrected, corrected.T), detectable, level)
+    return PairTable(means, difference, low, high, p, _corrected(p, family), detectable, level)
+
+
+def _corrected(p: Floats, family: Family) -> Floats:
+    """Holm-adjusted p of every pair [k, k], symmetric, 1 on the diagonal."""
+    count = len(p)
+    adjusted = np.ones((count, count))
+    if family == "group":
+        upper = np.triu_indices(count, 1)
+        adjusted[upper] = holm(list(p[upper]))
+        return np.minimum(adjusted, adjusted.T)
+    for i in range(count):
+        others = [j for j in range(count) if j != i]
+        adjusted[i, others] = holm(list(p[i, others]))
+    return np.maximum(adjusted, adjusted.T)
 
 
 def _by_common_seeds(rows: Sequence[Bitmaps]) -> dict[tuple[int, ...], list[tuple[int, int]]]:
@@ -166,11 +188,11 @@ def tie_ranks(table: PairTable) -> list[int]:
 def rank_intervals(table: PairTable) -> list[tuple[int, int]]:
     """Rank interval of each row: from 1 + the rows shown to be better, to the number of rows not shown to be worse.
 
-    All intervals together hold the true ranks with 95 % confidence: they fail only if one of the corrected tests
-    rejects wrongly (Mogstad, Romano, Shaikh and Wilhelm 2024, Review of Economic Studies 91:476; the same by Tukey's
-    test in Al Mohamad, Goeman and van Zwet 2022, Biometrics 78:1286).  Percentiles of bootstrapped ranks are not used:
-    they are too short just where rows are close, since a draw never ties (Hall and Miller 2009, Annals of Statistics
-    37:3929).
+    An interval fails only if a corrected test of its row rejects wrongly, so each holds the true rank with 95 %
+    confidence, and with ``family="group"`` all of them together do (Mogstad, Romano, Shaikh and Wilhelm 2024, Review
+    of Economic Studies 91:476; the same by Tukey's test in Al Mohamad, Goeman and van Zwet 2022, Biometrics 78:238).
+    Percentiles of bootstrapped ranks are not used: they are too short just where rows are close, since a draw hardly
+    ever ties (Hall and Miller 2009, Annals of Statistics 37:3929).
     """
     better, worse = (table.outcome < 0).sum(axis=1), (table.outcome > 0).sum(axis=1)
     count = len(table.means)
