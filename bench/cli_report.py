@@ -50,8 +50,8 @@ def _part(name: str, records: Sequence[ResultRecord], store: Path, *, given: boo
     if not given and name not in suite_names():
         own = [record for record in records if record.suite == name]
         table, verdicts = tabled(own, None)
-        notes = (f"the suite's file is not at hand, so its claims are not judged: bench report FILE.yaml for {name}",)
-        return Part(name, "", "", table, verdicts, own, None, notes, _commands(name, store, own))
+        why = (f"the suite's file is not at hand, so its claims are not judged: bench report FILE.yaml for {name}",)
+        return Part(name, "", "", table, verdicts, own, None, why, _commands(name, store, own))
     plan, own, note = records_of(name, records, None)
     if not own:
         raise BenchError("nothing measured yet", where=name, hint=f"run it: bench run {name}")

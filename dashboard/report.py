@@ -168,7 +168,7 @@ def _trade_off(table: pd.DataFrame) -> str:
 
 
 def _ranked(table: pd.DataFrame) -> str:
-    pieces = []
+    pieces: list[str] = []
     for key, part in table.groupby(["dataset", "preset", "target", "bits"], sort=False):
         dataset, preset, target, bits = (str(item) for item in key)
         fp = next((float(value) for value in part["fp_top1"].dropna()), None)

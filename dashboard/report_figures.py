@@ -42,6 +42,7 @@ def cross_validation(table: pd.DataFrame, compressor: str) -> go.Figure:
     """Sources by targets, as MixMix's Table 6: colour is the drop from the uncompressed network in points, text top-1.
 
     A frame marks images made from the target itself.  A missing cell is blank; hover gives interval, seeds, seconds.
+    The colours end at the largest drop of what is no lower control, else noise would leave the rest one colour.
     """
     rows = line_dicts(table[table["compressor"] == compressor])
     columns = list(dict.fromkeys((str(row["target"]), str(row["bits"])) for row in rows))
@@ -50,6 +51,7 @@ def cross_validation(table: pd.DataFrame, compressor: str) -> go.Figure:
     several = len({bits for _, bits in columns}) > 1
     heads = [escape(f"{target} {bits}" if several else target) for target, bits in columns]
     names = [escape(name) for name in lines]
+    drops = [float(row["drop"]) for row in rows if not missing(row["drop"]) and row["control"] != "lower"]
     figure = go.Figure(
         go.Heatmap(
             z=[[_value(row, "drop") for row in line] for line in found],
@@ -62,6 +64,8 @@ def cross_validation(table: pd.DataFrame, compressor: str) -> go.Figure:
             hoverongaps=False,
             colorscale="Cividis",
             reversescale=True,
+            zmin=min(0.0, *drops) if drops else None,
+            zmax=max(drops) if drops else None,
             colorbar={"title": {"text": "drop, points", "side": "right"}, "thickness": 12},
             xgap=1,
             ygap=1,
@@ -71,23 +75,26 @@ def cross_validation(table: pd.DataFrame, compressor: str) -> go.Figure:
         for x, row in enumerate(line):
             if row is not None and row["model"] == row["target"]:
                 ends = {"x0": x - 0.47, "x1": x + 0.47, "y0": y - 0.44, "y1": y + 0.44}
-                figure.add_shape(type="rect", line={"color": "#E69F00", "width": 2}, **ends)
+                figure.add_shape(type="rect", line={"color": "#D55E00", "width": 2}, **ends)
     figure.update_xaxes(side="top", showgrid=False, tickangle=-30)
     figure.update_yaxes(autorange="reversed", showgrid=False)
     return styled(figure, 170 + 28 * len(names))
 
 
 def trade_off(table: pd.DataFrame) -> go.Figure:
-    """Mean top-1 over the targets against mean seconds (synthesis and compression), one point per source and
-    compressor and bits; the line is the Pareto front of what is no control.
+    """Mean top-1 over the targets against mean seconds (synthesis and compression), one point per source,
+    compressor and bits; the lines are the Pareto fronts, one per bits, of what is no control.
 
     A combination with a missing target has no mean and no point: means over different targets do not compare.
     """
     points = trade_off_points(table)
     figure = go.Figure()
     compressors = list(dict.fromkeys(point["compressor"] for point in points))
-    for index, compressor in enumerate(compressors):
-        part = [point for point in points if point["compressor"] == compressor]
+    widths = list(dict.fromkeys(point["bits"] for point in points))
+    for compressor, bits in dict.fromkeys((point["compressor"], point["bits"]) for point in points):
+        part = [point for point in points if (point["compressor"], point["bits"]) == (compressor, bits)]
+        part.sort(key=lambda point: bool(point["control"]))  # the legend shows the first one's marker
+        shape = SYMBOLS[widths.index(bits) % len(SYMBOLS)]
         figure.add_trace(
             go.Scatter(
                 x=[point["seconds"] for point in part],
@@ -95,33 +102,38 @@ def trade_off(table: pd.DataFrame) -> go.Figure:
                 mode="markers",
                 marker={
                     "size": 11,
-                    "symbol": [SYMBOLS[index % len(SYMBOLS)] + ("-open" if p["control"] else "") for p in part],
-                    "color": PALETTE[index % len(PALETTE)],
+                    "symbol": [shape + ("-open" if point["control"] else "") for point in part],
+                    "color": PALETTE[compressors.index(compressor) % len(PALETTE)],
                     "line": {"width": 1.5},
                 },
-                name=escape(compressor),
+                name=escape(f"{compressor} {bits}".strip()),
                 text=[escape(point["label"]) for point in part],
                 hovertemplate="%{text}<br>%{y:.2f} % in %{x:.1f} s<extra></extra>",
             )
         )
-    front = pareto([point for point in points if not point["control"]])
-    figure.add_trace(
-        go.Scatter(
-            x=[point["seconds"] for point in front],
-            y=[point["top1"] for point in front],
-            mode="lines",
-            line={"shape": "hv", "dash": "dot", "color": GREY},
-            name="Pareto front (no controls)",
-            hoverinfo="skip",
+    for bits in widths:
+        front = pareto([point for point in points if point["bits"] == bits and not point["control"]])
+        figure.add_trace(
+            go.Scatter(
+                x=[point["seconds"] for point in front],
+                y=[point["top1"] for point in front],
+                mode="lines",
+                line={"shape": "hv", "dash": "dot", "color": GREY},
+                name="Pareto front (no controls)",
+                legendgroup="front",
+                showlegend=bits == widths[0],
+                hoverinfo="skip",
+            )
         )
+    figure.update_xaxes(
+        title="synthesis + compression, mean s per cell (log)", type="log", dtick="D2", exponentformat="none"
     )
-    figure.update_xaxes(title="synthesis and compression, mean seconds per cell (log)", type="log")
     figure.update_yaxes(title="top-1, mean over targets, %")
     return styled(figure, 420)
 
 
 def trade_off_points(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """label, compressor, seconds, top1, control of every combination measured on all targets of its bits."""
+    """label, compressor, bits, seconds, top1, control of every combination measured on all targets of its bits."""
     rows = [row for row in line_dicts(table[table["compressor"] != ""]) if not row["stale"]]
     groups: dict[str, set[str]] = {}
     for row in rows:
@@ -136,7 +148,7 @@ def trade_off_points(table: pd.DataFrame) -> list[dict[str, Any]]:
                 label = " · ".join(text for text in (name, compressor, bits) if text)
                 point = _point(cells, targets)
                 if point is not None:
-                    points.append({"label": label, "compressor": compressor} | point)
+                    points.append({"label": label, "compressor": compressor, "bits": bits} | point)
     return points
 
 

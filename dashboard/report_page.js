@@ -6,8 +6,11 @@
     figure.dataset.drawn = "yes";
     const spec = JSON.parse(figure.querySelector("script").textContent);
     spec.layout.font = { ...spec.layout.font, color: ink() };
-    const config = { responsive: true, displaylogo: false, displayModeBar: false };
-    Plotly.newPlot(figure.querySelector(".plot"), spec.data, spec.layout, config);
+    const config = { displaylogo: false, displayModeBar: false };
+    const plot = figure.querySelector(".plot");
+    Plotly.newPlot(plot, spec.data, spec.layout, config).then(() => {
+      new ResizeObserver(() => plot.offsetWidth && Plotly.Plots.resize(plot)).observe(plot);
+    });
   };
   const figures = [...document.querySelectorAll(".figure")];
   const near = new IntersectionObserver(

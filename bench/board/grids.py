@@ -85,7 +85,7 @@ def board_grids(table: pd.DataFrame) -> list[Grid]:
         fp = next((v for v in part["fp_top1"] if not missing(v)), None)
         title = f"{suite} · {dataset}/{target} · {bits} · FP32 {number(fp)} % · preset {preset}"
         body = tuple(map(_board_row, line_dicts(part)))
-        grids.append(_slim(Grid(title, _BOARD_HEADERS, _BOARD_TEXT, body, _board_notes(part))))
+        grids.append(_slim(Grid(title, _BOARD_HEADERS, _BOARD_TEXT, body, board_notes(part))))
     return grids
 
 
@@ -147,7 +147,8 @@ def _board_row(row: Mapping[str, Any]) -> tuple[Cell, ...]:
     return tuple(Cell(text, best, letters=letters if i == top1 else "") for i, text in enumerate(texts))
 
 
-def _board_notes(part: pd.DataFrame) -> tuple[str, ...]:
+def board_notes(part: pd.DataFrame) -> tuple[str, ...]:
+    """As :func:`notes_of`, with what a ranked table adds: its protocols, and to whom synthesis time is charged."""
     notes = []
     protocols = [str(p) for p in part["protocol_id"].dropna().unique()]
     if len(protocols) > 1:
