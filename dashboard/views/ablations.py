@@ -101,13 +101,15 @@ def _plots(rows: pd.DataFrame, plan: figures.Layout, measure: str, suite: str) -
         st.info(f"{measure_name(measure)}: not measured in these rows yet.")
         return
     colours = figures.colour_map(rows, plan)
-    st.html(legend(colours) if len(colours) > 1 else "")
+    if len(colours) > 1:
+        st.html(legend(colours))
     found = [p for p in figures.panels(rows, plan) if p.rows[measure].notna().any()]
     wide = 2 if len(found) > 1 else 1
     for start in range(0, len(found), wide):
         for i, (place, panel) in enumerate(zip(st.columns(wide), found[start : start + wide], strict=False)):
             with place:
-                st.markdown(f"**{panel.title.replace('_', chr(92) + '_')}**" if panel.title else "")
+                if panel.title:
+                    st.html(f"<b>{escape(panel.title)}</b>")
                 figure = figures.panel_figure(panel, plan, measure, colours, measure_name(measure))
                 st.plotly_chart(figure, width="stretch", key=f"{suite}-{measure}-{plan.x}-{start + i}")
     seeds = sorted(set(rows.loc[rows[measure].notna(), "seeds"]))
@@ -123,7 +125,7 @@ def legend(colours: Mapping[str, str]) -> str:
     for i, (name, colour) in enumerate(colours.items()):
         sign = f'<span style="color:{colour}">{figures.marker(i)[1]}</span>'
         items.append(f'<span style="margin-right:1.1rem;white-space:nowrap">{sign} {escape(name)}</span>')
-    return f'<div style="font-size:.88rem;line-height:1.7">{"".join(items)}</div>'
+    return f'<div style="font-size:.88rem;line-height:1.7">{" ".join(items)}</div>'
 
 
 def _missing(rows: pd.DataFrame, measure: str) -> None:
@@ -151,7 +153,7 @@ def _claims(found: Scope) -> None:
 
 def _claim(v: Verdict) -> list[str | Html]:
     return [
-        v.says,
+        Html(f'<div style="white-space:normal;min-width:12rem">{escape(v.says)}</div>'),
         f"{MARKS[v.verdict]} {v.verdict}",
         rounded(v.difference, v.low, v.high),
         interval(v.low, v.high),
