@@ -34,7 +34,7 @@ def class_grid(picture: npt.NDArray[np.uint8], classes: Sequence[int]) -> go.Fig
     row = picture.shape[0] / max(len(classes), 1)
     centres = [row * (i + 0.5) for i in range(len(classes))]
     figure.update_xaxes(visible=False)
-    figure = styled(figure, 480).update_layout(margin={"l": 0, "r": 0, "t": 4, "b": 4})
+    figure = styled(figure, 450).update_layout(margin={"l": 0, "r": 0, "t": 4, "b": 4})
     figure.update_yaxes(
         tickvals=centres, ticktext=[f"class {c}" for c in classes], showgrid=False, visible=bool(classes)
     )

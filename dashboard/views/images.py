@@ -22,8 +22,9 @@ from dashboard.text import number, row_name, seconds
 
 SHOWN = 256
 PER_CLASS = 8
+UNLABELLED = 64
 NONE = "no network"
-FACTS = (Column(""), Column("A", True), Column("B", True))
+FACTS = (Column(""), Column("", True))
 MEASURES = (
     Column("measure"),
     Column("A: mean over networks", True),
@@ -74,7 +75,7 @@ def show() -> None:
     for place, side in zip(st.columns(2), sides, strict=True):
         with place:
             _pictures(side, found)
-    _facts(found, sides)
+            _facts(found, side)
     _curves(sides)
     _measures(sides)
 
@@ -114,9 +115,11 @@ def _pictures(side: Side, found: Scope) -> None:
         st.warning(side.trouble.replace("\n", "  \n"))
     if side.stored is not None:
         mean, std = _constants(found.dataset)
-        picture, classes = sheet(pixels(side.stored.images, mean, std), side.stored.labels, PER_CLASS)
+        labels = side.stored.labels
+        images = side.stored.images if labels is not None else side.stored.images[:UNLABELLED]
+        picture, classes = sheet(pixels(images, mean, std), labels, PER_CLASS)
         st.plotly_chart(class_grid(picture, classes), width="stretch", key=f"grid-{side.letter}-{side.synth_id}")
-        told = f"the first {PER_CLASS} images of each class" if classes else f"the first {len(side.stored.images)}"
+        told = f"the first {PER_CLASS} images of each class" if classes else f"the first {len(images)} images"
         scaled = "" if mean is not None else "; grey levels stretched to the set's own range"
         st.caption(f"{side.letter}: {side.name} · {told}, from the store{scaled}")
         return
@@ -151,20 +154,19 @@ def _packed(cells: pd.DataFrame) -> bytes | None:
 # --- facts, curves ---
 
 
-def _facts(found: Scope, sides: Sequence[Side]) -> None:
-    """What the two sets took and what they were allowed to see."""
-    rows = [_table_row(found, side) for side in sides]
-    labelled = [s.stored.labels is not None if s.stored else None for s in sides]
-    lines: list[list[str | Html]] = [
-        ["source", *(side.name for side in sides)],
-        ["may look at (access tier)", *(str(r.access) if r is not None else "not measured" for r in rows)],
-        ["images used", *(number(r.n, 0) if r is not None else "not measured" for r in rows)],
-        ["wall time of the synthesis", *(seconds(r.synthesis_s) if r is not None else "not measured" for r in rows)],
-        ["CPU time", *(seconds(r.synthesis_cpu_s) if r is not None else "not measured" for r in rows)],
-        ["labels", *("not in the store" if known is None else "yes" if known else "none" for known in labelled)],
-        ["image set", *(side.synth_id for side in sides)],
-    ]
-    st.html(html_table(FACTS, lines))
+def _facts(found: Scope, side: Side) -> None:
+    """What the set took and what its source was allowed to see."""
+    row, stored = _table_row(found, side), side.stored
+    labels = "not in this store" if stored is None else "none" if stored.labels is None else "yes"
+    facts: dict[str, str] = {"labels": labels, "image set": side.synth_id}
+    if row is not None:
+        facts = {
+            "may look at (access tier)": str(row.access),
+            "images used": number(row.n, 0),
+            "wall time of the synthesis": seconds(row.synthesis_s),
+            "CPU time": seconds(row.synthesis_cpu_s),
+        } | facts
+    st.html(html_table(FACTS, list(facts.items())))
 
 
 def _table_row(found: Scope, side: Side) -> Any:
