@@ -197,9 +197,9 @@ def diff(first: str, second: str, store: StoreOpt = STORE) -> None:
 @app.command()
 def repro(cell: str, store: StoreOpt = STORE) -> None:
     """Print the one command that measures a cell again."""
-    from bench.cli_info import repro_command
+    from bench.cli_info import repro as command_of
 
-    typer.echo(repro_command(cell, store))
+    typer.echo(command_of(cell, store))
 
 
 @app.command()
