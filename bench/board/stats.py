@@ -253,7 +253,10 @@ def _effective(share: float, variance: float, images: int, level: float) -> Inte
 
 
 def totals_interval(top1: Sequence[float], images: int, level: float = LEVEL) -> tuple[float, Interval]:
-    """As :func:`accuracy_interval`, from top-1 percent per seed when no bitmap was stored; wider, never narrower."""
+    """As :func:`accuracy_interval`, from top-1 percent per seed when no bitmap was stored.
+
+    Never narrower up to four seeds; from five on t-based, since there are no images to draw.
+    """
     mean = float(np.mean(top1))
     seed_variance = float(np.var(top1, ddof=1)) / len(top1) if len(top1) > 1 else 0.0
     return mean, _widen(mean, wilson(mean / 100 * images, images, level), seed_variance, len(top1), level)
