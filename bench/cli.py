@@ -246,9 +246,9 @@ def repro(cell: str, store: StoreOpt = STORE) -> None:
 
     Example: `bench repro ff304265`; the ids: `bench plan ptq_w4a4 --json`
     """
-    from bench.cli_info import repro_command
+    from bench.cli_info import repro as command_of
 
-    typer.echo(repro_command(cell, store))
+    typer.echo(command_of(cell, store))
 
 
 @app.command()

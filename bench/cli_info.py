@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from bench.board.cells import repro_command
 from bench.cli_board import all_records
 from bench.errors import BenchError, SuiteError, nearest
 from bench.run import session
@@ -153,14 +154,9 @@ def _flat(value: dict[str, Any], before: str = "") -> dict[str, Any]:
     return found
 
 
-def repro_command(prefix: str, store: Path) -> str:
-    """The one command that measures this cell again."""
-    r = _cell(prefix, store)
-    parts = {"source": r.source, "model": r.model, "target": r.target, "compressor": r.compressor, "bits": r.bits}
-    only = ",".join(f"{k}={v}" for k, v in [*parts.items(), ("seed", r.seed)] if v != "")
-    threads = r.provenance.get("threads", 1)
-    tail = f"--set images={r.n} --preset {r.preset} --threads {threads} --fresh --store {store}"
-    return f"bench run {r.suite} --only '{only}' {tail}"
+def repro(prefix: str, store: Path) -> str:
+    """The one command that measures the cell of this id again."""
+    return repro_command(_cell(prefix, store), store)
 
 
 def add_measured(suite: str, store: Path, to: Path) -> Path:

@@ -16,10 +16,11 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("bench", "methods", "dashboard")
 KINDS = ("sources", "compressors", "policies")
 
-BASE = {"interfaces", "errors", "runtime"}
+BASE = {"interfaces", "errors", "runtime", "paths"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "interfaces": {"errors"},
+    "paths": set(),
     "runtime": {"errors", "interfaces"},
     "data": BASE,
     "zoo": {"data", *BASE},

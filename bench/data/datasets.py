@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from bench.data import fashion
 from bench.data.folders import FolderSplit, read_cifar, read_image_folder
 from bench.errors import DataError, nearest
 from bench.interfaces import DatasetSpec
+from bench.paths import cache_folder
 
 Arrays = tuple[Tensor, Tensor]
 
@@ -100,12 +100,6 @@ def _digest(arrays: Arrays) -> str:
 
 def _channels(values: tuple[float, ...], like: Tensor) -> Tensor:
     return torch.tensor(values, device=like.device).view(1, -1, 1, 1)
-
-
-def cache_folder() -> Path:
-    """Where fetched data sets lie: $BENCH_DATA, else the user's cache folder."""
-    named = os.environ.get("BENCH_DATA")
-    return Path(named) if named else Path.home() / ".cache" / "datafree-bench"
 
 
 def dataset_names() -> list[str]:

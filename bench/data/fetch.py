@@ -7,8 +7,9 @@ from pathlib import Path
 from urllib.error import URLError
 
 from bench.data import fashion
-from bench.data.datasets import SPECS, cache_folder
+from bench.data.datasets import SPECS
 from bench.errors import DataError, nearest
+from bench.paths import cache_folder
 
 FETCHABLE = ("fashion_mnist", "cifar10", "cifar100")
 

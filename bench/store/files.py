@@ -50,14 +50,26 @@ def open_store(root: Path | str) -> Path:
         StoreError: it cannot be written, is no folder, or a newer version of the code wrote it.
     """
     root = Path(root)
+    if not check_layout(root):
+        write_atomic(root / _MARKER, json.dumps({"schema": STORE_SCHEMA}).encode())
+        return root
+    _check_writable(root)
+    return root
+
+
+def check_layout(root: Path) -> bool:
+    """Whether ``root`` is a store; nothing is written.
+
+    Raises:
+        StoreError: it cannot be read, is damaged, or a newer version of the code wrote it.
+    """
     marker = root / _MARKER
     try:
-        text = marker.read_text(encoding="utf-8") if marker.exists() else None
+        if not marker.exists():
+            return False
+        text = marker.read_text(encoding="utf-8")
     except OSError as error:
         raise StoreError("cannot be read", where=str(marker), got=error.strerror) from error
-    if text is None:
-        write_atomic(marker, json.dumps({"schema": STORE_SCHEMA}).encode())
-        return root
     try:
         schema = int(json.loads(text)["schema"])
     except (ValueError, KeyError, TypeError) as error:
@@ -70,8 +82,7 @@ def open_store(root: Path | str) -> Path:
             expected=f"up to {STORE_SCHEMA}",
             hint="Update datafree-bench, or choose another folder with --store DIR.",
         )
-    _check_writable(root)
-    return root
+    return True
 
 
 def require_free(root: Path, needed: int) -> None:

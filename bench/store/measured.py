@@ -43,7 +43,7 @@ def read_measured(folder: Traversable | None = None, suite: str | None = None) -
     for item in sorted(folder.iterdir(), key=lambda entry: entry.name):
         name, _, ending = item.name.partition(".")
         if ending in ("json", "json.xz") and suite in (None, name):
-            out += [parse_record(raw, f"{item}[{i}]") for i, raw in enumerate(_read(item))]
+            out += [parse_record(raw, f"{item}[{i}]") for i, raw in enumerate(read_pack(item))]
     return tuple(out)
 
 
@@ -151,7 +151,12 @@ def _shrink(content: bytes, limit: int, name: str) -> bytes:
     raise StoreError("the grid cannot be made small enough", where=name, expected=f"{limit} bytes")
 
 
-def _read(item: Traversable) -> list[Any]:
+def read_pack(item: Traversable) -> list[Any]:
+    """The raw records of one packed file.
+
+    Raises:
+        StoreError: it cannot be read or is damaged.
+    """
     try:
         content = item.read_bytes()
         raw = json.loads(lzma.decompress(content) if item.name.endswith(".xz") else content)

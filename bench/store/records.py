@@ -26,8 +26,8 @@ Migration = Callable[[dict[str, Any]], dict[str, Any]]
 MIGRATIONS: dict[int, Migration] = {}
 """Schema version → how a record of it becomes one of the next version."""
 
-_FOLDER = re.compile(r"[a-z][a-z0-9_]*@[0-9]+")
-_CELL = re.compile(r"[0-9a-f]{8,64}")
+SUITE_FOLDER = re.compile(r"[a-z][a-z0-9_]*@[0-9]+")
+CELL = re.compile(r"[0-9a-f]{8,64}")
 
 Status = Literal["ok", "failed", "skipped", "not_applicable"]
 
@@ -190,7 +190,7 @@ class RecordStore:
             StoreError: damaged, or written by a newer schema.
         """
         path = self._path(suite, version, cell_id)
-        return _read(path) if path.is_file() else self._measured.get((suite, version, cell_id))
+        return read_record(path) if path.is_file() else self._measured.get((suite, version, cell_id))
 
     def find(self, cell_id: str) -> ResultRecord | None:
         """A record of this cell under whichever suite measured it; one with status ok if there is any.
@@ -200,9 +200,9 @@ class RecordStore:
         Raises:
             StoreError: as :meth:`get`.
         """
-        if not _CELL.fullmatch(cell_id):
+        if not CELL.fullmatch(cell_id):
             return None
-        found = [_read(path) for path in sorted(self._folder.glob(f"*@*/{cell_id}.json"))]
+        found = [read_record(path) for path in sorted(self._folder.glob(f"*@*/{cell_id}.json"))]
         found += [record for key, record in self._measured.items() if key[2] == cell_id]
         return min(found, key=lambda record: record.status != "ok", default=None)
 
@@ -216,7 +216,7 @@ class RecordStore:
         for path in self._paths():
             name, _, number = path.parent.name.partition("@")
             if suite in (None, name) and version in (None, int(number)):
-                record = _read(path)
+                record = read_record(path)
                 found[_key(record)] = record
         kept = [r for r in found.values() if suite in (None, r.suite) and version in (None, r.suite_version)]
         return sorted(kept, key=_key)
@@ -228,12 +228,12 @@ class RecordStore:
     def _paths(self) -> list[Path]:
         if not self._folder.is_dir():
             return []
-        folders = [folder for folder in self._folder.iterdir() if _FOLDER.fullmatch(folder.name)]
-        return sorted(path for folder in folders for path in folder.glob("*.json") if _CELL.fullmatch(path.stem))
+        folders = [folder for folder in self._folder.iterdir() if SUITE_FOLDER.fullmatch(folder.name)]
+        return sorted(path for folder in folders for path in folder.glob("*.json") if CELL.fullmatch(path.stem))
 
     def _path(self, suite: str, version: int, cell_id: str) -> Path:
         folder = f"{suite}@{version}"
-        if not _FOLDER.fullmatch(folder) or not _CELL.fullmatch(cell_id):
+        if not SUITE_FOLDER.fullmatch(folder) or not CELL.fullmatch(cell_id):
             raise ValueError(f"no key of a record: {folder!r}, {cell_id!r}")
         return self._folder / folder / f"{cell_id}.json"
 
@@ -260,7 +260,12 @@ def _key(record: ResultRecord) -> tuple[str, int, str]:
     return (record.suite, record.suite_version, record.cell_id)
 
 
-def _read(path: Path) -> ResultRecord:
+def read_record(path: Path) -> ResultRecord:
+    """The record in a file.
+
+    Raises:
+        StoreError: it cannot be read, is damaged, or a newer schema wrote it.
+    """
     try:
         raw = json.loads(path.read_bytes())
     except OSError as error:

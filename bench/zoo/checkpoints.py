@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from bench.data.datasets import cache_folder
 from bench.errors import WeightsError
+from bench.paths import cache_folder
 
 SHIPPED = Path(__file__).parent / "weights"
 REQUIRED = {"name", "dataset", "sha256", "digest", "top1", "macs", "mean", "std"}

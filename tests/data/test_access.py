@@ -132,9 +132,9 @@ def test_the_audit_tells_one_draw_from_another() -> None:
 
 def test_too_many_images_and_no_other_domain_are_errors() -> None:
     access = DataAccess(toy(), "T6", toy())
-    with pytest.raises(DataError, match="up to 12"):
+    with pytest.raises(DataError, match="1 to 12"):
         access.train_images(13, generator())
-    with pytest.raises(DataError, match="up to 12"):
+    with pytest.raises(DataError, match="1 to 12"):
         access.unrelated_images(13, generator())
     with pytest.raises(DataError, match="no data set of another domain"):
         DataAccess(toy(), "T3").unrelated_images(1, generator())

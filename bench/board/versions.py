@@ -1,0 +1,30 @@
+"""Versions of the methods at hand, to tell stale records; remembered, because asking a method imports torch."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from pathlib import Path
+
+from bench.spec.registry import Registry
+
+KINDS = ("sources", "compressors")
+
+
+def versions() -> dict[tuple[str, str], int]:
+    """(kind, method) → version of the code at hand."""
+    found: dict[tuple[str, str], int] = {}
+    for kind in KINDS:
+        registry = Registry(kind)
+        found |= {(kind, name): int(registry.get(name).version) for name in registry.names()}
+    return found
+
+
+def code_stamp() -> str:
+    """What :func:`versions` was read from: the methods' files by path, size and time; imports nothing."""
+    spec = importlib.util.find_spec("methods")
+    folders = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
+    files = sorted(file for folder in folders for file in folder.rglob("*.py"))
+    names = sorted(name for kind in KINDS for name in Registry(kind).names())
+    text = "\n".join([*names, *(f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files)])
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,63 @@
+"""The dashboard: its pages and nothing else.  Started by `bench dashboard`; reads one store, writes none."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import streamlit as st
+
+from bench.errors import BenchError
+from dashboard.views import (
+    ablations,
+    bits,
+    cell,
+    claims,
+    cross_validation,
+    images,
+    leaderboard,
+    live,
+    trade_offs,
+)
+
+log = logging.getLogger(__name__)
+
+PAGES = (
+    (leaderboard, "Leaderboard", ""),
+    (cross_validation, "Cross-validation", "cross-validation"),
+    (trade_offs, "Trade-offs", "trade-offs"),
+    (ablations, "Ablations", "ablations"),
+    (images, "Images", "images"),
+    (bits, "Bits per layer", "bits"),
+    (cell, "Cell", "cell"),
+    (claims, "Claims", "claims"),
+    (live, "Live", "live"),
+)
+
+
+def guarded(show: Callable[[], None]) -> Callable[[], None]:
+    """The page, with an error as a sentence that helps instead of a traceback."""
+
+    def page() -> None:
+        try:
+            show()
+        except BenchError as error:
+            st.error(str(error).replace("\n", "  \n"))
+        except Exception as error:
+            log.exception("page failed")
+            st.error(f"This page could not be drawn: {type(error).__name__}. The server's log has the details.")
+
+    return page
+
+
+def main() -> None:
+    """Draw the chosen page."""
+    st.set_page_config(page_title="datafree-bench", page_icon="◧", layout="wide")
+    pages = [
+        st.Page(guarded(view.show), title=title, url_path=path or None, default=i == 0)
+        for i, (view, title, path) in enumerate(PAGES)
+    ]
+    st.navigation(pages).run()
+
+
+main()

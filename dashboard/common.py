@@ -1,0 +1,66 @@
+"""What several pages begin with: choosing a suite and preset, and saying what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.filters import choice
+from dashboard.load import snapshot
+
+
+class Scope(NamedTuple):
+    """The suite, preset and data set a page speaks of, and their rows of the board."""
+
+    suite: str
+    preset: str
+    dataset: str
+    table: pd.DataFrame
+
+
+def problems() -> None:
+    """Name the files that could not be read."""
+    found = snapshot().problems
+    if found:
+        with st.expander(f"{len(found)} record files could not be read", icon="⚠️"):
+            for problem in found[:50]:
+                st.text(problem.says)
+
+
+def scope(
+    only: pd.Series | None = None, help_empty: str = "", first: Callable[[Sequence[str]], str] | None = None
+) -> Scope | None:
+    """Let the reader choose suite, preset and data set; None, with a sentence, when nothing is there.
+
+    Args:
+        only: mask over the board's rows that the page can show.
+        help_empty: the sentence when there is none.
+        first: picks the suite shown at first; the one with most rows unless given.
+    """
+    table = snapshot().table
+    table = table if only is None else table[only]
+    if table.empty:
+        st.info(
+            help_empty or "No records yet. `bench run suites/quickstart.yaml` makes the first ones in four minutes."
+        )
+        return None
+    left, middle, right = st.columns([3, 1, 2])
+    suites = list(dict.fromkeys(table["suite"]))
+    with left:
+        suite = choice("Suite", "suite", suites, default=(first or _first)(suites))
+    table = table[table["suite"] == suite]
+    with middle:
+        preset = choice("Preset", "preset", list(dict.fromkeys(table["preset"])))
+    table = table[table["preset"] == preset]
+    with right:
+        dataset = choice("Data set", "dataset", list(dict.fromkeys(table["dataset"])))
+    return Scope(suite, preset, dataset, table[table["dataset"] == dataset])
+
+
+def _first(suites: Sequence[str]) -> str:
+    """The suite with most rows says most."""
+    counts = snapshot().table["suite"].value_counts()
+    return str(max(suites, key=lambda name: counts.get(name, 0)))

@@ -1,0 +1,63 @@
+"""Ranked rows as dots with intervals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboard.text import interval, rounded, row_name
+from dashboard.theme import CONTROLS, GREY, styled
+
+GROUPS = (("none", "methods"), ("upper", "real images (control)"), ("lower", "noise (control)"))
+
+
+def leaderboard_bars(table: pd.DataFrame) -> go.Figure:
+    """One dot with its 95 % interval per row, best on top; a dashed line at the uncompressed network.
+
+    Args:
+        table: rows of the board of one target, compressor and bits, with a mean.
+    """
+    ordered = table.sort_values("top1_mean", kind="stable")
+    names = [_name(row) for row in ordered.itertuples()]
+    figure = go.Figure()
+    for control, label in GROUPS:
+        part = ordered[ordered["control"] == control]
+        if part.empty:
+            continue
+        figure.add_trace(
+            go.Scatter(
+                x=part["top1_mean"].astype(float),
+                y=[_name(row) for row in part.itertuples()],
+                error_x={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": (part["top1_high"] - part["top1_mean"]).astype(float),
+                    "arrayminus": (part["top1_mean"] - part["top1_low"]).astype(float),
+                },
+                mode="markers",
+                marker={"size": 10, "color": CONTROLS[control]},
+                name=label,
+                text=[
+                    f"{rounded(r.top1_mean, r.top1_low, r.top1_high)} % {interval(r.top1_low, r.top1_high)}<br>"
+                    f"seeds {r.seeds}, {r.n} images"
+                    for r in part.itertuples()
+                ],
+                hovertemplate="%{y}<br>%{text}<extra></extra>",
+            )
+        )
+    reference = ordered["fp_top1"].dropna()
+    if len(reference):
+        figure.add_vline(float(reference.iloc[0]), line_dash="dash", line_color=GREY, annotation_text="uncompressed")
+    figure.update_yaxes(categoryorder="array", categoryarray=names)
+    ends = ordered[["top1_low", "top1_high"]].astype(float).fillna({"top1_low": 0.0, "top1_high": 100.0})
+    low, high = float(ends["top1_low"].min()), max(float(ends["top1_high"].max()), *reference.astype(float), 0.0)
+    pad = max(0.04 * (high - low), 0.2)
+    figure.update_xaxes(title="top-1 accuracy, %", range=[low - pad, high + pad])
+    return styled(figure, 130 + 26 * len(names))
+
+
+def _name(row: Any) -> str:
+    name = row_name(str(row.source), str(row.model))
+    return f"{name} · {row.compressor}"

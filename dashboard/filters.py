@@ -1,0 +1,86 @@
+"""Widgets whose choice stands in the page's address, so that a link shows the same view again.
+
+An address is read as a choice among what is offered and nothing else: an unknown value is named and the default taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import streamlit as st
+
+
+def choice(
+    label: str, key: str, options: Sequence[str], default: str | None = None, shown: Callable[[str], str] = str
+) -> str:
+    """One of ``options`` (at least one), as a select box; ``key`` is its name in the address."""
+    start = default if default in options else options[0]
+    kept = st.session_state.get(f"kept_{key}") or [None]
+    asked = st.query_params.get(key, kept[0])
+    if asked is not None and asked not in options:
+        if key in st.query_params:
+            st.info(f"There is no {label.lower()} “{asked}” here; this shows “{start}”.")
+        asked = None
+    value = start if asked is None else asked
+    st.session_state[f"widget_{key}"] = value
+    found: str = st.selectbox(
+        label, options, key=f"widget_{key}", format_func=shown, on_change=_remember, args=(key, False)
+    )
+    _write(key, [found])
+    return found
+
+
+def choices(label: str, key: str, options: Sequence[str], shown: Callable[[str], str] = str) -> list[str]:
+    """Some of ``options``; none chosen means all."""
+    asked = st.query_params.get_all(key) or st.session_state.get(f"kept_{key}", [])
+    value = [item for item in asked if item in options]
+    if len(value) < len(asked) and key in st.query_params:
+        st.info(f"Not offered here, and left out: {', '.join(sorted(set(asked) - set(value)))}.")
+    st.session_state[f"widget_{key}"] = value
+    found: list[str] = st.multiselect(
+        label, options, key=f"widget_{key}", format_func=shown, placeholder="all", on_change=_remember, args=(key, True)
+    )
+    _write(key, found)
+    return found or list(options)
+
+
+def _remember(key: str, several: bool) -> None:
+    """The widget's value wins over the address from here on."""
+    value = st.session_state[f"widget_{key}"]
+    _write(key, value if several else [value])
+
+
+def _write(key: str, values: Sequence[str]) -> None:
+    st.session_state[f"kept_{key}"] = list(values)
+    if not values:
+        st.query_params.pop(key, None)
+    elif st.query_params.get_all(key) != list(values):
+        st.query_params[key] = list(values)
+
+
+def amount(label: str, key: str) -> float | None:
+    """A positive number, or None when the field is empty; an address that holds none is named and left aside."""
+    asked = st.query_params.get(key, (st.session_state.get(f"kept_{key}") or [None])[0])
+    value: float | None = None
+    try:
+        value = float(asked) if asked is not None else None
+    except ValueError:
+        st.info(f"“{asked}” is no number; this is shown without that limit.")
+    value = value if value is not None and 0 < value < 1e9 else None
+    st.session_state[f"widget_{key}"] = value
+    found: float | None = st.number_input(
+        label,
+        min_value=0.0,
+        value=None,
+        key=f"widget_{key}",
+        placeholder="no limit",
+        on_change=_remember_amount,
+        args=(key,),
+    )
+    _write(key, [f"{found:g}"] if found else [])
+    return found or None
+
+
+def _remember_amount(key: str) -> None:
+    value = st.session_state[f"widget_{key}"]
+    _write(key, [f"{value:g}"] if value else [])

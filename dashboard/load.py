@@ -1,0 +1,72 @@
+"""What the pages read: tables of the store and of the package's measured records, cached until a record changes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from bench.board.claims import Verdict
+from bench.board.index import BoardIndex, Snapshot
+from bench.board.verdicts import suite_verdicts
+from bench.store.records import ResultRecord
+
+STORE_VARIABLE = "DATAFREE_BENCH_STORE"
+"""The store's folder, set by `bench dashboard`; no page and no address in the browser can name another."""
+
+
+@st.cache_resource
+def _index(store: str) -> BoardIndex:
+    return BoardIndex(Path(store) if store else None)
+
+
+def index() -> BoardIndex:
+    """The index of the store that `bench dashboard` was started with."""
+    return _index(os.environ.get(STORE_VARIABLE, ""))
+
+
+def snapshot() -> Snapshot:
+    """The tables as the records are now; treat them as read-only.
+
+    Raises:
+        StoreError: the store is of a newer version.
+    """
+    found = index()
+    return _snapshot(str(found.store), found.stamp())
+
+
+@st.cache_resource(max_entries=2, show_spinner="Reading records …")
+def _snapshot(store: str, stamp: str) -> Snapshot:
+    # Both arguments are the key; the index holds what they stand for.
+    return index().snapshot()
+
+
+def record(cell_id: str, suite: str) -> ResultRecord | None:
+    """One record by the ids in ``snapshot().cells``; None when there is no such cell."""
+    cells = snapshot().cells
+    found = cells[(cells["cell_id"] == cell_id) & (cells["suite"] == suite)]
+    return index().records(found.tail(1))[0] if len(found) else None
+
+
+def records_of(cells: pd.DataFrame) -> list[ResultRecord]:
+    """The records behind rows of ``snapshot().cells``, kept until a record changes."""
+    return _records(tuple(cells["place"]), snapshot().stamp)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Reading records …")
+def _records(places: tuple[str, ...], stamp: str) -> list[ResultRecord]:
+    return index().records(pd.DataFrame({"place": places}))
+
+
+def verdicts(suite: str, preset: str) -> list[Verdict]:
+    """The claims of a suite, judged by its measured records of one preset; empty when its file is not at hand."""
+    return _verdicts(suite, preset, snapshot().stamp)
+
+
+@st.cache_data(max_entries=64, show_spinner="Judging claims …")
+def _verdicts(suite: str, preset: str, stamp: str) -> list[Verdict]:
+    cells = snapshot().cells
+    chosen = cells[(cells["suite"] == suite) & (cells["preset"] == preset)]
+    return suite_verdicts(suite, index().records(chosen), index().versions())

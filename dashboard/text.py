@@ -1,0 +1,62 @@
+"""Numbers and names as they are shown: rounded to their uncertainty, blank where there is none."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+BLANK = "–"
+
+
+def missing(value: Any) -> bool:
+    """None, NaN or pandas' NA."""
+    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+
+
+def digits_for(half_width: Any) -> int:
+    """Decimals that give a half width two significant digits, 0 to 3: 12.3 → 0, 4.21 → 1, 0.62 → 2."""
+    if missing(half_width) or float(half_width) <= 0:
+        return 2
+    return min(3, max(0, 1 - math.floor(math.log10(float(half_width)))))
+
+
+def number(value: Any, digits: int = 2) -> str:
+    """With fixed decimals and thousands set apart."""
+    return BLANK if missing(value) else f"{float(value):,.{digits}f}"
+
+
+def rounded(value: Any, low: Any, high: Any) -> str:
+    """``value`` with as many decimals as its interval warrants."""
+    return number(value, digits_for(None if missing(low) or missing(high) else (float(high) - float(low)) / 2))
+
+
+def interval(low: Any, high: Any) -> str:
+    """Both ends with as many decimals as their distance warrants."""
+    if missing(low) or missing(high):
+        return BLANK
+    digits = digits_for((float(high) - float(low)) / 2)
+    return f"[{number(low, digits)}, {number(high, digits)}]"
+
+
+def seconds(value: Any) -> str:
+    """A duration in the unit one would say it in."""
+    if missing(value):
+        return BLANK
+    found = float(value)
+    if found < 60:
+        return f"{found:.1f} s"
+    return f"{found / 60:.1f} min" if found < 3600 else f"{found / 3600:.1f} h"
+
+
+def size(value: Any) -> str:
+    """Bytes in kB or MB."""
+    if missing(value):
+        return BLANK
+    return f"{float(value) / 1e3:,.0f} kB" if float(value) < 1e6 else f"{float(value) / 1e6:,.1f} MB"
+
+
+def row_name(source: str, model: str) -> str:
+    """A source with, in brackets, the network its images come from."""
+    return f"{source} [{model}]" if model else source

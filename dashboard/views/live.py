@@ -1,0 +1,7 @@
+from __future__ import annotations
+
+import streamlit as st
+
+
+def show() -> None:
+    st.title("live")
