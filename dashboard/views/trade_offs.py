@@ -101,7 +101,7 @@ def _unmeasured(rows: pd.DataFrame) -> None:
     with st.expander(f"{len(missing)} rows have no mean and are not drawn"):
         for r in missing.itertuples():
             name = f"{row_name(str(r.source), str(r.model))} · {r.compressor} · {r.bits}"
-            st.text(f"{name}: {r.status}, seeds {r.seeds}{f' ({r.reason})' if r.reason else ''}")
+            st.text(f"{name}: {r.status}, seeds {r.seeds}" + (f" ({r.reason!s})" if r.reason else ""))
 
 
 def _best(measured: pd.DataFrame) -> None:
