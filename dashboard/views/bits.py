@@ -124,14 +124,11 @@ def _protocol(name: str, record: ResultRecord) -> None:
         return
     st.plotly_chart(protocol_figure(found), width="stretch", key=f"protocol-{record.cell_id}")
     floats = record.protocol.get("left_in_float")
-    rest = (
-        f" In floating point besides: {plain(', '.join(map(str, floats)))}."
-        if isinstance(floats, list) and floats
-        else ""
-    )
+    named = plain(", ".join(map(str, floats))) if isinstance(floats, list) else ""
+    rest = f" In floating point besides: {named}." if named else ""
     st.info(
-        f"As the protocol says it, by kind of tensor ({plain(sentence(found))}).{rest} This record was made before records "
-        "listed their layers; run the suite again with this version (`--fresh`) for the list."
+        f"As the protocol says it, by kind of tensor ({plain(sentence(found))}).{rest} This record was made before "
+        "records listed their layers; run the suite again with this version (`--fresh`) for the list."
     )
 
 

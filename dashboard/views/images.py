@@ -49,6 +49,11 @@ class Side:
     stored: StoredImages | None
     trouble: str = ""
 
+    @property
+    def said(self) -> str:
+        """The name, for places that read Markdown."""
+        return plain(self.name)
+
 
 def show() -> None:
     """Draw the page."""
@@ -122,18 +127,14 @@ def _pictures(side: Side, found: Scope) -> None:
         st.plotly_chart(class_grid(picture, classes), width="stretch", key=f"grid-{side.letter}-{side.synth_id}")
         told = f"the first {PER_CLASS} images of each class" if classes else f"the first {len(images)} images"
         scaled = "" if mean is not None else "; grey levels stretched to the set's own range"
-        st.caption(f"{side.letter}: {plain(side.name)} · {told}, from the store{scaled}")
+        st.caption(f"{side.letter}: {side.said} · {told}, from the store{scaled}")
         return
     grid = _packed(side.cells)
     if grid is None:
-        st.info(
-            f"{side.letter}: {plain(side.name)} · no picture: neither the store nor the package holds these images."
-        )
+        st.info(f"{side.letter}: {side.said} · no picture: neither the store nor the package holds these images.")
         return
     st.image(grid, width="stretch")
-    st.caption(
-        f"{side.letter}: {plain(side.name)} · the first images of the set as they came with the package, not by class"
-    )
+    st.caption(f"{side.letter}: {side.said} · the first images of the set as they came with the package, not by class")
 
 
 def _constants(dataset: str) -> tuple[list[float] | None, list[float] | None]:
@@ -195,9 +196,7 @@ def _curves(sides: Sequence[Side]) -> None:
         return
     looks = ("solid blue", "dashed orange")
     told = [
-        f"{look}: {side.letter}, {plain(side.name)}"
-        if found
-        else f"{side.letter}, {plain(side.name)}: no curves recorded"
+        f"{look}: {side.letter}, {side.said}" if found else f"{side.letter}, {side.said}: no curves recorded"
         for look, side, found in zip(looks, sides, curves, strict=True)
     ]
     st.caption(" · ".join([*told, "first batch of each set"]))
@@ -239,15 +238,14 @@ def _measures(sides: Sequence[Side]) -> None:
     st.html(html_table(MEASURES, [_measure_row(values, name, pair) for name in names]))
     for side in sides:
         if side.name not in set(values["name"]):
-            st.caption(f"{side.letter}: {plain(side.name)}: not measured by any suite here.")
+            st.caption(f"{side.letter}: {side.said}: not measured by any suite here.")
     measure = choice("Measure", "measure", names, shown=titled)
     real = next(iter(values.loc[values["control"] == "upper", "name"]), None)
     order = sorted(set(values["network"]))
     st.plotly_chart(measure_dots(values, measure, pair, order, real), width="stretch", key=f"measure-{measure}")
     seeds = ", ".join(sorted(set(values["seeds"])))
-    st.caption(
-        f"each network of suite {plain(', '.join(sorted(set(values['suite']))))} measures every image set; seeds {seeds}"
-    )
+    suites = plain(", ".join(sorted(set(values["suite"]))))
+    st.caption(f"each network of suite {suites} measures every image set; seeds {seeds}")
     statistics = [name for name in names if name.startswith(STATISTICS)]
     if statistics:
         _nearest(values, statistics[0], pair, real)

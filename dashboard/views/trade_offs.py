@@ -112,7 +112,10 @@ def _best(measured: pd.DataFrame) -> None:
     with right:
         kilobytes = amount("At most this many kB", "kb")
     fits = within(measured, minutes, kilobytes)
-    limits = [f"{minutes:g} minutes" if minutes else "", f"{kilobytes:g} kB" if kilobytes else ""]
+    limits = [
+        f"{minutes:g} minute{'' if minutes == 1 else 's'}" if minutes else "",
+        f"{kilobytes:g} kB" if kilobytes else "",
+    ]
     under = " and ".join(filter(None, limits))
     if fits.empty:
         st.info(f"No method fits under {under}." if under else "No method here has both its time and its size.")
