@@ -24,7 +24,7 @@ from dashboard.figures.bits import (
 from dashboard.filters import choice
 from dashboard.load import records_of, snapshot
 from dashboard.tables import Column, Html, html_table
-from dashboard.text import interval, number, rounded, row_name, size
+from dashboard.text import interval, number, plain, rounded, row_name, size
 
 KINDS = (
     Column("kind of layer"),
@@ -94,7 +94,7 @@ def _name(row: Any) -> str:
 
 def _row(name: str, record: ResultRecord, table: pd.DataFrame) -> None:
     """One row: what it reached, the bars, and the layers as tables; ``table`` holds the board's rows of its target."""
-    st.subheader(name)
+    st.subheader(plain(name))
     _facts(record, name, table)
     layers = layer_bits(record)
     if layers.empty:
@@ -124,10 +124,11 @@ def _protocol(name: str, record: ResultRecord) -> None:
         return
     st.plotly_chart(protocol_figure(found), width="stretch", key=f"protocol-{record.cell_id}")
     floats = record.protocol.get("left_in_float")
-    rest = f" In floating point besides: {', '.join(map(str, floats))}." if isinstance(floats, list) and floats else ""
+    named = plain(", ".join(map(str, floats))) if isinstance(floats, list) else ""
+    rest = f" In floating point besides: {named}." if named else ""
     st.info(
-        f"As the protocol says it, by kind of tensor ({sentence(found)}).{rest} This record was made before records "
-        "listed their layers; run the suite again with this version (`--fresh`) for the list."
+        f"As the protocol says it, by kind of tensor ({plain(sentence(found))}).{rest} This record was made before "
+        "records listed their layers; run the suite again with this version (`--fresh`) for the list."
     )
 
 

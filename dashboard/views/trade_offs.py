@@ -101,7 +101,7 @@ def _unmeasured(rows: pd.DataFrame) -> None:
     with st.expander(f"{len(missing)} rows have no mean and are not drawn"):
         for r in missing.itertuples():
             name = f"{row_name(str(r.source), str(r.model))} · {r.compressor} · {r.bits}"
-            st.text(f"{name}: {r.status}, seeds {r.seeds}{f' ({r.reason})' if r.reason else ''}")
+            st.text(f"{name}: {r.status}, seeds {r.seeds}" + (f" ({r.reason!s})" if r.reason else ""))
 
 
 def _best(measured: pd.DataFrame) -> None:
@@ -112,7 +112,10 @@ def _best(measured: pd.DataFrame) -> None:
     with right:
         kilobytes = amount("At most this many kB", "kb")
     fits = within(measured, minutes, kilobytes)
-    limits = [f"{minutes:g} minutes" if minutes else "", f"{kilobytes:g} kB" if kilobytes else ""]
+    limits = [
+        f"{minutes:g} minute{'' if minutes == 1 else 's'}" if minutes else "",
+        f"{kilobytes:g} kB" if kilobytes else "",
+    ]
     under = " and ".join(filter(None, limits))
     if fits.empty:
         st.info(f"No method fits under {under}." if under else "No method here has both its time and its size.")
