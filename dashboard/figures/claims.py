@@ -13,7 +13,7 @@ from dashboard.theme import GREY, PALETTE, styled
 
 COLOURS = {"supported": PALETTE[0], "refuted": PALETTE[5], "open": GREY}
 SYMBOLS = {"supported": "circle", "refuted": "x", "open": "circle-open"}
-AXIS = "difference, points of top-1 (better minus worse)"
+AXIS = "difference in top-1, points"
 WIDTH = 34
 
 
@@ -30,7 +30,12 @@ def claims_forest(verdicts: Sequence[Verdict]) -> go.Figure:
                     y=[i for i, _ in members],
                     error_x=_bars([(v.difference, v.low, v.high) for _, v in members]),
                     mode="markers",
-                    marker={"size": 11, "color": COLOURS[word], "symbol": SYMBOLS[word], "line": {"width": 2}},
+                    marker={
+                        "size": 11,
+                        "color": COLOURS[word],
+                        "symbol": SYMBOLS[word],
+                        "line": {"width": 2, "color": COLOURS[word]},
+                    },
                     name=word,
                     text=[_says(v) for _, v in members],
                     hovertemplate="%{text}<extra></extra>",

@@ -20,7 +20,8 @@ def leaderboard_bars(table: pd.DataFrame) -> go.Figure:
         table: rows of the board of one target, compressor and bits, with a mean.
     """
     ordered = table.sort_values("top1_mean", kind="stable")
-    names = [_name(row) for row in ordered.itertuples()]
+    several = ordered["compressor"].nunique() > 1
+    names = [_name(row, several) for row in ordered.itertuples()]
     figure = go.Figure()
     for control, label in GROUPS:
         part = ordered[ordered["control"] == control]
@@ -29,7 +30,7 @@ def leaderboard_bars(table: pd.DataFrame) -> go.Figure:
         figure.add_trace(
             go.Scatter(
                 x=part["top1_mean"].astype(float),
-                y=[_name(row) for row in part.itertuples()],
+                y=[_name(row, several) for row in part.itertuples()],
                 error_x={
                     "type": "data",
                     "symmetric": False,
@@ -49,7 +50,12 @@ def leaderboard_bars(table: pd.DataFrame) -> go.Figure:
         )
     reference = ordered["fp_top1"].dropna()
     if len(reference):
-        figure.add_vline(float(reference.iloc[0]), line_dash="dash", line_color=GREY, annotation_text="uncompressed")
+        figure.add_vline(
+            float(reference.iloc[0]),
+            line_dash="dash",
+            line_color=GREY,
+            annotation={"text": "uncompressed ", "xanchor": "right", "yanchor": "bottom", "y": 1, "showarrow": False},
+        )
     figure.update_yaxes(categoryorder="array", categoryarray=names)
     ends = ordered[["top1_low", "top1_high"]].astype(float).fillna({"top1_low": 0.0, "top1_high": 100.0})
     low, high = float(ends["top1_low"].min()), max(float(ends["top1_high"].max()), *reference.astype(float), 0.0)
@@ -58,6 +64,6 @@ def leaderboard_bars(table: pd.DataFrame) -> go.Figure:
     return styled(figure, 130 + 26 * len(names))
 
 
-def _name(row: Any) -> str:
+def _name(row: Any, several: bool) -> str:
     name = row_name(str(row.source), str(row.model))
-    return f"{name} · {row.compressor}"
+    return f"{name} · {row.compressor}" if several else name

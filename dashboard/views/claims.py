@@ -19,6 +19,9 @@ from dashboard.tables import Column, Html, html_table
 from dashboard.text import interval, missing, number, rounded, row_name
 
 ALL = "all suites"
+FEW_RECORDS = 5000
+"""Above this the page begins with one suite: judging reads its records."""
+
 WORDS = ("supported", "refuted", "open")
 SIGNS = {"supported": "✓", "refuted": "✗", "open": "?"}
 MEANING = {
@@ -43,8 +46,11 @@ def show() -> None:
     """Draw the page."""
     st.title("Claims")
     problems()
-    found = _judged()
-    if not found:
+    table = snapshot().table
+    known = {
+        str(suite): list(dict.fromkeys(part["preset"])) for suite, part in table.groupby("suite") if _claimed(suite)
+    }
+    if not known:
         st.info(
             "No measured suite has a claim yet. `bench run suites/quickstart.yaml` measures the first rows; "
             "the other suites' claims are judged as soon as their rows are there."
@@ -52,24 +58,22 @@ def show() -> None:
         return
     left, middle, right = st.columns([3, 1, 3])
     with left:
-        suite = choice("Suite", "suite", [*dict.fromkeys(name for name, _ in found), ALL], default=ALL)
-    presets = list(dict.fromkeys(preset for name, preset in found if suite in (name, ALL)))
+        first = ALL if len(snapshot().cells) <= FEW_RECORDS else next(iter(known))
+        suite = choice("Suite", "suite", [*known, ALL], default=first)
+    chosen = [name for name in known if suite in (name, ALL)]
     with middle:
-        preset = choice("Preset", "preset", presets)
+        preset = choice("Preset", "preset", list(dict.fromkeys(p for name in chosen for p in known[name])))
     with right:
         words = choices("Verdict", "verdict", WORDS)
-    chosen = {name: judged for (name, used), judged in found.items() if suite in (name, ALL) and used == preset}
-    _counted([v for judged in chosen.values() for v in judged])
-    for name, judged in chosen.items():
-        _suite(name, preset, judged, words)
+    judged = {name: verdicts(name, preset) for name in chosen if preset in known[name]}
+    _counted([verdict for found in judged.values() for verdict in found])
+    for name, found in judged.items():
+        _suite(name, preset, found, words)
 
 
-def _judged() -> dict[tuple[str, str], list[Verdict]]:
-    """(suite, preset) → verdicts, of those that have claims and records."""
-    table = snapshot().table
-    pairs = list(table[["suite", "preset"]].drop_duplicates().itertuples(index=False, name=None))
-    found = {(str(suite), str(preset)): verdicts(str(suite), str(preset)) for suite, preset in pairs}
-    return {pair: judged for pair, judged in found.items() if judged}
+def _claimed(suite: object) -> bool:
+    spec = suite_of(str(suite))
+    return spec is not None and bool(spec.claims)
 
 
 def _counted(found: Sequence[Verdict]) -> None:
