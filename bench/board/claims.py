@@ -113,7 +113,7 @@ def _json(claim: Mapping[str, Any]) -> str:
 
 
 def current_rows(rows: Sequence[Row]) -> list[Row]:
-    """What judges claims: rows of the newest suite version; stale rows go when their setting has a fresh one."""
+    """What judges claims: rows of the newest suite version; stale ones go when their setting has a fresh row."""
     newest = max((row.head.suite_version for row in rows), default=0)
     kept = [row for row in rows if row.head.suite_version == newest]
     fresh = {row.setting for row in kept if not row.stale}

@@ -147,7 +147,7 @@ def show() -> None:
     found = scope(snapshot().table["compressor"] != "")
     if found is None:
         return
-    target, table = _filtered(found)
+    target, order, table = _filtered(found)
     if table.empty:
         st.info("No row has all of these; take a filter off.")
         return
@@ -155,11 +155,11 @@ def show() -> None:
     if target == ALL_TARGETS:
         _means(found, table)
     else:
-        with st.columns([1, 2])[0]:
-            order, ascending = SORTS[choice("Sort by", "sort", list(SORTS))]
         st.caption(f"{len(table)} rows, {len(table[table['status'] == 'ok'])} complete")
+        protocols = table.groupby("bits")["protocol_id"].nunique(dropna=False)
         for (bits, protocol), part in table.groupby(["bits", "protocol_id"], sort=False, dropna=False):
-            _target(found.suite, f"{target} · {bits}", protocol, _sorted(part, order, ascending))
+            mark = f" · protocol {str(protocol)[:6]}" if protocols[str(bits)] > 1 and not missing(protocol) else ""
+            _target(found.suite, f"{target} · {bits}{mark}", protocol, _sorted(part, order))
     st.download_button(
         "Download these rows (CSV)",
         table.drop(columns="cell_id").to_csv(index=False),
@@ -169,9 +169,10 @@ def show() -> None:
     )
 
 
-def _filtered(found: Scope) -> tuple[str, pd.DataFrame]:
+def _filtered(found: Scope) -> tuple[str, str, pd.DataFrame]:
+    """The target, what to sort by, and the rows left."""
     table = found.table
-    columns = st.columns(3)
+    columns = st.columns([3, 2, 2, 2])
     with columns[0]:
         target = choice("Target", "target", [*dict.fromkeys(table["target"]), ALL_TARGETS])
     table = table if target == ALL_TARGETS else table[table["target"] == target]
@@ -179,12 +180,15 @@ def _filtered(found: Scope) -> tuple[str, pd.DataFrame]:
         compressors = choices("Compressor", "compressor", list(dict.fromkeys(table["compressor"])))
     with columns[2]:
         bits = choices("Bits", "bits", list(dict.fromkeys(table["bits"])))
-    return target, table[table["compressor"].isin(compressors) & table["bits"].isin(bits)]
+    with columns[3]:
+        order = choice("Sort by", "sort", list(SORTS)) if target != ALL_TARGETS else ""
+    return target, order, table[table["compressor"].isin(compressors) & table["bits"].isin(bits)]
 
 
-def _sorted(part: pd.DataFrame, order: str, ascending: bool) -> pd.DataFrame:
+def _sorted(part: pd.DataFrame, order: str) -> pd.DataFrame:
     """By the chosen column; equal and missing values stay in the board's order."""
-    return part.sort_values(order, ascending=ascending, kind="stable", na_position="last")
+    column, ascending = SORTS[order]
+    return part.sort_values(column, ascending=ascending, kind="stable", na_position="last")
 
 
 # --- one target ---
