@@ -8,9 +8,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from bench.board.multiple import holm_levels
 from bench.board.pairing import Comparison, compare
 from bench.board.rows import Row, Versions, make_rows
-from bench.board.stats import LEVEL, Spread, holm_levels
+from bench.board.stats import LEVEL, Spread
 from bench.spec.suite import Claim
 from bench.store.records import ResultRecord
 

@@ -34,7 +34,7 @@ AXES = {
 }
 TIERS = {
     "T0": "nothing",
-    "T1": "noise",
+    "T1": "random noise",
     "T2a": "the target network alone",
     "T2b": "other networks trained on the same data",
     "T3": "unrelated images",
