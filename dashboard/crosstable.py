@@ -31,9 +31,9 @@ class CrossTable:
 
     @property
     def headers(self) -> tuple[str, ...]:
-        """Targets, with their bits where not all have the same."""
+        """Targets, with their bits on a second line where not all have the same."""
         same = len({bits for _, bits in self.columns}) == 1
-        return tuple(target if same else f"{target} {bits}" for target, bits in self.columns)
+        return tuple(target if same else f"{target}\n{bits}" for target, bits in self.columns)
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def cross_map(table: CrossTable, what: str = "top1_mean") -> go.Figure:
             selected={"marker": {"opacity": 0}},
             unselected={"marker": {"opacity": 0}},
             customdata=[[square["suite"], square.get("cell_id")] for _, _, square in places],
-            text=[_hover(table.lines[i - 1], table.headers[j], square) for i, j, square in places],
+            text=[_hover(table.lines[i - 1], table.headers[j].replace("\n", " "), square) for i, j, square in places],
             hovertemplate="%{text}<extra></extra>",
             name="squares",
             showlegend=False,
@@ -128,7 +128,7 @@ def _map(table: CrossTable, values: list[list[float]], texts: list[list[str]], w
     ticks = {"showgrid": False, "ticks": "", "fixedrange": True, "tickfont": {"size": 12}}
     figure.update_xaxes(
         tickvals=list(columns),
-        ticktext=[_two_lines(h) for h in table.headers],
+        ticktext=[header.replace("\n", "<br>") for header in table.headers],
         side="top",
         tickangle=-90,
         ticklabeloverflow="allow",
@@ -191,11 +191,11 @@ def _bold(square: Square | None, text: str) -> str:
 
 
 def _two_lines(name: str) -> str:
-    """A long name broken before its bracket, its compressor or its bits."""
-    for mark in (" [", " · ", " W"):
+    """A line's name broken before its bracket, or before its compressor."""
+    for mark in (" [", " · "):
         head, found, tail = name.partition(mark)
         if found:
-            return f"{head}<br>{mark.strip()}{'' if mark != ' · ' else ' '}{tail}"
+            return f"{head}<br>{mark.lstrip()}{tail}"
     return name
 
 

@@ -96,13 +96,14 @@ def _chosen(cells: pd.DataFrame) -> pd.Series:
         match = own[own["status"] == "ok"] if (own["status"] == "ok").any() else own
     current = match.iloc[-1] if asked in set(match["cell_id"]) else match.iloc[0]
     offered = [axis for axis in AXES if own[axis].nunique() > 1]
-    columns = st.columns(3)
+    # three to a line, so that the order stays on a narrow screen, where columns stack
+    columns = [column for _ in range(0, len(offered), 3) for column in st.columns(3)]
     for i, axis in enumerate(offered):
-        key = f"cell_{axis}"
-        st.session_state[key] = current[axis]
-        options = sorted(own[axis].unique(), key=str if own[axis].dtype == object else None)
-        with columns[i % 3]:
-            st.selectbox(AXES[axis], options, key=key, on_change=_moved, args=(axis, suite, dict(current[list(AXES)])))
+        st.session_state[f"cell_{axis}"] = current[axis]
+        options = sorted(own[axis].unique())
+        before = dict(current[list(AXES)])
+        with columns[i]:
+            st.selectbox(AXES[axis], options, key=f"cell_{axis}", on_change=_moved, args=(axis, suite, before))
     st.session_state["cell_shown"] = current["cell_id"]
     if asked != current["cell_id"]:
         st.query_params["cell"] = str(current["cell_id"])
