@@ -12,6 +12,7 @@ from typing import Annotated, Any, Optional
 import typer
 from rich.logging import RichHandler
 
+from bench.cli_dashboard import dashboard
 from bench.cli_options import (
     STORE,
     DataRoot,
@@ -209,6 +210,8 @@ def doctor(store: StoreOpt = STORE) -> None:
 
     raise typer.Exit(0 if show_doctor(store, out) else 1)
 
+
+app.command()(dashboard)
 
 measured = typer.Typer(help="Measured records that travel with the package.", no_args_is_help=True)
 mlflow = typer.Typer(help="The MLflow experiment.", no_args_is_help=True)

@@ -20,8 +20,8 @@ import pandas as pd
 from filelock import FileLock
 
 from bench import __version__
-from bench.board.cells import CELL_COLUMNS, DTYPES, FILE, STANDARD, Place, cell_row, cell_table, one_per_cell
 from bench.board.frame import COLUMNS, frame, frame_of_rows, in_order
+from bench.board.listing import CELL_COLUMNS, DTYPES, FILE, STANDARD, Place, cell_row, cell_table, one_per_cell
 from bench.board.rows import make_rows
 from bench.board.versions import board_stamp, code_stamp, versions
 from bench.errors import StoreError
@@ -32,7 +32,10 @@ from bench.store.measured import measured_folder, read_pack
 from bench.store.records import ResultRecord, parse_record, read_record
 from bench.store.scan import FileStamp, pack_files, record_files, record_folders
 
-__all__ = ["CELL_COLUMNS", "STANDARD", "BoardIndex", "LiveState", "Problem", "Progress", "Snapshot"]
+__all__ = ["CELL_COLUMNS", "STANDARD", "STORE_VARIABLE", "BoardIndex", "LiveState", "Problem", "Progress", "Snapshot"]
+
+STORE_VARIABLE = "DATAFREE_BENCH_STORE"
+"""Environment variable by which `bench dashboard` names the store to the pages."""
 
 SETTLED_NS = 100_000_000
 """A folder's time moves in ticks of some milliseconds; one that moved just now may hide a further change."""
@@ -186,11 +189,11 @@ class BoardIndex:
         rows = []
         for done, file in enumerate(fresh.itertuples(index=False, name=None)):
             progress("reading records", done, len(fresh))
-            found = self._try(file[0], problems)
-            if found is not None:
-                rows.append(cell_row(found, Place(*file)))
+            record = self._try(file[0], problems)
+            if record is not None:
+                rows.append(cell_row(record, Place(*file)))
                 if len(parsed) < REMEMBERED:
-                    parsed[file[0]] = found
+                    parsed[file[0]] = record
         progress("reading records", len(fresh), len(fresh))
         made = cell_table(rows)
         cells = one_per_cell(pd.concat([known, made]) if len(known) and len(made) else known if len(known) else made)

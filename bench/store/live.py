@@ -62,8 +62,8 @@ class LiveRecord(_Part):
 class LiveState(_Part):
     """A run as it stands; times in seconds since 1970, durations in seconds.
 
-    ``tasks`` are batches of images and cells to do when it began, ``standing`` cells that stood already; ``curve`` holds
-    (seconds since the start, tasks done), thinned.
+    ``tasks`` are batches of images and cells to do when it began, ``standing`` cells that stood already; ``curve``
+    holds (seconds since the start, tasks done), thinned.
     """
 
     schema_version: int = LIVE_SCHEMA

@@ -1,4 +1,4 @@
-"""The cached board: always what the records give afresh, with as little reading as possible, and the store untouched."""
+"""The cached board: always what the records give afresh, with little reading, and the store untouched."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import bench.board.index as module
-from bench.board.cells import CELL_COLUMNS, STANDARD
 from bench.board.frame import frame
 from bench.board.index import BoardIndex
+from bench.board.listing import CELL_COLUMNS, STANDARD
 from bench.errors import StoreError
 from bench.store.live import LiveState, live_path, write_live
 from bench.store.records import RecordStore, ResultRecord, parse_record
