@@ -66,3 +66,8 @@ def row_name(source: str, model: str) -> str:
 def plain(text: str) -> str:
     """Text of a record for a place that reads Markdown: shown as it is, with no link, picture or formula made of it."""
     return re.sub(r"([\\`*_{}\[\]()<>#+!|$:~&-])", r"\\\1", text)
+
+
+def counted(count: int, thing: str) -> str:
+    """``1 row``, ``3 rows``."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"

@@ -75,7 +75,8 @@ def with_axes(rows: pd.DataFrame, params: Mapping[str, Mapping[str, Any]]) -> pd
     found["model"] = np.where((rows["model"] == rows["target"]) & (rows["model"] != ""), ITSELF, rows["model"])
     for column, prefix in (("source", PARAM), ("compressor", OPTION)):
         for name in _varied(found[column], params):
-            values = found[column].map({label: params.get(label, {}).get(name) for label in set(found[column])})
+            # as a list, since pandas would make 1 a 1.0 beside a row that has no such parameter
+            values = [params.get(str(label), {}).get(name) for label in found[column]]
             found[f"{prefix}{name}"] = pd.Series(values, index=found.index, dtype=object)
     return found
 

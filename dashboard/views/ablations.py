@@ -16,7 +16,7 @@ from dashboard.figures import ablations as figures
 from dashboard.filters import choice, choices
 from dashboard.load import records_of, snapshot, verdicts
 from dashboard.tables import Column, Html, html_table
-from dashboard.text import BLANK, interval, missing, number, plain, rounded, row_name
+from dashboard.text import BLANK, counted, interval, missing, number, plain, rounded, row_name
 
 TOP1 = "top1_mean"
 AUTOMATIC = "automatic"
@@ -124,7 +124,7 @@ def _missing(rows: pd.DataFrame, measure: str) -> None:
     blank = rows[rows[measure].isna() & (rows["status"] != "ok")]
     if blank.empty:
         return
-    with st.expander(f"{len(blank)} rows are not drawn"):
+    with st.expander(f"{counted(len(blank), 'row')} not drawn"):
         for r in blank.itertuples():
             name = " · ".join(filter(None, (row_name(str(r.source), str(r.model)), str(r.compressor), str(r.bits))))
             st.text(f"{name} on {r.target}: {r.status}, seeds {r.seeds}" + (f" ({r.reason!s})" if r.reason else ""))

@@ -24,7 +24,7 @@ from dashboard.figures.bits import (
 from dashboard.filters import choice
 from dashboard.load import records_of, snapshot
 from dashboard.tables import Column, Html, html_table
-from dashboard.text import interval, number, plain, rounded, row_name, size
+from dashboard.text import counted, interval, number, plain, rounded, row_name, size
 
 KINDS = (
     Column("kind of layer"),
@@ -140,7 +140,7 @@ def _compare(one: ResultRecord, other: ResultRecord) -> None:
     if not names:
         st.caption("Both rows give every layer the same bits.")
         return
-    with st.expander(f"{len(names)} layers differ in their bits"):
+    with st.expander(f"{counted(len(names), 'layer')} with other bits"):
         for name in names:
             st.text(name)
 

@@ -40,8 +40,9 @@ class Pages:
         for one in records:
             store.write(one)
 
-    def spoil(self, name: str, content: object) -> None:
-        """A file in the place of a record of suite s."""
+    def spoil(self, name: str, content: object, beside: ResultRecord) -> None:
+        """A file in the place of a record of suite s, and a good record beside it."""
+        self.write([beside])
         folder = self.folder / "records" / "s@1"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.json").write_text(content if isinstance(content, str) else json.dumps(content))
@@ -108,8 +109,8 @@ AWKWARD: dict[str, Callable[[Pages], None]] = {
     "failed beside good": lambda pages: pages.write([made(0.8), made(None, source="kw", reason="boom <b>")]),
     "not applicable": lambda pages: pages.write([made(None, status="not_applicable", reason="needs labels")]),
     "one seed of two": lambda pages: pages.write([made(0.8), made(0.7, source="kw"), made(0.7, source="kw", seed=1)]),
-    "half-written": lambda pages: (pages.write([made(0.8)]), pages.spoil("a" * 16, '{"schema_version": 1, "su'))[0],
-    "newer schema": lambda pages: (pages.write([made(0.8)]), pages.spoil("b" * 16, {"schema_version": 99}))[0],
+    "half-written": lambda pages: pages.spoil("a" * 16, '{"schema_version": 1, "su', made(0.8)),
+    "newer schema": lambda pages: pages.spoil("b" * 16, {"schema_version": 99}, made(0.8)),
     "markup": lambda pages: pages.write([made(0.8, source="x<script>alert(1)</script>"), made(0.7)]),
 }
 """Stores that a page must answer with a sentence or a picture, never with a traceback."""

@@ -118,13 +118,13 @@ def test_page_answers_awkward_stores(pages: Pages, name: str) -> None:
 def test_page_says_the_best_under_the_limits_of_the_address(pages: Pages) -> None:
     pages.write(
         [
-            made(0.8, source="one", metrics={"size_bytes": 9e4}),
-            made(0.7, source="two", metrics={"size_bytes": 4e4}),
-            made(0.6, source="three", metrics={"size_bytes": 3e4}),
+            made(0.8, source="one", compressor="c", metrics={"size_bytes": 9e4}),
+            made(0.7, source="two", compressor="c", metrics={"size_bytes": 4e4}),
+            made(0.6, source="three", compressor="c", metrics={"size_bytes": 3e4}),
         ]
     )
     text = text_of(pages.open("trade_offs", kb="50", minutes="1", cost="size_bytes"))
-    assert "Best under 1 minute and 50 kB:</b> two with brecq at W4A4, top-1 70.0 %" in text
+    assert "Best under 1 minute and 50 kB:</b> two with c at W4A4, top-1 70.0 %" in text
     assert "No method fits" in text_of(pages.open("trade_offs", kb="5"))
     app = pages.open("trade_offs", kb="many")
     assert any("is no number" in e.value for e in app.info)
