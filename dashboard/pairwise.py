@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -68,12 +69,13 @@ def pair_rows(pairs: pd.DataFrame) -> str:
     columns = [Column("row"), Column("against"), Column("difference", True), Column("95 % interval", True)]
     columns += [Column("p", True), Column("corrected p", True), Column("verdict"), Column("detectable", True)]
     once = pairs[pairs["difference"] >= 0].drop_duplicates(["row", "column"])
-    body = [
-        (p.row, p.column, number(p.difference), interval(p.low, p.high), f"{p.p:.2g}", f"{p.p_holm:.2g}", p.outcome,
-         number(p.detectable))
-        for p in once.itertuples()
-    ]  # fmt: skip
-    return html_table(columns, body)
+    return html_table(columns, [_pair_row(pair) for pair in once.itertuples()])
+
+
+def _pair_row(pair: Any) -> Sequence[str]:
+    chances = f"{pair.p:.2g}", f"{pair.p_holm:.2g}"
+    difference = number(pair.difference), interval(pair.low, pair.high)
+    return pair.row, pair.column, *difference, *chances, pair.outcome, number(pair.detectable)
 
 
 def critical_differences(table: pd.DataFrame) -> None:

@@ -62,16 +62,17 @@ def show() -> None:
         return
     names = list(cells["name"])
     left, right = st.columns(2)
+    newest = str(cells.sort_values("finished", kind="stable", na_position="first")["name"].iloc[-1])
     with left:
-        newest = str(cells.sort_values("finished", kind="stable", na_position="first")["name"].iloc[-1])
         first = choice("Row", "row", names, default=newest)
     with right:
         second = choice("Beside it", "beside", [NOTHING, *(name for name in names if name != first)])
     chosen = [first] if second == NOTHING else [first, second]
     records = [records_of(cells[cells["name"] == name])[0] for name in chosen]
     rows = found.table[found.table["target"] == target]
+    listed = records_of(cells[cells["name"] == newest])[0]
     for name, record in zip(chosen, records, strict=True):
-        _row(name, record, rows)
+        _row(name, record, rows, listed)
     if len(records) > 1:
         _compare(*records)
 
@@ -92,11 +93,21 @@ def _name(row: Any) -> str:
     return f"{row_name(str(row.source), str(row.model))} · {row.compressor} · {row.bits} · {row.n} images"
 
 
-def _row(name: str, record: ResultRecord, table: pd.DataFrame) -> None:
-    """One row: what it reached, the bars, and the layers as tables; ``table`` holds the board's rows of its target."""
+def _row(name: str, record: ResultRecord, table: pd.DataFrame, listed: ResultRecord) -> None:
+    """One row: what it reached, the bars, and the layers as tables.
+
+    Args:
+        table: the board's rows of its target.
+        listed: the target's newest record; its layers serve an older one that was made under the same protocol.
+    """
     st.subheader(plain(name))
     _facts(record, name, table)
     layers = layer_bits(record)
+    same = (listed.protocol_id, listed.target_digest) == (record.protocol_id, record.target_digest)
+    if layers.empty and same:
+        layers = layer_bits(listed)
+        if not layers.empty:
+            st.caption(f"Layers as listed by the record {listed.cell_id[:8]} of the same network and protocol.")
     if layers.empty:
         _protocol(name, record)
         return
