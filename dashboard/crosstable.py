@@ -134,3 +134,8 @@ def value_text(square: Square | None, what: str = "top1_mean") -> str:
     if missing(square[what]):
         return str(square["seeds"] if square["status"] in ("ok", "incomplete") else square["status"].replace("_", " "))
     return number(square[what], digits_for(_half(square)))
+
+
+def one_seed(part: pd.DataFrame) -> bool:
+    """Whether every measured row stands on a single seed."""
+    return {str(seeds).partition(" of ")[0] for seeds in part.loc[part["status"] == "ok", "seeds"]} == {"1"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from textwrap import wrap
 
 import plotly.graph_objects as go
@@ -42,7 +43,7 @@ def claims_forest(verdicts: Sequence[Verdict]) -> go.Figure:
                 )
             )
     figure.add_trace(_margins([v.margin for v in verdicts]))
-    names = ["<br>".join(wrap(v.says, WIDTH)) for v in verdicts]
+    names = ["<br>".join(map(escape, wrap(v.says, WIDTH))) for v in verdicts]
     lines = sum(max(2, name.count("<br>") + 1) for name in names)
     return _forest(figure, names, 120 + 21 * lines)
 
@@ -73,7 +74,7 @@ def parts_forest(verdict: Verdict) -> go.Figure | None:
             )
         )
     figure.add_trace(_margins([verdict.margin] * len(parts)))
-    return _forest(figure, [part.value for part in parts], 130 + 28 * len(parts))
+    return _forest(figure, [escape(part.value) for part in parts], 130 + 28 * len(parts))
 
 
 def _forest(figure: go.Figure, names: Sequence[str], height: int) -> go.Figure:
@@ -109,7 +110,7 @@ def _says(verdict: Verdict) -> str:
     mean = rounded(verdict.difference, verdict.low, verdict.high)
     return "<br>".join(
         [
-            *wrap(f"{verdict.verdict}: {verdict.says}", 60),
+            *map(escape, wrap(f"{verdict.verdict}: {verdict.says}", 60)),
             f"{mean} points {interval(verdict.low, verdict.high)} at {100 * verdict.level:.1f} %",
             f"{verdict.pairs} pairs on {verdict.seeds} seeds",
         ]
@@ -118,4 +119,5 @@ def _says(verdict: Verdict) -> str:
 
 def _part(part: Part) -> str:
     mean = rounded(part.difference, part.low, part.high)
-    return f"{part.axis} {part.value}<br>{mean} points {interval(part.low, part.high)}<br>{number(part.pairs, 0)} pairs"
+    head = f"{part.axis} {escape(part.value)}<br>{mean} points {interval(part.low, part.high)}"
+    return f"{head}<br>{number(part.pairs, 0)} pairs"

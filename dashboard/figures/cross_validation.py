@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
@@ -128,7 +129,7 @@ def _map(table: CrossTable, values: list[list[float]], texts: list[list[str]], w
     ticks = {"showgrid": False, "ticks": "", "fixedrange": True, "tickfont": {"size": 12}}
     figure.update_xaxes(
         tickvals=list(columns),
-        ticktext=[header.replace("\n", "<br>") for header in table.headers],
+        ticktext=[escape(header).replace("\n", "<br>") for header in table.headers],
         side="top",
         tickangle=-90,
         ticklabeloverflow="allow",
@@ -195,14 +196,15 @@ def _two_lines(name: str) -> str:
     for mark in (" [", " · "):
         head, found, tail = name.partition(mark)
         if found:
-            return f"{head}<br>{mark.lstrip()}{tail}"
-    return name
+            return f"{escape(head)}<br>{escape(mark.lstrip() + tail)}"
+    return escape(name)
 
 
 def _hover(line: str, header: str, square: Square) -> str:
-    parts = [f"<b>{line} → {header}</b>"]
+    parts = [f"<b>{escape(line)} → {escape(header)}</b>"]
     if missing(square["top1_mean"]):
-        parts.append(f"{square['status']}: {square['reason']}"[:160] if square["reason"] else str(square["status"]))
+        why = f"{square['status']}: {square['reason']}" if square["reason"] else str(square["status"])
+        parts.append(escape(why[:160]))
     else:
         mean = rounded(square["top1_mean"], square["top1_low"], square["top1_high"])
         parts.append(f"{mean} % {interval(square['top1_low'], square['top1_high'])} (95 %)")
@@ -210,13 +212,16 @@ def _hover(line: str, header: str, square: Square) -> str:
     parts.append(f"{number(square['n'], 0)} images, seeds {square['seeds']}")
     parts.append(f"synthesis {seconds(square['synthesis_s'])}, compression {seconds(square['compress_s'])}")
     if square["membership"] not in ("none", ""):
-        parts.append(f"target among the source's networks: {square['membership']}")
+        parts.append(f"target among the source's networks: {escape(str(square['membership']))}")
     return "<br>".join(parts)
 
 
 def _claim_hover(line: str, square: Square | None) -> str:
     found = square or {}
-    parts = [f"<b>{line} → {found.get('published_target')}</b>", f"{number(found.get('published_mean'))} % published"]
+    parts = [
+        f"<b>{escape(line)} → {found.get('published_target')}</b>",
+        f"{number(found.get('published_mean'))} % published",
+    ]
     return "<br>".join([*parts, f"on {found.get('published_dataset')}"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 import pandas as pd
@@ -72,4 +73,4 @@ def leaderboard_bars(table: pd.DataFrame) -> go.Figure:
 
 def _name(row: Any, several: bool) -> str:
     name = row_name(str(row.source), str(row.model))
-    return f"{name} · {row.compressor}" if several else name
+    return escape(f"{name} · {row.compressor}" if several else name)

@@ -12,7 +12,7 @@ from bench.board.published import join
 from bench.board.verdicts import suite_of
 from bench.errors import DataError
 from dashboard.common import problems, scope
-from dashboard.crosstable import CrossTable, bit_groups, cross_table, value_text
+from dashboard.crosstable import CrossTable, bit_groups, cross_table, one_seed, value_text
 from dashboard.figures.cross_validation import FP, OWN, TITLES, cross_map, names_of, published_map
 from dashboard.filters import choice
 from dashboard.links import cell_link, open_cell, with_cells
@@ -53,6 +53,8 @@ def show() -> None:
             st.subheader(f"Published: {_paper(reference or '')}")
             _beside(table, joined, what)
         st.caption(_scale(table, joined, found.dataset))
+        if what == "drop":
+            st.caption("The published drop is blank where the paper prints no accuracy of the uncompressed network.")
     _explained(table, part)
     with st.expander("The same as a table, with a link to each cell"):
         st.html(_as_table(table, what))
@@ -151,7 +153,7 @@ def _explained(table: CrossTable, part: pd.DataFrame) -> None:
     measured = sum(not pd.isna(square["top1_mean"]) for square in squares)
     if measured < len(table.lines) * len(table.columns):
         notes.append(f"{measured} of {len(table.lines) * len(table.columns)} squares measured; “k of n” counts seeds.")
-    if set(part.loc[part["status"] == "ok", "seeds"].str.partition(" of ")[0]) == {"1"}:
+    if one_seed(part):
         notes.append("One seed: intervals cover the test images only.")
     if part["stale"].any():
         notes.append("Some rows were measured with an older version of their method.")

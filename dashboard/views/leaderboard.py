@@ -10,7 +10,7 @@ import streamlit as st
 
 from bench.board.verdicts import suite_of
 from dashboard.common import Scope, problems, scope
-from dashboard.crosstable import CrossTable, Mean, bit_groups, cross_table, mean_of, value_text
+from dashboard.crosstable import CrossTable, Mean, bit_groups, cross_table, mean_of, one_seed, value_text
 from dashboard.figures.leaderboard import leaderboard_bars
 from dashboard.filters import choice, choices
 from dashboard.links import cell_link, with_cells
@@ -21,6 +21,9 @@ from dashboard.text import BLANK, digits_for, interval, missing, number, rounded
 Ends = tuple[float, float]
 Shown = tuple[Column, str, Callable[[Any, Ends], str | Html]]
 """A column, the frame's column it needs (it is left out when the frame has none), and its cell of a row."""
+
+SAID_ONCE = {"compressor": "compressor", "n": "images"}
+"""Columns that go into the caption where they hold one value."""
 
 ALL_TARGETS = "all targets (means)"
 SORTS = {
@@ -209,10 +212,12 @@ def _target(suite: str, title: str, protocol: object, part: pd.DataFrame) -> Non
 
 
 def _notes(part: pd.DataFrame, protocol: object) -> list[str]:
-    notes = []
+    once = [f"{label} {part[name].iloc[0]}" for name, label in SAID_ONCE.items() if part[name].nunique() == 1]
+    notes = [f"all rows: {', '.join(once)}"] if once else []
     if not missing(protocol):
-        notes.append(f"protocol {protocol}, {part['test_count'].max():,} test images; ranks are formed within it")
-    if set(part.loc[part["status"] == "ok", "seeds"].str.partition(" of ")[0]) == {"1"}:
+        images = f"{part['test_count'].max():,} test images"
+        notes.append(f"protocol {protocol}, {images}; ranks are formed within it, over all compressors")
+    if one_seed(part):
         notes.append("one seed: intervals and ties hold for that seed only")
     if part["tied"].fillna(False).any():
         notes.append("= no difference to the first of that rank was shown")
@@ -224,9 +229,11 @@ def _notes(part: pd.DataFrame, protocol: object) -> list[str]:
 
 
 def shown_columns(part: pd.DataFrame) -> list[Shown]:
-    """Those whose values the board has; remarks only where there is one."""
-    remarks = (part["status"] != "ok").any()
-    return [item for item in COLUMNS if item[1] in part and (item[1] != "reason" or remarks)]
+    """Those whose values the board has; remarks only where there is one, and none that is the same in every row."""
+    left_out = {name for name in SAID_ONCE if part[name].nunique() == 1}
+    if (part["status"] == "ok").all():
+        left_out.add("reason")
+    return [item for item in COLUMNS if item[1] in part and item[1] not in left_out]
 
 
 def rows(part: pd.DataFrame, columns: Sequence[Shown]) -> list[Sequence[str | Html]]:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from bench.board.index import STORE_VARIABLE
-from bench.store.records import RecordStore
+from bench.store.records import RecordStore, ResultRecord
 
 APP = Path(__file__).parent.parent.parent / "dashboard" / "app.py"
+
+
+def stored(records: Iterable[ResultRecord]) -> list[ResultRecord]:
+    """The board tests' records with cell ids that a store takes."""
+    return [r.model_copy(update={"cell_id": hashlib.sha256(r.cell_id.encode()).hexdigest()[:16]}) for r in records]
 
 
 @pytest.fixture
@@ -28,10 +35,18 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordSto
 
 
 @pytest.fixture
+def alone(store: RecordStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RecordStore:
+    """The store without the records that came with the package."""
+    (tmp_path / "no_measured").mkdir()
+    monkeypatch.setattr("bench.board.index.measured_folder", lambda: tmp_path / "no_measured")
+    return store
+
+
+@pytest.fixture
 def app(store: RecordStore) -> Callable[..., AppTest]:
     """Open a page by its view's name (the first page by default), with filters as in an address."""
 
-    def start(view: str | None = None, **filters: str | list[str]) -> AppTest:
+    def start(view: str | None = None, **filters: Any) -> AppTest:
         if view is None:
             test = AppTest.from_file(str(APP), default_timeout=60)
         else:
@@ -41,3 +56,12 @@ def app(store: RecordStore) -> Callable[..., AppTest]:
         return test.run()
 
     return start
+
+
+def shown(test: AppTest) -> str:
+    """Everything a page says: text, captions, tables, messages and code."""
+    kinds = ("title", "header", "subheader", "text", "caption", "markdown", "info", "warning", "error", "code")
+    said = [str(element.value) for kind in kinds for element in getattr(test, kind)]
+    said += [element.proto.body for element in test.get("html")]
+    said += [f"{tile.label} {tile.value} {tile.delta}" for tile in test.metric]
+    return "\n".join(said)

@@ -1,0 +1,177 @@
+"""Leaderboard: the figure's numbers, columns by what the board has, means over targets, and every state of a store."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from bench.board.frame import frame
+from bench.store.records import RecordStore
+from dashboard.crosstable import bit_groups, cross_table, mean_of, value_text
+from dashboard.figures.leaderboard import REFERENCE, leaderboard_bars
+from dashboard.links import address, with_cells
+from dashboard.views.leaderboard import ALL_TARGETS, means_table, shown_columns
+from tests.board.make import record, seeds
+from tests.dashboard.conftest import shown, stored
+
+A, B = "resnet18_w10", "vgg_w8"
+App = Callable[..., AppTest]
+
+
+def _rows(target: str = A, bits: str = "W4A4", **accuracies: float) -> list:
+    same = {"target": target, "target_digest": target, "bits": bits, "protocol_id": f"p-{target}-{bits}"}
+    found = seeds([0.88, 0.86], source="upper", control="upper", **same)
+    found += seeds([0.20, 0.22], source="lower", control="lower", **same)
+    for source, accuracy in accuracies.items():
+        found += seeds([accuracy, accuracy + 0.02], source=source, **same)
+    return found
+
+
+def test_bars_hold_means_and_intervals_and_the_reference() -> None:
+    table = frame(_rows(one=0.7, two=0.5))
+    figure = leaderboard_bars(table)
+    traces = {trace.name: trace for trace in figure.data}
+    assert dict(zip(traces["methods"].y, traces["methods"].x, strict=True)) == pytest.approx({"one": 71, "two": 51})
+    row = table[table["source"] == "one"].iloc[0]
+    bars = dict(zip(traces["methods"].y, traces["methods"].error_x.array, strict=True))
+    assert bars["one"] == pytest.approx(row["top1_high"] - 71)
+    assert set(traces[REFERENCE].x) == {90.0}
+    assert len(traces[REFERENCE].x) == 4
+    assert figure.layout.yaxis.categoryarray[-1] == "upper"  # the best is on top
+
+
+def test_names_bear_the_compressor_only_where_it_tells_rows_apart() -> None:
+    names = leaderboard_bars(frame(_rows(one=0.7) + seeds([0.6], source="one", compressor="other"))).data[0].y
+    assert set(names) == {"one · brecq", "one · other"}
+
+
+def test_columns_by_what_the_board_has() -> None:
+    table = frame(_rows(one=0.7))
+    bare = table.drop(columns=["rank_low", "letters", "mde", "recovered"], errors="ignore")
+    headers = [column.header for column, _, _ in shown_columns(bare)]
+    assert not {"rank interval", "ties", "detectable", "recovered %", "remark"} & set(headers)
+    full = bare.assign(rank_low=1, rank_high=2, letters="ab", mde=0.5, recovered=80.0)
+    assert {"rank interval", "ties", "detectable", "recovered %"} < {c.header for c, _, _ in shown_columns(full)}
+
+
+def test_a_mean_over_targets_is_blank_while_a_cell_is_missing() -> None:
+    table = frame(_rows(A, one=0.7, two=0.5) + _rows(B, one=0.6))
+    crossed = cross_table(table, (B, A))
+    assert [target for target, _ in crossed.columns] == [B, A]
+    means = dict(zip(crossed.lines, map(mean_of, crossed.squares), strict=True))
+    assert means["one"].value == pytest.approx((71 + 61) / 2)
+    assert (means["two"].value, means["two"].measured, means["two"].asked) == (None, 1, 2)
+    html = means_table(cross_table(with_cells(table, table.assign(cell_id="c", seed=0, suite_version=1))))
+    lines = [re.sub("<[^>]+>", "|", line) for line in html.split("<tr")]
+    assert any("two" in line and "1 of 2" in line for line in lines)
+
+
+def test_bits_of_one_target_share_a_table_with_the_others_bits() -> None:
+    own = [record(0.5, target=A, bits="W4A4"), record(0.5, target=B, bits="W4A8"), record(0.5, target=A, bits="W2A4")]
+    assert bit_groups(frame(own)) == {"W2A4": ["W2A4"], "W4A4, W4A8": ["W4A4", "W4A8"]}
+    every = [record(0.5, target=t, bits=b) for t in (A, B) for b in ("W4A4", "W4A8")]
+    assert bit_groups(frame(every)) == {"W4A4": ["W4A4"], "W4A8": ["W4A8"]}
+
+
+def test_a_source_that_looks_at_the_target_only_makes_one_line() -> None:
+    found = [record(0.5, source="kw", model=m, target=t, target_digest=t) for m in (A, B) for t in (A, B)]
+    found += [record(0.5, source="own", model=t, target=t, target_digest=t) for t in (A, B)]
+    assert cross_table(frame(found)).lines == ("own [self]", f"kw [{A}]", f"kw [{B}]")
+
+
+def test_an_unfinished_row_says_k_of_n() -> None:
+    found = frame([*seeds([0.5, 0.6], source="one"), record(0.5, source="two")], seeds={"s": [0, 1]})
+    crossed = cross_table(found)
+    texts = {name: value_text(line[0]) for name, line in zip(crossed.lines, crossed.squares, strict=True)}
+    assert texts["two"] == "1 of 2"
+    assert float(texts["one"]) == pytest.approx(55, abs=0.5)
+
+
+def test_an_address_quotes_what_a_record_holds() -> None:
+    assert address("cell", suite="a&b", cell="<x>") == "./cell?suite=a%26b&cell=%3Cx%3E"
+
+
+# --- the page ---
+
+
+def test_the_page_ranks_and_escapes(alone: RecordStore, app: App) -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    for one in stored(_rows(one=0.7) + seeds([0.6, 0.6], source=evil, protocol_id=f"p-{A}-W4A4", target_digest=A)):
+        alone.write(one)
+    test = app("leaderboard")
+    assert not test.exception
+    assert evil not in test.get("html")[0].proto.body
+    assert "&lt;img src=x" in test.get("html")[0].proto.body
+    assert evil not in test.get("plotly_chart")[0].proto.spec
+    assert "./cell?suite=s&amp;cell=" in test.get("html")[0].proto.body
+
+
+def test_sorting_and_all_targets(alone: RecordStore, app: App) -> None:
+    cheap = {"costs": {}, "metrics": {"size_bytes": 1.0}}
+    for one in stored([*_rows(A, one=0.7), *_rows(B, one=0.6), *seeds([0.5, 0.5], source="small", **cheap)]):
+        alone.write(one)
+    body = app("leaderboard", target=A, sort="size").get("html")[0].proto.body
+    assert body.index("small") < body.index(">one<")
+    test = app("leaderboard", target=ALL_TARGETS)
+    assert not test.exception
+    said = shown(test)
+    assert f"p-{A}-W4A4" in said
+    assert f"p-{B}-W4A4" in said
+    assert "66.0" in re.sub("<[^>]+>", " ", said)  # the mean of 71 and 61
+
+
+@pytest.mark.parametrize("view", ["leaderboard", "cross_validation", "cell", "claims"])
+def test_an_empty_store_is_a_sentence(alone: RecordStore, app: App, view: str) -> None:
+    test = app(view)
+    assert not test.exception
+    assert "bench run suites/quickstart.yaml" in shown(test)
+
+
+@pytest.mark.parametrize("view", ["leaderboard", "cross_validation", "cell", "claims"])
+def test_one_row_and_rows_without_a_value(alone: RecordStore, app: App, view: str) -> None:
+    alone.write(stored([record(0.7)])[0])
+    assert not app(view).exception
+    for one in stored(
+        [record(source="f", status="failed", reason="boom"), record(source="n", status="not_applicable")]
+    ):
+        alone.write(one)
+    test = app(view)
+    assert not test.exception
+    if view in ("leaderboard", "cross_validation"):
+        assert "failed" in shown(test)
+
+
+@pytest.mark.parametrize("view", ["leaderboard", "cross_validation", "cell", "claims"])
+def test_only_rows_without_a_value(alone: RecordStore, app: App, view: str) -> None:
+    for one in stored([record(status="failed", reason="boom", traceback="Traceback: x"), record(source="b")]):
+        alone.write(one)
+    test = app(view)
+    assert not test.exception
+    assert len(shown(test)) > 40
+
+
+@pytest.mark.parametrize("view", ["leaderboard", "cross_validation", "cell", "claims"])
+def test_half_written_and_newer_files_are_named(alone: RecordStore, app: App, view: str) -> None:
+    path = alone.write(stored([record(0.7)])[0])
+    raw = json.loads(path.read_text())
+    path.with_name("aaaaaaaaaaaaaaaa.json").write_text(path.read_text()[:200])
+    path.with_name("bbbbbbbbbbbbbbbb.json").write_text(json.dumps(raw | {"schema_version": 99}))
+    test = app(view)
+    assert not test.exception
+    said = shown(test)
+    assert "aaaaaaaaaaaaaaaa" in said
+    assert "newer version of datafree-bench" in said
+
+
+def test_a_newer_store_is_an_error_in_words(alone: RecordStore, app: App) -> None:
+    alone.write(stored([record(0.7)])[0])
+    layout = alone.root / "store.json"
+    layout.write_text(json.dumps(dict.fromkeys(json.loads(layout.read_text()), 99)))
+    test = app()
+    assert not test.exception
+    assert test.error
+    assert "Traceback" not in shown(test)
