@@ -20,6 +20,7 @@ from bench.cli_options import (
     Format,
     Json,
     Only,
+    OutOpt,
     PresetOpt,
     Seeds,
     Sets,
@@ -28,11 +29,18 @@ from bench.cli_options import (
     err,
     out,
 )
+from bench.cli_stores import data, measured, mlflow
 from bench.cli_zoo import zoo
 from bench.errors import BenchError
 
+HELP = """The reference benchmark for compressing neural networks without their training data.
+
+Examples: `bench run suites/quickstart.yaml` · `bench ls suites` · `bench board ptq_w4a4 --published` ·
+`bench report --out report.html`
+"""
+
 app = typer.Typer(
-    help="The reference benchmark for compressing neural networks without their training data.",
+    help=HELP,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
@@ -136,7 +144,10 @@ def plan(
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> None:
-    """Show what a suite would do: image sets, cells, what stands already, disk."""
+    """Show what a suite would do: image sets, cells, what stands already, disk.
+
+    Examples: `bench plan ptq_w4a4 --seeds 1` · `bench plan suites/quickstart.yaml --json`
+    """
     from bench.cli_info import show_plan
 
     options = _options(
@@ -147,7 +158,10 @@ def plan(
 
 @app.command()
 def check(suite: SuiteArg, sets: Sets = None, dataset: DatasetOpt = None, data_root: DataRoot = None) -> None:
-    """Check a suite file: every name, type and combination; no compute."""
+    """Check a suite file: every name, type and combination; no compute.
+
+    Examples: `bench check suites/quickstart.yaml` · `bench check mine.yaml --set images=64`
+    """
     from bench.run.session import plan_of
 
     found = plan_of(_options(suite, sets=sets, dataset=dataset, data_root=data_root))
@@ -167,7 +181,10 @@ def ls(
     dataset: Annotated[str, typer.Option("--dataset", help="Data set of the targets.")] = "fashion_mnist",
     as_json: Json = False,
 ) -> None:
-    """List what there is. `bench ls targets --units timm:resnet18` prints a network's reconstruction units."""
+    """List what there is, or a network's reconstruction units.
+
+    Examples: `bench ls sources` · `bench ls targets --units timm:resnet18` · `bench ls suites --json`
+    """
     from bench.cli_info import list_kind
 
     list_kind(kind, units, dataset, out, as_json)
@@ -176,20 +193,49 @@ def ls(
 @app.command()
 def board(
     suite: Annotated[Optional[str], typer.Argument(metavar="[SUITE]")] = None,  # noqa: UP045
-    form: Format = "table",
+    form: Format = None,
+    file: OutOpt = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="The paper's printed numbers beside the measured ones.")
+    ] = False,
     store: StoreOpt = STORE,
     seeds: Seeds = None,
     details: Annotated[bool, typer.Option("--details/--pivots", help="Ranked table per target besides.")] = True,
 ) -> None:
-    """Show the board of a suite (or of all) from the store and the measured records that came with the package."""
-    from bench.cli_info import show_board
+    """Show the board of a suite (or of all) from the store and the measured records that came with the package.
 
-    show_board(suite, form, store, seeds, details, out)
+    Examples: `bench board ptq_w4a4` · `bench board ptq_w4a4 --published` · `bench board ptq_w4a4 --pivots -f latex` ·
+    `bench board --out board.parquet`
+    """
+    from bench.cli_board import BoardRequest, show_board
+
+    show_board(BoardRequest(suite, form, store, seeds, details, published, file), out)
+
+
+@app.command()
+def report(
+    suites: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(metavar="[SUITE]...", help="Default: every suite there are records of."),
+    ] = None,
+    file: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The HTML file.")] = Path("report.html"),
+    store: StoreOpt = STORE,
+) -> None:
+    """Write one self-contained HTML file: boards, plots, claims, printed numbers, how to repeat. No network needed.
+
+    Examples: `bench report` · `bench report ptq_w4a4 ptq_w2a4 --out report.html` · `bench report mine.yaml`
+    """
+    from bench.cli_report import write_report
+
+    write_report(tuple(suites or ()), file, store)
 
 
 @app.command()
 def diff(first: str, second: str, store: StoreOpt = STORE) -> None:
-    """Print what differs between two cells (their ids or unique beginnings of them)."""
+    """Print what differs between two cells (their ids or unique beginnings of them).
+
+    Example: `bench diff ff304265 1c0a91b2`; the ids: `bench plan ptq_w4a4 --json`
+    """
     from bench.cli_info import show_diff
 
     show_diff(first, second, store, out)
@@ -197,59 +243,29 @@ def diff(first: str, second: str, store: StoreOpt = STORE) -> None:
 
 @app.command()
 def repro(cell: str, store: StoreOpt = STORE) -> None:
-    """Print the one command that measures a cell again."""
-    from bench.cli_info import repro_command
+    """Print the one command that measures a cell again.
 
-    typer.echo(repro_command(cell, store))
+    Example: `bench repro ff304265`; the ids: `bench plan ptq_w4a4 --json`
+    """
+    from bench.cli_info import repro as command_of
+
+    typer.echo(command_of(cell, store))
 
 
 @app.command()
 def doctor(store: StoreOpt = STORE) -> None:
-    """Check this machine: versions, threads, disk, weights, data, MLflow."""
+    """Check this machine: versions, threads, disk, weights, data, MLflow.
+
+    Example: `bench doctor --store /data/bench`
+    """
     from bench.cli_info import show_doctor
 
     raise typer.Exit(0 if show_doctor(store, out) else 1)
 
 
 app.command()(dashboard)
-
-measured = typer.Typer(help="Measured records that travel with the package.", no_args_is_help=True)
-mlflow = typer.Typer(help="The MLflow experiment.", no_args_is_help=True)
-data = typer.Typer(help="Data sets: fetch.", no_args_is_help=True)
 for name, sub in (("measured", measured), ("mlflow", mlflow), ("zoo", zoo), ("data", data)):
     app.add_typer(sub, name=name)
-
-
-@measured.command("add")
-def measured_add(
-    suite: SuiteArg,
-    store: StoreOpt = STORE,
-    to: Annotated[Path, typer.Option("--to", help="Folder of measured records.")] = Path("suites/measured"),
-) -> None:
-    """Pack a suite's finished records, with one image grid per image set, into suites/measured/."""
-    from bench.cli_info import add_measured
-
-    path = add_measured(suite, store, to)
-    out.print(f"packed into {path}", highlight=False)
-
-
-@mlflow.command("sync")
-def mlflow_sync(suite: SuiteArg, store: StoreOpt = STORE) -> None:
-    """Log the store's records of a suite that MLflow does not hold yet."""
-    from bench.cli_info import sync_mlflow
-
-    out.print(sync_mlflow(suite, store), highlight=False)
-
-
-@data.command("fetch")
-def data_fetch(
-    dataset: Annotated[str, typer.Argument()] = "fashion_mnist",
-    source: Annotated[Optional[Path], typer.Option("--from", help="Folder that holds the files.")] = None,  # noqa: UP045
-) -> None:
-    """Get a data set's full files: from a folder, Debian's package, or torchvision's download."""
-    from bench.data.fetch import fetch
-
-    out.print(f"{dataset}: {fetch(dataset, source)}", highlight=False)
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench.board.report import FORMATS
-from bench.cli_board import board_of
+from bench.board.cells import repro_command
+from bench.cli_board import all_records
 from bench.errors import BenchError, SuiteError, nearest
 from bench.run import session
 from bench.run.runner import FINAL
@@ -124,44 +124,8 @@ def _list_units(name: str, dataset: str, console: Console, as_json: bool) -> Non
     console.print(table)
 
 
-def show_board(suite: str | None, form: str, store: Path, seeds: int | None, details: bool, console: Console) -> None:
-    """Print the board of one suite, or of every suite there are records of."""
-    if form not in FORMATS:
-        raise BenchError("unknown format", where="--format", got=form, expected=FORMATS, nearest=nearest(form, FORMATS))
-    records = session.open_records(store).all() if store.exists() else list(_shipped())
-    plan = None
-    if suite is not None:
-        plan = session.plan_of(session.Options(suite, seeds=seeds))
-        wanted = {cell.seed for cell in plan.cells}
-        records = [r for r in records if r.suite == plan.suite.suite and r.suite_version == plan.suite.version]
-        begun = wanted & {r.seed for r in records}
-        if seeds is None and begun and begun != wanted:
-            # A suite is measured seed by seed: what stands is shown, and said, instead of blanks everywhere.
-            plan = session.plan_of(session.Options(suite, only="seed=" + "|".join(map(str, sorted(begun)))))
-            lacking = ", ".join(str(seed) for seed in sorted(wanted - begun))
-            note = f"seed {lacking} not measured yet: this is the board of seed {', '.join(map(str, sorted(begun)))}"
-            typer.echo(note, err=True)
-            wanted = begun
-        records = [r for r in records if r.seed in wanted]
-    if not records:
-        raise BenchError(
-            "nothing measured yet", where=suite or "all suites", hint=f"run it: bench run {suite or 'SUITE'}"
-        )
-    board = board_of(records, form, plan, details=details)
-    if isinstance(board, str):
-        typer.echo(board, nl=not board.endswith("\n"))
-    else:
-        console.print(board)
-
-
-def _shipped() -> tuple[ResultRecord, ...]:
-    from bench.store.measured import read_measured
-
-    return read_measured()
-
-
 def _cell(prefix: str, store: Path) -> ResultRecord:
-    records = session.open_records(store).all() if store.exists() else list(_shipped())
+    records = all_records(store)
     found = {r.cell_id: r for r in records if r.cell_id.startswith(prefix)}
     if len(found) != 1:
         what = "no cell begins so" if not found else f"{len(found)} cells begin so"
@@ -190,14 +154,9 @@ def _flat(value: dict[str, Any], before: str = "") -> dict[str, Any]:
     return found
 
 
-def repro_command(prefix: str, store: Path) -> str:
-    """The one command that measures this cell again."""
-    r = _cell(prefix, store)
-    parts = {"source": r.source, "model": r.model, "target": r.target, "compressor": r.compressor, "bits": r.bits}
-    only = ",".join(f"{k}={v}" for k, v in [*parts.items(), ("seed", r.seed)] if v != "")
-    threads = r.provenance.get("threads", 1)
-    tail = f"--set images={r.n} --preset {r.preset} --threads {threads} --fresh --store {store}"
-    return f"bench run {r.suite} --only '{only}' {tail}"
+def repro(prefix: str, store: Path) -> str:
+    """The one command that measures the cell of this id again."""
+    return repro_command(_cell(prefix, store), store)
 
 
 def add_measured(suite: str, store: Path, to: Path) -> Path:

@@ -28,6 +28,15 @@ Seeds = Annotated[Optional[int], typer.Option("--seeds", min=1, help="The first 
 DataRoot = Annotated[Optional[Path], typer.Option("--data-root", help="Folder of the data set.")]  # noqa: UP045
 StoreOpt = Annotated[Path, typer.Option("--store", help="Folder of image sets and records.")]
 Json = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
-Format = Annotated[str, typer.Option("--format", "-f", help="table | csv | md | json | latex.")]
+Format = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--format", "-f", help="table | csv | md | json | latex | parquet. Default: as FILE ends, else table."
+    ),
+]
+OutOpt = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--out", "-o", metavar="FILE", help="Write to a file, whole or not at all, instead of printing."),
+]
 
 STORE = Path(".bench")

@@ -14,7 +14,9 @@ from rich.table import Table
 
 from bench.cli_options import DataRoot, Json, out
 
-zoo = typer.Typer(help="The small networks: train and verify.", no_args_is_help=True)
+zoo = typer.Typer(
+    help="The small networks: train and verify.  Example: `bench zoo verify fashion_mnist`", no_args_is_help=True
+)
 
 
 @zoo.command()
@@ -62,7 +64,10 @@ def train(
 
 @zoo.command()
 def verify(dataset: Annotated[str, typer.Argument()] = "fashion_mnist", as_json: Json = False) -> None:
-    """Re-measure the shipped networks on the test set; exit code 1 where one differs."""
+    """Re-measure the shipped networks on the test set; exit code 1 where one differs.
+
+    Example: `bench zoo verify fashion_mnist --json`
+    """
     from bench.zoo import recipe
     from bench.zoo.checkpoints import weights_folder
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -29,12 +30,15 @@ def problems() -> None:
                 st.text(problem.says)
 
 
-def scope(only: pd.Series | None = None, help_empty: str = "") -> Scope | None:
+def scope(
+    only: pd.Series | None = None, help_empty: str = "", first: Callable[[Sequence[str]], str] | None = None
+) -> Scope | None:
     """Let the reader choose suite, preset and data set; None, with a sentence, when nothing is there.
 
     Args:
         only: mask over the board's rows that the page can show.
         help_empty: the sentence when there is none.
+        first: picks the suite shown at first; the one with most rows unless given.
     """
     table = snapshot().table
     table = table if only is None else table[only]
@@ -46,7 +50,7 @@ def scope(only: pd.Series | None = None, help_empty: str = "") -> Scope | None:
     left, middle, right = st.columns([3, 1, 2])
     suites = list(dict.fromkeys(table["suite"]))
     with left:
-        suite = choice("Suite", "suite", suites, default=_first(suites))
+        suite = choice("Suite", "suite", suites, default=(first or _first)(suites))
     table = table[table["suite"] == suite]
     with middle:
         preset = choice("Preset", "preset", list(dict.fromkeys(table["preset"])))
@@ -56,7 +60,7 @@ def scope(only: pd.Series | None = None, help_empty: str = "") -> Scope | None:
     return Scope(suite, preset, dataset, table[table["dataset"] == dataset])
 
 
-def _first(suites: list[str]) -> str:
+def _first(suites: Sequence[str]) -> str:
     """The suite with most rows says most."""
     counts = snapshot().table["suite"].value_counts()
     return str(max(suites, key=lambda name: counts.get(name, 0)))

@@ -56,3 +56,31 @@ def _write(key: str, values: Sequence[str]) -> None:
         st.query_params.pop(key, None)
     elif st.query_params.get_all(key) != list(values):
         st.query_params[key] = list(values)
+
+
+def amount(label: str, key: str) -> float | None:
+    """A positive number, or None when the field is empty; an address that holds none is named and left aside."""
+    asked = st.query_params.get(key, (st.session_state.get(f"kept_{key}") or [None])[0])
+    value: float | None = None
+    try:
+        value = float(asked) if asked is not None else None
+    except ValueError:
+        st.info(f"“{asked}” is no number; this is shown without that limit.")
+    value = value if value is not None and 0 < value < 1e9 else None
+    st.session_state[f"widget_{key}"] = value
+    found: float | None = st.number_input(
+        label,
+        min_value=0.0,
+        value=None,
+        key=f"widget_{key}",
+        placeholder="no limit",
+        on_change=_remember_amount,
+        args=(key,),
+    )
+    _write(key, [f"{found:g}"] if found else [])
+    return found or None
+
+
+def _remember_amount(key: str) -> None:
+    value = st.session_state[f"widget_{key}"]
+    _write(key, [f"{value:g}"] if value else [])

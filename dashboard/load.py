@@ -10,7 +10,7 @@ import streamlit as st
 
 from bench.board.claims import Verdict
 from bench.board.index import STORE_VARIABLE, BoardIndex, LiveState, Snapshot
-from bench.board.verdicts import suite_verdicts
+from bench.board.verdicts import ClaimRow, claim_rows, suite_verdicts
 from bench.store.records import ResultRecord
 
 
@@ -76,3 +76,15 @@ def _verdicts(suite: str, preset: str, stamp: str) -> list[Verdict]:
     cells = snapshot().cells
     chosen = cells[(cells["suite"] == suite) & (cells["preset"] == preset)]
     return suite_verdicts(suite, index().records(chosen), index().versions())
+
+
+def rows_of_claims(suite: str, preset: str) -> list[tuple[ClaimRow, ...]]:
+    """Per claim of a suite, in order, the rows it speaks of."""
+    return _rows_of_claims(suite, preset, snapshot().stamp)
+
+
+@st.cache_data(max_entries=64, show_spinner="Reading records …")
+def _rows_of_claims(suite: str, preset: str, stamp: str) -> list[tuple[ClaimRow, ...]]:
+    cells = snapshot().cells
+    chosen = cells[(cells["suite"] == suite) & (cells["preset"] == preset)]
+    return claim_rows(suite, index().records(chosen), index().versions())

@@ -14,7 +14,7 @@ STYLE = """<style>
 .df-wrap{overflow-x:auto;max-width:100%}
 .df-table{border-collapse:collapse;width:100%;font-size:.86rem;font-variant-numeric:tabular-nums}
 .df-table th{position:sticky;top:0;text-align:left;font-weight:600;border-bottom:1px solid rgba(128,128,128,.5);
-padding:.35rem .6rem;white-space:nowrap}
+padding:.35rem .6rem;white-space:pre;vertical-align:bottom}
 .df-table td{padding:.28rem .6rem;border-bottom:1px solid rgba(128,128,128,.18);white-space:nowrap}
 .df-table .num{text-align:right}
 .df-table tr.best td{font-weight:650}

@@ -8,9 +8,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from bench.board.multiple import holm_levels
 from bench.board.pairing import Comparison, compare
 from bench.board.rows import Row, Versions, make_rows
-from bench.board.stats import LEVEL, Spread, holm_levels
+from bench.board.stats import LEVEL, Spread
 from bench.spec.suite import Claim
 from bench.store.records import ResultRecord
 
@@ -88,7 +89,7 @@ def judge(
     Raises:
         pydantic.ValidationError: a mapping is no claim.
     """
-    rows = _current(make_rows(records, versions=versions, seeds=seeds))
+    rows = current_rows(make_rows(records, versions=versions, seeds=seeds))
     parsed = [c if isinstance(c, Claim) else Claim.model_validate_json(_json(c)) for c in claims]
     found = [compare(claim, rows) for claim in parsed]
     decisions = [_decide(claim, result.comparisons) for claim, result in zip(parsed, found, strict=True)]
@@ -112,8 +113,8 @@ def _json(claim: Mapping[str, Any]) -> str:
     return json.dumps(listed(claim, ""))
 
 
-def _current(rows: Sequence[Row]) -> list[Row]:
-    """Rows of the newest suite version; a stale row goes when a fresh one of the same setting is there."""
+def current_rows(rows: Sequence[Row]) -> list[Row]:
+    """What judges claims: rows of the newest suite version; stale ones go when their setting has a fresh row."""
     newest = max((row.head.suite_version for row in rows), default=0)
     kept = [row for row in rows if row.head.suite_version == newest]
     fresh = {row.setting for row in kept if not row.stale}

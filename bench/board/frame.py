@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.board.ranks import GROUP, Standing, standings
 from bench.board.rows import Asked, Row, Versions, make_rows
-from bench.board.stats import LEVEL, Interval, accuracy_interval, tie_groups, totals_interval
+from bench.board.scores import Share, recovered_shares
+from bench.board.stats import LEVEL, Interval, accuracy_interval, totals_interval
 from bench.store.records import ResultRecord
 
 STAGES = ("synthesis", "compress", "measure")
@@ -23,13 +25,13 @@ STAGES = ("synthesis", "compress", "measure")
 
 @dataclass(frozen=True)
 class Context:
-    """What a column may need beyond its row: rank, how many rows tie with it, how many use its image sets."""
+    """What a column may need beyond its row: its standing among others, how many rows use its image sets."""
 
-    rank: int | None
-    group: int
+    standing: Standing | None
     best: bool
     image_set_rows: int
     interval: tuple[float, Interval] | None
+    share: Share | None
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,17 @@ def _interval(pick: Callable[[float, Interval], float]) -> Callable[[Row, Contex
     return lambda _, context: pick(*context.interval) if context.interval else None
 
 
+def _standing(name: str) -> Callable[[Row, Context], Any]:
+    return lambda _, context: getattr(context.standing, name) if context.standing else None
+
+
+def _share(name: str) -> Callable[[Row, Context], Any]:
+    return lambda _, context: getattr(context.share, name) if context.share else None
+
+
 COLUMNS: tuple[Column, ...] = (
     Column("suite", "str", "key", "name of the suite", _head("suite")),
+    Column("suite_version", "Int64", "key", "version of the suite", _head("suite_version")),
     Column("dataset", "str", "key", "data set the accuracy is measured on", _head("dataset")),
     Column("source", "str", "key", "where the images come from: method and non-default parameters", _head("source")),
     Column("model", "str", "key", "network the images come from; zoo:NAME for several, empty for none", _head("model")),
@@ -106,10 +117,27 @@ COLUMNS: tuple[Column, ...] = (
     Column("top1_high", "Float64", "%", "upper end of its 95 % interval", _interval(lambda _, ends: ends.high)),
     Column("fp_top1", "Float64", "%", "top-1 of the uncompressed target", _fp_top1),
     Column("drop", "Float64", "points", "fp_top1 minus top1_mean", _drop),
+    Column("recovered", "Float64", "%", "share of the way from noise (0) to real images (100)", _share("value")),
+    Column("recovered_low", "Float64", "%", "lower end of its 95 % interval (Fieller)", _share("low")),
+    Column("recovered_high", "Float64", "%", "upper end of its 95 % interval", _share("high")),
+    Column("rank", "Int64", "1 is best", "within target and protocol; controls, stale rows: blank", _standing("rank")),
+    Column("rank_low", "Int64", "1 is best", "best rank not ruled out: 1 + rows shown to be better", _standing("low")),
+    Column("rank_high", "Int64", "1 is best", "worst rank not ruled out", _standing("high")),
+    Column("letters", "str", "key", "rows that share a letter are not shown to differ", _standing("letters")),
     Column(
-        "rank", "Int64", "1 is best", "within target and protocol; controls, stale rows: blank", lambda _, c: c.rank
+        "mde",
+        "Float64",
+        "points",
+        "minimum detectable effect: difference found with 80 % power, median over its comparisons",
+        _standing("detectable"),
     ),
-    Column("tied", "boolean", "flag", "another row has the same rank: no difference shown", lambda _, c: c.group > 1),
+    Column(
+        "tied",
+        "boolean",
+        "flag",
+        "another row has the same rank: no difference shown",
+        lambda _, c: c.standing is not None and c.standing.tied > 1,
+    ),
     Column("best", "boolean", "flag", "highest mean of those ranked within target and protocol", lambda _, c: c.best),
     Column("membership", "str", "key", "is the target among the networks the images come from", _head("membership")),
     Column("control", "str", "key", "upper (real images), lower (noise), none (a method)", _head("control")),
@@ -117,6 +145,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("reason", "str", "text", "why seeds are missing", lambda row, _: row.reason),
     Column("stale", "boolean", "flag", "measured with an older version of a method", lambda row, _: row.stale),
     Column("protocol_id", "str", "key", "fingerprint of what is measured; ranks stay within", _head("protocol_id")),
+    Column("target_digest", "str", "key", "fingerprint of the target's weights", _head("target_digest")),
     Column("test_digest", "str", "key", "fingerprint of the test images", _head("test_digest")),
     Column("test_count", "Int64", "images", "test images", _head("test_count")),
     Column("macs", "Float64", "MAC", "multiply-accumulates for one image", _metric("macs")),
@@ -137,8 +166,14 @@ COLUMNS: tuple[Column, ...] = (
     Column("compress_cpu_s", "Float64", "s", "CPU time of the compression", _cost("cpu_seconds", STAGES[1:2])),
     Column("measure_cpu_s", "Float64", "s", "CPU time of the evaluation", _cost("cpu_seconds", STAGES[2:])),
     Column(
-        "forward_equivalents", "Float64", "forwards", "one image through one network, all", _cost("forward_equivalents")
+        "forward_equivalents",
+        "Float64",
+        "forwards",
+        "optimiser budget: one image through one network, synthesis and compression",
+        _cost("forward_equivalents", STAGES[:2]),
     ),
+    Column("synthesis_forwards", "Float64", "forwards", "its synthesis", _cost("forward_equivalents", STAGES[:1])),
+    Column("compress_forwards", "Float64", "forwards", "its compression", _cost("forward_equivalents", STAGES[1:2])),
     Column("peak_memory_mib", "Float64", "MiB", "highest of all stages and seeds", _peak),
     Column(
         "image_set_rows",
@@ -212,15 +247,12 @@ def row_interval(row: Row, level: float = LEVEL) -> tuple[float, Interval] | Non
 
 
 def _contexts(rows: Sequence[Row], level: float) -> list[Context]:
-    ranks: dict[int, int] = {}
-    sizes: dict[int, int] = {}
+    found: dict[int, Standing] = {}
     leaders: set[int] = set()
     intervals = [row_interval(row, level) for row in rows]
+    shares = recovered_shares(rows, level)
     for members in _rank_groups(rows, intervals).values():
-        found = tie_groups([rows[i].bitmaps for i in members], level)
-        count = Counter(found)
-        for i, rank in zip(members, found, strict=True):
-            ranks[i], sizes[i] = rank, count[rank]
+        found |= zip(members, standings([rows[i].bitmaps for i in members], level), strict=True)
         top = max(_mean_of(intervals[i]) for i in members)
         leaders |= {i for i in members if _mean_of(intervals[i]) == top}
     users = Counter(
@@ -228,11 +260,11 @@ def _contexts(rows: Sequence[Row], level: float) -> list[Context]:
     )
     return [
         Context(
-            rank=ranks.get(i),
-            group=sizes.get(i, 1),
+            standing=found.get(i),
             best=i in leaders,
             image_set_rows=max((users[row.head.suite, r.synth_id] for r in row.records if r.synth_id), default=0),
             interval=intervals[i],
+            share=shares[i],
         )
         for i, row in enumerate(rows)
     ]
@@ -254,6 +286,5 @@ def _rank_groups(
         head = row.head
         if intervals[i] is None or not row.bitmaps or row.stale or row.status != "ok" or head.control != "none":
             continue
-        key = (head.suite, head.dataset, head.target, head.target_digest, head.protocol_id, head.test_digest)
-        groups[key].append(i)
+        groups[tuple(getattr(head, name) for name in GROUP)].append(i)
     return groups

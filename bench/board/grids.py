@@ -17,14 +17,17 @@ from bench.store.records import ResultRecord, StageCost
 BLANK = "–"
 STALE = "†"
 TIED = "="
+TOP1 = "top-1 %"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Text of a cell and whether it stands out."""
+    """Text of a cell, whether it stands out, its half width (±) and its tie letters; a terminal shows the text only."""
 
     text: str
     bold: bool = False
+    half: str = ""
+    letters: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,28 @@ def missing(value: Any) -> bool:
     return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
 
 
+def half_width(row: Mapping[str, Any]) -> str:
+    """Half of the row's 95 % interval; empty when there is none."""
+    return "" if missing(row["top1_low"]) else number((row["top1_high"] - row["top1_low"]) / 2)
+
+
+def tie_letters(row: Mapping[str, Any]) -> str:
+    """The row's ``letters`` where the frame has them, else one letter per rank: rows that share one do not differ."""
+    given = row.get("letters")
+    if not missing(given):
+        return str(given)
+    return "" if missing(row["rank"]) or not row["tied"] else _letter(int(row["rank"]))
+
+
+def _letter(rank: int) -> str:
+    """a, b, …, z, aa, ab, … for 1, 2, …"""
+    letters = ""
+    while rank > 0:
+        rank, digit = divmod(rank - 1, 26)
+        letters = chr(ord("a") + digit) + letters
+    return letters
+
+
 def board_grids(table: pd.DataFrame) -> list[Grid]:
     """One grid per suite, target and bits: the ranked rows, then the controls, then what was not measured.
 
@@ -60,12 +85,12 @@ def board_grids(table: pd.DataFrame) -> list[Grid]:
         fp = next((v for v in part["fp_top1"] if not missing(v)), None)
         title = f"{suite} · {dataset}/{target} · {bits} · FP32 {number(fp)} % · preset {preset}"
         body = tuple(map(_board_row, line_dicts(part)))
-        grids.append(_slim(Grid(title, _BOARD_HEADERS, _BOARD_TEXT, body, _board_notes(part))))
+        grids.append(_slim(Grid(title, _BOARD_HEADERS, _BOARD_TEXT, body, board_notes(part))))
     return grids
 
 
 _BOARD_HEADERS: tuple[str, ...] = (
-    *("rank", "source", "from", "compressor", "n", "top-1 %", "95 % interval", "drop", "seeds"),
+    *("rank", "source", "from", "compressor", "n", TOP1, "95 % interval", "drop", "seeds"),
     *("target in source", "access", "synth s", "compress s", "remarks"),
 )
 _BOARD_TEXT = frozenset({1, 2, 3, 9, 10, 13})
@@ -117,10 +142,13 @@ def _board_row(row: Mapping[str, Any]) -> tuple[Cell, ...]:
         number(row["compress_s"], 1),
         "; ".join([*(["stale"] if row["stale"] else []), *why]),
     )
-    return tuple(Cell(text, bold=bool(row["best"])) for text in texts)
+    best, top1 = bool(row["best"]), _BOARD_HEADERS.index(TOP1)
+    letters = tie_letters(row)
+    return tuple(Cell(text, best, letters=letters if i == top1 else "") for i, text in enumerate(texts))
 
 
-def _board_notes(part: pd.DataFrame) -> tuple[str, ...]:
+def board_notes(part: pd.DataFrame) -> tuple[str, ...]:
+    """As :func:`notes_of`, with what a ranked table adds: its protocols, and to whom synthesis time is charged."""
     notes = []
     protocols = [str(p) for p in part["protocol_id"].dropna().unique()]
     if len(protocols) > 1:

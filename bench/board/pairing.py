@@ -105,6 +105,14 @@ def compare(claim: Claim, rows: Sequence[Row]) -> Compared:
     return Compared(comparisons, units, bits, tuple(problems), tuple(notes))
 
 
+def sides(claim: Claim, rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """The rows a claim speaks of, (better, worse): those with a counterpart on the other side."""
+    free = _free_axes(claim)
+    better, worse = (_strata(selector, rows, free) for selector in (claim.better, claim.worse))
+    both = [key for key in better if key in worse]
+    return [row for key in both for row in better[key]], [row for key in both for row in worse[key]]
+
+
 def _free_axes(claim: Claim) -> frozenset[str]:
     """Axes on which the two sides differ by the claim's own words; on all others rows are paired like with like.
 

@@ -11,12 +11,24 @@ from typing import Any
 
 import pandas as pd
 
-from bench.board.grids import BLANK, STALE, TIED, Cell, Grid, line_dicts, missing, notes_of, number
+from bench.board.grids import (
+    BLANK,
+    STALE,
+    TIED,
+    Cell,
+    Grid,
+    half_width,
+    line_dicts,
+    missing,
+    notes_of,
+    number,
+    tie_letters,
+)
 
 _PLAIN_STATUS = ("ok", "incomplete")
 _ORDER = {"upper": 0, "lower": 1, "none": 2}
-_Column = tuple[str, str]
-_Lines = dict[str, dict[_Column, list[dict[str, Any]]]]
+Column = tuple[str, str]
+Lines = dict[str, dict[Column, list[dict[str, Any]]]]
 
 
 def pivot_grids(table: pd.DataFrame, *, mean: bool = True) -> list[Grid]:
@@ -39,7 +51,7 @@ def _pivot(title: str, part: pd.DataFrame, *, mean: bool) -> Grid:
     rows = line_dicts(part)
     columns = list(dict.fromkeys((str(r["target"]), str(r["bits"])) for r in rows))
     body = [_fp_line(rows, columns, mean=mean)]
-    for name, cells in _lines(rows).items():
+    for name, cells in lines_of(rows).items():
         found = [cells.get(column, []) for column in columns]
         body.append((Cell(name), *map(_pivot_cell, found), *([_mean_cell(found)] if mean else [])))
     several = {target for target, _ in columns if sum(t == target for t, _ in columns) > 1}
@@ -75,7 +87,7 @@ def metric_grids(table: pd.DataFrame, metrics: Sequence[str]) -> list[Grid]:
             if part[metric].isna().all() or metric.endswith(("_low", "_high", "_std")):
                 continue
             columns = []
-            for cells in _lines(rows).values():
+            for cells in lines_of(rows).values():
                 found = [cells.get((target, ""), []) for target in targets]
                 averages = _average(found, metric), _average(list(compress(found, held)), metric)
                 columns.append((*(_metric_cell(cell, metric) for cell in found), *averages))
@@ -85,7 +97,7 @@ def metric_grids(table: pd.DataFrame, metrics: Sequence[str]) -> list[Grid]:
             notes = list(notes_of(part))
             if any(held):
                 notes.append("held out: " + ", ".join(compress(targets, held)))
-            grids.append(Grid(title, ("network", *_lines(rows)), frozenset({0}), body, tuple(notes)))
+            grids.append(Grid(title, ("network", *lines_of(rows)), frozenset({0}), body, tuple(notes)))
     return grids
 
 
@@ -121,7 +133,7 @@ def _metric_cell(rows: Sequence[Mapping[str, Any]], metric: str) -> Cell:
     return Cell(" / ".join(texts) or BLANK)
 
 
-def _lines(rows: Sequence[Mapping[str, Any]]) -> _Lines:
+def lines_of(rows: Sequence[Mapping[str, Any]]) -> Lines:
     """Line name → (target, bits) → rows; real images first, then noise, then the methods in their order.
 
     A source that only ever looks at the very target (zeroq) makes one line, [self], not one per network.
@@ -129,7 +141,7 @@ def _lines(rows: Sequence[Mapping[str, Any]]) -> _Lines:
     alone: dict[str, bool] = defaultdict(lambda: True)
     for row in rows:
         alone[str(row["source"])] &= row["model"] == row["target"]
-    lines: _Lines = {}
+    lines: Lines = {}
     for row in sorted(rows, key=lambda row: _ORDER.get(str(row["control"]), 2)):
         model = "self" if alone[str(row["source"])] and len(rows) > 1 else str(row["model"])
         name = f"{row['source']} [{model}]" if model else str(row["source"])
@@ -163,7 +175,8 @@ def _pivot_cell(rows: Sequence[Mapping[str, Any]]) -> Cell:
             text = f"{BLANK} {row['seeds'] if row['status'] in _PLAIN_STATUS else row['status']}"
         mark = TIED if row["tied"] and row["rank"] == 1 else ""
         texts.append(text + mark + (STALE if row["stale"] else ""))
-    return Cell(" / ".join(texts), bold=any(bool(row["best"]) for row in shown))
+    marks = (half_width(shown[0]), tie_letters(shown[0])) if len(shown) == 1 else ()
+    return Cell(" / ".join(texts), any(bool(row["best"]) for row in shown), *marks)
 
 
 def _mean_cell(found: Sequence[Sequence[Mapping[str, Any]]]) -> Cell:

@@ -1,51 +1,100 @@
-"""The papers' printed numbers (suites/published/PAPER.csv) and their join to our rows.
+"""The papers' printed numbers (suites/published/PAPER.csv), their join to our rows, and the reproduction gap.
 
-Columns of the files: paper, table, task, dataset, target_model, method, source, w_bits, a_bits, setting, metric, value.
-Values keep their printed precision and are not corrected.  They were measured on other data and larger networks than a
-small suite's, so a joined value is context for orderings, not a reference for our accuracy.
+Columns of the files: see suites/published/README.md.  Values keep their printed precision and are not corrected.  A
+printed number is ``claimed``: it stands in columns of its own and enters no mean, rank or verdict.  Most were measured
+on other data and larger networks than a small suite's, so a joined value is context for orderings; a gap is formed only
+where both are of the same scale.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import resources
+from importlib.resources.abc import Traversable
+from typing import Any
 
 import pandas as pd
 
 from bench.errors import DataError, nearest
 
-_FOLDER = "published"
 _KEY = ["source_key", "model_key", "target_key", "compressor_key", "bits"]
 _REAL = ("training data", "training set")
 UPPER = "upper control"
 """Key of the rows with training images: a method declares itself the upper control, no name is compared."""
 
 OWN = "own"
+CLAIMED = "claimed"
+MEASURED = "measured"
+MAX_FP_DIFFERENCE = 3.0
+"""Points of top-1 between the printed uncompressed network and ours beyond which they are not one network trained
+alike; checkpoints of one architecture in these papers differ by less than 2."""
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper and the scale it states; ``images`` by table, ``image_size`` (pixels a side) by data set."""
+
+    key: str
+    title: str
+    short: str
+    venue: str
+    image_size: Mapping[str, int]
+    images: Mapping[str, int]
+    seeds: int | None
+
+
+def _folder() -> Traversable:
+    return resources.files("suites").joinpath("published")
 
 
 def papers() -> tuple[str, ...]:
     """Keys of the papers whose numbers are shipped."""
-    files = resources.files("suites").joinpath(_FOLDER).iterdir()
-    return tuple(sorted(f.name.removesuffix(".csv") for f in files if f.name.endswith(".csv")))
+    return tuple(sorted(_facts()))
+
+
+def paper(key: str) -> Paper:
+    """What is known of a paper.
+
+    Raises:
+        DataError: unknown paper.
+    """
+    known = papers()
+    if key not in known:
+        raise DataError("no such paper", got=key, expected=known, nearest=nearest(key, known))
+    return Paper(key, **_facts()[key])
+
+
+def _facts() -> dict[str, dict[str, Any]]:
+    facts: dict[str, dict[str, Any]] = json.loads(_folder().joinpath("papers.json").read_text(encoding="utf-8"))
+    return facts
+
+
+def hyperparameters() -> pd.DataFrame:
+    """The printed hyper-parameters, all text: paper, table, dataset, model, name, value (CoQuant, S-T2)."""
+    return _read("hyperparameters")
+
+
+def _read(name: str) -> pd.DataFrame:
+    text = _folder().joinpath(f"{name}.csv").read_text(encoding="utf-8")
+    return pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
 
 
 def published(reference: str) -> pd.DataFrame:
     """The printed numbers of one table ("mixmix/T6") or of a whole paper ("mixmix").
 
-    Besides the file's columns (strings; ``value`` as float, ``printed`` as it stands in the paper) the frame has the
-    keys of :func:`join`: source_key, model_key, target_key, compressor_key, bits.
+    Besides the file's columns (strings; ``value`` as float, ``printed`` as it stands in the paper) the frame has
+    ``provenance`` (always "claimed") and the keys of :func:`join`: source_key, model_key, target_key, compressor_key,
+    bits.
 
     Raises:
         DataError: unknown paper or table.
     """
-    paper, _, number = reference.partition("/")
-    known = papers()
-    if paper not in known:
-        raise DataError("no such paper", got=reference, expected=known, nearest=nearest(paper, known))
-    text = resources.files("suites").joinpath(_FOLDER, f"{paper}.csv").read_text(encoding="utf-8")
-    table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+    key, _, number = reference.partition("/")
+    table = _read(paper(key).key)
     if number:
         tables = tuple(dict.fromkeys(table["table"]))
         if number not in tables:
@@ -53,7 +102,18 @@ def published(reference: str) -> pd.DataFrame:
         table = table[table["table"] == number].reset_index(drop=True)
     table["printed"] = table["value"]
     table["value"] = table["value"].astype(float)
+    table["provenance"] = CLAIMED
     return _with_keys(table)
+
+
+_JOINED = {
+    "value": "published_mean",
+    "printed": "published_printed",
+    "target_model": "published_target",
+    "dataset": "published_dataset",
+    "fp": "published_fp",
+    "row": "published_row",
+}
 
 
 def join(table: pd.DataFrame, reference: str | pd.DataFrame, metric: str = "top1") -> pd.DataFrame:
@@ -68,11 +128,16 @@ def join(table: pd.DataFrame, reference: str | pd.DataFrame, metric: str = "top1
         metric: the printed metric to join.
 
     Returns:
-        A copy with columns published_mean (in the metric's unit), published_target, published_dataset.
+        A copy with columns published_mean (in the metric's unit), published_printed (as it stands in the paper),
+        published_target, published_dataset, published_fp (the paper's uncompressed target in percent, that of the
+        same table if it prints one), published_row (label of the row in the reference).
     """
     printed = published(reference) if isinstance(reference, str) else reference
-    printed = printed[printed["metric"] == metric].drop_duplicates(subset=_KEY, keep=False)
-    names = {"value": "published_mean", "target_model": "published_target", "dataset": "published_dataset"}
+    whole = pd.concat([printed, *(published(str(key)) for key in printed["paper"].unique())])
+    baselines = whole[(whole["metric"] == "fp_top1") & (whole["w_bits"] == "32")]
+    fp = baselines.drop_duplicates("target_key").set_index("target_key")["value"]
+    chosen = printed[printed["metric"] == metric].drop_duplicates(subset=_KEY, keep=False)
+    chosen = chosen.assign(row=chosen.index, fp=chosen["target_key"].map(fp).astype(float))
     ours = table.copy()
     ours["source_key"] = _column(ours["source"], _plain)
     ours.loc[ours["control"].astype(str) == "upper", "source_key"] = UPPER
@@ -84,13 +149,75 @@ def join(table: pd.DataFrame, reference: str | pd.DataFrame, metric: str = "top1
     # a zoo other than the full one is another source in the papers
     zoo = ours["model"].str.startswith("zoo:") & (ours["model"] != "zoo:full")
     ours.loc[zoo, "source_key"] += ours.loc[zoo, "model"].str.removeprefix("zoo:").map(_plain)
-    joined = ours.merge(printed[[*_KEY, *names]].rename(columns=names), on=_KEY, how="left", suffixes=("", "_printed"))
+    joined = ours.merge(chosen[[*_KEY, *_JOINED]].rename(columns=_JOINED), on=_KEY, how="left")
+    joined["published_row"] = joined["published_row"].astype("Int64")
     return joined.drop(columns=[name for name in _KEY if name != "bits"])
 
 
+def reproduction_gap(joined: pd.DataFrame) -> pd.DataFrame:
+    """``joined`` (from :func:`join`) with the reproduction gap, claimed minus measured in points of top-1.
+
+    It is formed where data set and architecture are the same and the network has its full width; elsewhere it is blank
+    and ``gap_reason`` says why.  Its interval is the measured one's, mirrored: a printed number brings none of its own.
+
+    Returns:
+        A copy with columns gap, gap_low, gap_high (Float64, points) and gap_reason (text, empty where there is a gap).
+    """
+    table = joined.copy()
+    reasons = [_why_no_gap(row) for row in table.to_dict("records")]
+    formed = pd.Series([reason == "" for reason in reasons], index=table.index, dtype=bool)
+    claimed = table["published_mean"].astype("Float64").where(formed)
+    for name, column in (("gap", "top1_mean"), ("gap_low", "top1_high"), ("gap_high", "top1_low")):
+        table[name] = (claimed - table[column].astype("Float64")).astype("Float64")
+    table["gap_reason"] = pd.Series(reasons, index=table.index, dtype="str")
+    return table
+
+
+def _why_no_gap(row: Mapping[Any, Any]) -> str:
+    if pd.isna(row["published_mean"]):
+        return "no printed number"
+    if pd.isna(row["top1_mean"]):
+        return f"not measured ({row['seeds']} seeds)"
+    if row["stale"]:
+        return "measured with an older version of the method"
+    if _plain(row["dataset"]) != _plain(row["published_dataset"]):
+        return f"measured on {row['dataset']}, claimed on {row['published_dataset']}"
+    if width_mark(row["target"]):
+        return f"{row['target']} is not the full-width {row['published_target']}"
+    fp, claimed = row["fp_top1"], row["published_fp"]
+    if not (pd.isna(fp) or pd.isna(claimed)) and abs(fp - claimed) > MAX_FP_DIFFERENCE:
+        return f"another checkpoint: uncompressed {fp:.2f} measured, {claimed:.2f} claimed"
+    return ""
+
+
+_LIBRARY = re.compile(r"^[a-z]+:")
+_SEED = re.compile(r"_s\d+$")
+_OURS = re.compile(r"_([wg]\d+)$")
+_LIBRARY_WIDTH = re.compile(r"(?:_([01]\d\d)[a-z]?|(?<!\d)_?x?(\d_\d))$")
+
+
+def _split_width(name: str) -> tuple[str, str]:
+    """(name without data set, library, weight tag, seed and width; the width's mark, empty at full width)."""
+    bare = name.split("/")[-1]
+    library = _LIBRARY.match(bare)
+    bare = _SEED.sub("", bare[library.end() :].split(".")[0] if library else bare)
+    found = (_LIBRARY_WIDTH if library else _OURS).search(bare)
+    if not found:
+        return bare, ""
+    mark = next(group for group in found.groups() if group)
+    return bare[: found.start()], "" if library and mark in ("100", "1_0") else mark
+
+
+def width_mark(name: str) -> str:
+    """The mark of a network that is not of full width: w10 of ``resnet18_w10``, 050 of ``timm:mobilenetv2_050``; empty
+    for ``timm:mobilenetv2_100`` and ``resnet18``."""
+    return _split_width(name)[1]
+
+
 def architecture(name: str) -> str:
-    """What a network is called without its width and seed: resnet18 of ``resnet18_w10``, and of ``ResNet-18``."""
-    return _plain(re.sub(r"_(w|g)\d+.*$", "", name))
+    """What a network is called without library, width and seed: resnet18 of ``resnet18_w10``, ``timm:resnet18.a1_in1k``
+    and ``ResNet-18``."""
+    return _plain(_split_width(name)[0])
 
 
 def _plain(name: str) -> str:
@@ -113,6 +240,7 @@ def _with_keys(table: pd.DataFrame) -> pd.DataFrame:
 
 
 _OF_NETWORK = re.compile(r"^(KW|DeepDream|DeepInversion|Inverted)-(.+)$")
+_SAME = {"Single-Model": "KW"}  # A-T2 prints T6's KW values for the target itself under this name
 _FROM_TARGET = ("KW", "ZeroQ", "DeepInversion", "Single-Model")
 
 
@@ -124,4 +252,4 @@ def _source_keys(source: str, target: str) -> tuple[str, str]:
     if named:
         return _plain(named[1]), OWN if architecture(named[2]) == architecture(target) else architecture(named[2])
     # the papers invert the target itself when they name no network
-    return _plain(source), OWN if source in _FROM_TARGET else ""
+    return _plain(_SAME.get(source, source)), OWN if source in _FROM_TARGET else ""

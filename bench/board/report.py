@@ -6,16 +6,17 @@ import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from bench.board.beside import Beside, beside_grid
 from bench.board.claims import Verdict
 from bench.board.frame import COLUMNS
-from bench.board.grids import Cell, Grid, board_grids, image_set_grid, verdict_grid
+from bench.board.grids import TIED, Cell, Grid, board_grids, image_set_grid, verdict_grid
 from bench.board.pivots import metric_grids, pivot_grids
 from bench.errors import BenchError, nearest
 from bench.store.records import ResultRecord
@@ -49,19 +50,20 @@ def to_text(grids: Iterable[Grid], width: int = 160) -> str:
 
 def to_markdown(grids: Iterable[Grid]) -> str:
     """GitHub tables, a heading line in bold above each, notes as a list below."""
-    blocks = []
+    blocks, style = [], _Style("**{}**", "<sup>{}</sup>", _md)
     for grid in grids:
         lines = [f"**{_md(grid.title)}**", "", _md_line(map(_md, grid.headers))]
         lines.append(_md_line([":--" if i in grid.text else "--:" for i in range(len(grid.headers))]))
-        lines += [_md_line([_bold(c, "**", "**", _md) for c in row]) for row in grid.rows]
-        lines += ["", *(f"- {_md(note)}" for note in grid.notes)] if grid.notes else []
+        lines += [_md_line(map(style.cell, row)) for row in grid.rows]
+        notes = _print_notes(grid)
+        lines += ["", *(f"- {_md(note)}" for note in notes)] if notes else []
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks) + "\n"
 
 
 def to_latex(grids: Iterable[Grid]) -> str:
     """``table`` environments with booktabs rules; needs ``\\usepackage{booktabs}`` and UTF-8 input."""
-    blocks = []
+    blocks, style = [], _Style(r"\textbf{{{}}}", r"\textsuperscript{{{}}}", _tex)
     for grid in grids:
         columns = "".join("l" if i in grid.text else "r" for i in range(len(grid.headers)))
         lines = [
@@ -72,9 +74,9 @@ def to_latex(grids: Iterable[Grid]) -> str:
         ]
         lines.append(" & ".join(map(_tex, grid.headers)) + r" \\")
         lines.append(r"\midrule")
-        lines += [" & ".join(_bold(c, r"\textbf{", "}", _tex) for c in row) + r" \\" for row in grid.rows]
+        lines += [" & ".join(map(style.cell, row)) + r" \\" for row in grid.rows]
         lines += [r"\bottomrule", r"\end{tabular}"]
-        lines += [rf"\par\footnotesize {_tex(note)}" for note in grid.notes]
+        lines += [rf"\par\footnotesize {_tex(note)}" for note in _print_notes(grid)]
         blocks.append("\n".join([*lines, r"\end{table}"]))
     return "\n\n".join(blocks) + "\n"
 
@@ -84,15 +86,20 @@ def to_csv(table: pd.DataFrame) -> str:
     return table.to_csv(index=False)
 
 
-def to_json(table: pd.DataFrame, verdicts: Sequence[Verdict] = ()) -> str:
-    """``{"rows": [...], "claims": [...]}`` with unrounded numbers; blanks are null."""
-    rows = [
+def to_json(table: pd.DataFrame, verdicts: Sequence[Verdict] = (), found: Beside | None = None) -> str:
+    """``{"rows": [...], "claims": [...]}`` with unrounded numbers; blanks are null.  With printed numbers beside them
+    also ``"published": {"reference": …, "notes": [...], "rows": [...]}``."""
+    answer: dict[str, Any] = {"rows": _json_rows(table), "claims": [asdict(v) for v in verdicts]}
+    if found is not None:
+        answer["published"] = {"reference": found.reference, "notes": found.notes, "rows": _json_rows(found.table)}
+    return json.dumps(answer, indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def _json_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [
         {str(k): None if pd.isna(v) else v.item() if hasattr(v, "item") else v for k, v in row.items()}
         for row in table.to_dict("records")
     ]
-    return json.dumps(
-        {"rows": rows, "claims": [asdict(v) for v in verdicts]}, indent=1, ensure_ascii=False, allow_nan=False
-    )
 
 
 _GRIDS: Mapping[str, Callable[[Iterable[Grid]], Any]] = {"table": to_rich, "md": to_markdown, "latex": to_latex}
@@ -108,13 +115,15 @@ def report(
     verdicts: Sequence[Verdict] = (),
     records: Iterable[ResultRecord] = (),
     details: bool = True,
+    found: Beside | None = None,
 ) -> RenderableType:
-    """The whole board in one of :data:`FORMATS`: pivots, image measures, ranked tables, image sets, claims.
+    """The whole board in one of :data:`FORMATS`: pivots, image measures, ranked tables, image sets, claims, published.
 
     Args:
         table: from :func:`bench.board.frame.frame`.
         records: to list the image sets with their cost; none, no list.
         details: with the ranked table of each target and the claims' breakdown, besides the pivots.
+        found: printed numbers to set beside the measured ones; as CSV, their table takes the board's place.
 
     Returns:
         A rich renderable for "table", else a string.
@@ -123,9 +132,9 @@ def report(
         BenchError: unknown format.
     """
     if form == "csv":
-        return to_csv(table)
+        return to_csv(table if found is None else found.table)
     if form == "json":
-        return to_json(table, verdicts)
+        return to_json(table, verdicts, found)
     if form not in _GRIDS:
         raise BenchError("unknown format", got=form, expected=FORMATS, nearest=nearest(form, FORMATS))
     extra = [str(name) for name in table.columns if name not in _KNOWN]
@@ -133,13 +142,37 @@ def report(
     sets = image_set_grid(records)
     grids += [sets] if sets.rows else []
     grids += [verdict_grid(verdicts, details)] if verdicts else []
+    grids += [beside_grid(found)] if found is not None else []
     rendered: RenderableType = _GRIDS[form](grids)
     return rendered
 
 
-def _bold(cell: Cell, before: str, after: str, clean: Callable[[str], str]) -> str:
-    text = clean(cell.text)
-    return f"{before}{text}{after}" if cell.bold and text else text
+class _Style(NamedTuple):
+    """How a printed format writes bold text and superscripts, and what it escapes."""
+
+    bold: str
+    raised: str
+    clean: Callable[[str], str]
+
+    def cell(self, cell: Cell) -> str:
+        """The cell's text, ± its half width, letters raised; the letters take the place of the terminal's tie mark."""
+        text = self.clean(cell.text.removesuffix(TIED) if cell.letters else cell.text)
+        text = self.bold.format(text) if cell.bold and text else text
+        text += self.clean(f" ± {cell.half}") if cell.half else ""
+        return text + self.raised.format(self.clean(cell.letters)) if cell.letters else text
+
+
+def _print_notes(grid: Grid) -> tuple[str, ...]:
+    """The grid's notes, with what ± and letters mean in place of what the terminal's tie mark does."""
+    cells = [cell for row in grid.rows for cell in row]
+    lettered = any(cell.letters for cell in cells)
+    marked = any(cell.text.endswith(TIED) and not cell.letters for cell in cells)
+    notes = [note for note in grid.notes if marked or not (lettered and note.startswith(f"{TIED} "))]
+    if any(cell.half for cell in cells):
+        notes.append("±: half of the 95 % interval over test images and seeds")
+    if lettered:
+        notes.append("rows of one column that share a letter: no difference was shown (paired by image and seed, Holm)")
+    return tuple(notes)
 
 
 def _md(text: str) -> str:

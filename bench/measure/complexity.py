@@ -11,6 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -110,6 +111,36 @@ def complexity(module: nn.Module, shape: tuple[int, int, int], variant: Variant)
         "size_bytes": size,
         "size_ratio": size / (4 * counts.parameters),
     }
+
+
+def layer_table(module: nn.Module, shape: tuple[int, int, int], variant: Variant) -> list[dict[str, Any]]:
+    """The weighted layers of ``module`` (the original network) in the order of their first execution, as JSON.
+
+    Returns:
+        per layer: name; kind; weight_bits; activation_bits (of its input); macs (for one image); parameters (scalars
+        of its weight, bias aside). 32 bits: left in floating point.
+
+    Raises:
+        ValueError: as :func:`bitops`.
+    """
+    counts = count(module, shape)
+    _check_names(counts, variant.layer_bits)
+    table = []
+    for name, layer in counts.layers.items():
+        weight, act = variant.layer_bits.get(name, (FLOAT_BITS, FLOAT_BITS))
+        row = {"name": name, "kind": _kind(module.get_submodule(name)), "weight_bits": weight, "activation_bits": act}
+        table.append({**row, "macs": layer.macs, "parameters": layer.weights})
+    return table
+
+
+def _kind(part: nn.Module) -> str:
+    if not isinstance(part, _ConvNd):
+        return "linear"
+    if isinstance(part, _ConvTransposeNd):
+        return "transposed convolution"
+    if part.groups > 1:
+        return "depthwise convolution" if part.groups == part.in_channels else "grouped convolution"
+    return "convolution" if math.prod(part.kernel_size) > 1 else "pointwise convolution"
 
 
 def _check_names(counts: Counts, layer_bits: LayerBits) -> None:

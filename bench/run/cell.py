@@ -21,7 +21,7 @@ from bench.data.datasets import Dataset, get_dataset
 from bench.errors import BenchError, NotApplicable
 from bench.interfaces import ImageSet, ModelHandle, RunContext, SynthRequest, Tier
 from bench.measure.accuracy import evaluate
-from bench.measure.complexity import complexity
+from bench.measure.complexity import complexity, layer_table
 from bench.run.fp import FpResult, fp_result
 from bench.run.tasks import Settings, Task
 from bench.spec.identity import digest
@@ -206,6 +206,7 @@ def _compress_and_measure(bench: Bench, task: Task, images: ImageSet, fp: FpResu
         test = dataset.test(cell.test_subset)
         top1, correct = evaluate(variant.module, *test, target.mean, target.std, context.device)
     size = complexity(target.module, dataset.spec.shape, variant)
+    layers = layer_table(target.module, dataset.spec.shape, variant)
     constants = {"test_set": cell.test_digest[:16], "mean": target.mean, "std": target.std}
     protocol = _plain({**made.protocol, **constants})
     return cell_record(
@@ -222,7 +223,7 @@ def _compress_and_measure(bench: Bench, task: Task, images: ImageSet, fp: FpResu
         protocol=protocol,
         protocol_id=digest(protocol)[:16],
         curves=recorder.curves,
-        report=_plain(made.report),
+        report=_plain({**made.report, "layers": layers}),
         provenance=_dated(bench),
         **_origin(images),
     )

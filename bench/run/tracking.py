@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.interfaces import ImageSet
+from bench.paths import CELL_TAG, experiment_name, tracking_uri, ui_command
 from bench.run.observers import Observer, RunStart
 from bench.spec.identity import digest
 from bench.spec.plan import SynthJob
@@ -21,19 +22,10 @@ from bench.store.records import ResultRecord
 
 log = logging.getLogger(__name__)
 
-DEFAULT_URI = "sqlite:///mlflow.db"
+__all__ = ["MlflowObserver", "tracking_uri", "ui_command"]
+
 _PARAMS = ("dataset", "source", "model", "target", "compressor", "bits", "n", "seed", "preset", "membership")
 _BATCH = 100  # MLflow takes at most 1,000 metrics, 100 params and 100 tags at once
-
-
-def tracking_uri() -> str:
-    """$MLFLOW_TRACKING_URI, else a database in the working directory, where a plain ``mlflow ui`` finds it."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
-
-
-def ui_command(uri: str) -> str:
-    """What shows the runs."""
-    return "mlflow ui" if uri == DEFAULT_URI else f"mlflow ui --backend-store-uri {uri}"
 
 
 class MlflowObserver(Observer):
@@ -57,7 +49,7 @@ class MlflowObserver(Observer):
         self._client = mlflow.MlflowClient(tracking_uri=self._uri)
         suite = start.plan.suite
         self._suite = f"{suite.suite}@{suite.version}"
-        name = f"datafree-bench/{suite.suite}"
+        name = experiment_name(suite.suite)
         found = self._client.get_experiment_by_name(name)
         self._experiment = found.experiment_id if found else self._client.create_experiment(name)
         key = digest([self._suite, str(start.store.resolve())])[:16]
@@ -75,7 +67,7 @@ class MlflowObserver(Observer):
         run = self._known.get(record.cell_id)
         fresh = run is None
         if run is None:
-            run = self._create(_title(record), {"mlflow.parentRunId": self._parent, "bench_cell": record.cell_id})
+            run = self._create(_title(record), {"mlflow.parentRunId": self._parent, CELL_TAG: record.cell_id})
             self._known[record.cell_id] = run
         stamp = int(float(record.provenance.get("finished", 0.0)) * 1000)
         metrics = [Metric(k, v, stamp, 0) for k, v in _metrics(record).items()]
@@ -121,7 +113,7 @@ class MlflowObserver(Observer):
         query = f"tags.mlflow.parentRunId = '{self._parent}'"
         while True:
             page = self._client.search_runs([self._experiment], query, max_results=1000, page_token=token)
-            self._known.update({run.data.tags["bench_cell"]: run.info.run_id for run in page})
+            self._known.update({run.data.tags[CELL_TAG]: run.info.run_id for run in page})
             token = page.token
             if not token:
                 return

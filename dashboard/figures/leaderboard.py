@@ -12,6 +12,8 @@ from dashboard.theme import CONTROLS, GREY, styled
 
 GROUPS = (("none", "methods"), ("upper", "real images (control)"), ("lower", "noise (control)"))
 
+REFERENCE = "uncompressed"
+
 
 def leaderboard_bars(table: pd.DataFrame) -> go.Figure:
     """One dot with its 95 % interval per row, best on top; a dashed line at the uncompressed network.
@@ -20,7 +22,8 @@ def leaderboard_bars(table: pd.DataFrame) -> go.Figure:
         table: rows of the board of one target, compressor and bits, with a mean.
     """
     ordered = table.sort_values("top1_mean", kind="stable")
-    names = [_name(row) for row in ordered.itertuples()]
+    several = ordered["compressor"].nunique() > 1
+    names = [_name(row, several) for row in ordered.itertuples()]
     figure = go.Figure()
     for control, label in GROUPS:
         part = ordered[ordered["control"] == control]
@@ -29,7 +32,7 @@ def leaderboard_bars(table: pd.DataFrame) -> go.Figure:
         figure.add_trace(
             go.Scatter(
                 x=part["top1_mean"].astype(float),
-                y=[_name(row) for row in part.itertuples()],
+                y=[_name(row, several) for row in part.itertuples()],
                 error_x={
                     "type": "data",
                     "symmetric": False,
@@ -49,15 +52,24 @@ def leaderboard_bars(table: pd.DataFrame) -> go.Figure:
         )
     reference = ordered["fp_top1"].dropna()
     if len(reference):
-        figure.add_vline(float(reference.iloc[0]), line_dash="dash", line_color=GREY, annotation_text="uncompressed")
+        figure.add_trace(
+            go.Scatter(
+                x=[float(reference.iloc[0])] * len(names),
+                y=names,
+                mode="lines",
+                line={"dash": "dash", "color": GREY, "width": 1.5},
+                name=REFERENCE,
+                hovertemplate="uncompressed %{x:.2f} %<extra></extra>",
+            )
+        )
     figure.update_yaxes(categoryorder="array", categoryarray=names)
     ends = ordered[["top1_low", "top1_high"]].astype(float).fillna({"top1_low": 0.0, "top1_high": 100.0})
     low, high = float(ends["top1_low"].min()), max(float(ends["top1_high"].max()), *reference.astype(float), 0.0)
     pad = max(0.04 * (high - low), 0.2)
     figure.update_xaxes(title="top-1 accuracy, %", range=[low - pad, high + pad])
-    return styled(figure, 130 + 26 * len(names))
+    return styled(figure, 150 + 26 * len(names))
 
 
-def _name(row: Any) -> str:
+def _name(row: Any, several: bool) -> str:
     name = row_name(str(row.source), str(row.model))
-    return f"{name} · {row.compressor}"
+    return f"{name} · {row.compressor}" if several else name

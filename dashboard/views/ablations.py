@@ -1,7 +1,170 @@
+"""Ablations: what changes when one thing of a method changes, one plot per target, and the suite's claims beneath."""
+
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import pandas as pd
 import streamlit as st
+
+from bench.board.claims import Verdict
+from dashboard.common import Scope, problems, scope
+from dashboard.figures import ablation_axes as axes_of
+from dashboard.figures import ablations as figures
+from dashboard.filters import choice, choices
+from dashboard.load import records_of, snapshot, verdicts
+from dashboard.tables import Column, Html, html_table
+from dashboard.text import BLANK, counted, interval, missing, number, plain, rounded, row_name
+
+TOP1 = "top1_mean"
+AUTOMATIC = "automatic"
+CLAIMS = (
+    Column("claim", help="as the suite's file says it"),
+    Column("verdict", help="supported, refuted or open: whether the interval lies above or below the margin"),
+    Column("difference", True, "better minus worse, points of top-1"),
+    Column("interval", True, "at the confidence that Holm's correction over the suite's claims asks for"),
+    Column("confidence", True),
+    Column("margin", True, "points the difference must exceed"),
+)
+MARKS = {"supported": "▲", "refuted": "▼", "open": "○"}
 
 
 def show() -> None:
-    st.title("ablations")
+    """Draw the page."""
+    st.title("Ablations")
+    problems()
+    table = snapshot().table
+    suites = [suite for suite, rows in table.groupby("suite", sort=False) if axes_of.is_ablation(rows)]
+    told = "No suite here varies a method's parameters, zoo, image count, bits or compressor. "
+    found = scope(
+        table["suite"].isin(suites), f"{told}`bench run suites/ablation_mixing.yaml` makes records that do.", _first
+    )
+    if found is None:
+        return
+    rows = axes_of.with_axes(found.table, _params(found))
+    plan, measure = _choices(rows)
+    rows = rows[rows["target"].isin(choices("Target", "target", list(dict.fromkeys(rows["target"]))))]
+    _plots(rows, plan, measure, found.suite)
+    _missing(rows, measure)
+    _claims(found)
+
+
+def _first(suites: Sequence[str]) -> str:
+    """A suite that varies a method's own parameters or zoo is an ablation in the narrow sense."""
+    table = snapshot().table
+    narrow = [suite for suite in suites if axes_of.varies_source(table[table["suite"] == suite])]
+    return (narrow or list(suites))[0]
+
+
+def _params(found: Scope) -> dict[str, Mapping[str, Any]]:
+    """Label of a source or compressor → its resolved parameters, from one record of each."""
+    cells = snapshot().cells
+    mine = cells[(cells["suite"] == found.suite) & (cells["preset"] == found.preset)]
+    picked = pd.concat([mine.drop_duplicates("source"), mine.drop_duplicates("compressor")]).drop_duplicates("place")
+    out: dict[str, Mapping[str, Any]] = {}
+    for record in records_of(picked):
+        out |= {record.source: record.source_params, record.compressor: record.compressor_params}
+    return out
+
+
+def _choices(rows: pd.DataFrame) -> tuple[axes_of.Layout, str]:
+    """What is drawn along which axis, and which measure."""
+    axes = axes_of.varied_axes(rows)
+    measures = [TOP1] if rows[TOP1].notna().any() or (rows["compressor"] != "").any() else []
+    measures += axes_of.metrics(rows)
+    left, right = st.columns(2)
+    with left:
+        offered = [AUTOMATIC, *axes, axes_of.SETTING]
+        along = choice("Along", "along", list(dict.fromkeys(offered)), shown=axes_of.axis_name)
+    with right:
+        measure = choice("Measure", "measure", measures or [TOP1], shown=measure_name)
+    return axes_of.layout(rows, None if along == AUTOMATIC else along), measure
+
+
+def measure_name(column: str) -> str:
+    """A metric's column in words."""
+    return "top-1 accuracy, %" if column == TOP1 else column.replace("_", " ")
+
+
+def _plots(rows: pd.DataFrame, plan: axes_of.Layout, measure: str, suite: str) -> None:
+    if rows[measure].notna().sum() == 0:
+        st.info(f"{measure_name(measure)}: not measured in these rows yet.")
+        return
+    colours = figures.colour_map(rows, plan)
+    if len(colours) > 1:
+        st.html(legend(colours))
+    found = [p for p in axes_of.panels(rows, plan) if p.rows[measure].notna().any()]
+    wide = 2 if len(found) > 1 else 1
+    for start in range(0, len(found), wide):
+        for i, (place, panel) in enumerate(zip(st.columns(wide), found[start : start + wide], strict=False)):
+            with place:
+                if panel.title:
+                    st.html(f"<b>{escape(panel.title)}</b>")
+                figure = figures.panel_figure(panel, plan, measure, colours, measure_name(measure))
+                st.plotly_chart(figure, width="stretch", key=f"{suite}-{measure}-{plan.x}-{start + i}")
+    seeds = sorted(set(rows.loc[rows[measure].notna(), "seeds"]))
+    ends = "bars: 95 % intervals" if f"{measure.removesuffix('_mean')}_low" in rows else "no intervals are recorded"
+    one = "; one seed: they hold for that seed only" if seeds == ["1 of 1"] and "bars" in ends else ""
+    beside = " · dashed: real images and noise" if any(len(p.controls) for p in found) else ""
+    st.caption(f"{ends}{one} · seeds {', '.join(seeds)}{beside}")
+
+
+def legend(colours: Mapping[str, str]) -> str:
+    """One marker and name per colour, on as many lines as the width asks for."""
+    items = []
+    for i, (name, colour) in enumerate(colours.items()):
+        sign = f'<span style="color:{colour}">{figures.marker(i)[1]}</span>'
+        items.append(f'<span style="margin-right:1.1rem;white-space:nowrap">{sign} {escape(name)}</span>')
+    return f'<div style="font-size:.88rem;line-height:1.7">{" ".join(items)}</div>'
+
+
+def _missing(rows: pd.DataFrame, measure: str) -> None:
+    blank = rows[rows[measure].isna() & (rows["status"] != "ok")]
+    if blank.empty:
+        return
+    with st.expander(f"{counted(len(blank), 'row')} not drawn"):
+        for r in blank.itertuples():
+            name = " · ".join(filter(None, (row_name(str(r.source), str(r.model)), str(r.compressor), str(r.bits))))
+            st.text(f"{name} on {r.target}: {r.status}, seeds {r.seeds}" + (f" ({r.reason!s})" if r.reason else ""))
+
+
+def _claims(found: Scope) -> None:
+    st.subheader("Claims of this suite")
+    judged = verdicts(found.suite, found.preset)
+    if not judged:
+        st.info("This suite's file makes no claim that could be judged, or did not come with this package.")
+        return
+    st.html(html_table(CLAIMS, [_claim(v) for v in judged]))
+    for verdict in judged:
+        if verdict.parts or verdict.remarks:
+            with st.expander(f"{MARKS[verdict.verdict]} {plain(verdict.says)}"):
+                _parts(verdict)
+
+
+def _claim(v: Verdict) -> list[str | Html]:
+    return [
+        Html(f'<div style="white-space:normal;min-width:12rem">{escape(v.says)}</div>'),
+        f"{MARKS[v.verdict]} {v.verdict}",
+        rounded(v.difference, v.low, v.high),
+        interval(v.low, v.high),
+        f"{100 * v.level:.4g} %" if v.difference is not None else BLANK,
+        number(v.margin, 1),
+    ]
+
+
+def _parts(v: Verdict) -> None:
+    columns = (Column("by"), Column(""), Column("difference", True), Column("95 % interval", True), Column("n", True))
+    rows: list[list[str | Html]] = [
+        [p.axis, p.value, rounded(p.difference, p.low, p.high), interval(p.low, p.high), str(p.pairs)]
+        for p in v.parts
+        if not missing(p.difference)
+    ]
+    if rows:
+        st.html(html_table(columns, rows))
+    if v.pairs:
+        one = "; one seed: the verdict holds for that seed only" if v.seeds == 1 else ""
+        st.caption(f"{v.pairs} paired settings, {v.seeds} seeds, {v.images:,} test images{one}")
+    for remark in v.remarks:
+        st.text(remark)

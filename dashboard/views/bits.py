@@ -1,7 +1,171 @@
+"""Bits per layer: what each layer of a row's network is stored and computed with."""
+
 from __future__ import annotations
 
+from html import escape
+from typing import Any
+
+import pandas as pd
 import streamlit as st
+
+from bench.store.records import ResultRecord
+from dashboard.common import Scope, problems, scope
+from dashboard.figures.bits import (
+    FLOAT,
+    by_kind,
+    differing,
+    layer_bits,
+    layer_figure,
+    mean_bits,
+    protocol_bits,
+    protocol_figure,
+    sentence,
+)
+from dashboard.filters import choice
+from dashboard.load import records_of, snapshot
+from dashboard.tables import Column, Html, html_table
+from dashboard.text import counted, interval, number, plain, rounded, row_name, size
+
+KINDS = (
+    Column("kind of layer"),
+    Column("weights, bits", True),
+    Column("inputs, bits", True),
+    Column("layers", True),
+    Column("weights", True, "scalars"),
+    Column("MACs", True, "for one image"),
+)
+LAYERS = (
+    Column("", True, "place in the order of execution"),
+    Column("layer"),
+    Column("kind"),
+    Column("weights, bits", True),
+    Column("input, bits", True),
+    Column("weights", True, "scalars"),
+    Column("MACs", True, "for one image"),
+    Column("BitOPs", True, "MACs x bits of the weights x bits of the input"),
+)
+NOTHING = "no other row"
 
 
 def show() -> None:
-    st.title("bits")
+    """Draw the page."""
+    st.title("Bits per layer")
+    problems()
+    found = scope(snapshot().table["compressor"] != "", "No record of a compressed network yet.")
+    if found is None:
+        return
+    targets = list(dict.fromkeys(found.table["target"]))
+    target = choice("Target", "target", targets)
+    cells = _cells(found, target)
+    if cells.empty:
+        st.info("No row of this target was measured: what its layers got is known once a cell has succeeded.")
+        return
+    names = list(cells["name"])
+    left, right = st.columns(2)
+    newest = str(cells.sort_values("finished", kind="stable", na_position="first")["name"].iloc[-1])
+    with left:
+        first = choice("Row", "row", names, default=newest)
+    with right:
+        second = choice("Beside it", "beside", [NOTHING, *(name for name in names if name != first)])
+    chosen = [first] if second == NOTHING else [first, second]
+    records = [records_of(cells[cells["name"] == name])[0] for name in chosen]
+    rows = found.table[found.table["target"] == target]
+    listed = records_of(cells[cells["name"] == newest])[0]
+    for name, record in zip(chosen, records, strict=True):
+        _row(name, record, rows, listed)
+    if len(records) > 1:
+        _compare(*records)
+
+
+def _cells(found: Scope, target: str) -> pd.DataFrame:
+    """The cell of the lowest measured seed of each row, with its ``name``, in the board's order."""
+    cells = snapshot().cells
+    mask = (cells["suite"] == found.suite) & (cells["preset"] == found.preset) & (cells["dataset"] == found.dataset)
+    mine = cells[mask & (cells["target"] == target) & (cells["compressor"] != "") & (cells["status"] == "ok")]
+    mine = mine.assign(name=[_name(row) for row in mine.itertuples()])
+    mine = mine.sort_values(["suite_version", "seed"], ascending=[False, True], kind="stable").drop_duplicates("name")
+    order = {_name(row): i for i, row in enumerate(found.table[found.table["target"] == target].itertuples())}
+    place = mine["name"].map(lambda name: order.get(name, len(order)))
+    return mine.assign(_place=place).sort_values("_place", kind="stable")
+
+
+def _name(row: Any) -> str:
+    return f"{row_name(str(row.source), str(row.model))} · {row.compressor} · {row.bits} · {row.n} images"
+
+
+def _row(name: str, record: ResultRecord, table: pd.DataFrame, listed: ResultRecord) -> None:
+    """One row: what it reached, the bars, and the layers as tables.
+
+    Args:
+        table: the board's rows of its target.
+        listed: the target's newest record; its layers serve an older one that was made under the same protocol.
+    """
+    st.subheader(plain(name))
+    _facts(record, name, table)
+    layers = layer_bits(record)
+    same = (listed.protocol_id, listed.target_digest) == (record.protocol_id, record.target_digest)
+    if layers.empty and same:
+        layers = layer_bits(listed)
+        if not layers.empty:
+            st.caption(f"Layers as listed by the record {listed.cell_id[:8]} of the same network and protocol.")
+    if layers.empty:
+        _protocol(name, record)
+        return
+    st.plotly_chart(layer_figure(layers, escape(name)), width="stretch", key=f"layers-{record.cell_id}")
+    weights, inputs = mean_bits(layers)
+    st.caption(
+        f"{len(layers)} layers · a weight takes {weights:.2f} bits on average, an input {inputs:.2f} (by MACs) · "
+        "input: what a layer reads, be it the image or an activation"
+    )
+    st.html(html_table(KINDS, [_kind(r) for r in by_kind(layers).itertuples()]))
+    with st.expander("All layers"):
+        st.html(html_table(LAYERS, [_layer(i, r) for i, r in enumerate(layers.itertuples(), start=1)]))
+
+
+def _facts(record: ResultRecord, name: str, table: pd.DataFrame) -> None:
+    for r in [r for r in table.itertuples() if _name(r) == name][:1]:
+        accuracy = f"top-1 {rounded(r.top1_mean, r.top1_low, r.top1_high)} % {interval(r.top1_low, r.top1_high)}"
+        st.caption(f"{accuracy} · {size(r.size_bytes)} · {number(r.bitops_g, 3)} GBitOPs · shown: seed {record.seed}")
+
+
+def _protocol(name: str, record: ResultRecord) -> None:
+    found = protocol_bits(record)
+    if not found:
+        st.info("This record holds neither a list of its layers nor a protocol that speaks of bits.")
+        return
+    st.plotly_chart(protocol_figure(found), width="stretch", key=f"protocol-{record.cell_id}")
+    floats = record.protocol.get("left_in_float")
+    named = plain(", ".join(map(str, floats))) if isinstance(floats, list) else ""
+    rest = f" In floating point besides: {named}." if named else ""
+    st.info(
+        f"As the protocol says it, by kind of tensor ({plain(sentence(found))}).{rest} This record was made before "
+        "records listed their layers; run the suite again with this version (`--fresh`) for the list."
+    )
+
+
+def _compare(one: ResultRecord, other: ResultRecord) -> None:
+    first, second = layer_bits(one), layer_bits(other)
+    if first.empty or second.empty:
+        return
+    names = differing(first, second)
+    if not names:
+        st.caption("Both rows give every layer the same bits.")
+        return
+    with st.expander(f"{counted(len(names), 'layer')} with other bits"):
+        for name in names:
+            st.text(name)
+
+
+def _bits(bits: int) -> str:
+    return "float" if bits >= FLOAT else str(bits)
+
+
+def _kind(r: Any) -> list[str | Html]:
+    counts = [f"{int(v):,}" for v in (r.layers, r.parameters, r.macs)]
+    return [r.kind, _bits(r.weight_bits), _bits(r.activation_bits), *counts]
+
+
+def _layer(place: int, r: Any) -> list[str | Html]:
+    bitops = r.macs * r.weight_bits * r.activation_bits
+    counts = [f"{int(v):,}" for v in (r.parameters, r.macs, bitops)]
+    return [str(place), r.layer, r.kind, _bits(r.weight_bits), _bits(r.activation_bits), *counts]

@@ -1,7 +1,178 @@
+"""Claims: what the papers say, and what the measured rows say to it."""
+
 from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from html import escape
 
 import streamlit as st
 
+from bench.board.claims import Verdict
+from bench.board.verdicts import ClaimRow, suite_of
+from dashboard.common import problems
+from dashboard.figures.claims import COLOURS, claims_forest, parts_forest
+from dashboard.filters import choice, choices
+from dashboard.links import LEADERBOARD_PAGE, cell_link, link
+from dashboard.load import rows_of_claims, snapshot, verdicts
+from dashboard.tables import Column, Html, html_table
+from dashboard.text import interval, missing, number, rounded, row_name
+
+ALL = "all suites"
+FEW_RECORDS = 5000
+"""Above this the page begins with one suite: judging reads its records."""
+
+WORDS = ("supported", "refuted", "open")
+SIGNS = {"supported": "✓", "refuted": "✗", "open": "?"}
+MEANING = {
+    "supported": "interval above the margin",
+    "refuted": "interval below the margin",
+    "open": "interval across the margin, or cells missing",
+}
+COLUMNS = (
+    Column("side"),
+    Column("source"),
+    Column("target"),
+    Column("compressor"),
+    Column("bits"),
+    Column("top-1 %", True, "mean over seeds; blank while one is missing"),
+    Column("seeds", True),
+    Column("cell"),
+    Column("rows"),
+)
+
 
 def show() -> None:
-    st.title("claims")
+    """Draw the page."""
+    st.title("Claims")
+    problems()
+    table = snapshot().table
+    known = {
+        str(suite): list(dict.fromkeys(part["preset"])) for suite, part in table.groupby("suite") if _claimed(suite)
+    }
+    if not known:
+        st.info(
+            "No measured suite has a claim yet. `bench run suites/quickstart.yaml` measures the first rows; "
+            "the other suites' claims are judged as soon as their rows are there."
+        )
+        return
+    left, middle, right = st.columns([3, 1, 3])
+    with left:
+        first = ALL if len(snapshot().cells) <= FEW_RECORDS else next(iter(known))
+        suite = choice("Suite", "suite", [*known, ALL], default=first)
+    chosen = [name for name in known if suite in (name, ALL)]
+    with middle:
+        preset = choice("Preset", "preset", list(dict.fromkeys(p for name in chosen for p in known[name])))
+    with right:
+        words = choices("Verdict", "verdict", WORDS)
+    judged = {name: verdicts(name, preset) for name in chosen if preset in known[name]}
+    _counted([verdict for found in judged.values() for verdict in found])
+    for name, found in judged.items():
+        _suite(name, preset, found, words)
+
+
+def _claimed(suite: object) -> bool:
+    spec = suite_of(str(suite))
+    return spec is not None and bool(spec.claims)
+
+
+def _counted(found: Sequence[Verdict]) -> None:
+    counts = Counter(str(verdict.verdict) for verdict in found)
+    parts = [f"{badge(word)} {counts[word]} <small>({MEANING[word]})</small>" for word in WORDS]
+    st.html(
+        f'<div style="display:flex;gap:.4rem 1.4rem;flex-wrap:wrap">{"".join(f"<div>{p}</div>" for p in parts)}</div>'
+    )
+    st.caption(
+        "An interval holds at the level that Holm's procedure asks of its claim, 95 % over all claims of the suite. "
+        "It covers seeds and test images; the suite's networks are taken as they are, not as a sample of networks."
+    )
+
+
+def _suite(name: str, preset: str, judged: Sequence[Verdict], words: Sequence[str]) -> None:
+    kept = [(i, verdict) for i, verdict in enumerate(judged) if verdict.verdict in words]
+    suite = suite_of(name)
+    st.header(suite.title if suite is not None and suite.title else name, anchor=name)
+    follows = f", follows {suite.reproduces}" if suite is not None and suite.reproduces else ""
+    st.caption(f"suite {name}{follows}, {len(judged)} claims")
+    if not kept:
+        st.info("No claim of this suite has this verdict.")
+        return
+    shown = [verdict for _, verdict in kept]
+    if any(not missing(verdict.difference) for verdict in shown):
+        st.plotly_chart(
+            claims_forest(shown), width="stretch", key=f"forest-{name}-{preset}", config={"displayModeBar": False}
+        )
+    for i, verdict in kept:
+        _claim(name, preset, i, verdict)
+
+
+def _claim(suite: str, preset: str, position: int, verdict: Verdict) -> None:
+    with st.container(border=True):
+        st.html(f"{badge(verdict.verdict)} &nbsp;<strong>{escape(verdict.says)}</strong>")
+        st.text(sentence(verdict))
+        if verdict.seeds == 1:
+            st.caption("One seed: paired by test image only, so this holds for that seed.")
+        key = f"{suite}-{preset}-{position}"
+        # what stands in a closed expander is neither drawn nor sent
+        with st.expander("Breakdown, remarks and the rows behind it", key=f"more-{key}", on_change="rerun") as more:
+            if more.open:
+                _details(suite, preset, position, verdict)
+
+
+def _details(suite: str, preset: str, position: int, verdict: Verdict) -> None:
+    figure = parts_forest(verdict)
+    if figure is not None:
+        st.plotly_chart(
+            figure, width="stretch", key=f"parts-{suite}-{preset}-{position}", config={"displayModeBar": False}
+        )
+        st.caption("Each part with its own 95 % interval, not corrected for the number of parts.")
+    for remark in verdict.remarks:
+        st.text(f"• {remark}")
+    rows = rows_of_claims(suite, preset)[position]
+    if not rows:
+        st.caption("No measured row is of this claim.")
+        return
+    targets = list(dict.fromkeys(row.target for row in rows))
+    if len(targets) > 1:
+        st.caption(f"{len(rows)} rows on {len(targets)} targets")
+    st.html(html_table(COLUMNS, [_row(suite, preset, row) for row in rows]))
+
+
+def _row(suite: str, preset: str, row: ClaimRow) -> Sequence[str | Html]:
+    filters: dict[str, str | list[str]] = {"suite": suite, "preset": preset, "target": row.target}
+    filters |= {"compressor": [row.compressor], "bits": [row.bits]} if row.compressor else {}
+    return (
+        row.side,
+        row_name(row.source, row.model),
+        row.target,
+        row.compressor,
+        row.bits,
+        number(row.top1) if row.top1 is not None else row.status.replace("_", " "),
+        row.seeds,
+        cell_link("cell", suite, row.cell_id),
+        link("leaderboard", LEADERBOARD_PAGE, **filters),
+    )
+
+
+def badge(word: str) -> str:
+    """A verdict as a pill with a sign, so that colour alone never tells."""
+    style = f"border:1.5px solid {COLOURS[word]};border-radius:1rem;padding:.05rem .6rem;white-space:nowrap"
+    return f'<span style="{style}"><b style="color:{COLOURS[word]}">{SIGNS[word]}</b> {word}</span>'
+
+
+def sentence(verdict: Verdict) -> str:
+    """Effect, interval and what it rests on, in words."""
+    if missing(verdict.difference):
+        why = f": {verdict.remarks[0]}" if verdict.remarks else ""
+        more = f" (and {len(verdict.remarks) - 1} more remarks)" if len(verdict.remarks) > 1 else ""
+        return f"Not judged yet{why}{more}."
+    mean = rounded(verdict.difference, verdict.low, verdict.high)
+    parts = [
+        f"{mean} points {interval(verdict.low, verdict.high)} at {100 * verdict.level:.1f} %",
+        f"margin {number(verdict.margin, 1)}",
+        f"{verdict.pairs} pairs × {verdict.seeds} {'seed' if verdict.seeds == 1 else 'seeds'}",
+        f"{verdict.images:,} test images",
+    ]
+    if verdict.deciding:
+        parts.append(f"decided by {verdict.deciding}")
+    return " · ".join(parts)

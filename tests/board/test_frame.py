@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -187,3 +188,47 @@ def test_rows_keep_every_record() -> None:
     ]
     kept = [r for row in make_rows(records) for r in row.records]
     assert sorted(r.cell_id for r in kept) == sorted(r.cell_id for r in records)
+
+
+def test_standing_columns() -> None:
+    base = bits(0.8, 1)
+    nearly = base.copy()
+    nearly[np.flatnonzero(base)[0]] = False
+    records = [
+        record(base, source="a"),
+        record(nearly, source="b"),
+        record(0.6, source="c"),
+        record(0.99, source="a", suite_version=2),
+        record(0.95, source="real", control="upper"),
+    ]
+    table = frame(records)
+    old = table[table["suite_version"] == 1].set_index("source")
+    assert old.loc[["a", "b", "c"], ["rank_low", "rank_high"]].to_numpy().tolist() == [[1, 2], [1, 2], [3, 3]]
+    assert old.loc[["a", "b", "c"], "letters"].tolist() == ["a", "a", "b"]
+    assert (old.loc[["a", "b", "c"], "mde"] > 0).all()
+    assert old.loc["real", ["rank_low", "rank_high", "letters", "mde"]].isna().all()
+    new = line(table, suite_version=2)  # another version of the suite is another board
+    assert (new["rank"], new["rank_low"], new["rank_high"], new["letters"]) == (1, 1, 1, "a")
+    assert pd.isna(new["mde"])  # nothing to compare with
+
+
+def test_a_suite_of_seven_hundred_records_is_fast() -> None:
+    rng = np.random.default_rng(0)
+    easy = rng.random(10_000)
+    records = [
+        record(
+            easy < 0.9 - 0.01 * k + rng.normal(0, 0.002),
+            source=f"m{k:02}",
+            target=f"t{t}",
+            target_digest=f"t{t}",
+            seed=s,
+        )
+        for k in range(15)
+        for t in range(15)
+        for s in range(3)
+    ]
+    start = time.perf_counter()
+    table = frame(records)
+    assert len(table) == 225
+    assert table["letters"].notna().all()
+    assert time.perf_counter() - start < 3

@@ -1,13 +1,29 @@
-"""The papers' numbers: complete, findable, and joined to the right rows only."""
+"""The papers' numbers: complete, findable, joined to the right rows only; the gap where the scale is the same."""
 
 from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from bench.board.frame import frame
-from bench.board.published import architecture, join, papers, published
+from bench.board.published import (
+    architecture,
+    hyperparameters,
+    join,
+    paper,
+    papers,
+    published,
+    reproduction_gap,
+    width_mark,
+)
 from bench.errors import DataError
+from bench.store.records import ResultRecord
 
 from .make import record
 
@@ -22,6 +38,73 @@ def test_every_paper_is_shipped() -> None:
     }
     assert len(published("mixmix/T6")) == 48
     assert len(published("mixmix/A-T2")) == 20
+
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "suites" / "published"
+REFERENCE = Path(os.environ.get("PUBLISHED_REFERENCE", ROOT.parent / "shared" / "reference"))
+DIGESTS = {
+    "coquant": "abe3a12c676a7dd4763e108373ca0293a8552164aa82bf29c9e6537f7fff76e4",
+    "ddpq": "b5d9a157d1fc12a68ef565a56ed1a37d87607d76e06f7895ed90feae23d78934",
+    "hyperparameters": "134b2142b92615b5c821b759d7a072068cd21ec3531efbf9b1b36ba597bdc746",
+    "mixmix": "2799e254d039702aea5b259bae92250e315db2e75a42d3630bf1b511a42f70b0",
+    "seam": "7581da59c676e840e84c9743e36a5c55c472f54f6c8a2c51ecae9f262744cee2",
+}
+ROWS = {
+    "mixmix": {"T1": 6, "T2": 11, "T3": 24, "T4": 9, "T5": 28, "T6": 48, "T7": 10, "T8": 8, "A-T1": 21, "A-T2": 20},
+    "seam": {"T1": 79, "T2": 53, "T3": 4, "T4": 4, "T5": 8, "T6": 13},
+    "coquant": {"S-T1": 6, "S-T3": 18, "S-T4": 21, "S-T5": 8, "S-Sec4": 3},
+    "ddpq": {"S1": 6},
+}
+
+
+def _lines(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_files_are_the_pinned_ones() -> None:
+    assert {p.stem: hashlib.sha256(p.read_bytes()).hexdigest() for p in FOLDER.glob("*.csv")} == DIGESTS
+    for key, tables in ROWS.items():
+        assert published(key)["table"].value_counts().to_dict() == tables
+    assert sum(sum(tables.values()) for tables in ROWS.values()) == 408
+    assert len(hyperparameters()) == 48
+    assert hyperparameters()["value"].iloc[4] == "1e-4"  # as printed, not 0.0001
+    whole = pd.concat([published(key) for key in papers()])
+    assert set(whole["provenance"]) == {"claimed"}
+    assert not (whole[["paper", "table"]] == "").any(axis=None)
+    names = ["paper", "table", "dataset", "target_model", "method", "source", "w_bits", "a_bits", "setting", "metric"]
+    assert not whole.duplicated(names).any()
+
+
+@pytest.mark.skipif(not REFERENCE.is_dir(), reason="the transcription of the papers is not on this machine")
+def test_every_row_is_the_transcriptions() -> None:
+    printed = _lines(REFERENCE / "published.csv")
+    assert len(printed) == 408
+    for key in papers():
+        assert _lines(FOLDER / f"{key}.csv") == [line for line in printed if line["paper"] == key]
+    assert {line["paper"] for line in printed} == set(papers())
+    assert _lines(FOLDER / "hyperparameters.csv") == _lines(REFERENCE / "hyperparameters.csv")
+
+
+def test_the_readme_explains_every_column_metric_and_setting() -> None:
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    whole = [line for key in papers() for line in _lines(FOLDER / f"{key}.csv")]
+    words = {*whole[0], *(line["metric"] for line in whole), *(line["task"] for line in whole)}
+    words |= {part.partition("=")[0] for line in whole for part in line["setting"].split(";") if part}
+    assert [word for word in sorted(words) if f"`{word}`" not in text] == []
+
+
+def test_a_paper_states_its_scale() -> None:
+    mixmix = paper("mixmix")
+    assert (mixmix.short, mixmix.image_size["ImageNet"], mixmix.images["T6"], mixmix.seeds) == (
+        "MixMix",
+        224,
+        1024,
+        None,
+    )
+    with pytest.raises(DataError, match="did you mean: seam"):
+        paper("seem")
 
 
 def test_values_keep_their_printed_form() -> None:
@@ -108,3 +191,74 @@ def test_join_leaves_the_frame_alone() -> None:
     before = table.copy()
     join(table, "mixmix/T6")
     pd.testing.assert_frame_equal(table, before)
+
+
+@pytest.mark.parametrize(
+    ("name", "bare", "mark"),
+    [
+        ("timm:resnet18.a1_in1k", "resnet18", ""),
+        ("timm:mobilenetv2_100.ra_in1k", "mobilenetv2", ""),
+        ("timm:mobilenetv2_050", "mobilenetv2", "050"),
+        ("torchvision:mobilenet_v2", "mobilenetv2", ""),
+        ("torchvision:mnasnet1_0", "mnasnet", ""),
+        ("torchvision:mnasnet0_5", "mnasnet", "0_5"),
+        ("torchvision:shufflenet_v2_x1_5", "shufflenetv2", "1_5"),
+        ("torchvision:wide_resnet50_2", "wideresnet502", ""),
+        ("timm:swin_base_patch4_window7_224", "swinbasepatch4window7224", ""),
+        ("mobilenetv2_w035_s1", "mobilenetv2", "w035"),
+        ("cifar10/densenet_g8", "densenet", "g8"),
+        ("EfficientNet-B0", "efficientnetb0", ""),
+    ],
+)
+def test_width_marks(name: str, bare: str, mark: str) -> None:
+    assert (architecture(name), width_mark(name)) == (bare, mark)
+
+
+def _full(accuracy: float = 0.75, **fields: Any) -> list[ResultRecord]:
+    """The paper's own setting: ResNet-50 on ImageNet with training images at W4A4, claimed 74.72 (T6)."""
+    given: dict[str, Any] = {
+        "source": "real",
+        "control": "upper",
+        "dataset": "imagenet",
+        "target": "timm:resnet50",
+    } | fields
+    fp = given.pop("fp", 77.3)
+    made = record(accuracy, **given)
+    return [made.model_copy(update={"metrics": made.metrics | {"fp_top1": fp}})]
+
+
+def test_a_gap_where_the_scale_is_the_same() -> None:
+    (row,) = reproduction_gap(join(frame(_full()), "mixmix/T6")).to_dict("records")
+    assert row["published_mean"] == 74.72
+    assert row["published_fp"] == 77.0
+    assert row["gap"] == pytest.approx(74.72 - 75.0)
+    assert row["gap_low"] == pytest.approx(74.72 - row["top1_high"])
+    assert row["gap_high"] == pytest.approx(74.72 - row["top1_low"])
+    assert row["gap_low"] < row["gap"] < row["gap_high"]
+    assert row["gap_reason"] == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"dataset": "fashion_mnist"}, "measured on fashion_mnist, claimed on ImageNet"),
+        ({"target": "resnet50_w8"}, "resnet50_w8 is not the full-width ResNet-50"),
+        ({"target": "timm:mobilenetv2_050", "fp": 72.0}, "timm:mobilenetv2_050 is not the full-width MobileNetV2"),
+        ({"bits": "W8A8"}, "no printed number"),
+        ({"fp": 0.1}, "another checkpoint: uncompressed 0.10 measured, 77.00 claimed"),
+    ],
+)
+def test_no_gap_where_it_is_not(fields: dict[str, object], reason: str) -> None:
+    (row,) = reproduction_gap(join(frame(_full(**fields)), "mixmix/T6")).to_dict("records")
+    assert row["gap_reason"] == reason
+    assert pd.isna(row["gap"])
+    assert pd.isna(row["gap_low"])
+
+
+def test_no_gap_of_a_stale_or_unfinished_row() -> None:
+    stale = frame(_full(), versions={("sources", "real"): 2})
+    assert reproduction_gap(join(stale, "mixmix/T6"))["gap_reason"].tolist() == [
+        "measured with an older version of the method"
+    ]
+    part = frame(_full(), seeds={"s": [0, 1]})
+    assert reproduction_gap(join(part, "mixmix/T6"))["gap_reason"].tolist() == ["not measured (1 of 2 seeds)"]

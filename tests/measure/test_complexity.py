@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.interfaces import Variant
-from bench.measure.complexity import Counts, bitops, complexity, count, macs, size_bytes
+from bench.measure.complexity import Counts, bitops, complexity, count, layer_table, macs, size_bytes
 
 IMAGE = (3, 224, 224)
 
@@ -126,3 +126,26 @@ def test_module_is_left_as_it_was() -> None:
     assert net.training
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in net.modules())
+
+
+def test_layer_table_holds_what_bitops_are_made_of() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(4, 4, 3, groups=4),
+        nn.Conv2d(4, 6, 1),
+        nn.Conv2d(6, 6, 3, groups=2),
+        nn.ConvTranspose2d(6, 5, 2),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(5, 7),
+    )
+    bits = {"0": (8, 8), "1": (2, 8), "2": (3, 4), "6": (8, 6)}
+    variant = Variant("x", net, bits)
+    table = layer_table(net, (4, 8, 8), variant)
+    kinds = {row["name"]: row["kind"].removesuffix(" convolution") for row in table}
+    assert kinds == {"0": "depthwise", "1": "pointwise", "2": "grouped", "3": "transposed", "6": "linear"}
+    assert [(row["weight_bits"], row["activation_bits"]) for row in table] == [(8, 8), (2, 8), (3, 4), (32, 32), (8, 6)]
+    assert [row["parameters"] for row in table] == [4 * 9, 24, 6 * 3 * 9, 6 * 5 * 4, 35]
+    total = sum(row["macs"] * row["weight_bits"] * row["activation_bits"] for row in table)
+    assert total == round(1e9 * complexity(net, (4, 8, 8), variant)["bitops_g"])
+    with pytest.raises(ValueError, match="nothing_like_it"):
+        layer_table(net, (4, 8, 8), Variant("x", net, {"nothing_like_it": (4, 4)}))

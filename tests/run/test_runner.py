@@ -29,6 +29,13 @@ def test_every_cell_is_measured_and_the_bitmap_is_the_accuracy(run: Run) -> None
         assert record.protocol_id
         assert record.image_digest
         assert abs(record.metrics["top1"] - record.metrics["fp_top1"]) < 5  # type: ignore[operator]
+        layers = record.report["layers"]
+        assert (layers[0]["name"], layers[-1]["name"]) == ("conv1", "fc")
+        assert sum(row["macs"] for row in layers) == record.metrics["macs"]
+        ends = record.protocol["first_last_weight_bits"]
+        assert [row["weight_bits"] for row in layers] == [ends, *[4] * (len(layers) - 2), ends]
+        total = sum(row["macs"] * row["weight_bits"] * row["activation_bits"] for row in layers)
+        assert total / 1e9 == pytest.approx(record.metrics["bitops_g"])
 
 
 def test_seeds_differ_and_only_real_reads_data(run: Run) -> None:

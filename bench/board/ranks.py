@@ -1,0 +1,272 @@
+"""Ranks that say what is known: pairwise tests of one rank group, rank intervals, tie letters, critical differences.
+
+A rank group holds the rows of one suite, target, protocol and test set.  Everything in it comes from one table of
+paired comparisons, so that ranks, intervals, letters and the win matrix never contradict each other.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bench.board.multiple import holm
+from bench.board.stats import (
+    BOOTSTRAP_SEEDS,
+    LEVEL,
+    Bitmaps,
+    Floats,
+    Spread,
+    floor_variance,
+    half_widths,
+    p_values,
+    shape_of,
+)
+
+GROUP = ("suite", "suite_version", "dataset", "target", "target_digest", "protocol_id", "test_digest")
+"""Keys of a rank group, of records and of the frame: accuracies are compared within, never across."""
+
+Family = Literal["row", "group"]
+
+
+@dataclass(frozen=True)
+class PairTable:
+    """All paired comparisons of k rows; matrices [k, k], row minus column in points of top-1.
+
+    ``low`` and ``high``: the 95 % interval of one comparison alone; ``p``: its p-value; ``p_holm``: corrected, see
+    :func:`pair_table`; ``detectable``: the true difference one such comparison finds with 80 % power.  Two rows that
+    share no seed or no test images have NaN and p = 1: nothing shows a difference.
+    """
+
+    means: Floats
+    difference: Floats
+    low: Floats
+    high: Floats
+    p: Floats
+    p_holm: Floats
+    detectable: Floats
+    level: float = LEVEL
+
+    @cached_property
+    def outcome(self) -> npt.NDArray[np.int64]:
+        """1 where the row is better than the column by the corrected test, -1 where it is worse, else 0 [k, k]."""
+        decided = self.p_holm <= 1 - self.level
+        return np.where(decided, np.sign(np.nan_to_num(self.difference)), 0).astype(np.int64)
+
+    @cached_property
+    def order(self) -> list[int]:
+        """Indices of the rows, highest mean first."""
+        return sorted(range(len(self.means)), key=lambda i: -self.means[i])
+
+
+def pair_table(rows: Sequence[Bitmaps], level: float = LEVEL, family: Family = "row") -> PairTable:
+    """Compare every two of ``rows`` on the seeds and images both have, as :func:`bench.board.stats.paired_difference`.
+
+    The sums of squares of all differences follow from the rows' inner products, so a group costs one matrix product.
+
+    Args:
+        family: what Holm's correction spans.  "row": the comparisons of one row with all others, and a pair is decided
+            when both of its rows' families reject it; what the table says of any one row is then wrong somewhere with
+            probability 5 % at most.  "group": all pairs, for statements about the whole board at once; with few seeds
+            and many rows it finds hardly anything (16 rows, 120 pairs, two degrees of freedom).
+    """
+    count = len(rows)
+    means = np.array([100 * float(np.mean([np.mean(bits) for bits in row.values()])) for row in rows])
+    empty = np.full((count, count), np.nan)
+    difference, low, high, detectable, p = (empty.copy() for _ in range(5))
+    p[:] = 1.0
+    for seeds, pairs in _by_common_seeds(rows).items():
+        used = sorted({i for pair in pairs for i in pair})
+        tables = np.stack([[np.asarray(rows[i][seed], np.float64) for seed in seeds] for i in used])
+        place = {row: k for k, row in enumerate(used)}
+        spreads = _pair_spreads(tables, [(place[i], place[j]) for i, j in pairs])
+        for (i, j), found, chance in zip(pairs, spreads, _all_p(spreads), strict=True):
+            ends = found.interval(level)
+            difference[i, j], difference[j, i] = found.estimate, -found.estimate
+            low[i, j], high[i, j], low[j, i], high[j, i] = ends.low, ends.high, -ends.high, -ends.low
+            detectable[i, j] = detectable[j, i] = found.detectable(level)
+            p[i, j] = p[j, i] = chance
+    return PairTable(means, difference, low, high, p, _corrected(p, family), detectable, level)
+
+
+def _corrected(p: Floats, family: Family) -> Floats:
+    """Holm-adjusted p of every pair [k, k], symmetric, 1 on the diagonal."""
+    count = len(p)
+    adjusted = np.ones((count, count))
+    if family == "group":
+        upper = np.triu_indices(count, 1)
+        adjusted[upper] = holm(list(p[upper]))
+        return np.minimum(adjusted, adjusted.T)
+    for i in range(count):
+        others = [j for j in range(count) if j != i]
+        adjusted[i, others] = holm(list(p[i, others]))
+    return np.maximum(adjusted, adjusted.T)
+
+
+def _by_common_seeds(rows: Sequence[Bitmaps]) -> dict[tuple[int, ...], list[tuple[int, int]]]:
+    """Shared seeds → pairs that share just these; pairs without any, or on other test sets, are left out."""
+    sizes = [{np.shape(bits)[0] for bits in row.values()} for row in rows]
+    groups: dict[tuple[int, ...], list[tuple[int, int]]] = defaultdict(list)
+    for i, j in itertools.combinations(range(len(rows)), 2):
+        shared = tuple(sorted(set(rows[i]) & set(rows[j])))
+        if shared and len(sizes[i] | sizes[j]) == 1:
+            groups[shared].append((i, j))
+    return groups
+
+
+def _pair_spreads(tables: Floats, pairs: Sequence[tuple[int, int]]) -> list[Spread]:
+    """Spread of first minus second, in points, for pairs of rows of ``tables`` [k, S, N]; see stats.spread."""
+    _, seeds, images = tables.shape
+    first, second = (np.array(side) for side in zip(*pairs, strict=True))
+    by_image = tables.mean(axis=1)
+    by_seed = tables.mean(axis=2)
+    mean = by_seed.mean(axis=1)
+    parts = []
+    for block in (tables.reshape(len(tables), -1), by_image, by_seed):
+        # centred by each row's own mean first: small differences of large sums would lose digits
+        centred = block - mean[:, None]
+        gram = centred @ centred.T
+        squares = np.diag(gram)
+        parts.append(1e4 * np.maximum(squares[first] + squares[second] - 2 * gram[first, second], 0.0))
+    whole, image_squares, seed_squares = parts
+    pooled = image_squares / (images - 1) / images
+    estimate = 100 * (mean[first] - mean[second])
+    if seeds == 1:
+        numbers = zip(estimate, pooled, strict=True)
+        return [floor_variance(Spread(float(e), 0.0, float(v), float(v), 1, images)) for e, v in numbers]
+    rest = np.maximum(whole - seeds * image_squares - images * seed_squares, 0.0)
+    rest_part = rest / ((seeds - 1) * (images - 1) * seeds * images)
+    seed_part = seed_squares / (seeds - 1) / seeds
+    image_part = np.maximum(0.0, pooled - rest_part)
+    found = []
+    for k, (i, j) in enumerate(pairs):
+        variances = float(seed_part[k]), float(image_part[k]), float(pooled[k])
+        one = Spread(float(estimate[k]), *variances, seeds, images, float(rest_part[k]))
+        if seeds >= BOOTSTRAP_SEEDS:
+            shape = shape_of(one, 100 * (by_seed[i] - by_seed[j]), 100 * (by_image[i] - by_image[j]))
+            one = replace(one, shape=shape)
+        found.append(floor_variance(one))
+    return found
+
+
+def _all_p(spreads: Sequence[Spread]) -> Floats:
+    """p-values of no difference, all at once."""
+    seed_part = np.array([s.seed_variance for s in spreads])
+    image_part = np.array([s.image_variance for s in spreads])
+    rest_part = np.array([s.rest_variance for s in spreads])
+    pooled = np.array([s.pooled_variance for s in spreads])
+    arms = np.array([s.shape[0] if s.estimate > 0 else s.shape[1] for s in spreads])
+    distance = np.array([abs(s.estimate) for s in spreads]) / arms
+    seeds = np.array([s.seeds for s in spreads])
+    return p_values(distance, lambda alpha: half_widths(alpha, seed_part, image_part, rest_part, pooled, seeds))
+
+
+def tie_ranks(table: PairTable) -> list[int]:
+    """Rank of each row (1 is best); rows not shown to differ from the best one left share its rank.
+
+    The best row by mean opens a group and each remaining row joins unless the corrected test tells them apart.
+    """
+    left = list(table.order)
+    ranks = [0] * len(left)
+    done = 0
+    while left:
+        group = [i for i in left if i == left[0] or table.outcome[left[0], i] == 0]
+        for index in group:
+            ranks[index] = done + 1
+        done += len(group)
+        left = [i for i in left if i not in group]
+    return ranks
+
+
+def rank_intervals(table: PairTable) -> list[tuple[int, int]]:
+    """Rank interval of each row: from 1 + the rows shown to be better, to the number of rows not shown to be worse.
+
+    An interval fails only if a corrected test of its row rejects wrongly, so each holds the true rank with 95 %
+    confidence, and with ``family="group"`` all of them together do (Mogstad, Romano, Shaikh and Wilhelm 2024, Review
+    of Economic Studies 91:476; the same by Tukey's test in Al Mohamad, Goeman and van Zwet 2022, Biometrics 78:238).
+    Percentiles of bootstrapped ranks are not used: they are too short just where rows are close, since a draw hardly
+    ever ties (Hall and Miller 2009, Annals of Statistics 37:3929).
+    """
+    better, worse = (table.outcome < 0).sum(axis=1), (table.outcome > 0).sum(axis=1)
+    count = len(table.means)
+    return [(1 + int(b), count - int(w)) for b, w in zip(better, worse, strict=True)]
+
+
+def letters(table: PairTable) -> list[str]:
+    """Compact letter display: two rows share a letter if and only if the corrected test does not tell them apart.
+
+    Insert and absorb (Piepho 2004, J. Computational and Graphical Statistics 13:456); "a" holds the best mean.  After
+    "z" come "aa", "ab", separated by commas in a row's label when any letter is longer than one.
+    """
+    order = table.order
+    columns = [set(order)] if order else []
+    for i, j in itertools.combinations(order, 2):
+        if table.outcome[i, j] == 0:
+            continue
+        split = []
+        for column in columns:
+            split += [column - {i}, column - {j}] if {i, j} <= column else [column]
+        unique = [c for k, c in enumerate(split) if c not in split[:k]]
+        columns = [c for c in unique if not any(c < other for other in unique)]
+    place = {row: k for k, row in enumerate(order)}
+    columns.sort(key=lambda column: sorted(place[row] for row in column))
+    names = [_letter(k) for k in range(len(columns))]
+    join = "" if len(names) <= _ALPHABET else ","
+    return [join.join(n for n, c in zip(names, columns, strict=True) if row in c) for row in range(len(order))]
+
+
+_ALPHABET = 26
+
+
+def _letter(index: int) -> str:
+    high, low = divmod(index, _ALPHABET)
+    return (_letter(high - 1) if high else "") + chr(ord("a") + low)
+
+
+def win_matrix(table: PairTable, names: Sequence[str]) -> pd.DataFrame:
+    """The pair table in long form, a line for every ordered pair, rows and columns by descending mean.
+
+    Columns: ``row``, ``column`` (of ``names``), ``difference`` (row minus column, points), ``low``, ``high`` (its 95 %
+    interval, not corrected), ``p``, ``p_holm``, ``outcome`` (win, tie, loss of the row after correction),
+    ``detectable`` (points, one comparison, 80 % power).
+    """
+    words = {1: "win", 0: "tie", -1: "loss"}
+    lines = []
+    for i, j in itertools.permutations(table.order, 2):
+        line: dict[str, object] = {"row": names[i], "column": names[j]}
+        for name in ("difference", "low", "high", "p", "p_holm", "detectable"):
+            line[name] = float(getattr(table, name)[i, j])
+        lines.append(line | {"outcome": words[int(table.outcome[i, j])]})
+    fields = ["row", "column", "difference", "low", "high", "p", "p_holm", "outcome", "detectable"]
+    return pd.DataFrame(lines, columns=fields)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the board says of one row of a rank group; ``detectable`` is the median over its comparisons, in points."""
+
+    rank: int
+    tied: int
+    low: int
+    high: int
+    letters: str
+    detectable: float | None
+
+
+def standings(rows: Sequence[Bitmaps], level: float = LEVEL) -> list[Standing]:
+    """Rank, number of rows that share it, rank interval, letters and minimum detectable effect of every row."""
+    table = pair_table(rows, level)
+    ranks, named = tie_ranks(table), letters(table)
+    found = []
+    for k, (low, high) in enumerate(rank_intervals(table)):
+        effects = table.detectable[k][np.isfinite(table.detectable[k])]
+        effect = float(np.median(effects)) if len(effects) else None
+        found.append(Standing(ranks[k], ranks.count(ranks[k]), low, high, named[k], effect))
+    return found

@@ -1,0 +1,136 @@
+"""Sources by targets: which rows of the board stand in which square; pure, no user interface."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import pandas as pd
+
+from bench.board.grids import line_dicts
+from dashboard.text import digits_for, missing, number, row_name
+
+Square = dict[str, Any]
+_CONTROLS = {"upper": 0, "none": 1, "lower": 2}
+
+
+@dataclass(frozen=True)
+class CrossTable:
+    """``squares[i][j]`` is the board's row of line i (a source) in column j (a target at some bits), or None.
+
+    ``fp`` holds the uncompressed accuracy of each column in percent.
+    """
+
+    lines: tuple[str, ...]
+    columns: tuple[tuple[str, str], ...]
+    squares: tuple[tuple[Square | None, ...], ...]
+    fp: tuple[float | None, ...]
+
+    @property
+    def headers(self) -> tuple[str, ...]:
+        """Targets, with their bits on a second line where not all have the same."""
+        same = len({bits for _, bits in self.columns}) == 1
+        return tuple(target if same else f"{target}\n{bits}" for target, bits in self.columns)
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A line's mean over all columns in percent, with the decimals it warrants; None while a column is missing."""
+
+    value: float | None
+    digits: int
+    measured: int
+    asked: int
+
+
+def bit_groups(table: pd.DataFrame) -> dict[str, list[str]]:
+    """Bits that belong in one table: label → bits.
+
+    Bits of the same weights on targets that have no other such bits share a table: a suite may ask W4A8 of one
+    network where it asks W4A4 of all others.
+    """
+    targets = {str(bits): set(part["target"]) for bits, part in table.groupby("bits", sort=True)}
+    groups: list[tuple[list[str], set[str]]] = []
+    for bits in sorted(targets, key=lambda b: (-len(targets[b]), b)):
+        weights = bits.partition("A")[0]
+        home = next((g for g in groups if g[0][0].partition("A")[0] == weights and not g[1] & targets[bits]), None)
+        if home is None:
+            groups.append(([bits], set(targets[bits])))
+        else:
+            home[0].append(bits)
+            home[1].update(targets[bits])
+    return {", ".join(bits): bits for bits, _ in sorted(groups, key=lambda g: g[0][0])}
+
+
+def cross_table(part: pd.DataFrame, targets: Sequence[str] = ()) -> CrossTable:
+    """The table of ``part``: real images first, then methods by what they look at, noise last.
+
+    A source that only ever looks at the very target makes one line, [self], not one per network.  Of several rows in
+    one square a measured, fresh one is taken.
+
+    Args:
+        part: rows of the board of one suite, data set, preset and image count.
+        targets: their order; others follow by name.
+    """
+    rows = line_dicts(part)
+    order = {name: i for i, name in enumerate(dict.fromkeys([*targets, *sorted(set(part["target"]))]))}
+    columns = sorted({(str(r["target"]), str(r["bits"])) for r in rows}, key=lambda c: (order[c[0]], c[1]))
+    own: dict[str, bool] = defaultdict(lambda: True)
+    for row in rows:
+        own[str(row["source"])] &= row["model"] == row["target"]
+    several = part["compressor"].nunique() > 1
+    lines: dict[str, dict[tuple[str, str], Square]] = {}
+    for row in sorted(rows, key=lambda r: _place(r, own[str(r["source"])], order)):
+        name = row_name(str(row["source"]), "self" if own[str(row["source"])] else str(row["model"]))
+        line = lines.setdefault(f"{name} · {row['compressor']}" if several else name, {})
+        line.setdefault((str(row["target"]), str(row["bits"])), row)
+    squares = tuple(tuple(line.get(column) for column in columns) for line in lines.values())
+    return CrossTable(tuple(lines), tuple(columns), squares, tuple(_fp(rows, target) for target, _ in columns))
+
+
+def _place(row: Square, own: bool, order: dict[str, int]) -> tuple[object, ...]:
+    model = str(row["model"])
+    kind = 0 if own else 1 if model in order else 2
+    worse = missing(row["top1_mean"]), bool(row["stale"])
+    return (
+        _CONTROLS.get(str(row["control"]), 1),
+        kind,
+        str(row["source"]),
+        order.get(model, -1),
+        model,
+        row["compressor"],
+        worse,
+    )
+
+
+def _fp(rows: Sequence[Square], target: str) -> float | None:
+    found = (float(r["fp_top1"]) for r in rows if r["target"] == target and not missing(r["fp_top1"]))
+    return next(found, None)
+
+
+def mean_of(line: Sequence[Square | None]) -> Mean:
+    """The mean over a line's columns; never over fewer than all of them."""
+    known = [s for s in line if s is not None and not missing(s["top1_mean"]) and not s["stale"]]
+    if len(known) < len(line) or not known:
+        return Mean(None, 2, len(known), len(line))
+    widths = [_half(square) for square in known]
+    # the mean of the half widths bounds that of the mean, however the columns' errors depend on each other
+    width = None if any(w is None for w in widths) else fmean(w for w in widths if w is not None)
+    return Mean(fmean(float(s["top1_mean"]) for s in known), digits_for(width), len(known), len(line))
+
+
+def _half(square: Square) -> float | None:
+    low, high = square["top1_low"], square["top1_high"]
+    return None if missing(low) or missing(high) else (float(high) - float(low)) / 2
+
+
+def value_text(square: Square | None, what: str = "top1_mean") -> str:
+    """``what`` (top1_mean or drop) rounded to the mean's uncertainty; "k of n" or the status if missing."""
+    if square is None:
+        return ""
+    if missing(square[what]):
+        return str(square["seeds"] if square["status"] in ("ok", "incomplete") else square["status"].replace("_", " "))
+    return number(square[what], digits_for(_half(square)))

@@ -1,0 +1,132 @@
+"""Synthesised images, the curves of their synthesis, and their measures over networks."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import plotly.graph_objects as go
+from PIL import Image
+
+from dashboard.figures.scales import log_axis
+from dashboard.theme import GREY, PALETTE, styled
+
+PAIR = (PALETTE[0], PALETTE[1])
+"""Colours of the two sources that stand side by side."""
+MARKERS = ("circle", "square")
+DECADES = 20.0
+"""Values that span this factor are drawn on a logarithmic axis."""
+
+Curve = Sequence[tuple[int, float]]
+UNITS = {"top1": "%", "image_top1": "%"}
+
+
+def class_grid(picture: npt.NDArray[np.uint8], classes: Sequence[int]) -> go.Figure:
+    """A picture [height, width, C] whose rows are classes, with the classes' names beside the rows.
+
+    Args:
+        classes: one per row, top to bottom; none for images without labels.
+    """
+    figure = go.Figure(go.Image(source=_png(picture), hoverinfo="skip"))
+    row = picture.shape[0] / max(len(classes), 1)
+    centres = [row * (i + 0.5) for i in range(len(classes))]
+    figure.update_xaxes(visible=False)
+    figure = styled(figure, 450).update_layout(margin={"l": 0, "r": 0, "t": 4, "b": 4})
+    figure.update_yaxes(
+        tickvals=centres, ticktext=[f"class {c}" for c in classes], showgrid=False, visible=bool(classes)
+    )
+    return figure
+
+
+def curve_figure(name: str, curves: Sequence[tuple[str, Curve]]) -> go.Figure:
+    """One quantity over the iterations, for the source or the two that have it.
+
+    Args:
+        curves: (the source's name, its points); an empty curve leaves its colour to the other.
+    """
+    figure = go.Figure()
+    values = [v for _, curve in curves for _, v in curve]
+    for i, (source, curve) in enumerate(curves):
+        if curve:
+            x, y = zip(*curve, strict=True)
+            line = {"color": PAIR[i], "width": 2, "dash": ("solid", "dash")[i]}
+            hover = f"iteration %{{x}}: %{{y:.4g}}<extra>{escape(source)}</extra>"
+            figure.add_trace(go.Scatter(x=x, y=y, mode="lines", line=line, name=escape(source), hovertemplate=hover))
+    positive = [v for v in values if v > 0]
+    wide = len(positive) == len(values) and bool(values) and max(values) > DECADES * min(values) and name not in UNITS
+    figure.update_yaxes(title=titled(name), **(log_axis(values) if wide else {}))
+    figure.update_xaxes(title="iteration")
+    return styled(figure, 230).update_layout(margin_t=6, showlegend=False)
+
+
+def measure_dots(
+    values: pd.DataFrame, measure: str, pair: Sequence[str], order: Sequence[str], reference: str | None = None
+) -> go.Figure:
+    """A measure per network: the two chosen sources in colour, the others of the suite in grey.
+
+    Args:
+        values: columns ``network``, ``name`` (of the source), ``measure`` and, where recorded, its ``_low``, ``_high``.
+        pair: names of the chosen sources.
+        order: networks from top to bottom.
+        reference: name of the source drawn as upright strokes: the real images.
+    """
+    figure = go.Figure()
+    known = values[values[measure].notna()]
+    others = known[~known["name"].isin([*pair, reference or ""])]
+    groups: list[tuple[str, pd.DataFrame, dict[str, object]]] = []
+    if len(others):
+        groups.append(("other sources", others, {"size": 6, "color": GREY, "opacity": 0.55}))
+    if reference and reference not in pair:
+        stroke = {"size": 13, "color": GREY, "symbol": "line-ns", "line": {"width": 2, "color": GREY}}
+        groups.append((reference, known[known["name"] == reference], stroke))
+    for i, name in enumerate(dict.fromkeys(pair)):
+        groups.append((name, known[known["name"] == name], {"size": 11, "color": PAIR[i], "symbol": MARKERS[i]}))
+    for name, part, marker in groups:
+        if len(part):
+            figure.add_trace(_dots(part, measure, name, marker))
+    numbers = known[measure].astype(float)
+    wide = len(numbers) > 0 and bool((numbers > 0).all()) and float(numbers.max()) > DECADES * float(numbers.min())
+    wide = wide and measure not in UNITS
+    figure.update_xaxes(title=titled(measure), **(log_axis(numbers.tolist()) if wide else {}))
+    figure.update_yaxes(categoryorder="array", categoryarray=list(reversed(order)))
+    return styled(figure, 120 + 24 * len(order))
+
+
+def _dots(part: pd.DataFrame, measure: str, name: str, marker: Mapping[str, object]) -> go.Scatter:
+    values = part[measure].astype(float)
+    low, high = (part.get(f"{measure}_{end}") for end in ("low", "high"))
+    error = None
+    if low is not None and high is not None and low.notna().all() and high.notna().all():
+        plus, minus = high.astype(float) - values, values - low.astype(float)
+        error = {"type": "data", "symmetric": False, "array": plus, "arrayminus": minus, "thickness": 1.2, "width": 3}
+    return go.Scatter(
+        x=values,
+        y=part["network"],
+        error_x=error,
+        mode="markers",
+        marker=dict(marker),
+        name=escape(name),
+        text=[escape(str(source)) for source in part["name"]],
+        hovertemplate="%{text} on %{y}: %{x:.4g}<extra></extra>",
+    )
+
+
+def words(name: str) -> str:
+    """A metric's or curve's name as it is said: ``bn_loss_u1`` → ``bn loss u1``."""
+    return name.replace("_", " ")
+
+
+def titled(name: str) -> str:
+    """:func:`words` with the unit where there is one."""
+    return f"{words(name)}, {UNITS[name]}" if name in UNITS else words(name)
+
+
+def _png(picture: npt.NDArray[np.uint8]) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture).convert("RGB").save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

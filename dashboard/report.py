@@ -1,0 +1,248 @@
+"""The static report: one HTML file with boards, plots, claims and printed numbers that needs no network and no server.
+
+The page's content security policy forbids every load and every script but the two it brings (by their hash), so that a
+text which slips through unescaped could still do nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from html import escape
+from importlib import resources
+
+import pandas as pd
+from plotly.offline import get_plotlyjs
+
+from bench.board.beside import Beside, beside_grid
+from bench.board.claims import Verdict
+from bench.board.frame import COLUMNS
+from bench.board.grids import image_set_grid, number
+from bench.board.pivots import metric_grids
+from bench.store.records import ResultRecord, record_bytes
+from dashboard.report_figures import claims_forest, cross_validation, trade_off, trade_off_points
+from dashboard.report_html import claims_html, figure_html, grid_html, notes_html, ranked_html, table_html
+
+_KNOWN = {column.name for column in COLUMNS}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One suite of the report: what it is called, its frame and verdicts, the records behind them, printed numbers
+    beside them, notes, and (what, command) pairs that repeat it."""
+
+    name: str
+    title: str
+    reproduces: str
+    table: pd.DataFrame
+    verdicts: Sequence[Verdict]
+    records: Sequence[ResultRecord]
+    found: Beside | None
+    notes: Sequence[str]
+    commands: Sequence[tuple[str, str]]
+
+
+def build(parts: Sequence[Part]) -> str:
+    """The whole page. It depends on nothing but ``parts``: same records, same file."""
+    bundle, script = _scripts()
+    policy = (
+        f"default-src 'none'; script-src {_source(bundle)} {_source(script)}; style-src 'unsafe-inline'; "
+        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+    )
+    links = "".join(f'<a href="#{escape(part.name)}">{escape(part.name)}</a>' for part in parts)
+    body = "".join(_section(part) for part in parts)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>datafree-bench report</title>\n<style>{_resource('report_page.css')}</style></head>\n<body>"
+        f'<header class="top"><h1>datafree-bench report</h1>{_summary(parts)}<nav>{links}</nav></header>\n'
+        f"<main>{body}</main>\n<footer>{_footer(parts)}</footer>\n"
+        f"<script>{bundle}</script>\n<script>{script}</script></body></html>\n"
+    )
+
+
+def _source(script: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
+
+
+@lru_cache(maxsize=1)
+def _scripts() -> tuple[str, str]:
+    """Plotly's bundle and the page's own script.  A parser turns carriage returns into newlines, which would break the
+    hashes, so there are none."""
+    return get_plotlyjs().replace("\r\n", "\n").replace("\r", "\n"), _resource("report_page.js")
+
+
+def _resource(name: str) -> str:
+    return resources.files("dashboard").joinpath(name).read_text(encoding="utf-8")
+
+
+def _facts(pairs: Iterable[tuple[object, str]]) -> str:
+    return f'<ul class="facts">{"".join(f"<li><b>{escape(str(v))}</b>{escape(n)}</li>" for v, n in pairs)}</ul>'
+
+
+def _summary(parts: Sequence[Part]) -> str:
+    records = [record for part in parts for record in part.records]
+    words = Counter(verdict.verdict for part in parts for verdict in part.verdicts)
+    measured = sum(record.status == "ok" for record in records)
+    facts = [
+        (len(parts), "suite" if len(parts) == 1 else "suites"),
+        (f"{measured:,} of {len(records):,}", "cells measured"),
+        (words["supported"], "claims supported"),
+        (words["refuted"], "refuted"),
+        (words["open"], "open"),
+    ]
+    return (
+        '<p class="soft">Compressing neural networks without their training data: measured rows with 95 % intervals. '
+        "Rows that are tied were not shown to differ; a missing cell is blank, never part of a mean.</p>"
+        + _facts(facts)
+    )
+
+
+def _section(part: Part) -> str:
+    table = part.table
+    title = f"{part.name}: {part.title}" if part.title else part.name
+    about = f"<p>Reproduces {escape(part.reproduces)}.</p>" if part.reproduces else ""
+    compressed = table[table["compressor"] != ""]
+    pieces = [
+        f'<section id="{escape(part.name)}"><h2>{escape(title)}</h2>{about}{notes_html(part.notes)}',
+        _coverage(part),
+        _claims(part.verdicts),
+        *(_cross_validation(compressed, str(name)) for name in compressed["compressor"].drop_duplicates()),
+        _trade_off(compressed),
+        _ranked(compressed),
+        _measures(table),
+        _published(part.found),
+        _costs(part.records),
+        _repeat(part.commands),
+        _fingerprints(part),
+    ]
+    return "".join(pieces) + "</section>\n"
+
+
+def _coverage(part: Part) -> str:
+    table = part.table
+    done = sum(record.status == "ok" for record in part.records)
+    facts = [
+        (f"{done:,} of {len(part.records):,}", "cells measured"),
+        (table["source"].nunique(), "sources"),
+        (table["target"].nunique(), "targets"),
+        (len({record.seed for record in part.records}), "seeds"),
+        (", ".join(dict.fromkeys(map(str, table["dataset"]))), "data"),
+        (", ".join(dict.fromkeys(map(str, table["preset"]))), "preset"),
+    ]
+    return _facts(facts)
+
+
+def _claims(verdicts: Sequence[Verdict]) -> str:
+    if not verdicts:
+        return ""
+    drawn = [verdict for verdict in verdicts if verdict.difference is not None]
+    return "<h3>Claims</h3>" + claims_html(verdicts) + (figure_html(claims_forest(verdicts)) if drawn else "")
+
+
+def _cross_validation(table: pd.DataFrame, compressor: str) -> str:
+    """The heat map, where there are enough sources and targets for one."""
+    part = table[table["compressor"] == compressor]
+    if part["source"].nunique() < 3 or part["target"].nunique() < 2 or part["top1_mean"].isna().all():
+        return ""
+    return (
+        f"<h3>Sources by targets, {escape(compressor)}</h3>"
+        '<p class="soft">Top-1 in percent; colour: drop from the uncompressed network. Framed: images made from the '
+        "target itself.</p>" + figure_html(cross_validation(table, compressor), wide=True)
+    )
+
+
+def _trade_off(table: pd.DataFrame) -> str:
+    points = trade_off_points(table)
+    if len(points) < 3:
+        return ""
+    protocols = sorted({str(value) for value in table["protocol_id"].dropna()})
+    note = f"hollow: controls; the means span {len(protocols)} protocols: {', '.join(protocols)}"
+    return "<h3>Accuracy against time</h3>" + figure_html(trade_off(table)) + notes_html([note])
+
+
+def _ranked(table: pd.DataFrame) -> str:
+    pieces: list[str] = []
+    for key, part in table.groupby(["dataset", "preset", "target", "bits"], sort=False):
+        dataset, preset, target, bits = (str(item) for item in key)
+        fp = next((float(value) for value in part["fp_top1"].dropna()), None)
+        name = f"{dataset}/{target} · {bits} · uncompressed {number(fp)} % · preset {preset}"
+        opened = "" if pieces else " open"
+        pieces.append(f"<details{opened}><summary>{escape(name)}</summary>{ranked_html(part)}</details>")
+    return "<h3>Leaderboards</h3>" + "".join(pieces) if pieces else ""
+
+
+def _measures(table: pd.DataFrame) -> str:
+    extra = [str(name) for name in table.columns if name not in _KNOWN]
+    grids = metric_grids(table, extra)
+    blocks = [f"<details><summary>{escape(g.title)}</summary>{grid_html(g)}</details>" for g in grids]
+    return "<h3>Image measures</h3>" + "".join(blocks) if blocks else ""
+
+
+def _published(found: Beside | None) -> str:
+    if found is None:
+        return ""
+    grid = beside_grid(found)
+    name = f"{len(grid.rows)} printed numbers of {found.reference}"
+    table = f"<details><summary>{escape(name)}</summary>{grid_html(grid)}</details>"
+    return "<h3>Measured beside published</h3>" + notes_html(found.notes) + table
+
+
+def _costs(records: Sequence[ResultRecord]) -> str:
+    grid = image_set_grid(records)
+    if not grid.rows:
+        return ""
+    name = f"{len(grid.rows)} kinds of image set"
+    return f"<h3>Cost of the images</h3><details><summary>{name}</summary>{grid_html(grid)}</details>"
+
+
+def _repeat(commands: Sequence[tuple[str, str]]) -> str:
+    lines = "\n".join(f"{command:<58}  # {what}" for what, command in commands)
+    return f"<h3>How to repeat it</h3><pre><code>{escape(lines)}</code></pre>"
+
+
+def _fingerprints(part: Part) -> str:
+    """Versions of what measured, and the fingerprints of what was measured."""
+    records = part.records
+    made = {
+        "suite": sorted({f"{r.suite}@{r.suite_version}" for r in records}),
+        "sources": sorted({f"{r.source_method} v{r.source_version}" for r in records}),
+        "compressors": sorted(
+            {f"{r.compressor_method} v{r.compressor_version}" for r in records if r.compressor_method}
+        ),
+        "record schema": sorted({str(r.schema_version) for r in records}),
+        "protocols": sorted({f"{r.protocol_id} ({r.bits})" for r in records if r.protocol_id}),
+        "test images": sorted({f"{r.test_digest[:16]} ({r.test_count:,})" for r in records if r.test_digest}),
+        "target weights": sorted({f"{r.target} {str(r.target_digest)[:16]}" for r in records}),
+        "records": [records_digest(records)],
+    }
+    for key in ("datafree_bench", "python", "torch", "torchvision", "platform", "cpu", "device", "threads"):
+        made[key] = sorted({str(r.provenance[key]) for r in records if key in r.provenance})
+    rows = [
+        f'<tr><td class="t">{escape(name)}</td><td class="wrap">{escape(", ".join(values))}</td></tr>'
+        for name, values in made.items()
+        if values
+    ]
+    table = table_html(("", "value"), (0, 1), rows)
+    return f"<h3>Versions and fingerprints</h3><details><summary>What measured what</summary>{table}</details>"
+
+
+def records_digest(records: Iterable[ResultRecord]) -> str:
+    """SHA-256 over the records in the order of their cells: two reports with equal digests show the same records."""
+    digest = hashlib.sha256()
+    for record in sorted(records, key=lambda r: (r.suite, r.suite_version, r.cell_id)):
+        digest.update(record_bytes(record))
+    return digest.hexdigest()
+
+
+def _footer(parts: Sequence[Part]) -> str:
+    dates = sorted(str(r.provenance["date"])[:10] for part in parts for r in part.records if "date" in r.provenance)
+    measured = f"Measured {dates[0]} to {dates[-1]}. " if dates else ""
+    digest = records_digest(record for part in parts for record in part.records)[:16]
+    return f"{escape(measured)}Records {digest}. Published numbers are claimed by their papers, not measured here."

@@ -1,0 +1,233 @@
+"""The static report's figures; pure: frame or verdicts → plotly figure. Text from records is escaped, for plotly reads
+a subset of HTML in labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from bench.board.claims import Verdict
+from bench.board.grids import line_dicts, missing, number
+from bench.board.pivots import lines_of
+
+# Okabe and Ito's palette without its black, which vanishes on dark ground.
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B59F00")
+SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "star")
+GREY = "#8A8F98"
+VERDICTS = {"supported": "#009E73", "refuted": "#D55E00", "open": GREY}
+
+
+def styled(figure: go.Figure, height: int) -> go.Figure:
+    """The common look: transparent ground, ``height`` in pixels; the page's script sets the ink for light and dark."""
+    figure.update_layout(
+        template="none",
+        height=height,
+        margin={"l": 8, "r": 8, "t": 32, "b": 8},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        font={"size": 12},
+        hoverlabel={"align": "left"},
+    )
+    figure.update_xaxes(automargin=True, gridcolor="rgba(128,128,128,0.25)", zeroline=False)
+    figure.update_yaxes(automargin=True, gridcolor="rgba(128,128,128,0.25)", zeroline=False)
+    return figure
+
+
+def cross_validation(table: pd.DataFrame, compressor: str) -> go.Figure:
+    """Sources by targets, as MixMix's Table 6: colour is the drop from the uncompressed network in points, text top-1.
+
+    A frame marks images made from the target itself.  A missing cell is blank; hover gives interval, seeds, seconds.
+    The colours end at the largest drop of what is no lower control, else noise would leave the rest one colour.
+    """
+    rows = line_dicts(table[table["compressor"] == compressor])
+    columns = list(dict.fromkeys((str(row["target"]), str(row["bits"])) for row in rows))
+    lines = lines_of(rows)
+    found = [[_fresh(cells.get(column, [])) for column in columns] for cells in lines.values()]
+    several = len({bits for _, bits in columns}) > 1
+    heads = [escape(f"{target} {bits}" if several else target) for target, bits in columns]
+    names = [escape(name) for name in lines]
+    drops = [float(row["drop"]) for row in rows if not missing(row["drop"]) and row["control"] != "lower"]
+    figure = go.Figure(
+        go.Heatmap(
+            z=[[_value(row, "drop") for row in line] for line in found],
+            x=heads,
+            y=names,
+            text=[["" if row is None else number(row["top1_mean"]) for row in line] for line in found],
+            texttemplate="%{text}",
+            customdata=[[_hover(row) for row in line] for line in found],
+            hovertemplate="%{y}<br>on %{x}<br>%{customdata}<extra></extra>",
+            hoverongaps=False,
+            colorscale="Cividis",
+            reversescale=True,
+            zmin=min(0.0, *drops) if drops else None,
+            zmax=max(drops) if drops else None,
+            colorbar={"title": {"text": "drop, points", "side": "right"}, "thickness": 12},
+            xgap=1,
+            ygap=1,
+        )
+    )
+    for y, line in enumerate(found):
+        for x, row in enumerate(line):
+            if row is not None and row["model"] == row["target"]:
+                ends = {"x0": x - 0.47, "x1": x + 0.47, "y0": y - 0.44, "y1": y + 0.44}
+                figure.add_shape(type="rect", line={"color": "#D55E00", "width": 2}, **ends)
+    figure.update_xaxes(side="top", showgrid=False, tickangle=-30)
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    return styled(figure, 170 + 28 * len(names))
+
+
+def trade_off(table: pd.DataFrame) -> go.Figure:
+    """Mean top-1 over the targets against mean seconds (synthesis and compression), one point per source,
+    compressor and bits; the lines are the Pareto fronts, one per bits, of what is no control.
+
+    A combination with a missing target has no mean and no point: means over different targets do not compare.
+    """
+    points = trade_off_points(table)
+    figure = go.Figure()
+    compressors = list(dict.fromkeys(point["compressor"] for point in points))
+    widths = list(dict.fromkeys(point["bits"] for point in points))
+    for compressor, bits in dict.fromkeys((point["compressor"], point["bits"]) for point in points):
+        part = [point for point in points if (point["compressor"], point["bits"]) == (compressor, bits)]
+        part.sort(key=lambda point: bool(point["control"]))  # the legend shows the first one's marker
+        shape = SYMBOLS[widths.index(bits) % len(SYMBOLS)]
+        figure.add_trace(
+            go.Scatter(
+                x=[point["seconds"] for point in part],
+                y=[point["top1"] for point in part],
+                mode="markers",
+                marker={
+                    "size": 11,
+                    "symbol": [shape + ("-open" if point["control"] else "") for point in part],
+                    "color": PALETTE[compressors.index(compressor) % len(PALETTE)],
+                    "line": {"width": 1.5},
+                },
+                name=escape(f"{compressor} {bits}".strip()),
+                text=[escape(point["label"]) for point in part],
+                hovertemplate="%{text}<br>%{y:.2f} % in %{x:.1f} s<extra></extra>",
+            )
+        )
+    for bits in widths:
+        front = pareto([point for point in points if point["bits"] == bits and not point["control"]])
+        figure.add_trace(
+            go.Scatter(
+                x=[point["seconds"] for point in front],
+                y=[point["top1"] for point in front],
+                mode="lines",
+                line={"shape": "hv", "dash": "dot", "color": GREY},
+                name="Pareto front (no controls)",
+                legendgroup="front",
+                showlegend=bits == widths[0],
+                hoverinfo="skip",
+            )
+        )
+    figure.update_xaxes(
+        title="synthesis + compression, mean s per cell (log)", type="log", dtick="D2", exponentformat="none"
+    )
+    figure.update_yaxes(title="top-1, mean over targets, %")
+    return styled(figure, 420)
+
+
+def trade_off_points(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """label, compressor, bits, seconds, top1, control of every combination measured on all targets of its bits."""
+    rows = [row for row in line_dicts(table[table["compressor"] != ""]) if not row["stale"]]
+    groups: dict[str, set[str]] = {}
+    for row in rows:
+        groups.setdefault(row["target"], set()).add(row["bits"])
+    mixed = any(len(bits) > 1 for bits in groups.values())  # else each target has its own bits: one group
+    points = []
+    for compressor in dict.fromkeys(str(row["compressor"]) for row in rows):
+        for bits in dict.fromkeys(str(row["bits"]) for row in rows) if mixed else ("",):
+            part = [r for r in rows if r["compressor"] == compressor and bits in ("", r["bits"])]
+            targets = {(r["target"], r["bits"]) for r in rows if bits in ("", r["bits"])}
+            for name, cells in lines_of(part).items():
+                label = " · ".join(text for text in (name, compressor, bits) if text)
+                point = _point(cells, targets)
+                if point is not None:
+                    points.append({"label": label, "compressor": compressor, "bits": bits} | point)
+    return points
+
+
+def _point(cells: Mapping[Any, Sequence[Mapping[str, Any]]], targets: set[Any]) -> dict[str, Any] | None:
+    found = [rows[0] for rows in cells.values() if len(rows) == 1]
+    costs = ("synthesis_s", "compress_s", "top1_mean")
+    if set(cells) != targets or len(found) != len(targets) or any(missing(r[c]) for r in found for c in costs):
+        return None
+    seconds = sum(float(row["synthesis_s"]) + float(row["compress_s"]) for row in found) / len(found)
+    top1 = sum(float(row["top1_mean"]) for row in found) / len(found)
+    return {"seconds": seconds, "top1": top1, "control": any(row["control"] != "none" for row in found)}
+
+
+def pareto(points: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The points that no other beats in both seconds and top-1, by ascending seconds."""
+    front: list[Mapping[str, Any]] = []
+    for point in sorted(points, key=lambda p: (p["seconds"], -p["top1"])):
+        if not front or point["top1"] > front[-1]["top1"]:
+            front.append(point)
+    return front
+
+
+def claims_forest(verdicts: Sequence[Verdict]) -> go.Figure:
+    """Effect and interval of each claim with data, in points, numbered as in the table; bars mark the margins."""
+    figure = go.Figure()
+    numbered = [(str(i), v) for i, v in enumerate(verdicts, 1) if v.difference is not None]
+    for word, colour in VERDICTS.items():
+        part = [(name, v) for name, v in numbered if v.verdict == word]
+        if not part:
+            continue
+        figure.add_trace(
+            go.Scatter(
+                x=[v.difference for _, v in part],
+                y=[name for name, _ in part],
+                error_x={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [(v.high or 0.0) - (v.difference or 0.0) for _, v in part],
+                    "arrayminus": [(v.difference or 0.0) - (v.low or 0.0) for _, v in part],
+                },
+                mode="markers",
+                marker={"size": 10, "color": colour},
+                name=word,
+                text=[escape(v.says) for _, v in part],
+                hovertemplate="%{text}<br>%{x:.2f} points<extra>%{fullData.name}</extra>",
+            )
+        )
+    figure.add_trace(
+        go.Scatter(
+            x=[v.margin for _, v in numbered],
+            y=[name for name, _ in numbered],
+            mode="markers",
+            marker={"symbol": "line-ns-open", "size": 16, "color": GREY, "line": {"width": 2}},
+            name="margin",
+            hovertemplate="margin %{x:.2f}<extra></extra>",
+        )
+    )
+    order = [name for name, _ in numbered]
+    figure.update_yaxes(
+        title="claim", type="category", categoryorder="array", categoryarray=order, autorange="reversed"
+    )
+    figure.update_xaxes(title="better minus worse, points of top-1")
+    return styled(figure, 130 + 34 * len(numbered))
+
+
+def _fresh(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The cell's row: the fresh one where there is one."""
+    return next((row for row in rows if not row["stale"]), rows[0] if rows else None)
+
+
+def _value(row: Mapping[str, Any] | None, name: str) -> float | None:
+    return None if row is None or missing(row[name]) else float(row[name])
+
+
+def _hover(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return "no such cell"
+    if missing(row["top1_mean"]):
+        return escape(f"{row['status']}: {row['seeds']} seeds {row['reason']}")
+    ends = f"[{number(row['top1_low'])}, {number(row['top1_high'])}]"
+    cost = f"{number(row['synthesis_s'], 1)} s synthesis, {number(row['compress_s'], 1)} s compression"
+    return f"{number(row['top1_mean'])} % {ends}<br>seeds {row['seeds']}, {row['n']} images<br>{cost}"

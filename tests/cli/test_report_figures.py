@@ -1,0 +1,106 @@
+"""The static report's figures, checked by their data against small independent computations."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.board.claims import judge
+from bench.board.frame import frame
+from bench.store.records import StageCost
+from dashboard.report_figures import claims_forest, cross_validation, pareto, trade_off, trade_off_points
+from tests.board.make import record, seeds
+
+A, B = "resnet18_w10", "vgg_bn_w12"
+
+
+def _rows() -> list[object]:
+    rows = []
+    for target in (A, B):
+        same = {"target": target, "target_digest": target}
+        rows += seeds([0.88, 0.88], source="real", control="upper", **same)
+        rows += seeds([0.20, 0.20], source="noise", control="lower", **same)
+        rows += seeds([0.70, 0.80], source="one", model=A, **same)
+        rows += seeds([0.60, 0.60], source="own", model=target, **same)
+    return [*rows, *seeds([0.5], source="part", target=A, target_digest=A)]
+
+
+def test_the_heat_map_holds_the_drops_and_frames_the_diagonal() -> None:
+    figure = cross_validation(frame(_rows()), "brecq")
+    heat = figure.data[0]
+    assert list(heat.x) == [A, B]
+    assert list(heat.y) == ["real", "noise", f"one [{A}]", "own [self]", "part"]
+    assert [list(line) for line in heat.z] == [
+        pytest.approx([2.0, 2.0]),  # 90 uncompressed minus 88
+        pytest.approx([70.0, 70.0]),
+        pytest.approx([15.0, 15.0]),
+        pytest.approx([30.0, 30.0]),
+        [None, None],  # one seed of two; and a cell that is not in the grid
+    ]
+    assert list(heat.text[2]) == ["75.00", "75.00"]
+    assert "seeds 2 of 2" in heat.customdata[0][0]
+    assert "1 of 2" in heat.customdata[4][0]
+    assert heat.customdata[4][1] == "no such cell"
+    assert heat.zmax == pytest.approx(30.0)  # not noise's 70
+    framed = {(round(s.x0 + 0.47), round(s.y0 + 0.44)) for s in figure.layout.shapes}
+    assert framed == {(0, 2), (0, 3), (1, 3)}
+
+
+def test_labels_are_escaped() -> None:
+    rows = [record(0.8, source="<b>x</b>", target=t, target_digest=t, model=m) for t in (A, B) for m in (A, B)]
+    figure = cross_validation(frame(rows), "brecq")
+    assert list(figure.data[0].y) == [f"&lt;b&gt;x&lt;/b&gt; [{name}]" for name in (A, B)]
+    assert "<b>" not in trade_off(frame(rows)).to_json()
+
+
+def test_the_trade_off_means_over_all_targets_or_says_nothing() -> None:
+    slow = record(0.9, source="slow", target=A, target_digest=A)
+    slow = slow.model_copy(update={"costs": {"synthesis": StageCost(seconds=100), "compress": StageCost(seconds=1)}})
+    points = {p["label"]: p for p in trade_off_points(frame([*_rows(), slow]))}
+    # "part" and "slow" lack a target or a seed, so they have no mean
+    assert set(points) == {f"{name} · brecq" for name in ("real", "noise", f"one [{A}]", "own [self]")}
+    one = points[f"one [{A}] · brecq"]
+    assert (one["top1"], one["seconds"], one["control"]) == (pytest.approx(75.0), pytest.approx(15.0), False)
+    assert points["real · brecq"]["control"]
+    figure = trade_off(frame(_rows()))
+    assert sorted(figure.data[0].y) == pytest.approx([20.0, 60.0, 75.0, 88.0])
+    assert figure.layout.xaxis.type == "log"
+
+
+def test_bits_are_not_mixed_where_a_target_has_several() -> None:
+    rows = [record(v, source=s, bits=b) for s, v in (("x", 0.8), ("y", 0.6)) for b in ("W2A4", "W4A4")]
+    points = trade_off_points(frame(rows))
+    assert {point["bits"] for point in points} == {"W2A4", "W4A4"}
+    own = [record(0.8, target=t, bits=b, target_digest=t) for t, b in ((A, "W4A4"), (B, "W4A8"))]
+    (point,) = trade_off_points(frame(own))  # each target at its own bits: one mean over both
+    assert point["bits"] == ""
+
+
+def test_pareto() -> None:
+    given = [(1.0, 50.0), (2.0, 40.0), (2.0, 60.0), (3.0, 60.0), (9.0, 61.0), (1.0, 49.0)]
+    points = [{"seconds": s, "top1": t} for s, t in given]
+    brute = {
+        (p["seconds"], p["top1"])
+        for p in points
+        if not any(q != p and q["seconds"] <= p["seconds"] and q["top1"] >= p["top1"] for q in points)
+    }
+    assert [(p["seconds"], p["top1"]) for p in pareto(points)] == sorted(brute) == [(1, 50), (2, 60), (9, 61)]
+    assert pareto([]) == []
+
+
+def test_the_forest_shows_each_verdicts_interval() -> None:
+    records = _rows()
+    claims = [
+        {"says": "one beats noise", "better": {"source": "one"}, "worse": {"source": "noise"}},
+        {"says": "no data", "better": {"source": "one"}, "worse": {"source": "nothing"}},
+        {"says": "own beats one", "better": {"source": "own"}, "worse": {"source": "one"}},
+    ]
+    verdicts = judge(claims, records)
+    figure = claims_forest(verdicts)
+    by_name = {trace.name: trace for trace in figure.data}
+    first = verdicts[0]
+    found = next(trace for trace in figure.data if "one beats noise" in (trace.text or ()))
+    at = list(found.text).index("one beats noise")
+    assert found.x[at] == first.difference
+    assert found.x[at] - found.error_x.arrayminus[at] == pytest.approx(first.low)
+    assert found.x[at] + found.error_x.array[at] == pytest.approx(first.high)
+    assert list(by_name["margin"].y) == ["1", "3"]  # the second has no data
