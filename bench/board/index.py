@@ -265,6 +265,8 @@ class BoardIndex:
             return None
         if table is None or cells is None or tuple(cells.columns) != CELL_COLUMNS:
             return None
+        if not {column.name for column in COLUMNS} <= set(table.columns):
+            return None  # an older version of the code wrote it
         # Parquet forgets the type of a column without a single value.
         return Snapshot(_typed(table), cells.astype(DTYPES), problems, meta["stamp"])
 

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from bench.board.costs import equal_budget
 from bench.board.verdicts import suite_of
 from dashboard.common import Scope, problems, scope
 from dashboard.crosstable import CrossTable, Mean, bit_groups, cross_table, mean_of, one_seed, value_text
@@ -15,6 +16,7 @@ from dashboard.figures.leaderboard import leaderboard_bars
 from dashboard.filters import choice, choices
 from dashboard.links import cell_link, with_cells
 from dashboard.load import snapshot
+from dashboard.pairwise import critical_differences, pairwise
 from dashboard.tables import Column, Html, html_table, interval_bar
 from dashboard.text import BLANK, digits_for, interval, missing, number, rounded, row_name, seconds, size
 
@@ -37,6 +39,15 @@ SORTS = {
     "GBitOPs": ("bitops_g", True),
     "source": ("source", True),
 }
+
+
+BUDGETS: dict[str, float | None] = {
+    "any": None,
+    "equal within 1.25×": 1.25,
+    "equal within 2×": 2.0,
+    "equal within 4×": 4.0,
+}
+"""How far optimiser passes and image counts of the rows may lie apart."""
 
 
 def _rank(row: Any, _: Ends) -> str:
@@ -157,6 +168,7 @@ def show() -> None:
     table = with_cells(table, snapshot().cells)
     if target == ALL_TARGETS:
         _means(found, table)
+        critical_differences(table)
     else:
         st.caption(f"{len(table)} rows, {len(table[table['status'] == 'ok'])} complete")
         protocols = table.groupby("bits")["protocol_id"].nunique(dropna=False)
@@ -175,7 +187,7 @@ def show() -> None:
 def _filtered(found: Scope) -> tuple[str, str, pd.DataFrame]:
     """The target, what to sort by, and the rows left."""
     table = found.table
-    columns = st.columns([3, 2, 2, 2])
+    columns = st.columns([3, 2, 2, 2, 2])
     with columns[0]:
         target = choice("Target", "target", [*dict.fromkeys(table["target"]), ALL_TARGETS])
     table = table if target == ALL_TARGETS else table[table["target"] == target]
@@ -184,8 +196,21 @@ def _filtered(found: Scope) -> tuple[str, str, pd.DataFrame]:
     with columns[2]:
         bits = choices("Bits", "bits", list(dict.fromkeys(table["bits"])))
     with columns[3]:
+        budget = choice("Budget", "budget", list(BUDGETS))
+    with columns[4]:
         order = choice("Sort by", "sort", list(SORTS)) if target != ALL_TARGETS else ""
-    return target, order, table[table["compressor"].isin(compressors) & table["bits"].isin(bits)]
+    table = table[table["compressor"].isin(compressors) & table["bits"].isin(bits)]
+    ratio = BUDGETS[budget]
+    return target, order, table if ratio is None else _equal_budget(table, ratio)
+
+
+def _equal_budget(table: pd.DataFrame, ratio: float) -> pd.DataFrame:
+    """The methods whose optimiser and image budgets lie within ``ratio``; controls, which spend next to none, stay."""
+    method = table["control"] == "none"
+    found = equal_budget(table[method], ratio)
+    out = int(method.sum()) - len(found.rows)
+    st.caption(f"{out} rows spend more or less than the others and are left out; ranks are those of the whole board.")
+    return table[~method | table.index.isin(found.rows.index)]
 
 
 def _sorted(part: pd.DataFrame, order: str) -> pd.DataFrame:
@@ -209,6 +234,7 @@ def _target(suite: str, title: str, protocol: object, part: pd.DataFrame) -> Non
     columns = shown_columns(part)
     st.html(html_table([column for column, _, _ in columns], rows(part, columns), classes(part)))
     st.caption(" · ".join(_notes(part, protocol)))
+    pairwise(part, f"{suite}-{title}-{protocol}")
 
 
 def _notes(part: pd.DataFrame, protocol: object) -> list[str]:

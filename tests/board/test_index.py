@@ -335,6 +335,14 @@ def test_a_damaged_cache_is_formed_anew(world: World, damage: Callable[[Path], o
         world.check()
 
 
+def test_a_cache_without_todays_columns_is_formed_anew(world: World) -> None:
+    world.write(made())
+    world.check()
+    file = next(iter(world.cache.rglob("table-*.parquet")))
+    pd.read_parquet(file).drop(columns=["rank_low", "letters"]).to_parquet(file)
+    world.check()
+
+
 def test_a_cache_that_cannot_be_written_is_said_so(world: World, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="BENCH_DATA"):
