@@ -3,10 +3,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint install benchmarks clean
+.PHONY: demo dashboard test test-browser chromium lint install benchmarks clean
 
 demo: install  ## a real grid in four minutes, no network needed
 	$(BIN)/bench run suites/quickstart.yaml
+
+dashboard: install  ## the board in a browser; STORE=DIR shows another store
+	$(BIN)/bench dashboard $(if $(STORE),--store $(STORE))
 
 install: $(STAMP)
 
@@ -18,6 +21,18 @@ $(STAMP): pyproject.toml constraints.txt
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-browser: install chromium  ## the dashboard in a real browser
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser -m browser
+
+chromium:  ## Debian's, unless CHROMIUM names one
+	@if [ -n "$$CHROMIUM" ] || command -v chromium >/dev/null 2>&1; then exit 0; fi; \
+	if ! command -v apt-get >/dev/null 2>&1; then \
+		echo "The browser tests need Chromium: install it, or set CHROMIUM to its path." >&2; exit 1; fi; \
+	if [ "$$(id -u)" -eq 0 ]; then as=; elif command -v sudo >/dev/null 2>&1; then as=sudo; else \
+		echo "The browser tests need Chromium: as root, run  apt-get install chromium chromium-driver" >&2; exit 1; fi; \
+	$$as apt-get update -qq && \
+	$$as env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium chromium-driver
 
 lint: install
 	$(BIN)/ruff format --check .

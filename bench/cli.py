@@ -12,6 +12,7 @@ from typing import Annotated, Any, Optional
 import typer
 from rich.logging import RichHandler
 
+from bench.cli_dashboard import dashboard
 from bench.cli_options import (
     STORE,
     DataRoot,
@@ -262,6 +263,7 @@ def doctor(store: StoreOpt = STORE) -> None:
     raise typer.Exit(0 if show_doctor(store, out) else 1)
 
 
+app.command()(dashboard)
 for name, sub in (("measured", measured), ("mlflow", mlflow), ("zoo", zoo), ("data", data)):
     app.add_typer(sub, name=name)
 

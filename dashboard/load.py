@@ -9,12 +9,9 @@ import pandas as pd
 import streamlit as st
 
 from bench.board.claims import Verdict
-from bench.board.index import BoardIndex, Snapshot
+from bench.board.index import STORE_VARIABLE, BoardIndex, LiveState, Snapshot
 from bench.board.verdicts import ClaimRow, claim_rows, suite_verdicts
 from bench.store.records import ResultRecord
-
-STORE_VARIABLE = "DATAFREE_BENCH_STORE"
-"""The store's folder, set by `bench dashboard`; no page and no address in the browser can name another."""
 
 
 @st.cache_resource
@@ -23,7 +20,7 @@ def _index(store: str) -> BoardIndex:
 
 
 def index() -> BoardIndex:
-    """The index of the store that `bench dashboard` was started with."""
+    """The index of the store that `bench dashboard` was started with; no page and no address can name another."""
     return _index(os.environ.get(STORE_VARIABLE, ""))
 
 
@@ -41,6 +38,15 @@ def snapshot() -> Snapshot:
 def _snapshot(store: str, stamp: str) -> Snapshot:
     # Both arguments are the key; the index holds what they stand for.
     return index().snapshot()
+
+
+def live() -> LiveState | None:
+    """What the store's latest run says of itself; None when none did.
+
+    Raises:
+        StoreError: its file is damaged, or a newer version wrote it.
+    """
+    return index().live()
 
 
 def record(cell_id: str, suite: str) -> ResultRecord | None:

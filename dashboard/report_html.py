@@ -17,7 +17,7 @@ _WIDTH, _PAD = 180, 6  # of an interval bar, in its own units
 
 def figure_html(figure: go.Figure, *, wide: bool = False) -> str:
     """A place for a figure and its data, which the page's script draws; ``wide``: scrolls on a narrow screen."""
-    data = str(figure.to_json()).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    data = figure.to_json()  # plotly writes "<", ">" and "/" as escapes, so that no text can end the script element
     height = int(figure.layout.height or 400)
     place = f'<div class="plot{" wide" if wide else ""}" style="height:{height}px"></div>'
     return f'<div class="figure">{place}<script type="application/json">{data}</script></div>'

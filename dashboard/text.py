@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pandas as pd
@@ -60,3 +61,13 @@ def size(value: Any) -> str:
 def row_name(source: str, model: str) -> str:
     """A source with, in brackets, the network its images come from."""
     return f"{source} [{model}]" if model else source
+
+
+def plain(text: str) -> str:
+    """Text of a record for a place that reads Markdown: shown as it is, with no link, picture or formula made of it."""
+    return re.sub(r"([\\`*_{}\[\]()<>#+!|$:~&-])", r"\\\1", text)
+
+
+def counted(count: int, thing: str) -> str:
+    """``1 row``, ``3 rows``."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"

@@ -7,7 +7,7 @@ statistics and costs are blank unless every expected seed was measured, and ``se
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from bench.board.ranks import GROUP, Standing, standings
-from bench.board.rows import Row, Versions, make_rows
+from bench.board.rows import Asked, Row, Versions, make_rows
 from bench.board.scores import Share, recovered_shares
 from bench.board.stats import LEVEL, Interval, accuracy_interval, totals_interval
 from bench.store.records import ResultRecord
@@ -190,7 +190,7 @@ def frame(
     records: Iterable[ResultRecord],
     *,
     versions: Versions | None = None,
-    seeds: Mapping[str, Collection[int]] | None = None,
+    seeds: Asked | None = None,
     extra: Sequence[str] = (),
     level: float = LEVEL,
 ) -> pd.DataFrame:
@@ -201,11 +201,15 @@ def frame(
 
     Args:
         versions: (kind, method) → version of the code, to tell stale rows.
-        seeds: suite → seeds asked for; default: all seeds found in it.
+        seeds: see :func:`bench.board.rows.make_rows`.
         extra: further metrics of the records, each a column of its mean over the seeds.
         level: of the intervals and ties.
     """
-    rows = make_rows(records, versions=versions, seeds=seeds)
+    return frame_of_rows(make_rows(records, versions=versions, seeds=seeds), extra, level).reset_index(drop=True)
+
+
+def frame_of_rows(rows: Sequence[Row], extra: Sequence[str] = (), level: float = LEVEL) -> pd.DataFrame:
+    """As :func:`frame`, from rows; the index holds each line's place in ``rows``."""
     known = {column.name for column in COLUMNS}
     more = [name for name in dict.fromkeys(extra) if name not in known]
     columns = (*COLUMNS, *(Column(name, "Float64", "", "metric of the records", _metric(name)) for name in more))
@@ -214,11 +218,13 @@ def frame(
         c.name: pd.Series([c.value(r, x) for r, x in zip(rows, contexts, strict=True)], dtype=c.dtype, name=c.name)
         for c in columns
     }
-    table = pd.DataFrame(data)
-    # within a group: ranked rows by rank and accuracy, then controls, then what could not be measured
+    return in_order(pd.DataFrame(data))
+
+
+def in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """Within a group: ranked rows by rank and accuracy, then controls, then what could not be measured."""
     order = ["suite", "dataset", "preset", "target", "bits", "rank", "top1_mean"]
-    ascending = [name != "top1_mean" for name in order]
-    return table.sort_values(order, ascending=ascending, kind="stable", ignore_index=True)
+    return table.sort_values(order, ascending=[name != "top1_mean" for name in order], kind="stable")
 
 
 def describe_columns() -> str:

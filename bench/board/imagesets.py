@@ -87,7 +87,8 @@ def pixels(images: Floats, mean: Sequence[float] | None, std: Sequence[float] | 
     else:
         low, high = np.percentile(images, [0.5, 99.5])
         values = (images - low) / max(float(high - low), 1e-6)
-    return (np.clip(values, 0, 1) * 255).round().astype(np.uint8)
+    out: npt.NDArray[np.uint8] = (np.clip(values, 0, 1) * 255).round().astype(np.uint8)
+    return out
 
 
 def sheet(

@@ -9,47 +9,41 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock
 
 from bench import __version__
-from bench.board.frame import COLUMNS, frame
-from bench.board.rows import ROW_KEY
-from bench.board.versions import code_stamp, versions
+from bench.board.frame import COLUMNS, frame, frame_of_rows, in_order
+from bench.board.listing import CELL_COLUMNS, DTYPES, FILE, STANDARD, Place, cell_row, cell_table, one_per_cell
+from bench.board.rows import make_rows
+from bench.board.versions import board_stamp, code_stamp, versions
 from bench.errors import StoreError
 from bench.paths import cache_folder
 from bench.store.files import write_atomic
+from bench.store.live import LiveState, read_live
 from bench.store.measured import measured_folder, read_pack
 from bench.store.records import ResultRecord, parse_record, read_record
 from bench.store.scan import FileStamp, pack_files, record_files, record_folders
 
-STANDARD = frozenset({"top1", "fp_top1", "macs", "bitops_g", "size_bytes", "size_ratio"})
-"""Metrics of every compressed cell; others (image measures) become columns of their own."""
+__all__ = ["CELL_COLUMNS", "STANDARD", "STORE_VARIABLE", "BoardIndex", "LiveState", "Problem", "Progress", "Snapshot"]
 
-KEYS = ("suite", "suite_version", "cell_id")
-_TEXT = ("dataset", "source", "model", "target", "compressor", "bits", "preset", "control", "membership", "status")
-_PART = ["suite", "suite_version", "preset", "dataset", "target"]
-CELL_COLUMNS = (
-    *KEYS,
-    *_TEXT,
-    "reason",
-    "n",
-    "seed",
-    "synth_id",
-    "top1",
-    "finished",
-    "metrics",
-    "place",
-    "size",
-    "time",
-)
-"""One row per record; ``place`` is its file: ``records/SUITE@V/CELL.json`` or ``measured/FILE#POSITION``."""
+STORE_VARIABLE = "DATAFREE_BENCH_STORE"
+"""Environment variable by which `bench dashboard` names the store to the pages."""
 
-Progress = Callable[[int, int], None]
+SETTLED_NS = 100_000_000
+"""A folder's time moves in ticks of some milliseconds; one that moved just now may hide a further change."""
+
+REMEMBERED = 5000
+"""Parsed records kept while the tables are built; the others are parsed a second time, which bounds the memory."""
+
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -87,15 +81,21 @@ class BoardIndex:
         self._packs: dict[FileStamp, list[Any]] = {}
 
     def stamp(self) -> str:
-        """Changes with every record stored or removed and with the code; cheap, no record is opened."""
-        folders: Any = record_folders(self.store) if self.store else {}
-        facts = [folders, pack_files(self.measured), code_stamp(), __version__, [c.name for c in COLUMNS]]
+        """Changes with every record stored or removed and with the code; cheap, no record is opened.
+
+        Raises:
+            StoreError: a newer version wrote this store, or it cannot be read.
+        """
+        folders = sorted(record_folders(self.store).items()) if self.store else []
+        now = time.time_ns()
+        moving = now if any(abs(now - moved) < SETTLED_NS for _, moved in folders) else 0
+        facts = [folders, moving, pack_files(self.measured), self._code]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
-    def snapshot(self, progress: Progress = lambda done, total: None) -> Snapshot:
+    def snapshot(self, progress: Progress = lambda stage, done, total: None) -> Snapshot:
         """The tables as the records are now; what did not change comes from the cache.
 
-        ``progress`` is told (records read, records to read).
+        ``progress`` is told (stage in words, records done, records in all).
 
         Raises:
             StoreError: the store is of a newer version, or the cache folder cannot be written.
@@ -104,7 +104,21 @@ class BoardIndex:
         kept = self._kept()
         if kept is not None and kept.stamp == stamp:
             return kept
-        return self._build(stamp, kept, progress)
+        try:
+            self.cache.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.cache / "lock"):  # two that build at once would delete each other's files
+                stamp = self.stamp()
+                kept = self._kept()
+                if kept is not None and kept.stamp == stamp:
+                    return kept
+                return self._build(stamp, kept, progress)
+        except OSError as error:
+            raise StoreError(
+                "the board's index cannot be written",
+                where=str(self.cache),
+                got=error.strerror or error,
+                hint="Set BENCH_DATA to a folder that can be written.",
+            ) from error
 
     def records(self, cells: pd.DataFrame) -> list[ResultRecord]:
         """The records behind rows of ``cells``.
@@ -114,98 +128,131 @@ class BoardIndex:
         """
         return [self._record(str(place)) for place in cells["place"]]
 
+    def live(self) -> LiveState | None:
+        """What the store's latest run says of itself; None when none did.
+
+        Raises:
+            StoreError: its file is damaged, or a newer version wrote it.
+        """
+        return read_live(self.store) if self.store else None
+
+    def versions(self) -> dict[tuple[str, str], int]:
+        """The methods' versions; asked again only when their files changed."""
+        path, stamp = self.cache / "versions.json", self._code[1]
+        try:
+            raw = json.loads(path.read_bytes())
+            if raw["stamp"] == stamp:
+                return {(kind, name): version for kind, name, version in raw["versions"]}
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # not there yet, or cut off: asked again
+        found = versions()
+        content = {"stamp": stamp, "versions": [[*key, version] for key, version in found.items()]}
+        write_atomic(path, json.dumps(content).encode())
+        return found
+
+    @cached_property
+    def _code(self) -> tuple[str, str, str]:
+        # Once: a process goes on with the code it has loaded, whatever happens to the files.
+        return __version__, code_stamp(), board_stamp()
+
     def _record(self, place: str) -> ResultRecord:
         kind, _, name = place.partition("/")
         if kind == "records" and self.store:
             return read_record(self.store / place)
         file, _, position = name.partition("#")
-        return parse_record(self._pack(file)[int(position)], place)
+        pack = self._pack(file)
+        if int(position) >= len(pack):
+            raise StoreError("the measured records have changed", where=place)
+        return parse_record(pack[int(position)], place)
 
     def _pack(self, name: str) -> list[Any]:
         stamp = next((item for item in pack_files(self.measured) if item.name == name), None)
         if stamp is None:
             raise StoreError("the measured records are gone", where=name)
-        if stamp not in self._packs:
-            self._packs = {key: raw for key, raw in self._packs.items() if key.name != name}
-            self._packs[stamp] = read_pack(self.measured / name)
-        return self._packs[stamp]
+        packs = self._packs
+        if stamp not in packs:
+            packs = {key: raw for key, raw in packs.items() if key.name != name}
+            # Bound as a whole: another thread may be reading the old one.
+            self._packs = packs = {**packs, stamp: read_pack(self.measured / name)}
+        return packs[stamp]
 
     # --- building ---
 
     def _build(self, stamp: str, kept: Snapshot | None, progress: Progress) -> Snapshot:
         problems: list[Problem] = []
         parsed: dict[str, ResultRecord] = {}
-        old: dict[tuple[str, int, int], dict[str, Any]] = {}
-        for row in kept.cells.to_dict("records") if kept else ():
-            old[row["place"], row["size"], row["time"]] = {str(name): value for name, value in row.items()}
-        places = list(self._places(problems))
-        fresh = [place for place in places if place not in old]
-        rows = [old[place] for place in places if place in old]
-        for done, place in enumerate(fresh):
-            progress(done, len(fresh))
-            try:
-                record = parsed[place[0]] = self._record(place[0])
-            except StoreError as error:
-                problems.append(Problem(place[0], str(error)))
-            else:
-                rows.append(_cell(record, place))
-        cells = _own_wins(pd.DataFrame(rows, columns=list(CELL_COLUMNS)))
-        table = self._table(cells, parsed)
-        self._keep(Snapshot(table, cells, tuple(problems), stamp))
-        progress(len(fresh), len(fresh))
-        return Snapshot(table, cells, tuple(problems), stamp)
+        places = pd.DataFrame(list(self._places(problems)), columns=list(FILE))
+        places = places.astype({"place": "str", "size": "int64", "time": "int64"})
+        old = kept.cells if kept else cell_table([])
+        known = old.merge(places, on=list(FILE), how="inner")
+        fresh = places[~places["place"].isin(known["place"])]
+        rows = []
+        for done, file in enumerate(fresh.itertuples(index=False, name=None)):
+            progress("reading records", done, len(fresh))
+            record = self._try(file[0], problems)
+            if record is not None:
+                rows.append(cell_row(record, Place(*file)))
+                if len(parsed) < REMEMBERED:
+                    parsed[file[0]] = record
+        progress("reading records", len(fresh), len(fresh))
+        made = cell_table(rows)
+        cells = one_per_cell(pd.concat([known, made]) if len(known) and len(made) else known if len(known) else made)
+        table = self._table(cells, parsed, problems, progress)
+        lost = {problem.where for problem in problems}
+        cells = cells[~cells["place"].isin(lost)].reset_index(drop=True) if lost else cells
+        found = Snapshot(table, cells, tuple(problems), stamp)
+        self._keep(found)
+        return found
 
-    def _places(self, problems: list[Problem]) -> Iterator[tuple[str, int, int]]:
-        """(place, size, time) of every record; packed ones bear their file's size and time."""
+    def _try(self, place: str, problems: list[Problem]) -> ResultRecord | None:
+        try:
+            return self._record(place)
+        except StoreError as error:
+            problems.append(Problem(place, str(error)))
+            return None
+
+    def _places(self, problems: list[Problem]) -> Iterator[Place]:
         for pack in pack_files(self.measured):
             try:
                 count = len(self._pack(pack.name))
             except StoreError as error:
                 problems.append(Problem(pack.name, str(error)))
                 continue
-            yield from ((f"measured/{pack.name}#{i}", pack.size, pack.mtime_ns) for i in range(count))
-        for folder in record_folders(self.store) if self.store else ():
+            yield from (Place(f"measured/{pack.name}#{i}", pack.size, pack.mtime_ns) for i in range(count))
+        for folder in sorted(record_folders(self.store)) if self.store else ():
             for file in record_files((self.store or Path()) / "records" / folder):
-                yield f"records/{folder}/{file.name}", file.size, file.mtime_ns
+                yield Place(f"records/{folder}/{file.name}", file.size, file.mtime_ns)
 
-    def _table(self, cells: pd.DataFrame, parsed: dict[str, ResultRecord]) -> pd.DataFrame:
-        """The frame of all parts, each from the cache where its records are the same."""
+    def _table(
+        self, cells: pd.DataFrame, parsed: dict[str, ResultRecord], problems: list[Problem], progress: Progress
+    ) -> pd.DataFrame:
+        """The frame of all records in parts (no row and no rank reaches beyond a suite's target), each from the cache
+        where its records are the same."""
         known = self.versions()
-        asked: dict[Any, list[int]] = {
+        asked = {
             key: sorted({int(seed) for seed in part["seed"]})
             for key, part in cells.groupby(["suite", "suite_version", "preset"])
         }
-        frames, used = [], set()
-        for key, part in cells.groupby(_PART, sort=True):
-            suite, seeds = str(key[0]), asked[key[:3]]
-            facts = [part[["place", "size", "time"]].values.tolist(), seeds, sorted(map(str, known.items()))]
-            name = f"{hashlib.sha256(json.dumps([facts, __version__], default=int).encode()).hexdigest()[:24]}.parquet"
+        fixed = [sorted(map(str, known.items())), self._code]
+        frames, used, done = [], set(), 0
+        for key, part in cells.groupby(["suite", "dataset", "target"], sort=True):
+            progress("forming rows", done, len(cells))
+            done += len(part)
+            seeds = [[str(run), found] for run, found in asked.items() if run[0] == key[0]]
+            facts = [[part[name].tolist() for name in FILE], seeds, fixed]
+            name = f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]}.parquet"
             used.add(name)
             found = _read_parquet(self.cache / "parts" / name)
             if found is None:
-                records = [parsed[p] if p in parsed else self._record(p) for p in part["place"]]
-                extra = sorted({name for r in records for name in r.metrics} - STANDARD)
-                found = frame(records, versions=known, seeds={suite: seeds}, extra=extra)
-                _write_parquet(self.cache / "parts" / name, found)
+                before = len(problems)
+                records = [parsed[p] if p in parsed else self._try(p, problems) for p in part["place"]]
+                found = _part([record for record in records if record is not None], known, asked)
+                if len(problems) == before:
+                    _write_parquet(self.cache / "parts" / name, found)
             frames.append(found)
-        for stale in (self.cache / "parts").glob("*.parquet"):
-            if stale.name not in used:
-                stale.unlink(missing_ok=True)
-        return _joined(frames, cells)
-
-    def versions(self) -> dict[tuple[str, str], int]:
-        """The methods' versions; asked again only when their files changed."""
-        path, stamp = self.cache / "versions.json", code_stamp()
-        try:
-            raw = json.loads(path.read_bytes())
-            if raw["stamp"] == stamp:
-                return {(kind, name): version for kind, name, version in raw["versions"]}
-        except (OSError, ValueError, KeyError):
-            pass  # not there yet, or cut off: asked again
-        found = versions()
-        content = {"stamp": stamp, "versions": [[*key, version] for key, version in found.items()]}
-        write_atomic(path, json.dumps(content).encode())
-        return found
+        progress("forming rows", len(cells), len(cells))
+        _remove_others(self.cache / "parts", used)
+        return _joined(frames)
 
     # --- the cache ---
 
@@ -216,7 +263,10 @@ class BoardIndex:
             table, cells = (_read_parquet(self.cache / f"{n}-{meta['stamp']}.parquet") for n in ("table", "cells"))
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return Snapshot(table, cells, problems, meta["stamp"]) if table is not None and cells is not None else None
+        if table is None or cells is None or tuple(cells.columns) != CELL_COLUMNS:
+            return None
+        # Parquet forgets the type of a column without a single value.
+        return Snapshot(_typed(table), cells.astype(DTYPES), problems, meta["stamp"])
 
     def _keep(self, found: Snapshot) -> None:
         names = {f"table-{found.stamp}.parquet": found.table, f"cells-{found.stamp}.parquet": found.cells}
@@ -224,43 +274,34 @@ class BoardIndex:
             _write_parquet(self.cache / name, table)
         meta = {"stamp": found.stamp, "problems": [{"where": p.where, "says": p.says} for p in found.problems]}
         write_atomic(self.cache / "meta.json", json.dumps(meta).encode())
-        for old in self.cache.glob("*.parquet"):
-            if old.name not in names:
-                old.unlink(missing_ok=True)
+        _remove_others(self.cache, set(names))
 
 
-def _cell(record: ResultRecord, place: tuple[str, int, int]) -> dict[str, Any]:
-    keys = (*KEYS, *_TEXT, "reason", "n", "seed", "synth_id")
-    row = {name: getattr(record, name) for name in keys}
-    metrics = sorted(set(record.metrics) - STANDARD)
-    finished = record.provenance.get("finished")
-    row |= {"top1": record.metrics.get("top1"), "metrics": ",".join(metrics)}
-    row["finished"] = float(finished) if isinstance(finished, int | float) else None
-    return row | {"place": place[0], "size": place[1], "time": place[2]}
+def _part(records: list[ResultRecord], known: dict[tuple[str, str], int], asked: dict[Any, list[int]]) -> pd.DataFrame:
+    """The frame of one target's records, with the ids of each line's image sets."""
+    extra = sorted({name for record in records for name in record.metrics} - STANDARD)
+    rows = make_rows(records, versions=known, seeds=asked)
+    table = frame_of_rows(rows, extra)
+    sets = [sorted({r.synth_id for r in rows[i].records if r.synth_id}) for i in table.index]
+    return table.assign(image_sets=pd.Series(sets, index=table.index, dtype=object)).reset_index(drop=True)
 
 
-def _own_wins(cells: pd.DataFrame) -> pd.DataFrame:
-    """One row per cell of a suite: the store's in place of the package's."""
-    packed = cells["place"].str.startswith("measured/") if len(cells) else pd.Series(dtype=bool)
-    ordered = cells.assign(_packed=packed).sort_values([*KEYS, "_packed"], kind="stable")
-    return ordered.drop_duplicates(list(KEYS)).drop(columns="_packed").reset_index(drop=True)
-
-
-def _joined(frames: Sequence[pd.DataFrame], cells: pd.DataFrame) -> pd.DataFrame:
+def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
     """All parts; how many rows an image set feeds is a matter of the whole suite, so it is counted here."""
     if not frames:
         return frame([])
     table = pd.concat(frames, ignore_index=True)
-    table["image_set_rows"] = _image_set_rows(table, cells)
-    return table.astype({c.name: c.dtype for c in COLUMNS if c.name in table})
+    uses = table[["suite", "image_sets"]].explode("image_sets").dropna()
+    counts = uses.groupby(["suite", "image_sets"])["image_sets"].transform("size")
+    table["image_set_rows"] = counts.groupby(level=0).max().reindex(table.index, fill_value=0)
+    return in_order(_typed(table.drop(columns="image_sets"))).reset_index(drop=True)
 
 
-def _image_set_rows(table: pd.DataFrame, cells: pd.DataFrame) -> pd.Series:
-    row = [*ROW_KEY, "preset"]
-    uses = cells.dropna(subset=["synth_id"]).drop_duplicates([*row, "synth_id"])
-    rows = uses.groupby(["suite", "synth_id"])["target"].transform("size")
-    most = uses.assign(rows=rows).groupby(row)["rows"].max()
-    return table[row].merge(most.reset_index(), on=row, how="left")["rows"].fillna(0)
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    """With the documented columns first, further metrics after them, each of its type."""
+    types = {column.name: column.dtype for column in COLUMNS}
+    types |= dict.fromkeys(sorted(set(table.columns) - set(types)), "Float64")
+    return table[list(types)].astype(types)
 
 
 def _read_parquet(path: Path) -> pd.DataFrame | None:
@@ -274,3 +315,9 @@ def _write_parquet(path: Path, table: pd.DataFrame) -> None:
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
     write_atomic(path, buffer.getvalue())
+
+
+def _remove_others(folder: Path, used: set[str]) -> None:
+    for old in folder.glob("*.parquet"):
+        if old.name not in used:
+            old.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,9 @@ from bench.store.records import ResultRecord, unpack_bits
 
 Versions = Mapping[tuple[str, str], int]
 """(kind, method name) → version of the code, kind being the folder's name: "sources" or "compressors"."""
+
+Asked = Mapping[Any, Collection[int]]
+"""Suite, or (suite, version, preset) → the seeds it was asked for."""
 
 ROW_KEY = ("suite", "dataset", "source", "model", "target", "compressor", "bits", "n")
 _SEVERITY = ("failed", "skipped", "not_applicable")
@@ -117,13 +121,13 @@ def make_rows(
     records: Iterable[ResultRecord],
     *,
     versions: Versions | None = None,
-    seeds: Mapping[str, Collection[int]] | None = None,
+    seeds: Asked | None = None,
 ) -> list[Row]:
     """Group records into rows, in the order of their first appearance.
 
     A row never mixes what may not be averaged: presets, suite versions, protocols, test sets, weights of the target,
-    method versions.  ``seeds`` maps a suite to the seeds it was asked for; without an entry they are all the seeds
-    found in that suite, suite version and preset.
+    method versions.  ``seeds`` maps a suite, or a (suite, version, preset), to the seeds it was asked for; without
+    an entry they are all the seeds found in that suite, suite version and preset.
     """
     found = latest(records)
     asked: dict[tuple[str, int, str], set[int]] = defaultdict(set)
@@ -135,8 +139,9 @@ def make_rows(
     rows = []
     for group in settings.values():
         head = group[0]
-        default = asked[head.suite, head.suite_version, head.preset]
-        expected = tuple(sorted((seeds or {}).get(head.suite, default)))
+        run = (head.suite, head.suite_version, head.preset)
+        known = seeds or {}
+        expected = tuple(sorted(known.get(run, known.get(head.suite, asked[run]))))
         for part in _split(group):
             ordered = tuple(sorted(part, key=lambda r: r.seed))
             rows.append(Row(ordered, expected, versions or {}))

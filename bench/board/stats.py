@@ -179,7 +179,8 @@ def spread(values: npt.NDArray[np.generic]) -> Spread:
     From five seeds on the interval is that of the two-level bootstrap: its arms at 95 % relative to the t-based half
     width are the ``shape``.  The seeds' deviations are scaled by sqrt(S/(S-1)), and by t/z, since percentiles of a few
     resampled values are as narrow as the normal's (Hesterberg 2015, The American Statistician 69:371, section 4.1);
-    other levels keep the arms' ratio, since a draw of five seeds never leaves their range.
+    other levels keep the arms' ratio, since a draw of five seeds never leaves their range.  Where seeds dominate and
+    their effects are as skewed as an exponential's, coverage is about 89 % up to five seeds and 93 % for ten.
 
     Raises:
         ValueError: not two-dimensional, no seed, or fewer than two images.
@@ -253,7 +254,10 @@ def _effective(share: float, variance: float, images: int, level: float) -> Inte
 
 
 def totals_interval(top1: Sequence[float], images: int, level: float = LEVEL) -> tuple[float, Interval]:
-    """As :func:`accuracy_interval`, from top-1 percent per seed when no bitmap was stored; wider, never narrower."""
+    """As :func:`accuracy_interval`, from top-1 percent per seed when no bitmap was stored.
+
+    Never narrower up to four seeds; from five on t-based, since there are no images to draw.
+    """
     mean = float(np.mean(top1))
     seed_variance = float(np.var(top1, ddof=1)) / len(top1) if len(top1) > 1 else 0.0
     return mean, _widen(mean, wilson(mean / 100 * images, images, level), seed_variance, len(top1), level)

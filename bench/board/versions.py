@@ -28,3 +28,10 @@ def code_stamp() -> str:
     names = sorted(name for kind in KINDS for name in Registry(kind).names())
     text = "\n".join([*names, *(f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files)])
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def board_stamp() -> str:
+    """What the board's tables are formed by: the sources of this package and of the records' format."""
+    folder = Path(__file__).parent
+    files = [*sorted(folder.glob("*.py")), folder.parent / "store" / "records.py"]
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()

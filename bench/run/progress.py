@@ -27,9 +27,13 @@ class Eta:
 
     def ended(self, kind: str, seconds: float) -> None:
         """A job of this kind ended after so many seconds."""
-        self._left[kind] = max(0, self._left[kind] - 1)
+        self.dropped(kind)
         self._spent[kind] += seconds
         self._ended[kind] += 1
+
+    def dropped(self, kind: str) -> None:
+        """A job of this kind will not run, or failed in no time that tells anything."""
+        self._left[kind] = max(0, self._left[kind] - 1)
 
     def seconds(self) -> float | None:
         """What is left, at the means so far; a kind without a mean borrows the other's."""
@@ -42,6 +46,47 @@ class Eta:
             mean = self._spent[kind] / self._ended[kind] if self._ended[kind] else overall
             total += left * mean
         return total / self._workers
+
+
+class Work:
+    """The tasks of a run: how many are done, and how long the rest will take."""
+
+    def __init__(self, tasks: Sequence[Task], workers: int) -> None:
+        self._left = {task.key: task for task in tasks}
+        batches = sum(task.kind == "batch" for task in tasks)
+        self.batches, self.cells = batches, len(tasks) - batches
+        self.total = len(tasks)
+        self._eta = Eta(self.batches, self.cells, workers)
+
+    @property
+    def done(self) -> int:
+        """Tasks that ended, and those that will never run because their image set cannot be made."""
+        return self.total - len(self._left)
+
+    def ended(self, task: Task, seconds: float) -> None:
+        """A task ended after so many seconds; 0 for one that failed."""
+        if self._left.pop(task.key, None) is None:
+            return
+        if seconds > 0:
+            self._eta.ended(task.kind, seconds)
+        else:
+            self._eta.dropped(task.kind)
+
+    def recorded(self, record: ResultRecord) -> None:
+        """A record came: of a cell that ran, or of one that waited for images in vain, as their other batches do."""
+        if record.cell_id not in self._left:
+            return
+        gone = [record.cell_id, *(k for k, task in self._left.items() if _same_images(task, record))]
+        for key in gone:
+            self.ended(self._left[key], 0.0)
+
+    def seconds_left(self) -> float | None:
+        """At the mean durations so far; None before the first task ended."""
+        return self._eta.seconds()
+
+
+def _same_images(task: Task, record: ResultRecord) -> bool:
+    return task.kind == "batch" and task.synth.synth_id == record.synth_id
 
 
 def clock(seconds: float | None) -> str:
@@ -61,17 +106,14 @@ class ProgressObserver(Observer):
         self._live: Progress | None = None
         self._total: TaskID | None = None
         self._lines: dict[str, TaskID] = {}
-        self._eta = Eta(0, 0, workers)
-        self._done, self._jobs, self._last = 0, 0, 0.0
+        self._work = Work((), workers)
+        self._last = 0.0
 
     def run_started(self, start: RunStart) -> None:
-        batches = sum(task.kind == "batch" for task in start.tasks)
-        cells = len(start.tasks) - batches
-        self._jobs = len(start.tasks)
-        self._eta = Eta(batches, cells, self._workers)
+        work = self._work = Work(start.tasks, self._workers)
         standing = f", {len(start.done)} cells stand already" if start.done else ""
-        self._console.print(f"{cells} cells and {batches} batches of images to do{standing}")
-        if self._console.is_terminal and self._jobs:
+        self._console.print(f"{work.cells} cells and {work.batches} batches of images to do{standing}")
+        if self._console.is_terminal and work.total:
             self._live = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -81,7 +123,7 @@ class ProgressObserver(Observer):
                 console=self._console,
                 transient=True,
             )
-            self._total = self._live.add_task("jobs", total=self._jobs, note="")
+            self._total = self._live.add_task("jobs", total=work.total, note="")
             self._live.start()
 
     def task_started(self, task: Task, worker: int) -> None:
@@ -95,18 +137,24 @@ class ProgressObserver(Observer):
         elif self._live is None and time.monotonic() - self._last > PLAIN_EVERY:
             self._last = time.monotonic()
             where = f"{event.task.title}: {event.stage} {event.step}/{event.total}"
-            self._console.print(f"[{self._done}/{self._jobs}] {where}, left {clock(self._eta.seconds())}", markup=False)
+            left = clock(self._work.seconds_left())
+            self._console.print(f"[{self._work.done}/{self._work.total}] {where}, left {left}", markup=False)
 
     def task_done(self, task: Task, seconds: float) -> None:
-        self._done += 1
-        self._eta.ended(task.kind, seconds)
+        self._work.ended(task, seconds)
+        self._show_total()
+        line = self._lines.pop(task.key, None)
+        if self._live is not None and line is not None:
+            self._live.remove_task(line)
+
+    def _show_total(self) -> None:
         if self._live is not None and self._total is not None:
-            self._live.update(self._total, advance=1, note=f"left {clock(self._eta.seconds())}")
-            line = self._lines.pop(task.key, None)
-            if line is not None:
-                self._live.remove_task(line)
+            left = clock(self._work.seconds_left())
+            self._live.update(self._total, completed=self._work.done, note=f"left {left}")
 
     def record(self, record: ResultRecord) -> None:
+        self._work.recorded(record)
+        self._show_total()
         if record.status == "ok" and self._live is not None:
             return
         top1 = record.metrics.get("top1")

@@ -15,6 +15,7 @@ from bench.interfaces import Preset
 from bench.run.executors.base import Executor
 from bench.run.executors.inline import InlineExecutor
 from bench.run.executors.processes import ProcessExecutor
+from bench.run.live import LiveObserver
 from bench.run.observers import Observer, Observers
 from bench.run.progress import ProgressObserver
 from bench.run.runner import FINAL, Runner
@@ -96,10 +97,11 @@ def run(options: Options, console: Console) -> tuple[Plan, list[ResultRecord]]:
     watchers: list[Observer] = [ProgressObserver(console, workers)]
     if options.tracker == "mlflow":
         watchers.append(MlflowObserver(tracking_uri()))
-    observers = Observers(watchers)
-    executor = _executor(options, device, workers, observers)
-    runner = Runner(plan, artifacts, open_records(options.store), executor, observers, options.fresh)
-    return plan, runner.run()
+    with LiveObserver(options.store, workers) as live:
+        observers = Observers([*watchers, live])
+        executor = _executor(options, device, workers, observers)
+        runner = Runner(plan, artifacts, open_records(options.store), executor, observers, options.fresh)
+        return plan, runner.run()
 
 
 def _executor(options: Options, device: str, workers: int, observers: Observers) -> Executor:

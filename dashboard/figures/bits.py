@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
 import pandas as pd
@@ -88,9 +89,9 @@ def layer_figure(layers: pd.DataFrame, name: str) -> go.Figure:
 
 def _bars(part: pd.DataFrame, bits: int, strip: int, name: str, legend: bool) -> go.Bar:
     texts = [
-        f"<b>{r.layer}</b> ({r.kind})<br>weights {_said(r.weight_bits)}, input {_said(r.activation_bits)}<br>"
-        f"{r.parameters:,} weights, {r.macs:,} MACs ({r.share:.1f} %)"
-        for r in part.itertuples()
+        f"<b>{escape(layer)}</b> ({escape(kind)})<br>weights {_said(weight)}, input {_said(act)}<br>"
+        f"{parameters:,} weights, {macs:,} MACs ({share:.1f} %)"
+        for layer, kind, weight, act, macs, parameters, share in part[[*COLUMNS, "share"]].itertuples(index=False)
     ]
     return go.Bar(
         x=part["place"],
@@ -141,7 +142,7 @@ def protocol_figure(found: Mapping[str, int]) -> go.Figure:
             hovertemplate="%{y}: %{text}<extra></extra>",
         )
     )
-    figure.update_xaxes(title="bits", range=[0, CEILING + 2.5], tickvals=[2, 4, 8])
+    figure.update_xaxes(title="bits", range=[0, CEILING + 5], tickvals=[2, 4, 8])
     return styled(figure, 80 + 30 * len(names)).update_layout(margin_t=8)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from html import escape
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from PIL import Image
 
+from dashboard.figures.scales import log_axis
 from dashboard.theme import GREY, PALETTE, styled
 
 PAIR = (PALETTE[0], PALETTE[1])
@@ -53,11 +55,11 @@ def curve_figure(name: str, curves: Sequence[tuple[str, Curve]]) -> go.Figure:
         if curve:
             x, y = zip(*curve, strict=True)
             line = {"color": PAIR[i], "width": 2, "dash": ("solid", "dash")[i]}
-            hover = f"iteration %{{x}}: %{{y:.4g}}<extra>{source}</extra>"
-            figure.add_trace(go.Scatter(x=x, y=y, mode="lines", line=line, name=source, hovertemplate=hover))
+            hover = f"iteration %{{x}}: %{{y:.4g}}<extra>{escape(source)}</extra>"
+            figure.add_trace(go.Scatter(x=x, y=y, mode="lines", line=line, name=escape(source), hovertemplate=hover))
     positive = [v for v in values if v > 0]
-    wide = len(positive) == len(values) and bool(values) and max(values) > DECADES * min(values)
-    figure.update_yaxes(title=titled(name), **_log(wide, values))
+    wide = len(positive) == len(values) and bool(values) and max(values) > DECADES * min(values) and name not in UNITS
+    figure.update_yaxes(title=titled(name), **(log_axis(values) if wide else {}))
     figure.update_xaxes(title="iteration")
     return styled(figure, 230).update_layout(margin_t=6, showlegend=False)
 
@@ -89,7 +91,8 @@ def measure_dots(
             figure.add_trace(_dots(part, measure, name, marker))
     numbers = known[measure].astype(float)
     wide = len(numbers) > 0 and bool((numbers > 0).all()) and float(numbers.max()) > DECADES * float(numbers.min())
-    figure.update_xaxes(title=titled(measure), **_log(wide, numbers.tolist()))
+    wide = wide and measure not in UNITS
+    figure.update_xaxes(title=titled(measure), **(log_axis(numbers.tolist()) if wide else {}))
     figure.update_yaxes(categoryorder="array", categoryarray=list(reversed(order)))
     return styled(figure, 120 + 24 * len(order))
 
@@ -107,8 +110,8 @@ def _dots(part: pd.DataFrame, measure: str, name: str, marker: Mapping[str, obje
         error_x=error,
         mode="markers",
         marker=dict(marker),
-        name=name,
-        text=part["name"],
+        name=escape(name),
+        text=[escape(str(source)) for source in part["name"]],
         hovertemplate="%{text} on %{y}: %{x:.4g}<extra></extra>",
     )
 
@@ -121,17 +124,6 @@ def words(name: str) -> str:
 def titled(name: str) -> str:
     """:func:`words` with the unit where there is one."""
     return f"{words(name)}, {UNITS[name]}" if name in UNITS else words(name)
-
-
-def _log(wide: bool, values: Sequence[float]) -> dict[str, object]:
-    """A logarithmic axis with ticks at 1, 2 and 5 of each decade; an ordinary one unless ``wide``."""
-    if not wide:
-        return {}
-    low, high = min(values), max(values)
-    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    steps = (1,) if len(decades) > 4 else (1, 2, 5)
-    ticks = [s * 10.0**d for d in decades for s in steps if low / 2 <= s * 10.0**d <= high * 2]
-    return {"type": "log", "tickvals": ticks, "ticktext": [f"{t:g}" for t in ticks]}
 
 
 def _png(picture: npt.NDArray[np.uint8]) -> str:

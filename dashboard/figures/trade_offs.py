@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from dashboard.figures.scales import log_axis
 from dashboard.text import BLANK, interval, missing, number, rounded, row_name, seconds, size
 from dashboard.theme import CONTROLS, GREY, PALETTE, styled
 
@@ -156,7 +158,7 @@ def hover(row: Any, cost: Cost) -> str:
     """All of a row that matters for a trade-off, as lines."""
     paid = getattr(row, cost.column)
     lines = [
-        f"<b>{row_name(row.source, row.model)}</b> · {row.compressor} · {row.bits}",
+        f"<b>{escape(row_name(row.source, row.model))}</b> · {escape(row.compressor)} · {escape(row.bits)}",
         f"top-1 {rounded(row.top1_mean, row.top1_low, row.top1_high)} % {interval(row.top1_low, row.top1_high)}",
         f"{cost.label}: {number(None if missing(paid) else paid / cost.scale, 3)}",
         f"{number(row.bitops_g, 3)} GBitOPs · {size(row.size_bytes)}",
@@ -193,24 +195,10 @@ def _axis(x: np.ndarray) -> tuple[bool, float]:
 
 
 def _ticks(x: np.ndarray, log: bool, edge: float) -> dict[str, Any]:
-    """The axis's kind; on a logarithmic one, ticks at 1, 2 and 5 of each decade and one for nothing."""
-    if not log:
-        return {"rangemode": "tozero"} if len(x) and (x <= 0).any() else {}
-    positive = x[x > 0]
-    decades = range(int(np.floor(np.log10(positive.min()))), int(np.ceil(np.log10(positive.max()))) + 1)
-    steps = (1,) if len(decades) > 4 else (1, 2, 5)
-    values = [step * 10.0**d for d in decades for step in steps]
-    values = [v for v in values if positive.min() / 1.5 <= v <= positive.max() * 1.5]
-    zero = [edge] if (x <= 0).any() else []
-    return {"type": "log", "tickvals": [*zero, *values], "ticktext": ["0"] * len(zero) + [short(v) for v in values]}
-
-
-def short(value: float) -> str:
-    """A tick: 0.02, 5, 200, 20k, 1M."""
-    for unit, sign in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= unit:
-            return f"{value / unit:g}{sign}"
-    return f"{value:g}"
+    """The axis's kind; on a logarithmic one the left edge bears a zero where something costs nothing."""
+    if log:
+        return log_axis(x[x > 0].tolist(), edge if (x <= 0).any() else None)
+    return {"rangemode": "tozero"} if len(x) and (x <= 0).any() else {}
 
 
 def _floats(column: pd.Series) -> np.ndarray:

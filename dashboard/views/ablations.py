@@ -11,11 +11,12 @@ import streamlit as st
 
 from bench.board.claims import Verdict
 from dashboard.common import Scope, problems, scope
+from dashboard.figures import ablation_axes as axes_of
 from dashboard.figures import ablations as figures
 from dashboard.filters import choice, choices
 from dashboard.load import records_of, snapshot, verdicts
 from dashboard.tables import Column, Html, html_table
-from dashboard.text import BLANK, interval, missing, number, rounded, row_name
+from dashboard.text import BLANK, counted, interval, missing, number, plain, rounded, row_name
 
 TOP1 = "top1_mean"
 AUTOMATIC = "automatic"
@@ -35,14 +36,14 @@ def show() -> None:
     st.title("Ablations")
     problems()
     table = snapshot().table
-    suites = [suite for suite, rows in table.groupby("suite", sort=False) if figures.is_ablation(rows)]
+    suites = [suite for suite, rows in table.groupby("suite", sort=False) if axes_of.is_ablation(rows)]
     told = "No suite here varies a method's parameters, zoo, image count, bits or compressor. "
     found = scope(
         table["suite"].isin(suites), f"{told}`bench run suites/ablation_mixing.yaml` makes records that do.", _first
     )
     if found is None:
         return
-    rows = figures.with_axes(found.table, _params(found))
+    rows = axes_of.with_axes(found.table, _params(found))
     plan, measure = _choices(rows)
     rows = rows[rows["target"].isin(choices("Target", "target", list(dict.fromkeys(rows["target"]))))]
     _plots(rows, plan, measure, found.suite)
@@ -53,7 +54,7 @@ def show() -> None:
 def _first(suites: Sequence[str]) -> str:
     """A suite that varies a method's own parameters or zoo is an ablation in the narrow sense."""
     table = snapshot().table
-    narrow = [suite for suite in suites if figures.varies_source(table[table["suite"] == suite])]
+    narrow = [suite for suite in suites if axes_of.varies_source(table[table["suite"] == suite])]
     return (narrow or list(suites))[0]
 
 
@@ -68,27 +69,18 @@ def _params(found: Scope) -> dict[str, Mapping[str, Any]]:
     return out
 
 
-def _choices(rows: pd.DataFrame) -> tuple[figures.Layout, str]:
+def _choices(rows: pd.DataFrame) -> tuple[axes_of.Layout, str]:
     """What is drawn along which axis, and which measure."""
-    axes = figures.varied_axes(rows)
+    axes = axes_of.varied_axes(rows)
     measures = [TOP1] if rows[TOP1].notna().any() or (rows["compressor"] != "").any() else []
-    measures += _metrics(rows)
+    measures += axes_of.metrics(rows)
     left, right = st.columns(2)
     with left:
-        offered = [AUTOMATIC, *axes, figures.SETTING]
-        along = choice("Along", "along", list(dict.fromkeys(offered)), shown=figures.axis_name)
+        offered = [AUTOMATIC, *axes, axes_of.SETTING]
+        along = choice("Along", "along", list(dict.fromkeys(offered)), shown=axes_of.axis_name)
     with right:
         measure = choice("Measure", "measure", measures or [TOP1], shown=measure_name)
-    return figures.layout(rows, None if along == AUTOMATIC else along), measure
-
-
-def _metrics(rows: pd.DataFrame) -> list[str]:
-    """Columns of metrics beyond the standard ones that these rows have; ends of intervals belong to their value."""
-    known = set(rows.columns)
-    start = list(rows.columns).index("access") + 1
-    mine = [str(c) for c in rows.columns[start:] if str(rows[c].dtype) == "Float64" and rows[c].notna().any()]
-    ends = {f"{c}{end}" for c in known for end in ("_low", "_high", "_std", "_floor")}
-    return [c for c in mine if c not in ends]
+    return axes_of.layout(rows, None if along == AUTOMATIC else along), measure
 
 
 def measure_name(column: str) -> str:
@@ -96,14 +88,14 @@ def measure_name(column: str) -> str:
     return "top-1 accuracy, %" if column == TOP1 else column.replace("_", " ")
 
 
-def _plots(rows: pd.DataFrame, plan: figures.Layout, measure: str, suite: str) -> None:
+def _plots(rows: pd.DataFrame, plan: axes_of.Layout, measure: str, suite: str) -> None:
     if rows[measure].notna().sum() == 0:
         st.info(f"{measure_name(measure)}: not measured in these rows yet.")
         return
     colours = figures.colour_map(rows, plan)
     if len(colours) > 1:
         st.html(legend(colours))
-    found = [p for p in figures.panels(rows, plan) if p.rows[measure].notna().any()]
+    found = [p for p in axes_of.panels(rows, plan) if p.rows[measure].notna().any()]
     wide = 2 if len(found) > 1 else 1
     for start in range(0, len(found), wide):
         for i, (place, panel) in enumerate(zip(st.columns(wide), found[start : start + wide], strict=False)):
@@ -132,10 +124,10 @@ def _missing(rows: pd.DataFrame, measure: str) -> None:
     blank = rows[rows[measure].isna() & (rows["status"] != "ok")]
     if blank.empty:
         return
-    with st.expander(f"{len(blank)} rows are not drawn"):
+    with st.expander(f"{counted(len(blank), 'row')} not drawn"):
         for r in blank.itertuples():
             name = " · ".join(filter(None, (row_name(str(r.source), str(r.model)), str(r.compressor), str(r.bits))))
-            st.text(f"{name} on {r.target}: {r.status}, seeds {r.seeds}{f' ({r.reason})' if r.reason else ''}")
+            st.text(f"{name} on {r.target}: {r.status}, seeds {r.seeds}" + (f" ({r.reason!s})" if r.reason else ""))
 
 
 def _claims(found: Scope) -> None:
@@ -147,7 +139,7 @@ def _claims(found: Scope) -> None:
     st.html(html_table(CLAIMS, [_claim(v) for v in judged]))
     for verdict in judged:
         if verdict.parts or verdict.remarks:
-            with st.expander(f"{MARKS[verdict.verdict]} {verdict.says}"):
+            with st.expander(f"{MARKS[verdict.verdict]} {plain(verdict.says)}"):
                 _parts(verdict)
 
 

@@ -24,7 +24,7 @@ from dashboard.figures.bits import (
 from dashboard.filters import choice
 from dashboard.load import records_of, snapshot
 from dashboard.tables import Column, Html, html_table
-from dashboard.text import interval, number, rounded, row_name, size
+from dashboard.text import counted, interval, number, plain, rounded, row_name, size
 
 KINDS = (
     Column("kind of layer"),
@@ -62,16 +62,17 @@ def show() -> None:
         return
     names = list(cells["name"])
     left, right = st.columns(2)
+    newest = str(cells.sort_values("finished", kind="stable", na_position="first")["name"].iloc[-1])
     with left:
-        newest = str(cells.sort_values("finished", kind="stable", na_position="first")["name"].iloc[-1])
         first = choice("Row", "row", names, default=newest)
     with right:
         second = choice("Beside it", "beside", [NOTHING, *(name for name in names if name != first)])
     chosen = [first] if second == NOTHING else [first, second]
     records = [records_of(cells[cells["name"] == name])[0] for name in chosen]
     rows = found.table[found.table["target"] == target]
+    listed = records_of(cells[cells["name"] == newest])[0]
     for name, record in zip(chosen, records, strict=True):
-        _row(name, record, rows)
+        _row(name, record, rows, listed)
     if len(records) > 1:
         _compare(*records)
 
@@ -92,11 +93,21 @@ def _name(row: Any) -> str:
     return f"{row_name(str(row.source), str(row.model))} · {row.compressor} · {row.bits} · {row.n} images"
 
 
-def _row(name: str, record: ResultRecord, table: pd.DataFrame) -> None:
-    """One row: what it reached, the bars, and the layers as tables; ``table`` holds the board's rows of its target."""
-    st.subheader(name)
+def _row(name: str, record: ResultRecord, table: pd.DataFrame, listed: ResultRecord) -> None:
+    """One row: what it reached, the bars, and the layers as tables.
+
+    Args:
+        table: the board's rows of its target.
+        listed: the target's newest record; its layers serve an older one that was made under the same protocol.
+    """
+    st.subheader(plain(name))
     _facts(record, name, table)
     layers = layer_bits(record)
+    same = (listed.protocol_id, listed.target_digest) == (record.protocol_id, record.target_digest)
+    if layers.empty and same:
+        layers = layer_bits(listed)
+        if not layers.empty:
+            st.caption(f"Layers as listed by the record {listed.cell_id[:8]} of the same network and protocol.")
     if layers.empty:
         _protocol(name, record)
         return
@@ -124,10 +135,11 @@ def _protocol(name: str, record: ResultRecord) -> None:
         return
     st.plotly_chart(protocol_figure(found), width="stretch", key=f"protocol-{record.cell_id}")
     floats = record.protocol.get("left_in_float")
-    rest = f" In floating point besides: {', '.join(map(str, floats))}." if isinstance(floats, list) and floats else ""
+    named = plain(", ".join(map(str, floats))) if isinstance(floats, list) else ""
+    rest = f" In floating point besides: {named}." if named else ""
     st.info(
-        f"As the protocol says it, by kind of tensor ({sentence(found)}).{rest} This record was made before records "
-        "listed their layers; run the suite again with this version (`--fresh`) for the list."
+        f"As the protocol says it, by kind of tensor ({plain(sentence(found))}).{rest} This record was made before "
+        "records listed their layers; run the suite again with this version (`--fresh`) for the list."
     )
 
 
@@ -139,7 +151,7 @@ def _compare(one: ResultRecord, other: ResultRecord) -> None:
     if not names:
         st.caption("Both rows give every layer the same bits.")
         return
-    with st.expander(f"{len(names)} layers differ in their bits"):
+    with st.expander(f"{counted(len(names), 'layer')} with other bits"):
         for name in names:
             st.text(name)
 

@@ -14,11 +14,12 @@ from bench.errors import StoreError
 from bench.store.measured import read_grid
 from bench.store.records import ResultRecord
 from dashboard.common import Scope, problems, scope
+from dashboard.figures.ablation_axes import metrics
 from dashboard.figures.images import class_grid, curve_figure, measure_dots, titled, words
 from dashboard.filters import choice
 from dashboard.load import index, records_of, snapshot
 from dashboard.tables import Column, Html, html_table
-from dashboard.text import number, row_name, seconds
+from dashboard.text import number, plain, row_name, seconds
 
 SHOWN = 256
 PER_CLASS = 8
@@ -47,6 +48,11 @@ class Side:
     cells: pd.DataFrame
     stored: StoredImages | None
     trouble: str = ""
+
+    @property
+    def said(self) -> str:
+        """The name, for places that read Markdown."""
+        return plain(self.name)
 
 
 def show() -> None:
@@ -112,7 +118,7 @@ def _side(letter: str, cells: pd.DataFrame, sources: Sequence[str], start: str) 
 
 def _pictures(side: Side, found: Scope) -> None:
     if side.trouble:
-        st.warning(side.trouble.replace("\n", "  \n"))
+        st.warning(plain(side.trouble).replace("\n", "  \n"))
     if side.stored is not None:
         mean, std = _constants(found.dataset)
         labels = side.stored.labels
@@ -121,14 +127,14 @@ def _pictures(side: Side, found: Scope) -> None:
         st.plotly_chart(class_grid(picture, classes), width="stretch", key=f"grid-{side.letter}-{side.synth_id}")
         told = f"the first {PER_CLASS} images of each class" if classes else f"the first {len(images)} images"
         scaled = "" if mean is not None else "; grey levels stretched to the set's own range"
-        st.caption(f"{side.letter}: {side.name} · {told}, from the store{scaled}")
+        st.caption(f"{side.letter}: {side.said} · {told}, from the store{scaled}")
         return
     grid = _packed(side.cells)
     if grid is None:
-        st.info(f"{side.letter}: {side.name} · no picture: neither the store nor the package holds these images.")
+        st.info(f"{side.letter}: {side.said} · no picture: neither the store nor the package holds these images.")
         return
     st.image(grid, width="stretch")
-    st.caption(f"{side.letter}: {side.name} · the first images of the set as they came with the package, not by class")
+    st.caption(f"{side.letter}: {side.said} · the first images of the set as they came with the package, not by class")
 
 
 def _constants(dataset: str) -> tuple[list[float] | None, list[float] | None]:
@@ -190,7 +196,7 @@ def _curves(sides: Sequence[Side]) -> None:
         return
     looks = ("solid blue", "dashed orange")
     told = [
-        f"{look}: {side.letter}, {side.name}" if found else f"{side.letter}, {side.name}: no curves recorded"
+        f"{look}: {side.letter}, {side.said}" if found else f"{side.letter}, {side.said}: no curves recorded"
         for look, side, found in zip(looks, sides, curves, strict=True)
     ]
     st.caption(" · ".join([*told, "first batch of each set"]))
@@ -221,10 +227,7 @@ def _curves_of(side: Side) -> dict[str, list[tuple[int, float]]]:
 def _measures(sides: Sequence[Side]) -> None:
     st.subheader("Measures of the images")
     values = _values(sides)
-    known = [c for c in values if str(values[c].dtype) == "Float64" and values[c].notna().any()] if len(values) else []
-    ends = ("_low", "_high", "_std", "_floor")
-    names = [c for c in known if not (c.endswith(ends) and c.rpartition("_")[0] in known)]
-    names.sort(key=lambda c: (not c.startswith(STATISTICS), c))
+    names = sorted(metrics(values), key=lambda name: (not name.startswith(STATISTICS), name))
     pair = [side.name for side in sides]
     if not names or not set(pair) & set(values["name"]):
         st.info(
@@ -235,15 +238,14 @@ def _measures(sides: Sequence[Side]) -> None:
     st.html(html_table(MEASURES, [_measure_row(values, name, pair) for name in names]))
     for side in sides:
         if side.name not in set(values["name"]):
-            st.caption(f"{side.letter}: {side.name}: not measured by any suite here.")
+            st.caption(f"{side.letter}: {side.said}: not measured by any suite here.")
     measure = choice("Measure", "measure", names, shown=titled)
     real = next(iter(values.loc[values["control"] == "upper", "name"]), None)
     order = sorted(set(values["network"]))
     st.plotly_chart(measure_dots(values, measure, pair, order, real), width="stretch", key=f"measure-{measure}")
     seeds = ", ".join(sorted(set(values["seeds"])))
-    st.caption(
-        f"each network of suite {', '.join(sorted(set(values['suite'])))} measures every image set; seeds {seeds}"
-    )
+    suites = plain(", ".join(sorted(set(values["suite"]))))
+    st.caption(f"each network of suite {suites} measures every image set; seeds {seeds}")
     statistics = [name for name in names if name.startswith(STATISTICS)]
     if statistics:
         _nearest(values, statistics[0], pair, real)
@@ -259,9 +261,7 @@ def _values(sides: Sequence[Side]) -> pd.DataFrame:
     rows = table[table["compressor"] == ""].merge(wanted, on=["suite", "preset", "dataset"])
     names = [row_name(str(s), str(m)) for s, m in zip(rows["source"], rows["model"], strict=True)]
     rows = rows.assign(name=names, network=rows["target"])
-    start = list(table.columns).index("access") + 1
-    keep = ["name", "network", "control", "suite", "seeds", *table.columns[start:]]
-    return rows[keep].drop_duplicates(["name", "network"])
+    return rows.drop_duplicates(["name", "network"])
 
 
 def _measure_row(values: pd.DataFrame, measure: str, pair: Sequence[str]) -> list[str | Html]:

@@ -13,8 +13,10 @@ from dashboard.figures.trade_offs import COSTS, Cost, contenders, on_front, trad
 from dashboard.filters import amount, choice, choices
 from dashboard.load import snapshot
 from dashboard.tables import Column, Html, html_table
-from dashboard.text import interval, number, rounded, row_name, seconds, size
+from dashboard.text import counted, interval, number, rounded, row_name, seconds, size
 
+SHOWN = 200
+"""Rows of the table; more would make the page slow, and nobody reads them."""
 LABELS = {cost.column: cost.label for cost in COSTS}
 COLUMNS = (
     Column("source", help="where the images come from"),
@@ -53,7 +55,10 @@ def show() -> None:
     st.subheader("Best under a limit")
     _best(measured)
     st.subheader("The rows")
-    st.html(html_table(COLUMNS, [_row(r) for r in measured.itertuples()], _classes(measured)))
+    shown = measured.head(SHOWN)
+    st.html(html_table(COLUMNS, [_row(r) for r in shown.itertuples()], _classes(shown)))
+    if len(measured) > SHOWN:
+        st.caption(f"The first {SHOWN} of {len(measured):,}; the download holds all.")
     st.download_button(
         "Download these rows (CSV)", rows.to_csv(index=False), f"{found.suite}-costs.csv", "text/csv", key="csv"
     )
@@ -83,10 +88,10 @@ def _plot(part: pd.DataFrame, cost: Cost, key: str) -> None:
     best = on_front(known, cost)
     left_out = len(part) - len(known)
     says = [
-        f"{len(known)} rows, {len(best)} on the front",
+        f"{counted(len(known), 'row')}, {len(best)} on the front",
         f"{int(known['test_count'].max()):,} test images" if known["test_count"].notna().any() else "",
         "the front is of methods: real images and noise stand beside it",
-        f"{left_out} rows without this cost left out" if left_out else "",
+        f"{counted(left_out, 'row')} without this cost left out" if left_out else "",
     ]
     st.caption(" · ".join(filter(None, says)))
     if len(best):
@@ -98,10 +103,10 @@ def _unmeasured(rows: pd.DataFrame) -> None:
     missing = rows[rows["top1_mean"].isna()]
     if missing.empty:
         return
-    with st.expander(f"{len(missing)} rows have no mean and are not drawn"):
+    with st.expander(f"{counted(len(missing), 'row')} without a mean, not drawn"):
         for r in missing.itertuples():
             name = f"{row_name(str(r.source), str(r.model))} · {r.compressor} · {r.bits}"
-            st.text(f"{name}: {r.status}, seeds {r.seeds}{f' ({r.reason})' if r.reason else ''}")
+            st.text(f"{name}: {r.status}, seeds {r.seeds}" + (f" ({r.reason!s})" if r.reason else ""))
 
 
 def _best(measured: pd.DataFrame) -> None:
@@ -112,14 +117,17 @@ def _best(measured: pd.DataFrame) -> None:
     with right:
         kilobytes = amount("At most this many kB", "kb")
     fits = within(measured, minutes, kilobytes)
-    limits = [f"{minutes:g} minutes" if minutes else "", f"{kilobytes:g} kB" if kilobytes else ""]
+    limits = [
+        f"{minutes:g} minute{'' if minutes == 1 else 's'}" if minutes else "",
+        f"{kilobytes:g} kB" if kilobytes else "",
+    ]
     under = " and ".join(filter(None, limits))
     if fits.empty:
         st.info(f"No method fits under {under}." if under else "No method here has both its time and its size.")
         return
     best: Any = next(fits.itertuples())
     overlap = [r for r in fits.itertuples() if r.Index != best.Index and r.top1_high >= best.top1_low]
-    shared = f" The intervals of {len(overlap)} others reach into its own." if overlap else ""
+    shared = f" Of {len(fits) - 1} others that fit, {len(overlap)} reach into its interval." if overlap else ""
     accuracy = f"{rounded(best.top1_mean, best.top1_low, best.top1_high)} %"
     name = f"{row_name(best.source, best.model)} with {best.compressor} at {best.bits}"
     st.html(

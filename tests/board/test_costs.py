@@ -39,6 +39,7 @@ def _spent(synthesis: float, compress: float, **more: float) -> dict[str, StageC
     return {
         "synthesis": StageCost(seconds=synthesis, forward_equivalents=more.get("forwards", 0.0)),
         "compress": StageCost(seconds=compress, forward_equivalents=10),
+        "measure": StageCost(seconds=1, forward_equivalents=5),  # not the optimiser's
     }
 
 

@@ -217,6 +217,8 @@ def test_cliques_gaps_and_notes() -> None:
     pair = critical_difference(table[["a", "c"]])
     assert pair.p_friedman is None
     assert pair.cliques == ()
+    apart = pd.DataFrame([[2.0, 1.0]] * 2, columns=["x", "y"])
+    assert critical_difference(apart).cliques == (("x", "y"),)  # two blocks prove nothing
     for bad in (table[["a"]], table.iloc[:1], table[["a", "e"]]):
         with pytest.raises(ValueError):
             critical_difference(bad)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,16 +43,27 @@ def test_one_seed_is_fiellers_theorem() -> None:
     assert (found.low, found.high) == pytest.approx((100 * (b - root) / a, 100 * (b + root) / a))
 
 
-@pytest.mark.parametrize("count", [2, 3, 4])
+@pytest.mark.parametrize("count", [2, 3, 4, 6])
 def test_the_ends_are_where_the_difference_stops_being_significant(count: int) -> None:
-    row, noise, real = _three(np.random.default_rng(count), count, 2000, (0.72, 0.4, 0.8))
+    rng = np.random.default_rng(count)
+    row, noise, real = (
+        {s: bits ^ (rng.random(2000) < 0.15) for s, bits in side.items()} for side in _sides(rng, count)
+    )
     found = recovered_share(row, noise, real)
     assert found is not None
     x, y = (np.stack([side[s].astype(float) - noise[s] for s in range(count)]) for side in (row, real))
-    for end, inner in ((found.low, 0.01), (found.high, -0.01)):
-        inside, outside = (paired_difference(x, (end / 100 + step) * y).interval() for step in (inner, -inner))
+    arm = max(paired_difference(x, found.value / 100 * y).shape)
+    for end, inner in ((found.low, 0.001), (found.high, -0.001)):
+        inside, outside = (
+            replace(paired_difference(x, (end / 100 + step) * y), shape=(arm, arm)).interval()
+            for step in (inner, -inner)
+        )
         assert inside.low <= 0 <= inside.high
         assert not outside.low <= 0 <= outside.high
+
+
+def _sides(rng: np.random.Generator, count: int) -> list[Any]:
+    return _three(rng, count, 2000, (0.72, 0.4, 0.8))
 
 
 @pytest.mark.parametrize("count", [3, 5])

@@ -16,7 +16,7 @@ import pytest
 from bench.board.beside import beside
 from bench.board.claims import judge
 from bench.board.frame import frame
-from bench.store.records import ResultRecord
+from bench.store.records import RecordStore, ResultRecord
 from dashboard.report import Part, build, records_digest
 from tests.board.make import record, seeds
 
@@ -145,7 +145,7 @@ def test_the_policy_names_exactly_the_two_scripts(page: Page) -> None:
     assert named == [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in run]
     assert data
     for figure in data:
-        assert not set("<>&") & set(figure)
+        assert not set("<>") & set(figure)
         assert json.loads(figure)["data"]
 
 
@@ -214,3 +214,18 @@ def test_it_opens_offline_without_an_error(text: str, tmp_path: Path) -> None:
     figures = done.stdout.count('type="application/json"')
     assert figures >= 4
     assert len(re.findall(r'<div class="plot-container', done.stdout)) == figures  # every figure was drawn
+
+
+def test_a_suite_whose_file_is_not_at_hand_is_shown_without_claims(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("bench.run.session.read_measured", tuple)  # the store's records only
+    store = RecordStore(tmp_path / "mine")
+    store.write(record(0.8, suite="own", cell_id="0123456789abcdef"))
+    said = bench("report", "--store", "mine")
+    assert "1 suites, 1 cells" in said
+    shown = " ".join(Page((tmp_path / "report.html").read_text(encoding="utf-8")).text)
+    assert "the suite's file is not at hand" in shown
+    assert "80.00" in shown
+    assert "bench repro 0123456789abcdef --store mine" in shown

@@ -11,8 +11,8 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from bench.board.index import STORE_VARIABLE
 from bench.store.records import RecordStore, ResultRecord
-from dashboard.load import STORE_VARIABLE
 
 APP = Path(__file__).parent.parent.parent / "dashboard" / "app.py"
 

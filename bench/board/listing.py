@@ -1,0 +1,56 @@
+"""Records as one plain table: what pages choose by, and the file behind each, without opening the records again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from bench.store.records import ResultRecord
+
+STANDARD = frozenset({"top1", "fp_top1", "macs", "bitops_g", "size_bytes", "size_ratio"})
+"""Metrics of every compressed cell; others (image measures) become columns of their own."""
+
+KEYS = ("suite", "suite_version", "cell_id")
+FILE = ("place", "size", "time")
+_TEXT = ("dataset", "source", "model", "target", "compressor", "bits", "preset", "control", "membership", "status")
+_READ = (*KEYS, *_TEXT, "reason", "n", "seed", "synth_id")
+CELL_COLUMNS = (*_READ, "top1", "finished", "metrics", *FILE)
+"""One row per record; ``place`` is its file: ``records/SUITE@V/CELL.json`` or ``measured/FILE#POSITION``."""
+
+DTYPES = dict.fromkeys(CELL_COLUMNS, "str")
+DTYPES |= dict.fromkeys(("suite_version", "n", "seed", "size", "time"), "int64")
+DTYPES |= dict.fromkeys(("top1", "finished"), "float64")
+
+
+class Place(NamedTuple):
+    """Where a record lies, with what tells that the file has not changed; a packed one bears its pack's size and
+    time (ns)."""
+
+    place: str
+    size: int
+    time: int
+
+
+def cell_row(record: ResultRecord, file: Place) -> dict[str, Any]:
+    """The record's line of the table."""
+    finished = record.provenance.get("finished")
+    return {
+        **{name: getattr(record, name) for name in _READ},
+        "top1": record.metrics.get("top1"),
+        "finished": float(finished) if isinstance(finished, int | float) else None,
+        "metrics": ",".join(sorted(set(record.metrics) - STANDARD)),
+        **file._asdict(),
+    }
+
+
+def cell_table(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """The lines as a table whose types do not depend on what is in it."""
+    return pd.DataFrame(list(rows), columns=list(CELL_COLUMNS)).astype(DTYPES)
+
+
+def one_per_cell(cells: pd.DataFrame) -> pd.DataFrame:
+    """One row per cell of a suite, in the order of their keys: the store's in place of the package's."""
+    ordered = cells.assign(_packed=cells["place"].str.startswith("measured/")).sort_values([*KEYS, "_packed", "place"])
+    return ordered.drop_duplicates(list(KEYS)).drop(columns="_packed").reset_index(drop=True)

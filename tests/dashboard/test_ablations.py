@@ -1,0 +1,165 @@
+"""Ablations: what varies is read off the rows, the dots are the rows' numbers, the page answers awkward stores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from bench.board.frame import frame
+from dashboard.figures import ablation_axes as axes_of
+from dashboard.figures import ablations as figures
+from tests.board.make import record
+from tests.dashboard.fixtures_pages2 import AWKWARD, Pages, charts, check_awkward, made, measured, pages, text_of
+
+__all__ = ["measured", "pages"]
+
+PARAMS = {
+    "inv": {"mix": 3, "crop": True, "lr": 0.1},
+    **{f"inv(mix={m})": {"mix": m, "crop": True, "lr": 0.1} for m in (1, 2)},
+    "inv(crop=false)": {"mix": 3, "crop": False, "lr": 0.1},
+    **{f"inv(mix={m}, crop=false)": {"mix": m, "crop": False, "lr": 0.1} for m in (1, 2)},
+    "other": {"lr": 9.0},
+}
+
+
+def _table(labels: list[str], **fields: Any) -> pd.DataFrame:
+    records = [record(0.5 + i / 100, source=label, **fields) for i, label in enumerate(labels)]
+    return frame([*records, record(0.9, source="r", control="upper", **fields)])
+
+
+def _inv() -> pd.DataFrame:
+    return axes_of.with_axes(_table([label for label in PARAMS if label.startswith("inv")]), PARAMS)
+
+
+def test_a_default_that_no_label_names_is_known() -> None:
+    found = _inv()
+    assert axes_of.varied_axes(found) == ("param:crop", "param:mix")
+    plan = axes_of.layout(found)
+    assert (plan.x, plan.numeric, plan.colour) == ("param:mix", True, ("param:crop",))
+    assert set(found.loc[found["source"] == "inv(crop=false)", "param:mix"]) == {3}
+
+
+def test_the_lines_are_the_rows_in_order_of_the_parameter() -> None:
+    found = _inv()
+    plan = axes_of.layout(found)
+    (panel,) = axes_of.panels(found, plan)
+    colours = figures.colour_map(found, plan)
+    assert set(colours) == {"crop yes", "crop no"}
+    figure = figures.panel_figure(panel, plan, "top1_mean", colours, "top-1 accuracy, %")
+    for trace in figure.data:
+        crop = trace.name == "crop yes"
+        expected = {
+            p["mix"]: found[found["source"] == s]["top1_mean"].iloc[0]
+            for s, p in PARAMS.items()
+            if s.startswith("inv") and p["crop"] is crop
+        }
+        assert list(trace.x) == [1, 2, 3]
+        assert list(trace.y) == pytest.approx([expected[m] for m in (1, 2, 3)])
+        row = found[found["source"] == ("inv(mix=1)" if crop else "inv(mix=1, crop=false)")].iloc[0]
+        assert trace.y[0] + trace.error_y.array[0] == pytest.approx(row["top1_high"])
+        assert trace.y[0] - trace.error_y.arrayminus[0] == pytest.approx(row["top1_low"])
+    # the control does not vary along the parameter: a line across
+    assert [shape.y0 for shape in figure.layout.shapes] == pytest.approx([90.0])
+
+
+def test_settings_that_differ_in_several_things_are_no_line() -> None:
+    labels = ["inv(mix=1, crop=false)", "inv(mix=2)", "inv"]
+    found = axes_of.with_axes(_table(labels), PARAMS)
+    plan = axes_of.layout(found)
+    assert (plan.x, plan.numeric) == (axes_of.SETTING, False)
+    (panel,) = axes_of.panels(found, plan)
+    figure = figures.panel_figure(panel, plan, "top1_mean", figures.colour_map(found, plan), "%")
+    names = list(figure.layout.yaxis.ticktext)
+    assert names == ["crop no · mix 1", "crop yes · mix 2", "crop yes · mix 3", "r"]
+    (trace,) = figure.data
+    drawn = {names[int(y)]: x for x, y in zip(trace.x, trace.y, strict=True)}
+    assert drawn == pytest.approx({names[0]: 50.0, names[1]: 51.0, names[2]: 52.0, "r": 90.0})
+
+
+def test_zoos_and_the_target_itself_are_settings() -> None:
+    records = [record(0.5, source="inv", model=f"zoo:{z}", target=t) for z in ("full", "small") for t in ("t", "u")]
+    records += [record(0.6, source="kx", model=t, target=t) for t in ("t", "u")]
+    table = frame(records)
+    found = axes_of.with_axes(table, {})
+    assert axes_of.varies_source(table)
+    assert set(found["model"]) == {"zoo:full", "zoo:small", axes_of.ITSELF}
+    plan = axes_of.layout(found)
+    assert (plan.x, plan.colour) == (axes_of.SETTING, ("target",))
+    assert set(figures.colour_map(found, plan)) == {"t", "u"}
+
+
+def test_bits_images_and_a_compressors_option_are_axes() -> None:
+    bits = axes_of.with_axes(frame([record(0.5, bits=b) for b in ("W2A4", "W4A4", "W8A8")]), {})
+    assert axes_of.layout(bits).x == "bits"
+    assert axes_of.layout(bits).numeric
+    counts = axes_of.with_axes(frame([record(0.5, n=n) for n in (32, 128, 1024)]), {})
+    assert axes_of.layout(counts).x == "n"
+    (panel,) = axes_of.panels(counts, axes_of.layout(counts))
+    figure = figures.panel_figure(panel, axes_of.layout(counts), "top1_mean", {"mixmix": "#000"}, "%")
+    assert figure.layout.xaxis.type == "log"
+    params = {f"c(lam={v})": {"lam": v} for v in (0.1, 1, 10)}
+    options = axes_of.with_axes(frame([record(0.5, compressor=label) for label in params]), params)
+    assert axes_of.layout(options).x == "option:lam"
+    assert axes_of.axis_name("option:lam") == "lam"
+
+
+def test_two_compressors_and_one_parameter_keep_apart() -> None:
+    records = [
+        record(0.5, compressor=c, control=k, source=s)
+        for c in ("p", "q", "z")
+        for s, k in (("a", "none"), ("r", "upper"))
+    ]
+    found = axes_of.with_axes(frame(records), {})
+    plan = axes_of.layout(found)
+    assert plan.x == axes_of.SCHEME
+    titles = {panel.title: set(panel.rows["source"]) for panel in axes_of.panels(found, plan)}
+    assert titles == {"a": {"a"}, "r": {"r"}}  # controls vary along compressors, too
+
+
+def test_a_reader_may_draw_along_another_axis() -> None:
+    found = _inv()
+    plan = axes_of.layout(found, "param:crop")
+    assert (plan.x, plan.numeric, plan.panels) == ("param:crop", False, ("param:mix",))
+
+
+def test_metrics_leave_out_ends_and_spreads() -> None:
+    extra = ["kid", "kid_low", "kid_high", "score", "score_std", "low"]
+    table = frame([record(0.5, metrics=dict.fromkeys(extra, 1.0))], extra=extra)
+    assert sorted(axes_of.metrics(table)) == ["kid", "low", "score"]
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_page_answers_awkward_stores(pages: Pages, name: str) -> None:
+    check_awkward(pages, "ablations", name)
+
+
+def test_page_names_what_is_not_drawn(pages: Pages) -> None:
+    pages.write([made(0.8, n=64), made(0.7, n=128), made(None, n=256, reason="out of <memory>")])
+    app = pages.open("ablations")
+    assert not app.exception
+    assert "1 row not drawn" in [e.label for e in app.expander]
+    assert "out of <memory>" in text_of(app)
+
+
+@pytest.mark.parametrize(
+    ("suite", "figures_wanted", "dots"),
+    [
+        ("ablation_mixing", 4, 32),
+        ("ablation_zoo", 2, 40),
+        ("ptq_bits", 2, 40),
+        ("ptq_compressors", 4, 120),
+        ("synthesis_ce_only", 1, 12),
+    ],
+)
+def test_page_draws_every_row_of_the_measured_suites(
+    measured: Pages, suite: str, figures_wanted: int, dots: int
+) -> None:
+    app = measured.open("ablations", suite=suite)
+    assert not app.exception
+    drawn = charts(app)
+    assert len(drawn) == figures_wanted
+    assert sum(len(t["text"]) for figure in drawn for t in figure["data"]) == dots
+    claims = {"ablation_mixing": "three mixed networks serve better than one", "synthesis_ce_only": "makes no claim"}
+    assert claims.get(suite, "") in text_of(app)

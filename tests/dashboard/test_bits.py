@@ -1,0 +1,120 @@
+"""Bits per layer: the list of a record, its averages, the bars, and rows whose record holds no list."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bench.store.records import ResultRecord
+from dashboard.figures.bits import (
+    CEILING,
+    by_kind,
+    differing,
+    layer_bits,
+    layer_figure,
+    mean_bits,
+    protocol_bits,
+    protocol_figure,
+    sentence,
+)
+from tests.board.make import record
+from tests.dashboard.fixtures_pages2 import AWKWARD, Pages, charts, check_awkward, made, measured, pages, text_of
+
+__all__ = ["measured", "pages"]
+
+LAYERS = [
+    ("stem", "convolution", 8, 8, 100, 10),
+    ("mid.1", "convolution", 2, 8, 300, 40),
+    ("mid.2", "depthwise convolution", 3, 4, 500, 30),
+    ("head", "linear", 32, 32, 20, 20),
+]
+NAMES = ("name", "kind", "weight_bits", "activation_bits", "macs", "parameters")
+PROTOCOL = {"weight_bits": 2, "activation_bits": 4, "first_last_weight_bits": 8, "logit_bits": 32, "path": "graph"}
+
+
+def _layers(rows: list[tuple[Any, ...]]) -> list[dict[str, Any]]:
+    return [dict(zip(NAMES, row, strict=True)) for row in rows]
+
+
+def _record(rows: list[tuple[Any, ...]] = LAYERS, **fields: Any) -> ResultRecord:
+    return made(0.7, report={"layers": _layers(rows)}, **fields)
+
+
+def test_layers_keep_order_and_numbers() -> None:
+    table = layer_bits(_record())
+    assert list(table.itertuples(index=False, name=None)) == LAYERS
+    assert list(table.columns) == ["layer", *NAMES[1:]]
+
+
+@pytest.mark.parametrize("report", [{}, {"layers": None}, {"layers": [1, "x"]}, {"layers": [{"name": "a"}]}])
+def test_a_record_without_a_list_gives_an_empty_table(report: dict[str, Any]) -> None:
+    assert layer_bits(record(0.7, report=report)).empty
+
+
+def test_mean_bits_by_hand() -> None:
+    weights, inputs = mean_bits(layer_bits(_record()))
+    assert weights == pytest.approx((8 * 10 + 2 * 40 + 3 * 30 + 32 * 20) / 100)
+    assert inputs == pytest.approx((8 * 100 + 8 * 300 + 4 * 500 + 32 * 20) / 920)
+
+
+def test_bars_are_the_layers() -> None:
+    figure = layer_figure(layer_bits(_record()), "row")
+    strips: dict[str, dict[int, float]] = {}
+    for trace in figure.data:
+        strips.setdefault(trace.yaxis, {}).update(zip(trace.x, trace.y, strict=True))
+    assert strips["y"] == {1: 8, 2: 2, 3: 3, 4: CEILING}  # floating point is cut at the ceiling, and its tick says 32
+    assert strips["y2"] == {1: 8, 2: 8, 3: 4, 4: CEILING}
+    assert strips["y3"] == pytest.approx({1: 100 / 9.2, 2: 300 / 9.2, 3: 500 / 9.2, 4: 20 / 9.2})
+    assert figure.layout.yaxis.ticktext[-1] == "32"
+    eight = {t.marker.color for t in figure.data if t.name == "8 bits"}
+    assert len(eight) == 1  # one colour for one number of bits, in both strips
+
+
+def test_kinds_and_differences() -> None:
+    table = by_kind(layer_bits(_record()))
+    assert table["macs"].sum() == 920
+    assert table["kind"].iloc[0] == "depthwise convolution"
+    other = layer_bits(_record([*LAYERS[:2], ("mid.2", "depthwise convolution", 3, 8, 500, 30), LAYERS[3]]))
+    assert differing(layer_bits(_record()), other) == ["mid.2"]
+    assert differing(other, other) == []
+
+
+def test_protocol_in_words_and_bars() -> None:
+    found = protocol_bits(record(0.5, protocol=PROTOCOL))
+    assert found == {"activation": 4, "weight": 2, "first last weight": 8, "logit": 32}
+    assert sentence(found) == "2 bits: weight; 4 bits: activation; 8 bits: first last weight; floating point: logit"
+    (bars,) = protocol_figure(found).data
+    assert dict(zip(bars.y, bars.x, strict=True)) == {
+        "activation": 4,
+        "weight": 2,
+        "first last weight": 8,
+        "logit": CEILING,
+    }
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_page_answers_awkward_stores(pages: Pages, name: str) -> None:
+    check_awkward(pages, "bits", name)
+
+
+def test_page_shows_two_rows_and_what_differs(pages: Pages) -> None:
+    mixed = [("stem", "convolution", 8, 8, 100, 10), ("mid.1", "convolution", 4, 8, 300, 40), *LAYERS[2:]]
+    pages.write([_record(source="one"), _record(mixed, source="two"), made(0.5, source="old", protocol=PROTOCOL)])
+    name = "{} · brecq · W4A4 · 256 images"
+    app = pages.open("bits", row=name.format("one"), beside=name.format("two"))
+    assert not app.exception
+    assert len(charts(app)) == 2
+    assert "1 layer with other bits" in [e.label for e in app.expander]
+    assert "mid.1" in [e.value for e in app.text]
+    assert "a weight takes 8.90 bits on average, an input 6.35" in text_of(app)
+    old = pages.open("bits", row=name.format("old"))
+    assert any("before records listed their layers" in e.value for e in old.info)
+    assert len(charts(old)) == 1
+
+
+def test_page_draws_the_protocol_of_measured_rows(measured: Pages) -> None:
+    app = measured.open("bits", suite="ptq_bits")
+    assert not app.exception
+    assert len(charts(app)) == 1
+    assert any("run the suite again" in e.value for e in app.info)

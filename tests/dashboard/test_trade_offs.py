@@ -1,0 +1,147 @@
+"""Trade-offs: the front against a search by hand, the drawn points against the rows, the page with awkward stores."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.board.frame import frame
+from dashboard.figures.scales import log_axis, short
+from dashboard.figures.trade_offs import COSTS, contenders, front, on_front, trade_off
+from dashboard.views.trade_offs import within
+from tests.board.make import record
+from tests.dashboard.fixtures_pages2 import AWKWARD, Pages, charts, check_awkward, made, measured, pages, text_of
+
+__all__ = ["measured", "pages"]
+
+COST = {cost.column: cost for cost in COSTS}
+
+
+def _beaten(x: np.ndarray, y: np.ndarray, i: int) -> bool:
+    return any(
+        x[j] <= x[i] and y[j] >= y[i] and (x[j] < x[i] or y[j] > y[i]) for j in range(len(x)) if not math.isnan(y[j])
+    )
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_front_holds_what_no_other_point_beats(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, y = rng.integers(0, 8, 30).astype(float), rng.integers(0, 8, 30).astype(float)
+    y[rng.random(30) < 0.1] = math.nan
+    found = front(x.tolist(), y.tolist())
+    free = {(x[i], y[i]) for i in range(30) if not math.isnan(y[i]) and not _beaten(x, y, i)}
+    assert {(x[i], y[i]) for i in found} == free
+    assert len(found) == len(free)  # of equal points one
+    assert list(x[found]) == sorted(x[found])
+
+
+def _table(*rows: tuple[float, str, float, str]) -> pd.DataFrame:
+    """(accuracy, source, bytes, control) → rows of the board."""
+    records = [
+        record(a, source=s, control=c, metrics={"size_bytes": b, "bitops_g": b / 1e3}, n=i + 1)
+        for i, (a, s, b, c) in enumerate(rows)
+    ]
+    return frame(records)
+
+
+def test_the_step_line_and_the_points_are_the_rows() -> None:
+    table = _table(
+        (0.5, "a", 1000, "none"), (0.7, "b", 5000, "none"), (0.6, "b(k=1)", 9000, "none"), (0.9, "r", 500, "upper")
+    )
+    figure = trade_off(table, COST["size_bytes"])
+    line = next(t for t in figure.data if t.name == "Pareto front")
+    assert line.line.shape == "hv"
+    assert list(line.x) == [1, 5, 9]  # kB, drawn on to the dearest row; the control is on no front
+    assert list(line.y) == [50, 70, 70]
+    drawn = {(x, y) for t in figure.data if t.error_y.array is not None for x, y in zip(t.x, t.y, strict=True)}
+    assert drawn == {(1, 50), (5, 70), (9, 60), (0.5, 90)}
+    assert figure.layout.xaxis.type == "log"
+
+
+def test_error_bars_end_where_the_intervals_do() -> None:
+    table = _table((0.5, "a", 1000, "none"))
+    trace = next(t for t in trade_off(table, COST["bitops_g"]).data if t.error_y.array is not None)
+    row = table.iloc[0]
+    assert trace.y[0] + trace.error_y.array[0] == pytest.approx(row["top1_high"])
+    assert trace.y[0] - trace.error_y.arrayminus[0] == pytest.approx(row["top1_low"])
+    assert trade_off(table, COST["bitops_g"]).layout.xaxis.type is None  # one value spans no decade
+
+
+def test_colour_says_the_source_and_marker_the_compressor() -> None:
+    records = [record(0.5 + i / 50, source=s, compressor=c) for i, s in enumerate(("a", "b")) for c in ("p", "q")]
+    figure = trade_off(frame(records), COST["size_bytes"])
+    points = [t for t in figure.data if t.error_y.array is not None]
+    assert len({t.marker.color for t in points}) == 2
+    assert all(len(set(t.marker.symbol)) == 2 for t in points)
+    assert points[0].marker.symbol == points[1].marker.symbol
+    assert {"a", "b", "p", "q"} <= {t.name for t in figure.data if t.showlegend is not False}
+
+
+def test_what_costs_nothing_stands_at_a_zero_left_of_the_rest() -> None:
+    table = _table((0.5, "a", 1000, "none"), (0.7, "b", 50000, "none"), (0.4, "c", 0, "none"))
+    figure = trade_off(table, COST["size_bytes"])
+    edge = figure.layout.xaxis.tickvals[0]
+    assert figure.layout.xaxis.ticktext[0] == "0"
+    assert 0 < edge < 1
+    assert any(edge in t.x for t in figure.data if t.error_y.array is not None)
+
+
+def test_log_ticks() -> None:
+    assert log_axis([2, 300])["ticktext"] == ["2", "5", "10", "20", "50", "100", "200"]
+    assert log_axis([1e-3, 1e4])["ticktext"] == ["0.001", "0.01", "0.1", "1", "10", "100", "1k", "10k"]
+    assert [short(v) for v in (0.02, 5, 2000, 1.5e6)] == ["0.02", "5", "2k", "1.5M"]
+
+
+def test_best_within_limits() -> None:
+    table = _table((0.5, "a", 1000, "none"), (0.7, "b", 5000, "none"), (0.9, "r", 500, "upper"))
+    assert list(within(table, None, None)["source"]) == ["b", "a"]
+    assert list(within(table, None, 4)["source"]) == ["a"]
+    assert list(within(table, 0.25, None)["source"]) == ["b", "a"]  # 10 s + 5 s are exactly a quarter of a minute
+    assert within(table, 0.24, None).empty
+    assert list(on_front(table, COST["size_bytes"])["source"]) == ["a", "b"]
+
+
+def test_a_stale_row_is_on_no_front() -> None:
+    records = [record(0.9, source="old", source_version=1), record(0.5, source="new", n=3)]
+    table = frame(records, versions={("sources", "old"): 2})
+    assert list(contenders(table)["source"]) == ["new"]
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_page_answers_awkward_stores(pages: Pages, name: str) -> None:
+    check_awkward(pages, "trade_offs", name)
+
+
+def test_page_says_the_best_under_the_limits_of_the_address(pages: Pages) -> None:
+    pages.write(
+        [
+            made(0.8, source="one", compressor="c", metrics={"size_bytes": 9e4}),
+            made(0.7, source="two", compressor="c", metrics={"size_bytes": 4e4}),
+            made(0.6, source="three", compressor="c", metrics={"size_bytes": 3e4}),
+        ]
+    )
+    text = text_of(pages.open("trade_offs", kb="50", minutes="1", cost="size_bytes"))
+    assert "Best under 1 minute and 50 kB:</b> two with c at W4A4, top-1 70.0 %" in text
+    assert "No method fits" in text_of(pages.open("trade_offs", kb="5"))
+    app = pages.open("trade_offs", kb="many")
+    assert any("is no number" in e.value for e in app.info)
+    assert "Best without a limit:</b> one" in text_of(app)
+
+
+def test_page_writes_the_limit_into_the_address(pages: Pages) -> None:
+    pages.write([made(0.8)])
+    app = pages.open("trade_offs")
+    app.number_input[1].set_value(120.0).run()
+    assert app.query_params["kb"] in ("120", ["120"])
+    app.number_input[1].set_value(None).run()
+    assert "kb" not in app.query_params
+
+
+def test_page_draws_the_measured_rows(measured: Pages) -> None:
+    app = measured.open("trade_offs", suite="ptq_bits", target="mobilenetv2_w035", cost="bitops_g")
+    assert not app.exception
+    points = [t for t in charts(app)[0]["data"] if "error_y" in t]
+    assert sum(len(t["text"]) for t in points) == 20  # 4 sources at 5 widths
