@@ -111,7 +111,7 @@ def test_the_page_ranks_and_escapes(alone: RecordStore, app: App) -> None:
 
 
 def test_sorting_and_all_targets(alone: RecordStore, app: App) -> None:
-    cheap = {"costs": {}, "metrics": {"size_bytes": 1.0}}
+    cheap = {"metrics": {"size_bytes": 1.0}, "target_digest": A, "protocol_id": f"p-{A}-W4A4"}
     for one in stored([*_rows(A, one=0.7), *_rows(B, one=0.6), *seeds([0.5, 0.5], source="small", **cheap)]):
         alone.write(one)
     body = app("leaderboard", target=A, sort="size").get("html")[0].proto.body
