@@ -81,6 +81,16 @@ def with_axes(rows: pd.DataFrame, params: Mapping[str, Mapping[str, Any]]) -> pd
     return found
 
 
+def slim(found: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """The rows with the columns that a plot of ``measure`` needs and no others; with all it would be slow."""
+    stem = measure.removesuffix("_mean")
+    names = ("suite", "source", "model", "target", "compressor", "bits", "n", "seeds", "control", "method", SCHEME)
+    wanted = {*names, measure, f"{stem}_low", f"{stem}_high"}
+    kept = found[[c for c in found if c in wanted or str(c).startswith((PARAM, OPTION))]]
+    # numpy's own types: a plot takes the values one by one, which pandas' extension types make slow
+    return kept.astype({c: "float64" if str(kept[c].dtype) == "Float64" else object for c in kept})
+
+
 def layout(found: pd.DataFrame, along: str | None = None) -> Layout:
     """What to draw along what.
 

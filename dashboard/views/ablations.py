@@ -28,6 +28,9 @@ CLAIMS = (
     Column("confidence", True),
     Column("margin", True, "points the difference must exceed"),
 )
+FILTERS = (("Target", "target"), ("Compressor", "compressor"), ("Bits", "bits"))
+PANELS = 12
+"""Plots drawn at once; more would make the page slow."""
 MARKS = {"supported": "▲", "refuted": "▼", "open": "○"}
 
 
@@ -36,26 +39,43 @@ def show() -> None:
     st.title("Ablations")
     problems()
     table = snapshot().table
-    suites = [suite for suite, rows in table.groupby("suite", sort=False) if axes_of.is_ablation(rows)]
+    suites = _suites(snapshot().stamp)
     told = "No suite here varies a method's parameters, zoo, image count, bits or compressor. "
     found = scope(
-        table["suite"].isin(suites), f"{told}`bench run suites/ablation_mixing.yaml` makes records that do.", _first
+        table["suite"].isin(list(suites)),
+        f"{told}`bench run suites/ablation_mixing.yaml` makes records that do.",
+        _first,
     )
     if found is None:
         return
     rows = axes_of.with_axes(found.table, _params(found))
     plan, measure = _choices(rows)
-    rows = rows[rows["target"].isin(choices("Target", "target", list(dict.fromkeys(rows["target"]))))]
-    _plots(rows, plan, measure, found.suite)
+    rows = _filtered(rows)
+    if rows.empty:
+        st.info("No row has all of these; take a filter off.")
+        return
+    _plots(axes_of.slim(rows, measure), plan, measure, found.suite)
     _missing(rows, measure)
     _claims(found)
 
 
 def _first(suites: Sequence[str]) -> str:
     """A suite that varies a method's own parameters or zoo is an ablation in the narrow sense."""
-    table = snapshot().table
-    narrow = [suite for suite in suites if axes_of.varies_source(table[table["suite"] == suite])]
-    return (narrow or list(suites))[0]
+    return next((suite for suite, narrow in _suites(snapshot().stamp).items() if narrow and suite in suites), suites[0])
+
+
+@st.cache_data(max_entries=4)
+def _suites(stamp: str) -> dict[str, bool]:
+    """The suites that are ablations, and whether in the narrow sense; ``stamp`` is the key."""
+    groups = {str(suite): rows for suite, rows in snapshot().table.groupby("suite", sort=False)}
+    return {suite: axes_of.varies_source(rows) for suite, rows in groups.items() if axes_of.is_ablation(rows)}
+
+
+def _filtered(rows: pd.DataFrame) -> pd.DataFrame:
+    for place, (label, key) in zip(st.columns(len(FILTERS)), FILTERS, strict=True):
+        with place:
+            rows = rows[rows[key].isin(choices(label, key, list(dict.fromkeys(rows[key]))))]
+    return rows
 
 
 def _params(found: Scope) -> dict[str, Mapping[str, Any]]:
@@ -95,7 +115,8 @@ def _plots(rows: pd.DataFrame, plan: axes_of.Layout, measure: str, suite: str) -
     colours = figures.colour_map(rows, plan)
     if len(colours) > 1:
         st.html(legend(colours))
-    found = [p for p in axes_of.panels(rows, plan) if p.rows[measure].notna().any()]
+    every = [p for p in axes_of.panels(rows, plan) if p.rows[measure].notna().any()]
+    found = every[:PANELS]
     wide = 2 if len(found) > 1 else 1
     for start in range(0, len(found), wide):
         for i, (place, panel) in enumerate(zip(st.columns(wide), found[start : start + wide], strict=False)):
@@ -104,6 +125,8 @@ def _plots(rows: pd.DataFrame, plan: axes_of.Layout, measure: str, suite: str) -
                     st.html(f"<b>{escape(panel.title)}</b>")
                 figure = figures.panel_figure(panel, plan, measure, colours, measure_name(measure))
                 st.plotly_chart(figure, width="stretch", key=f"{suite}-{measure}-{plan.x}-{start + i}")
+    if len(every) > PANELS:
+        st.caption(f"The first {PANELS} of {len(every)} plots; the filters above choose others.")
     seeds = sorted(set(rows.loc[rows[measure].notna(), "seeds"]))
     ends = "bars: 95 % intervals" if f"{measure.removesuffix('_mean')}_low" in rows else "no intervals are recorded"
     one = "; one seed: they hold for that seed only" if seeds == ["1 of 1"] and "bars" in ends else ""

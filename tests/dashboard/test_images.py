@@ -177,7 +177,7 @@ def test_page_shows_the_packed_grids(measured: Pages) -> None:
     assert "as they came with the package" in text_of(app)
     assert "16 of 16" in text_of(app)
     dots = charts(app)[-1]["data"]
-    assert {t["name"]: len(t["x"]) for t in dots if t["name"] != "other sources"} == {
+    assert {t["name"]: len(t["text"]) for t in dots if t["name"] != "other sources"} == {
         "mixmix [zoo:full]": 16,
         "real": 16,
     }
