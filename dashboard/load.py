@@ -10,7 +10,7 @@ import streamlit as st
 
 from bench.board.claims import Verdict
 from bench.board.index import STORE_VARIABLE, BoardIndex, LiveState, Snapshot
-from bench.board.verdicts import ClaimRow, claim_rows, suite_verdicts
+from bench.board.verdicts import ClaimRow, claim_rows, suite_of, suite_verdicts
 from bench.store.records import ResultRecord
 
 
@@ -73,6 +73,9 @@ def verdicts(suite: str, preset: str) -> list[Verdict]:
 
 @st.cache_data(max_entries=64, show_spinner="Judging claims …")
 def _verdicts(suite: str, preset: str, stamp: str) -> list[Verdict]:
+    asked = suite_of(suite)
+    if asked is None or not asked.claims:
+        return []  # before any record is read
     cells = snapshot().cells
     chosen = cells[(cells["suite"] == suite) & (cells["preset"] == preset)]
     return suite_verdicts(suite, index().records(chosen), index().versions())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from bench.board.costs import pareto_front
 from dashboard.figures.scales import log_axis
 from dashboard.text import BLANK, interval, missing, number, rounded, row_name, seconds, size
 from dashboard.theme import CONTROLS, GREY, PALETTE, styled
@@ -41,19 +42,6 @@ COSTS = (
 )
 
 
-def front(x: Sequence[float], y: Sequence[float]) -> list[int]:
-    """Positions of the points that no other beats: none has ``x`` as low and ``y`` as high with one of them better.
-
-    In ascending order of ``x`` (and so of ``y``); of equal points the first; a point with NaN is on no front.
-    """
-    known = [i for i in range(len(x)) if not (np.isnan(x[i]) or np.isnan(y[i]))]
-    best: list[int] = []
-    for i in sorted(known, key=lambda i: (x[i], -y[i], i)):
-        if not best or y[i] > y[best[-1]]:
-            best.append(i)
-    return best
-
-
 def contenders(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows that may stand on the front: methods with a mean, neither controls nor stale."""
     stale = rows["stale"].fillna(False).astype(bool)
@@ -62,9 +50,8 @@ def contenders(rows: pd.DataFrame) -> pd.DataFrame:
 
 def on_front(rows: pd.DataFrame, cost: Cost) -> pd.DataFrame:
     """The rows on the Pareto front of ``cost`` (low) and mean top-1 (high), cheapest first."""
-    part = contenders(rows)
-    picks = front(_floats(part[cost.column]).tolist(), _floats(part["top1_mean"]).tolist())
-    return part.iloc[picks]
+    found = pareto_front(contenders(rows), cost.column).rows
+    return found.sort_values([cost.column, "top1_mean"], kind="stable")
 
 
 def trade_off(rows: pd.DataFrame, cost: Cost) -> go.Figure:

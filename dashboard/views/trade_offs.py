@@ -69,8 +69,9 @@ def _filtered(table: pd.DataFrame) -> tuple[pd.DataFrame, Cost]:
     with first:
         target = choice("Target", "target", list(dict.fromkeys(table["target"])))
     with second:
-        column = choice("Cost", "cost", list(LABELS), shown=LABELS.__getitem__)
-    table = table[table["target"] == target]
+        table = table[table["target"] == target]
+        telling = [column for column in LABELS if table[column].nunique() > 1]
+        column = choice("Cost", "cost", list(LABELS), next(iter(telling), None), shown=LABELS.__getitem__)
     with third:
         compressors = choices("Compressor", "compressor", list(dict.fromkeys(table["compressor"])))
     with fourth:
