@@ -25,7 +25,7 @@ TASKS = (
     Column("", help="step of all steps of this stage"),
     Column("for", True, "since it began"),
 )
-RECORDS = (Column("cell"), Column("top-1 %", True), Column("status"), Column("ago", True))
+RECORDS = (Column("top-1 %", True), Column("cell"), Column("status"), Column("ago", True))
 FAILURES = (Column("cell"), Column("status"), Column("reason"), Column("ago", True))
 
 NO_RUN = "No run has told of itself in this store yet. `bench run suites/quickstart.yaml` starts one; it shows here."
@@ -123,7 +123,7 @@ def _bar(share: float) -> Html:
 
 
 def _records(state: LiveState, now: float) -> list[Sequence[str | Html]]:
-    return [(r.title, number(r.top1), r.status, seconds(now - r.ended)) for r in state.records]
+    return [(number(r.top1), r.title, r.status, seconds(now - r.ended)) for r in state.records]
 
 
 def _failures(state: LiveState, now: float) -> list[Sequence[str | Html]]:
