@@ -90,7 +90,7 @@ def critical_differences(table: pd.DataFrame) -> None:
         st.plotly_chart(
             critical_difference_plot(found), width="stretch", key=f"cd-{key}", config={"displayModeBar": False}
         )
-        notes = [f"bars join methods that Nemenyi's test does not tell apart (critical difference {found.cd:.2f})"]
+        notes = [f"grey bars span methods that Nemenyi's test does not tell apart (critical difference {found.cd:.2f})"]
         if found.p_friedman is not None:
             notes.append(f"Friedman's test of no difference at all: p = {found.p_friedman:.2g}")
         if found.left_out:

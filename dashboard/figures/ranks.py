@@ -50,18 +50,19 @@ def win_map(pairs: pd.DataFrame) -> go.Figure:
 
 
 def critical_difference_plot(found: CriticalDifference) -> go.Figure:
-    """Average rank of each method, best on top; a bar joins methods that Nemenyi's test does not tell apart.
+    """Average rank of each method, best on top; a bar on the right spans methods that Nemenyi's test does not
+    tell apart.
 
     Source: Demšar 2006, JMLR 7, figure 1, drawn upright so that long names stay readable.
     """
     names = list(found.average_ranks)
     ranks = list(found.average_ranks.values())
     figure = go.Figure()
-    for number_, clique in enumerate(found.cliques):
-        ends = [found.average_ranks[clique[0]], found.average_ranks[clique[-1]]]
-        shown = {"x": ends, "y": [clique[0], clique[-1]], "mode": "lines", "showlegend": False, "hoverinfo": "skip"}
-        line = {"width": 5, "color": PALETTE[number_ % len(PALETTE)]}
-        figure.add_trace(go.Scatter(**shown, line=line, opacity=0.45))
+    for place, clique in enumerate(found.cliques):
+        x = max(ranks) + 0.9 + 0.3 * place
+        shown = {"x": [x, x], "y": [clique[0], clique[-1]], "mode": "lines", "showlegend": False}
+        text = f"not told apart: {', '.join(clique)}"
+        figure.add_trace(go.Scatter(**shown, line={"width": 5, "color": GREY}, hovertemplate=f"{text}<extra></extra>"))
     figure.add_trace(
         go.Scatter(
             x=ranks,

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
 import pandas as pd
 import pytest
 
 from bench.board.frame import frame
 from dashboard.figures.scales import log_axis, short
-from dashboard.figures.trade_offs import COSTS, contenders, front, on_front, trade_off
+from dashboard.figures.trade_offs import COSTS, contenders, on_front, trade_off
 from dashboard.views.trade_offs import within
 from tests.board.make import record
 from tests.dashboard.fixtures_pages2 import AWKWARD, Pages, charts, check_awkward, made, measured, pages, text_of
@@ -18,24 +15,6 @@ from tests.dashboard.fixtures_pages2 import AWKWARD, Pages, charts, check_awkwar
 __all__ = ["measured", "pages"]
 
 COST = {cost.column: cost for cost in COSTS}
-
-
-def _beaten(x: np.ndarray, y: np.ndarray, i: int) -> bool:
-    return any(
-        x[j] <= x[i] and y[j] >= y[i] and (x[j] < x[i] or y[j] > y[i]) for j in range(len(x)) if not math.isnan(y[j])
-    )
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_front_holds_what_no_other_point_beats(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    x, y = rng.integers(0, 8, 30).astype(float), rng.integers(0, 8, 30).astype(float)
-    y[rng.random(30) < 0.1] = math.nan
-    found = front(x.tolist(), y.tolist())
-    free = {(x[i], y[i]) for i in range(30) if not math.isnan(y[i]) and not _beaten(x, y, i)}
-    assert {(x[i], y[i]) for i in found} == free
-    assert len(found) == len(free)  # of equal points one
-    assert list(x[found]) == sorted(x[found])
 
 
 def _table(*rows: tuple[float, str, float, str]) -> pd.DataFrame:
