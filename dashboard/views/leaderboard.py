@@ -73,7 +73,7 @@ def _note(row: Any, _: Ends) -> str:
 
 def _recovered(row: Any, _: Ends) -> str:
     if missing(row.recovered):
-        return "undefined" if row.status == "ok" and row.control == "none" else BLANK
+        return BLANK
     ends = interval(row.recovered_low, row.recovered_high)
     return f"{rounded(row.recovered, row.recovered_low, row.recovered_high)} {ends}"
 
@@ -111,7 +111,11 @@ COLUMNS: tuple[Shown, ...] = (
         lambda r, _: number(r.drop, _digits(r)),
     ),
     (
-        Column("recovered %", True, "share of the way from noise (0) to as many real images (100), with its interval"),
+        Column(
+            "recovered %",
+            True,
+            "share of the way from noise (0) to as many real images (100); blank where these do not differ",
+        ),
         "recovered",
         _recovered,
     ),
