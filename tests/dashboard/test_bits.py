@@ -114,7 +114,16 @@ def test_page_shows_two_rows_and_what_differs(pages: Pages) -> None:
 
 
 def test_page_draws_the_protocol_of_measured_rows(measured: Pages) -> None:
-    app = measured.open("bits", suite="ptq_bits")
+    app = measured.open("bits", suite="ablation_mixing")
     assert not app.exception
     assert len(charts(app)) == 1
     assert any("run the suite again" in e.value for e in app.info)
+
+
+def test_a_row_without_a_list_takes_that_of_its_protocol(measured: Pages) -> None:
+    """The package's records of other sources are older than the list of layers."""
+    app = measured.open("bits", suite="ptq_w2a4", target="resnet18_w10", row="noise · brecq · W2A4 · 256 images")
+    assert not app.exception
+    assert not app.info
+    assert any("of the same network and protocol" in e.value for e in app.caption)
+    assert any(e.value.startswith("22 layers") for e in app.caption)
