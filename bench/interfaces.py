@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -144,15 +144,34 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Setting:
-    """What is asked of a quantising compressor.  Bits are 2..8, or 32 for "leave in floating point"."""
+    """What is asked of a compressor.
+
+    Bits are 2..8, or 32 for "leave in floating point"; ``sparsity`` is the part of the weights or channels of each
+    layer that is removed; ``student`` is the full name of the network to be trained.
+    """
 
     weight_bits: int = 32
     act_bits: int = 32
     first_last_bits: int = 8
+    sparsity: float = 0.0
+    student: str | None = None
+
+    def only(self, axes: Collection[str]) -> Setting:
+        """The part of the setting that speaks of ``axes``."""
+        own: dict[str, Any] = {}
+        if "bits" in axes:
+            own |= {name: getattr(self, name) for name in ("weight_bits", "act_bits", "first_last_bits")}
+        own |= {axis: getattr(self, axis) for axis in ("sparsity", "student") if axis in axes}
+        return Setting(**own)
 
     @property
     def label(self) -> str:
-        return f"W{self.weight_bits}A{self.act_bits}"
+        """``W4A4``, ``S50`` (per cent removed), ``resnet18_w16`` (the student), joined by blanks."""
+        parts = [self.student.rpartition("/")[2]] if self.student else []
+        parts += [f"S{100 * self.sparsity:g}"] if self.sparsity else []
+        quantised = min(self.weight_bits, self.act_bits) < 32
+        parts += [f"W{self.weight_bits}A{self.act_bits}"] if quantised or not parts else []
+        return " ".join(parts)
 
 
 def _ignore_progress(stage: str, step: int, total: int) -> None: ...
@@ -161,12 +180,17 @@ def _ignore_progress(stage: str, step: int, total: int) -> None: ...
 def _ignore_scalar(name: str, step: int, value: float) -> None: ...
 
 
+def _no_network(name: str) -> nn.Module:
+    raise LookupError(f"no untrained network {name}: this context was made without a zoo")
+
+
 @dataclass(frozen=True)
 class RunContext:
     """Everything a method gets besides its request; nothing is global.
 
     ``generator`` lives on the CPU: draw there and move, so that a device changes no random number. ``report(stage,
-    step, total)`` feeds the progress bar, ``log_scalar(name, step, value)`` the stored curves.
+    step, total)`` feeds the progress bar, ``log_scalar(name, step, value)`` the stored curves.  ``untrained(name)``
+    builds the network of a full name for the cell's data set, with random weights drawn from ``generator``.
     """
 
     device: torch.device
@@ -177,14 +201,16 @@ class RunContext:
     logger: logging.Logger
     report: Callable[[str, int, int], None] = _ignore_progress
     log_scalar: Callable[[str, int, float], None] = _ignore_scalar
+    untrained: Callable[[str], nn.Module] = _no_network
 
 
 @dataclass(frozen=True)
 class Variant:
     """One network a compressor made.
 
-    ``layer_bits`` maps each weighted layer (its name in the original network) to (weight bits, bits of its input);
-    ``scales`` and ``zero_points`` count the quantisers' parameters, for the size in bytes.
+    ``layer_bits`` maps each weighted layer (its name in the network that was compressed) to (weight bits, bits of its
+    input); ``scales`` and ``zero_points`` count the quantisers' parameters, for the size in bytes.  ``network`` is the
+    floating-point network whose layers are named and counted, where that is not the one given (pruned, a student).
     """
 
     label: str
@@ -192,6 +218,7 @@ class Variant:
     layer_bits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     scales: int = 0
     zero_points: int = 0
+    network: nn.Module | None = None
 
 
 @dataclass(frozen=True)
@@ -243,7 +270,11 @@ class DataSource(Method, Protocol):
 
 
 class Compressor(Method, Protocol):
-    """What makes a target smaller (methods/compressors/NAME.py). ``accepts`` holds the setting axes, e.g. "bits"."""
+    """What makes a target smaller (methods/compressors/NAME.py).
+
+    ``accepts`` holds the setting's axes it needs: "bits", "sparsity", "student".  One without "bits" returns a plain
+    floating-point network, which another step can take (``steps: [prune_structured, brecq]``).
+    """
 
     accepts: frozenset[str]
 

@@ -98,23 +98,26 @@ def size_bytes(counts: Counts, layer_bits: LayerBits, *, scales: int = 0, zero_p
 
 
 def complexity(module: nn.Module, shape: tuple[int, int, int], variant: Variant) -> dict[str, float]:
-    """Cost of ``variant`` as metrics of a record; ``module`` is the original network, whose layer names it uses.
+    """Cost of ``variant`` as metrics of a record; ``module`` is the original network.
+
+    Layers are those of the original, or of ``variant.network`` where that is another one (pruned, a student).
 
     Returns:
         macs; bitops_g (1e9 BitOPs); size_bytes; size_ratio (bytes over 4 per parameter of the original).
     """
-    counts = count(module, shape)
+    original = count(module, shape)
+    counts = count(variant.network, shape) if variant.network is not None else original
     size = size_bytes(counts, variant.layer_bits, scales=variant.scales, zero_points=variant.zero_points)
     return {
         "macs": counts.macs,
         "bitops_g": bitops(counts, variant.layer_bits) / 1e9,
         "size_bytes": size,
-        "size_ratio": size / (4 * counts.parameters),
+        "size_ratio": size / (4 * original.parameters),
     }
 
 
 def layer_table(module: nn.Module, shape: tuple[int, int, int], variant: Variant) -> list[dict[str, Any]]:
-    """The weighted layers of ``module`` (the original network) in the order of their first execution, as JSON.
+    """The weighted layers of ``module``, which ``variant`` names, in the order of their first execution, as JSON.
 
     Returns:
         per layer: name; kind; weight_bits; activation_bits (of its input); macs (for one image); parameters (scalars

@@ -19,10 +19,11 @@ from bench import __version__, runtime
 from bench.data.access import DataAccess
 from bench.data.datasets import Dataset, get_dataset
 from bench.errors import BenchError, NotApplicable
-from bench.interfaces import ImageSet, ModelHandle, RunContext, SynthRequest, Tier
+from bench.interfaces import DatasetSpec, ImageSet, ModelHandle, RunContext, SynthRequest, Tier
 from bench.measure.accuracy import evaluate
 from bench.measure.complexity import complexity, layer_table
 from bench.run.fp import FpResult, fp_result
+from bench.run.steps import run_steps
 from bench.run.tasks import Settings, Task
 from bench.spec.identity import digest
 from bench.spec.plan import SynthJob
@@ -83,12 +84,16 @@ class _Recorder:
         self.curves.setdefault(name, []).append((step, float(value)))
 
 
-def _context(bench: Bench, access: DataAccess, seed: int, recorder: _Recorder, scratch: str) -> RunContext:
+def _context(
+    bench: Bench, spec: DatasetSpec, access: DataAccess, seed: int, recorder: _Recorder, scratch: str
+) -> RunContext:
+    generator = runtime.make_generator(seed)
     return RunContext(
         device=torch.device(bench.settings.device),
         dtype=torch.float32,
-        generator=runtime.make_generator(seed),
+        generator=generator,
         data=access,
+        untrained=lambda name: targets.untrained(name, spec, generator).to(bench.settings.device),
         scratch=Path(scratch),
         logger=log,
         report=recorder.report,
@@ -131,7 +136,9 @@ def run_batch(bench: Bench, task: Task, report: Report) -> float:
         student=student,
     )
     with tempfile.TemporaryDirectory() as scratch, runtime.measure() as spent:
-        batch = source.synthesize_batch(request, _context(bench, access, job.batch_seed(task.batch), recorder, scratch))
+        batch = source.synthesize_batch(
+            request, _context(bench, job.dataset, access, job.batch_seed(task.batch), recorder, scratch)
+        )
     cost = {**dataclasses.asdict(spent), "forward_equivalents": batch.forward_equivalents}
     meta = BatchMeta(
         source=job.source.method,
@@ -191,22 +198,19 @@ def _compress_and_measure(bench: Bench, task: Task, images: ImageSet, fp: FpResu
     assert cell.compressor_resolved is not None
     assert cell.setting is not None
     target, dataset = bench.model(cell.target_name), bench.dataset(cell.dataset)
-    resolved = cell.compressor_resolved
-    compressor = bench.compressors.get(resolved.method)
-    compressor.check(resolved.params, target)
     recorder = _Recorder(report)
     access = _access(bench, cell.dataset, job, "T0")
     ready = _renormalised(images, job, target)
     with tempfile.TemporaryDirectory() as scratch, runtime.measure() as compress:
-        context = _context(bench, access, cell.generator_seed, recorder, scratch)
-        made = compressor.compress(target, ready, cell.setting, resolved.params, context)
+        context = _context(bench, job.dataset, access, cell.generator_seed, recorder, scratch)
+        made = run_steps(cell.compressor_resolved, bench.compressors.get, target, ready, cell.setting, context)
     variant = made.variants[0]
     report("measure", 0, 1)
     with runtime.measure() as spent:
         test = dataset.test(cell.test_subset)
         top1, correct = evaluate(variant.module, *test, target.mean, target.std, context.device)
     size = complexity(target.module, dataset.spec.shape, variant)
-    layers = layer_table(target.module, dataset.spec.shape, variant)
+    layers = layer_table(variant.network or target.module, dataset.spec.shape, variant)
     constants = {"test_set": cell.test_digest[:16], "mean": target.mean, "std": target.std}
     protocol = _plain({**made.protocol, **constants})
     return cell_record(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -140,8 +141,9 @@ def _title(record: ResultRecord) -> str:
 
 def _params(record: ResultRecord) -> dict[str, Any]:
     found = {name: getattr(record, name) for name in _PARAMS}
-    weight, _, act = record.bits.removeprefix("W").partition("A")
-    found |= {"weight_bits": weight, "act_bits": act}
+    bits = re.search(r"\bW(\d+)A(\d+)$", record.bits)
+    if bits:
+        found |= {"weight_bits": bits[1], "act_bits": bits[2]}
     found |= {f"source.{k}": v for k, v in record.source_params.items()}
     found |= {f"compressor.{k}": v for k, v in record.compressor_params.items()}
     return {k: v for k, v in found.items() if v != ""}

@@ -30,6 +30,8 @@ def long_form(raw: dict[str, Any], at: At) -> dict[str, Any]:
     grid = raw.get("grid")
     if isinstance(grid, dict):
         out["grid"] = _grid(grid, at)
+    if "images" in raw and not isinstance(raw["images"], list):
+        out["images"] = [raw["images"]]
     claims = raw.get("claims")
     if isinstance(claims, list):
         out["claims"] = [_claim(claim) for claim in claims]
@@ -42,6 +44,8 @@ def _grid(grid: dict[str, Any], at: At) -> dict[str, Any]:
         "source": lambda item, path, at: _method(item, path, at, SOURCE_OPTIONS),
         "compressor": lambda item, path, at: _method(item, path, at, COMPRESSOR_OPTIONS),
         "bits": _bits,
+        "sparsity": _sparsity,
+        "student": lambda item, path, at: _setting("student", item, path, at),
     }
     for axis, form in forms.items():
         if isinstance(grid.get(axis), list):
@@ -50,6 +54,8 @@ def _grid(grid: dict[str, Any], at: At) -> dict[str, Any]:
 
 
 def _method(item: Any, path: KeyPath, at: At, options: tuple[str, ...]) -> dict[str, Any]:
+    if path[1] == "compressor" and isinstance(item, dict) and "steps" in item:
+        return _steps(item, path, at)
     name, given = _named(item, path, at, "a method's name, or {NAME: {PARAMETER: value}}")
     out: dict[str, Any] = {"method": name}
     out |= {key: value for key, value in given.items() if key in options}
@@ -57,6 +63,43 @@ def _method(item: Any, path: KeyPath, at: At, options: tuple[str, ...]) -> dict[
     if isinstance(out.get("zoo"), str):
         out["zoo"] = [out["zoo"]]
     return out
+
+
+def _steps(item: dict[str, Any], path: KeyPath, at: At) -> dict[str, Any]:
+    """``{steps: [prune_structured, {brecq: {…}}], label: …}``: methods one after the other."""
+    unknown = sorted(set(item) - {"steps", "label"})
+    if unknown:
+        raise SuiteError(
+            "unknown key",
+            where=at((*path, unknown[0])),
+            got=unknown[0],
+            expected=("steps", "label"),
+            hint="A step's parameters belong to the step: {steps: [{NAME: {PARAMETER: value}}, …]}.",
+        )
+    given = item["steps"]
+    if not isinstance(given, list) or len(given) < 2:
+        raise SuiteError(
+            "is no list of steps", where=at((*path, "steps")), got=repr(given), expected="at least two compressors"
+        )
+    expected = "a compressor's name, or {NAME: {PARAMETER: value}}"
+    named = [_named(step, (*path, "steps", i), at, expected) for i, step in enumerate(given)]
+    steps = [{"method": name, "params": params} for name, params in named]
+    out: dict[str, Any] = {"method": "+".join(name for name, _ in named), "steps": steps}
+    return out | ({"label": item["label"]} if "label" in item else {})
+
+
+def _sparsity(item: Any, path: KeyPath, at: At) -> dict[str, Any]:
+    if isinstance(item, int | float) and not isinstance(item, bool):
+        return {"sparsity": float(item)}
+    if isinstance(item, dict) and len(item) == 1 and isinstance(next(iter(item)), float):
+        return {"sparsity": next(iter(item)), **_named(item, path, at, "")[1]}
+    expected = "the part to remove such as 0.5, or {0.5: {target: PATTERN}}"
+    raise SuiteError("is no sparsity", where=at(path), got=repr(item), expected=expected)
+
+
+def _setting(axis: str, item: Any, path: KeyPath, at: At) -> dict[str, Any]:
+    name, given = _named(item, path, at, f"a {axis}'s name, or {{NAME: {{target: PATTERN}}}}")
+    return {axis: name, **given}
 
 
 def _bits(item: Any, path: KeyPath, at: At) -> dict[str, Any]:

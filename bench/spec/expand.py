@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from bench.errors import SuiteError
 from bench.interfaces import DatasetSpec, NetworkInfo, Preset, Setting
 from bench.spec.catalogue import Catalogue, short_name
-from bench.spec.identity import cell_id, synth_id
+from bench.spec.identity import cell_id, setting_identity, synth_id
 from bench.spec.jobs import CellJob, ResolvedCompressor, SynthJob
 from bench.spec.rows import SourceRow, compressor_rows, settings_of, source_rows, target_rows
 from bench.spec.suite import SuiteSpec
 
+Treatment = tuple[ResolvedCompressor | None, Setting | None]
 _READS_TRAINING_IMAGES = ("T4", "T5", "T6")
 
 
@@ -27,7 +29,7 @@ class Expansion:
         self.targets = target_rows(suite, catalogue)
         self.sources = source_rows(suite, preset, self.targets, catalogue)
         self.compressors = compressor_rows(suite, preset, catalogue)
-        self.settings = settings_of(suite, self.targets, catalogue) if suite.grid.bits else {}
+        self.settings = {} if suite.measures else settings_of(suite, self.targets, catalogue)
         self.test_digest = catalogue.test_digest(suite.dataset, suite.test_subset)
         self._infos: dict[str, NetworkInfo] = {}
         self._synths: dict[tuple[Any, ...], SynthJob] = {}
@@ -39,23 +41,29 @@ class Expansion:
         return self._infos[name]
 
     def pairs(self, seeds: Sequence[int]) -> list[tuple[SynthJob, CellJob]]:
-        """Every cell with its synthesis, in the order source, target, compressor, bits, seed."""
+        """Every cell with its synthesis, in the order source, target, images, compressor, setting, seed."""
         out: list[tuple[SynthJob, CellJob]] = []
         seen: dict[str, CellJob] = {}
         for row in self.sources:
             for target in self.targets:
-                for compressor, setting in self._treatments(target):
+                for count, treatment in itertools.product(self.suite.images, self._treatments(target)):
                     for seed in seeds:
                         job = self._synth(row, target, seed)
-                        cell = self._cell(row, job, target, compressor, setting)
+                        cell = self._cell(row, job, target, count, treatment)
                         self._check_new(row, cell, seen)
                         out.append((job, cell))
         return out
 
-    def _treatments(self, target: str) -> list[tuple[ResolvedCompressor | None, Setting | None]]:
+    def _treatments(self, target: str) -> list[Treatment]:
+        """Compressors and what each is asked for: the part of the settings that it takes, each once."""
         if self.suite.measures:
             return [(None, None)]
-        return [(compressor, setting) for compressor in self.compressors for setting in self.settings[target]]
+        settings = self.settings[target]
+        return [
+            (made, asked)
+            for made in self.compressors
+            for asked in dict.fromkeys(setting.only(made.accepts) for setting in settings)
+        ]
 
     def _check_new(self, row: SourceRow, cell: CellJob, seen: dict[str, CellJob]) -> None:
         old = seen.setdefault(cell.cell_id, cell)
@@ -113,23 +121,21 @@ class Expansion:
             dataset=dataset,
             dataset_name=self.suite.dataset,
             seed=seed,
-            count=self.suite.images,
-            batches=-(-self.suite.images // source.batch_size),
+            count=max(self.suite.images),
+            batches=-(-max(self.suite.images) // source.batch_size),
             preset=self.preset,
         )
 
-    def _cell(
-        self, row: SourceRow, job: SynthJob, target: str, compressor: ResolvedCompressor | None, setting: Setting | None
-    ) -> CellJob:
-        suite, digest = self.suite, self.info(target).digest
+    def _cell(self, row: SourceRow, job: SynthJob, target: str, count: int, treatment: Treatment) -> CellJob:
+        suite, digest, (compressor, setting) = self.suite, self.info(target).digest, treatment
         return CellJob(
             cell_id=cell_id(
                 synth=job.synth_id,
-                count=suite.images,
+                count=count,
                 compressor=compressor.method if compressor else None,
                 version=compressor.version if compressor else None,
                 params=compressor.params_json if compressor else {},
-                setting=asdict(setting) if setting else None,
+                setting=setting_identity(setting) if setting else None,
                 target_digest=digest,
                 test_digest=self.test_digest,
                 seed=job.seed,
@@ -143,7 +149,7 @@ class Expansion:
             compressor=compressor.label if compressor else "",
             compressor_method=compressor.method if compressor else "",
             bits=setting.label if setting else "",
-            n=suite.images,
+            n=count,
             seed=job.seed,
             preset=self.preset,
             control=job.source.control,
@@ -156,20 +162,22 @@ class Expansion:
             test_subset=suite.test_subset,
             test_digest=self.test_digest,
             measures=suite.measures,
-            not_applicable=self._reason(row, job, compressor),
+            not_applicable=self._reason(row, job, treatment),
         )
 
-    def _reason(self, row: SourceRow, job: SynthJob, compressor: ResolvedCompressor | None) -> str | None:
+    def _reason(self, row: SourceRow, job: SynthJob, treatment: Treatment) -> str | None:
         """Why a cell cannot be, as far as manifests and declarations tell; the methods' own checks come at run time."""
-        if compressor and "bits" not in self.catalogue.compressors.get(compressor.method).accepts:
-            return f"{compressor.method} takes no bit-width"
+        compressor = treatment[0]
+        if compressor and (missing := {axis for axis in compressor.accepts if not getattr(self.suite.grid, axis, ())}):
+            words = {"bits": "a bit-width", "sparsity": "a sparsity", "student": "a student"}
+            return f"{compressor.method} needs {' and '.join(words.get(axis, axis) for axis in sorted(missing))}"
         if "bn" in row.needs and job.models and all(self.info(name).batch_norms == 0 for name in job.models):
             return f"{job.source.method} needs batch normalisation, and {job.model} has none"
         return None
 
 
 def _check_counts(suite: SuiteSpec, dataset: DatasetSpec) -> None:
-    for key, count in (("images", suite.images), ("test_subset", suite.test_subset)):
+    for key, count in (("images", min(suite.images)), ("test_subset", suite.test_subset)):
         if count is not None and count < dataset.classes:
             raise SuiteError(
                 f"fewer images than {suite.dataset} has classes",

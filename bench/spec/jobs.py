@@ -30,13 +30,24 @@ class ResolvedSource:
 
 @dataclass(frozen=True)
 class ResolvedCompressor:
-    """A row of the compressor axis with its defaults filled in; fields as in :class:`ResolvedSource`."""
+    """A row of the compressor axis with its defaults filled in; fields as in :class:`ResolvedSource`.
+
+    ``accepts``: the setting's axes it takes.  With ``steps``, methods run one after the other: ``method`` joins their
+    names by "+", ``version`` is the sum of theirs, ``params`` is None.
+    """
 
     method: str
     label: str
     version: int
-    params: MethodParams
+    params: MethodParams | None
     params_json: Mapping[str, Any]
+    accepts: frozenset[str]
+    steps: tuple[ResolvedCompressor, ...] = ()
+
+    @property
+    def chain(self) -> tuple[ResolvedCompressor, ...]:
+        """The methods to run, in order; itself alone when it has no steps."""
+        return self.steps or (self,)
 
 
 @dataclass(frozen=True)

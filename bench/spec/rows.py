@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from bench.errors import SuiteError, nearest
 from bench.interfaces import Preset, Setting
@@ -12,7 +14,7 @@ from bench.spec.jobs import ResolvedCompressor, ResolvedSource
 from bench.spec.origin import KeyPath
 from bench.spec.registry import params_json, resolve_params, row_label
 from bench.spec.select import is_pattern, matches
-from bench.spec.suite import BitsEntry, SourceEntry, SuiteSpec
+from bench.spec.suite import BitsEntry, CompressorEntry, SourceEntry, SparsityEntry, StudentEntry, SuiteSpec
 
 SELF = "self"
 EACH_TARGET = "each_target"
@@ -101,48 +103,103 @@ def compressor_rows(suite: SuiteSpec, preset: Preset, catalogue: Catalogue) -> t
     """The compressor axis.
 
     Raises:
-        SuiteError: unknown method or parameter; two equal rows.
+        SuiteError: unknown method or parameter; a quantiser that is not the last step; two equal rows.
     """
     out: list[ResolvedCompressor] = []
     for index, entry in enumerate(suite.grid.compressor):
-        at = _entry_at(suite, "compressor", index, entry.method)
-        method = catalogue.compressors.get(entry.method, where=at(()))
-        params = resolve_params(method, preset, entry.params, name=entry.method, at=at)
-        label = entry.label or row_label(entry.method, method, preset, params)
-        if any(old.label == label for old in out):
-            raise SuiteError("two rows of one name", where=at(()), got=label)
-        out.append(ResolvedCompressor(entry.method, label, method.version, params, params_json(params)))
+        at = _entry_at(suite, "compressor", index, "steps" if entry.steps else entry.method)
+        if entry.steps:
+            row = _chain(suite, entry, index, preset, catalogue)
+        else:
+            row = _compressor(entry.method, entry.params, preset, catalogue, at)
+        row = replace(row, label=entry.label or row.label)
+        if any(old.label == row.label for old in out):
+            raise SuiteError("two rows of one name", where=at(()), got=row.label)
+        out.append(row)
     return tuple(out)
 
 
+def _compressor(
+    name: str, given: Mapping[str, Any], preset: Preset, catalogue: Catalogue, at: Callable[[KeyPath], str]
+) -> ResolvedCompressor:
+    method = catalogue.compressors.get(name, where=at(()))
+    params = resolve_params(method, preset, given, name=name, at=at)
+    label = row_label(name, method, preset, params)
+    return ResolvedCompressor(name, label, method.version, params, params_json(params), method.accepts)
+
+
+def _chain(
+    suite: SuiteSpec, entry: CompressorEntry, index: int, preset: Preset, catalogue: Catalogue
+) -> ResolvedCompressor:
+    """Methods one after the other as one row."""
+    steps: list[ResolvedCompressor] = []
+    for number, step in enumerate(entry.steps):
+        at = _step_at(suite, index, number, step.method)
+        steps.append(_compressor(step.method, step.params, preset, catalogue, at))
+        if number + 1 < len(entry.steps) and "bits" in steps[-1].accepts:
+            raise SuiteError(
+                "only the last step may quantise", where=at(()), got=step.method, hint="Put it at the end of `steps`."
+            )
+    described = [{"method": step.method, "version": step.version, "params": step.params_json} for step in steps]
+    return ResolvedCompressor(
+        method=entry.method,
+        label="+".join(step.label for step in steps),
+        version=sum(step.version for step in steps),
+        params=None,
+        params_json={"steps": described},
+        accepts=frozenset().union(*(step.accepts for step in steps)),
+        steps=tuple(steps),
+    )
+
+
 def settings_of(suite: SuiteSpec, targets: tuple[str, ...], catalogue: Catalogue) -> Mapping[str, tuple[Setting, ...]]:
-    """Full target name → its settings: the entries with a pattern that fits it, or else the plain ones.
+    """Full target name → its settings: bits × sparsity × student, on each axis the entries with a pattern that fits
+    the target, or else the plain ones.
 
     Raises:
-        SuiteError: a pattern that fits no target; a target left without bits.
+        SuiteError: a pattern that fits no target; a target left without a value; an unknown student.
     """
+    bits = _per_target(suite, "bits", targets, catalogue)
+    sparsity = _per_target(suite, "sparsity", targets, catalogue)
+    students = _per_target(suite, "student", targets, catalogue)
+    out: dict[str, tuple[Setting, ...]] = {}
+    for target in targets:
+        crossed = itertools.product(bits[target], sparsity[target], students[target])
+        out[target] = tuple(replace(b, sparsity=s.sparsity, student=n.student) for b, s, n in crossed)
+    return out
+
+
+def _per_target(
+    suite: SuiteSpec, axis: str, targets: tuple[str, ...], catalogue: Catalogue
+) -> dict[str, tuple[Setting, ...]]:
+    """Full target name → the settings one axis offers it; the plain one where the suite lacks the axis."""
+    entries: Sequence[BitsEntry | SparsityEntry | StudentEntry] = getattr(suite.grid, axis)
+    if not entries:
+        return dict.fromkeys(targets, (Setting(),))
     shown = {name: short_name(suite.dataset, name) for name in targets}
     # An override may have removed the target an entry was written for: then the data set's others count, too.
     known = [*shown.values(), *(short_name(suite.dataset, name) for name in catalogue.targets(suite.dataset))]
-    special: list[tuple[BitsEntry, str]] = []
-    for i, entry in enumerate(suite.grid.bits):
-        if entry.target is None:
-            continue
-        if not any(matches(name, entry.target) for name in known):
+    made: list[tuple[Setting, str | None]] = []
+    for i, entry in enumerate(entries):
+        asked = entry.setting
+        if entry.target is not None and not any(matches(name, entry.target) for name in known):
             raise SuiteError(
                 "the pattern fits no target",
-                where=suite.at("grid", "bits", i, f"{entry.setting.label}", "target"),
+                where=suite.at("grid", axis, i, asked.label, "target"),
                 got=entry.target,
                 expected=list(shown.values()),
                 nearest=nearest(entry.target, shown.values()),
             )
-        special.append((entry, entry.target))
-    plain = tuple(entry.setting for entry in suite.grid.bits if entry.target is None)
+        if asked.student is not None:
+            where = suite.at("grid", axis, i)
+            asked = replace(asked, student=find_network(catalogue, suite.dataset, asked.student, where))
+        made.append((asked, entry.target))
+    plain = tuple(asked for asked, pattern in made if pattern is None)
     out: dict[str, tuple[Setting, ...]] = {}
     for full, short in shown.items():
-        own = tuple(dict.fromkeys(entry.setting for entry, pattern in special if matches(short, pattern)))
+        own = tuple(dict.fromkeys(asked for asked, pattern in made if pattern is not None and matches(short, pattern)))
         if not own and not plain:
-            raise SuiteError("no bits for this target", where=suite.at("grid", "bits"), got=short)
+            raise SuiteError(f"no {axis} for this target", where=suite.at("grid", axis), got=short)
         out[full] = own or plain
     return out
 
@@ -201,6 +258,15 @@ def _zoo(entries: tuple[str, ...], dataset: str, catalogue: Catalogue, where: st
         hint = f"Train it: bench zoo train {dataset}"
         raise SuiteError("the zoo has no trained network", where=where, got=", ".join(entries), hint=hint)
     return tuple(dict.fromkeys(out))
+
+
+def _step_at(suite: SuiteSpec, index: int, number: int, name: str) -> Callable[[KeyPath], str]:
+    """Places of a step's own keys."""
+
+    def at(path: KeyPath) -> str:
+        return suite.at("grid", "compressor", index, "steps", number, *((name, *path) if path else ()))
+
+    return at
 
 
 def _entry_at(suite: SuiteSpec, axis: str, index: int, name: str) -> Callable[[KeyPath], str]:

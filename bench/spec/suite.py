@@ -30,6 +30,7 @@ Measure = Literal["bn_loss", "zoo_top1", "classifier_score", "mmd"]
 Name = Annotated[str, Field(min_length=1)]
 SuiteName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 Count = Annotated[int, Field(ge=1)]
+Counts = Annotated[tuple[Count, ...], Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Names = Annotated[tuple[Name, ...], Field(min_length=1)]
 PairingAxis = Literal["target", "compressor", "bits", "seed"]
@@ -57,12 +58,21 @@ class SourceEntry(_Part):
     params: dict[str, Any] = Field(default_factory=dict)
 
 
+class StepEntry(_Part):
+    """A method and its parameters, one of several that make a compressor."""
+
+    method: Name
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
 class CompressorEntry(_Part):
-    """One value of the compressor axis: a method, its parameters, and the row's name if not derived from those."""
+    """One value of the compressor axis: a method, its parameters, and the row's name if not derived from those; or
+    ``steps``, methods of which each takes the network the one before it made."""
 
     method: Name
     label: Name | None = None
     params: dict[str, Any] = Field(default_factory=dict)
+    steps: tuple[StepEntry, ...] = ()
 
 
 class BitsEntry(_Part):
@@ -78,13 +88,40 @@ class BitsEntry(_Part):
         return Setting(weight_bits=self.weight_bits, act_bits=self.act_bits)
 
 
+class SparsityEntry(_Part):
+    """One value of the sparsity axis: the part of each layer's weights or channels to remove; ``target`` as above."""
+
+    sparsity: Annotated[float, Field(gt=0, lt=1)]
+    target: Name | None = None
+
+    @property
+    def setting(self) -> Setting:
+        """The setting asked of a compressor."""
+        return Setting(sparsity=self.sparsity)
+
+
+class StudentEntry(_Part):
+    """One value of the student axis: the network that a distillation trains; ``target`` as above."""
+
+    student: Name
+    target: Name | None = None
+
+    @property
+    def setting(self) -> Setting:
+        """The setting asked of a compressor."""
+        return Setting(student=self.student)
+
+
 class Grid(_Part):
-    """The axes.  A suite of image measures has neither ``compressor`` nor ``bits``."""
+    """The axes.  ``bits``, ``sparsity`` and ``student`` make the setting: each compressor is asked for what it takes.
+    A suite of image measures has no compressor and no setting."""
 
     source: Annotated[tuple[SourceEntry, ...], Field(min_length=1)]
     target: Annotated[tuple[Name, ...], Field(min_length=1)]
     compressor: tuple[CompressorEntry, ...] = ()
     bits: tuple[BitsEntry, ...] = ()
+    sparsity: tuple[SparsityEntry, ...] = ()
+    student: tuple[StudentEntry, ...] = ()
 
 
 class Selector(_Part):
@@ -126,7 +163,8 @@ class Claim(_Part):
 
 
 class SuiteSpec(_Part):
-    """One suite file.  ``test_subset``: measure on so many class-balanced test images instead of all of them.
+    """One suite file.  ``images``: how many of each set are used; several counts are prefixes of one synthesis.
+    ``test_subset``: measure on so many class-balanced test images instead of all of them.
 
     ``measures``: the suite measures image sets (each with every network on the target axis) instead of compressed
     accuracy.
@@ -139,7 +177,7 @@ class SuiteSpec(_Part):
     about: str | None = None
     dataset: Name
     grid: Grid
-    images: Count
+    images: Counts
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     test_subset: Count | None = None
     preset: Preset = "mini"
@@ -223,30 +261,40 @@ def _find(path_or_name: str | Path) -> tuple[Traversable, str]:
 
 def _raw_path(path: KeyPath, raw: dict[str, Any]) -> KeyPath:
     """The key path in the file of one in the models: entries hold their options under the method's name."""
-    if len(path) < 4 or path[0] != "grid" or not isinstance(path[2], int):
+    if path[:2] == ("images", 0) and not isinstance(raw["images"], list):
+        return path[:1]
+    if len(path) < 4 or path[0] != "grid" or not isinstance(path[2], int) or path[3] == "steps":
         return path
     item = raw["grid"][path[1]][path[2]]
-    name = next(iter(item)) if isinstance(item, dict) else str(item)
+    if not isinstance(item, dict):
+        return path[:3]
+    name = str(next(iter(item)))
     return (*path[:3], name, *(part for part in path[3:] if part != "params"))
+
+
+SETTING_AXES = ("bits", "sparsity", "student")
 
 
 def _check_axes(spec: SuiteSpec) -> None:
     """Duplicates, and the axes a suite of measures must not have or another must."""
     grid = spec.grid
-    for key, values in (("seeds", spec.seeds), ("measures", spec.measures)):
+    for key, values in (("seeds", spec.seeds), ("measures", spec.measures), ("images", spec.images)):
         _check_unique(spec, (key,), values)
-    for axis in ("source", "target", "compressor", "bits"):
+    for axis in ("source", "target", "compressor", *SETTING_AXES):
         entries = [item.model_dump_json() if isinstance(item, BaseModel) else item for item in getattr(grid, axis)]
         _check_unique(spec, ("grid", axis), entries)
-    for axis in ("compressor", "bits"):
+    for axis in ("compressor", *SETTING_AXES):
         if spec.measures and getattr(grid, axis):
             raise SuiteError(
                 "a suite of image measures compresses nothing",
                 where=spec.at("grid", axis),
                 hint="Drop this axis, or drop `measures`.",
             )
-        if not spec.measures and not getattr(grid, axis):
-            raise SuiteError("the axis is empty", where=spec.at("grid", axis), expected="at least one value")
+    if not spec.measures and not grid.compressor:
+        raise SuiteError("the axis is empty", where=spec.at("grid", "compressor"), expected="at least one value")
+    if not spec.measures and not any(getattr(grid, axis) for axis in SETTING_AXES):
+        where = spec.at("grid", next((axis for axis in SETTING_AXES if axis in grid.model_fields_set), "bits"))
+        raise SuiteError("the axis is empty", where=where, expected="at least one value of bits, sparsity or student")
 
 
 def _check_unique(spec: SuiteSpec, path: KeyPath, values: Any) -> None:

@@ -128,20 +128,38 @@ def create(name: str) -> nn.Module:
     return module
 
 
-def _create(library: str, short: str) -> Any:
+def build(name: str, classes: int, channels: int) -> nn.Module:
+    """The library's network for another number of classes and channels, drawn from torch's global generator.
+
+    Raises:
+        SuiteError: the library has no such network, or cannot build it so.
+    """
+    library, short = name.split(":", 1)
+    options = {"num_classes": classes}
+    if library == "timm":
+        options["in_chans"] = channels
+    elif channels != 3:
+        raise SuiteError(
+            "torchvision's networks take three channels", got=f"{channels} for {name}", hint=f"Use timm:{short}."
+        )
+    module: nn.Module = _create(library, short, **options)
+    return module
+
+
+def _create(library: str, short: str, **options: int) -> Any:
     if library == "timm":
         import timm
 
         names = timm.list_models()
         if short.split(".")[0] not in names:
             raise SuiteError("timm has no such network", got=short, nearest=nearest(short, names))
-        return timm.create_model(short, pretrained=False)
+        return timm.create_model(short, pretrained=False, **options)
     from torchvision import models
 
     names = models.list_models(module=models)
     if short not in names:
         raise SuiteError("torchvision has no such network", got=short, nearest=nearest(short, names))
-    return models.get_model(short, weights=None)
+    return models.get_model(short, weights=None, **options)
 
 
 def _constants(module: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:

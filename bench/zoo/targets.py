@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import SuiteError, WeightsError, nearest
-from bench.interfaces import Membership, ModelHandle, NetworkInfo
+from bench.interfaces import DatasetSpec, Membership, ModelHandle, NetworkInfo
 from bench.zoo.libraries import DATASET, architecture_of, brought, library_of, load_library
 from bench.zoo.table import GROUPS, TABLE, entry
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 
@@ -103,6 +104,27 @@ def load(name: str) -> ModelHandle:
         std=tuple(fact["std"]),
         fp_top1=float(fact["top1"]),
     )
+
+
+def untrained(name: str, dataset: DatasetSpec, generator: torch.Generator) -> nn.Module:
+    """The network of a full name for the data set's channels and classes, weights drawn anew; in training mode.
+
+    ``timm:NAME`` is built for any shape timm's constructor takes; torchvision's networks for three channels only.
+
+    Raises:
+        SuiteError: unknown network, or one that cannot be built for this data set.
+    """
+    import torch
+
+    from bench.zoo.libraries import build
+    from bench.zoo.small import BUILDERS
+
+    with torch.random.fork_rng(devices=[]):  # initialisers draw from the global generator
+        torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+        if library_of(name):
+            return build(name, dataset.classes, dataset.shape[0])
+        item = entry(_split(name)[1])
+        return BUILDERS[item.builder](dataset.classes, dataset.shape[0], **item.kwargs)
 
 
 def check_weights(name: str) -> None:

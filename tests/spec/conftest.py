@@ -64,7 +64,7 @@ SOURCES = {
     "dream": {"access": "T2a", "control": "none", "models": "one", "needs": []},
     "mixmix": {"access": "T2b", "control": "none", "models": "zoo", "needs": ["bn"]},
 }
-COMPRESSORS = {"rtn": ["bits"], "brecq": ["bits"], "prune": ["sparsity"]}
+COMPRESSORS = {"rtn": ["bits"], "brecq": ["bits"], "prune": ["sparsity"], "distil": ["student"]}
 
 
 @pytest.fixture(scope="session")

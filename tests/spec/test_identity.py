@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.interfaces import Setting
-from bench.spec.identity import canonical, cell_id, digest, seed_from, synth_id
+from bench.spec.identity import canonical, cell_id, digest, seed_from, setting_identity, synth_id
 from bench.store.records import SCHEMA_VERSION, ResultRecord, StageCost
 
 SYNTH: dict[str, Any] = {
@@ -58,8 +58,12 @@ def test_record_schema_is_pinned() -> None:
 
 
 def test_setting_fields_are_pinned() -> None:
-    """A new field of Setting changes every cell's id."""
-    assert [f.name for f in dataclasses.fields(Setting)] == ["weight_bits", "act_bits", "first_last_bits"]
+    """A new field of Setting must not be hashed where it asks for nothing, or it changes every cell's id."""
+    names = [f.name for f in dataclasses.fields(Setting)]
+    assert names == ["weight_bits", "act_bits", "first_last_bits", "sparsity", "student"]
+    assert setting_identity(Setting(4, 4)) == {"weight_bits": 4, "act_bits": 4, "first_last_bits": 8}
+    assert setting_identity(Setting(sparsity=0.5, student="a/b"))["sparsity"] == 0.5
+    assert setting_identity(Setting(sparsity=0.5, student="a/b"))["student"] == "a/b"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bench.errors import BenchError, DataError, SuiteError, WeightsError
+from bench.interfaces import Setting
 from bench.spec.claims import relations, selects
 from bench.spec.jobs import AXES
 from bench.spec.plan import Plan, make_plan
@@ -178,7 +179,7 @@ def test_not_applicable_has_its_reason_and_no_synthesis(plan: Planner) -> None:
 
 def test_a_compressor_without_bits_is_not_applicable(plan: Planner) -> None:
     made = plan({"grid.compressor": ["rtn", "prune"]})
-    assert {cell.not_applicable for cell in made.cells if cell.compressor == "prune"} == {"prune takes no bit-width"}
+    assert {cell.not_applicable for cell in made.cells if cell.compressor == "prune"} == {"prune needs a sparsity"}
 
 
 def test_measures_replace_compression(plan: Planner) -> None:
@@ -306,3 +307,47 @@ def test_only_our_errors(plan: Planner) -> None:
     for overrides, _ in BAD:
         with pytest.raises(BenchError):
             plan(overrides)
+
+
+def test_each_compressor_is_asked_for_what_it_takes(plan: Planner) -> None:
+    steps = {"steps": ["prune", {"rtn": {"steps": 7}}]}
+    made = plan({"grid.compressor": ["rtn", "prune", steps], "grid.sparsity": [0.2, 0.5], "grid.bits": ["W4A4"]})
+    first = [(c.compressor, c.bits) for c in made.cells if (c.source, c.target, c.seed) == ("real", "resnet_a", 0)]
+    chain = [("prune+rtn(steps=7)", "S20 W4A4"), ("prune+rtn(steps=7)", "S50 W4A4")]
+    assert first == [("rtn", "W4A4"), ("prune", "S20"), ("prune", "S50"), *chain]
+    found = next(c for c in made.cells if c.bits == "S20 W4A4")
+    assert found.setting == Setting(4, 4, sparsity=0.2)
+    assert found.compressor_resolved is not None
+    assert (found.compressor_resolved.version, found.compressor_method) == (4, "prune+rtn")
+    assert [step.method for step in found.compressor_resolved.chain] == ["prune", "rtn"]
+
+
+def test_a_step_s_version_and_parameters_are_part_of_the_cell(plan: Planner) -> None:
+    def ids(steps: list[Any]) -> set[str]:
+        overrides = {"grid.compressor": [{"steps": steps, "label": "x"}], "grid.sparsity": [0.2], "grid.bits": ["W4A4"]}
+        return {cell.cell_id for cell in plan(overrides).cells}
+
+    assert ids(["prune", "rtn"]).isdisjoint(ids(["prune", {"rtn": {"steps": 6}}]))
+    assert ids(["prune", "rtn"]) == ids(["prune", {"rtn": {"steps": 5}}])
+
+
+def test_only_the_last_step_quantises(plan: Planner) -> None:
+    with pytest.raises(SuiteError, match=r"grid.compressor\[0\].steps\[0\]: only the last step may quantise"):
+        plan({"grid.compressor": [{"steps": ["rtn", "prune"]}], "grid.sparsity": [0.2]})
+
+
+def test_students_belong_to_targets(plan: Planner) -> None:
+    students = ["z1", {"z2": {"target": "resnet_b"}}]
+    made = plan({"grid.compressor": ["distil"], "grid.student": students, "grid.bits": []})
+    assert {(c.target, c.bits) for c in made.cells} == {("resnet_a", "z1"), ("resnet_b", "z2")}
+    assert {c.setting.student for c in made.cells if c.setting} == {"toy/z1", "toy/z2"}
+    with pytest.raises(SuiteError, match="z9"):
+        plan({"grid.compressor": ["distil"], "grid.student": ["z9"], "grid.bits": []})
+
+
+def test_image_counts_share_one_synthesis(plan: Planner) -> None:
+    one, more = plan({"images": 40}), plan({"images": [20, 40]})
+    assert {job.synth_id for job in one.synths} == {job.synth_id for job in more.synths}
+    assert {job.count for job in more.synths} == {40}
+    assert {cell.cell_id for cell in one.cells} < {cell.cell_id for cell in more.cells}
+    assert {cell.n for cell in more.cells} == {20, 40}

@@ -16,7 +16,13 @@ from tests.spec.conftest import SUITE
 
 def test_a_suite_reads_as_written(suite_file: Path) -> None:
     suite = load_suite(suite_file)
-    assert (suite.suite, suite.version, suite.images, suite.seeds, suite.preset) == ("toy_suite", 1, 40, (0, 1), "mini")
+    assert (suite.suite, suite.version, suite.images, suite.seeds, suite.preset) == (
+        "toy_suite",
+        1,
+        (40,),
+        (0, 1),
+        "mini",
+    )
     assert [entry.method for entry in suite.grid.source] == ["real", "noise", "kw", "mixmix"]
     assert suite.grid.source[2].model == "each_target"
     assert [(b.setting.label, b.target) for b in suite.grid.bits] == [("W4A4", None), ("W4A8", "resnet_b")]
@@ -44,7 +50,7 @@ BAD = [
     ("images: 40", "images: 2020-01-01", 10, "images", ["wrong type", "2020-01-01"]),
     ("images: 40", "images: 40\nimages: 41", 11, "", ["given twice", "images"]),
     ("images: 40", "images: [40", 11, "", ["no valid YAML"]),
-    ("images: 40", "images: !!python/object/apply:os.getcwd []", 10, "images", ["wrong type"]),
+    ("images: 40", "images: !!python/object/apply:os.getcwd []", 10, "images", ["empty"]),
     ("images: 40", "images: !mine 40", 10, "", ["cannot be read"]),
     ("version: 1", "version: 0", 3, "version", ["greater than or equal to 1"]),
     ("version: 1", "version: one", 3, "version", ["wrong type"]),
@@ -66,6 +72,16 @@ BAD = [
     ("target: [resnet_a, resnet_b]", "target: [resnet_a, resnet_a]", 7, "grid.target[1]", ["given twice"]),
     ("compressor: [rtn, brecq]", "compressor: []", 8, "grid.compressor", ["empty"]),
     ("  compressor: [rtn, brecq]\n", "", 5, "grid.compressor", ["empty"]),
+    ("images: 40", "images: [40, 40]", 10, "images[1]", ["given twice", "40"]),
+    ("images: 40", "images: [40, 0]", 10, "images[1]", ["greater than or equal to 1"]),
+    ("[rtn, brecq]", "[{steps: [prune]}]", 8, "grid.compressor[0].steps", ["at least two"]),
+    ("[rtn, brecq]", "[{steps: [prune, 3]}]", 8, "grid.compressor[0].steps[1]", ["no entry", "3"]),
+    ("[rtn, brecq]", "[{steps: [prune, rtn], lable: x}]", 8, "grid.compressor[0].lable", ["unknown key", "label"]),
+    ("bits: [W4A4, {W4A8: {target: resnet_b}}]", "sparsity: []", 9, "grid.sparsity", ["empty"]),
+    ("bits: [W4A4, {W4A8: {target: resnet_b}}]", "sparsity: [half]", 9, "grid.sparsity[0]", ["no sparsity", "0.5"]),
+    ("bits: [W4A4, {W4A8: {target: resnet_b}}]", "sparsity: [1]", 9, "grid.sparsity[0]", ["less than 1"]),
+    ("bits: [W4A4, {W4A8: {target: resnet_b}}]", "sparsity: [0.5, 0.5]", 9, "grid.sparsity[1]", ["given twice"]),
+    ("bits: [W4A4, {W4A8: {target: resnet_b}}]", "student: [3]", 9, "grid.student[0]", ["no entry", "3"]),
     ("bits: [W4A4, {W4A8: {target: resnet_b}}]", "bits: []", 9, "grid.bits", ["empty"]),
     ("bits: [W4A4, {W4A8: {target: resnet_b}}]", "bits: [W0A4]", 9, "grid.bits[0]", ["W0A4", "2 to 8"]),
     ("bits: [W4A4, {W4A8: {target: resnet_b}}]", "bits: [W33A4]", 9, "grid.bits[0]", ["W33A4", "2 to 8", "32"]),
@@ -171,7 +187,7 @@ def test_overrides_reach_into_entries(suite_file: Path) -> None:
     assert suite.grid.source[2].model == "each_target"
     assert suite.grid.source[3].params == {"rate": 0.5}
     assert suite.grid.compressor[0].method == "brecq2"
-    assert suite.images == 50
+    assert suite.images == (50,)
     assert suite.changed("grid")
     assert not suite.changed("seeds")
 
