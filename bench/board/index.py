@@ -40,8 +40,11 @@ STORE_VARIABLE = "DATAFREE_BENCH_STORE"
 SETTLED_NS = 100_000_000
 """A folder's time moves in ticks of some milliseconds; one that moved just now may hide a further change."""
 
-REMEMBERED = 5000
-"""Parsed records kept while the tables are built; the others are parsed a second time, which bounds the memory."""
+REMEMBERED = 20_000
+"""Parsed records kept while the tables are built, without what no row needs (some 10 kB each); the others are parsed a
+second time, which bounds the memory."""
+
+_NO_ROW_NEEDS: dict[str, Any] = {"curves": {}, "protocol": {}, "audit": [], "report": {}, "traceback": None}
 
 Progress = Callable[[str, int, int], None]
 
@@ -193,7 +196,7 @@ class BoardIndex:
             if record is not None:
                 rows.append(cell_row(record, Place(*file)))
                 if len(parsed) < REMEMBERED:
-                    parsed[file[0]] = record
+                    parsed[file[0]] = record.model_copy(update=_NO_ROW_NEEDS)
         progress("reading records", len(fresh), len(fresh))
         made = cell_table(rows)
         cells = one_per_cell(pd.concat([known, made]) if len(known) and len(made) else known if len(known) else made)

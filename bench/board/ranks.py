@@ -226,11 +226,11 @@ def letters(table: PairTable) -> list[str]:
     for i, j in itertools.combinations(order, 2):
         if table.outcome[i, j] == 0:
             continue
-        split = []
-        for column in columns:
-            split += [column - {i}, column - {j}] if {i, j} <= column else [column]
-        unique = [c for k, c in enumerate(split) if c not in split[:k]]
-        columns = [c for c in unique if not any(c < other for other in unique)]
+        whole = [column for column in columns if not {i, j} <= column]
+        split = [column - {row} for column in columns if {i, j} <= column for row in (i, j)]
+        # none of the whole ones is within another one, before and after
+        split = [c for k, c in enumerate(split) if c not in split[:k] and not any(c < o for o in split)]
+        columns = whole + [c for c in split if not any(c <= o for o in whole)]
     place = {row: k for k, row in enumerate(order)}
     columns.sort(key=lambda column: sorted(place[row] for row in column))
     names = [_letter(k) for k in range(len(columns))]

@@ -226,7 +226,8 @@ def shapes(parts: Floats, by_seed: Floats, images: int, skewness: Floats) -> Flo
     seed_scale = t_over_z * np.sqrt(left * seeds / (seeds - 1))
     image_deviation = np.sqrt(image_part * (images - 1) / images)  # draws have the variance with N below the sum
     tails = two_level_tails(by_seed, seed_scale, image_deviation, skewness, LEVEL)
-    return np.divide(tails, half[:, None], out=np.ones_like(tails), where=half[:, None] > 0)
+    found: Floats = np.divide(tails, half[:, None], out=np.ones_like(tails), where=half[:, None] > 0)
+    return found
 
 
 def accuracy_interval(correct: npt.NDArray[np.generic], level: float = LEVEL) -> tuple[float, Interval]:
