@@ -40,8 +40,11 @@ STORE_VARIABLE = "DATAFREE_BENCH_STORE"
 SETTLED_NS = 100_000_000
 """A folder's time moves in ticks of some milliseconds; one that moved just now may hide a further change."""
 
-REMEMBERED = 5000
-"""Parsed records kept while the tables are built; the others are parsed a second time, which bounds the memory."""
+REMEMBERED = 20_000
+"""Parsed records kept while the tables are built, without what no row needs (some 10 kB each); the others are parsed a
+second time, which bounds the memory."""
+
+_NO_ROW_NEEDS: dict[str, Any] = {"curves": {}, "protocol": {}, "audit": [], "report": {}, "traceback": None}
 
 Progress = Callable[[str, int, int], None]
 
@@ -193,7 +196,7 @@ class BoardIndex:
             if record is not None:
                 rows.append(cell_row(record, Place(*file)))
                 if len(parsed) < REMEMBERED:
-                    parsed[file[0]] = record
+                    parsed[file[0]] = record.model_copy(update=_NO_ROW_NEEDS)
         progress("reading records", len(fresh), len(fresh))
         made = cell_table(rows)
         cells = one_per_cell(pd.concat([known, made]) if len(known) and len(made) else known if len(known) else made)
@@ -212,16 +215,29 @@ class BoardIndex:
             return None
 
     def _places(self, problems: list[Problem]) -> Iterator[Place]:
+        counted = self._counted()
+        counts = {}
         for pack in pack_files(self.measured):
             try:
-                count = len(self._pack(pack.name))
+                counts[str(pack)] = count = counted.get(str(pack)) or len(self._pack(pack.name))
             except StoreError as error:
                 problems.append(Problem(pack.name, str(error)))
                 continue
             yield from (Place(f"measured/{pack.name}#{i}", pack.size, pack.mtime_ns) for i in range(count))
+        if counts != counted:
+            write_atomic(self.cache / "packs.json", json.dumps(counts).encode())
         for folder in sorted(record_folders(self.store)) if self.store else ():
             for file in record_files((self.store or Path()) / "records" / folder):
                 yield Place(f"records/{folder}/{file.name}", file.size, file.mtime_ns)
+
+    def _counted(self) -> dict[str, int]:
+        """Pack, with its size and time → its records, from the last time: opening all packs takes half a second."""
+        try:
+            return {
+                str(pack): int(count) for pack, count in json.loads((self.cache / "packs.json").read_bytes()).items()
+            }
+        except (OSError, ValueError, TypeError, AttributeError):
+            return {}  # not there yet, or cut off: opened again
 
     def _table(
         self, cells: pd.DataFrame, parsed: dict[str, ResultRecord], problems: list[Problem], progress: Progress

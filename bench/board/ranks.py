@@ -9,26 +9,17 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from bench.board.bootstrap import skewness_of
 from bench.board.multiple import holm
-from bench.board.stats import (
-    BOOTSTRAP_SEEDS,
-    LEVEL,
-    Bitmaps,
-    Floats,
-    Spread,
-    floor_variance,
-    half_widths,
-    p_values,
-    shape_of,
-)
+from bench.board.stats import BOOTSTRAP_SEEDS, LEVEL, Bitmaps, Floats, half_widths, p_values, shapes
 
 GROUP = ("suite", "suite_version", "dataset", "target", "target_digest", "protocol_id", "test_digest")
 """Keys of a rank group, of records and of the frame: accuracies are compared within, never across."""
@@ -69,7 +60,8 @@ class PairTable:
 def pair_table(rows: Sequence[Bitmaps], level: float = LEVEL, family: Family = "row") -> PairTable:
     """Compare every two of ``rows`` on the seeds and images both have, as :func:`bench.board.stats.paired_difference`.
 
-    The sums of squares of all differences follow from the rows' inner products, so a group costs one matrix product.
+    The sums of squares and cubes of all differences follow from the rows' inner products, so a group costs few matrix
+    products.
 
     Args:
         family: what Holm's correction spans.  "row": the comparisons of one row with all others, and a pair is decided
@@ -85,14 +77,13 @@ def pair_table(rows: Sequence[Bitmaps], level: float = LEVEL, family: Family = "
     for seeds, pairs in _by_common_seeds(rows).items():
         used = sorted({i for pair in pairs for i in pair})
         tables = np.stack([[np.asarray(rows[i][seed], np.float64) for seed in seeds] for i in used])
-        place = {row: k for k, row in enumerate(used)}
-        spreads = _pair_spreads(tables, [(place[i], place[j]) for i, j in pairs])
-        for (i, j), found, chance in zip(pairs, spreads, _all_p(spreads), strict=True):
-            ends = found.interval(level)
-            difference[i, j], difference[j, i] = found.estimate, -found.estimate
-            low[i, j], high[i, j], low[j, i], high[j, i] = ends.low, ends.high, -ends.high, -ends.low
-            detectable[i, j] = detectable[j, i] = found.detectable(level)
-            p[i, j] = p[j, i] = chance
+        i, j = (np.array(side) for side in zip(*pairs, strict=True))
+        found = _pairs(tables, np.searchsorted(used, i), np.searchsorted(used, j))
+        ends = found.interval(level)
+        difference[i, j], difference[j, i] = found.estimate, -found.estimate
+        low[i, j], high[i, j], low[j, i], high[j, i] = ends.low, ends.high, -ends.high, -ends.low
+        detectable[i, j] = detectable[j, i] = found.detectable(level)
+        p[i, j] = p[j, i] = found.p_value()
     return PairTable(means, difference, low, high, p, _corrected(p, family), detectable, level)
 
 
@@ -121,10 +112,43 @@ def _by_common_seeds(rows: Sequence[Bitmaps]) -> dict[tuple[int, ...], list[tupl
     return groups
 
 
-def _pair_spreads(tables: Floats, pairs: Sequence[tuple[int, int]]) -> list[Spread]:
-    """Spread of first minus second, in points, for pairs of rows of ``tables`` [k, S, N]; see stats.spread."""
+class _Ends(NamedTuple):
+    low: Floats
+    high: Floats
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """The fields of :class:`bench.board.stats.Spread` for P pairs, each [P]; ``shape`` [P, 2]."""
+
+    estimate: Floats
+    seed_variance: Floats
+    image_variance: Floats
+    pooled_variance: Floats
+    rest_variance: Floats
+    shape: Floats
+    seeds: int
+
+    def half(self, alpha: float | Floats) -> Floats:
+        parts = self.seed_variance, self.image_variance, self.rest_variance, self.pooled_variance
+        return half_widths(alpha, *parts, self.seeds)
+
+    def interval(self, level: float) -> _Ends:
+        half = self.half(1 - level)
+        return _Ends(self.estimate - self.shape[:, 0] * half, self.estimate + self.shape[:, 1] * half)
+
+    def detectable(self, level: float, power: float = 0.8) -> Floats:
+        halves: Floats = self.shape.mean(axis=1) * (self.half(1 - level) + self.half(2 - 2 * power))
+        return halves
+
+    def p_value(self) -> Floats:
+        arms = np.where(self.estimate > 0, self.shape[:, 0], self.shape[:, 1])
+        return p_values(np.abs(self.estimate) / arms, self.half)
+
+
+def _pairs(tables: Floats, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> _Pairs:
+    """First minus second, in points, for P pairs of rows of ``tables`` [k, S, N]; see stats.spread."""
     _, seeds, images = tables.shape
-    first, second = (np.array(side) for side in zip(*pairs, strict=True))
     by_image = tables.mean(axis=1)
     by_seed = tables.mean(axis=2)
     mean = by_seed.mean(axis=1)
@@ -138,34 +162,26 @@ def _pair_spreads(tables: Floats, pairs: Sequence[tuple[int, int]]) -> list[Spre
     whole, image_squares, seed_squares = parts
     pooled = image_squares / (images - 1) / images
     estimate = 100 * (mean[first] - mean[second])
+    least = np.maximum(pooled, (100 / images) ** 2)  # as stats.floor_variance
+    shape = np.ones((len(first), 2))
     if seeds == 1:
-        numbers = zip(estimate, pooled, strict=True)
-        return [floor_variance(Spread(float(e), 0.0, float(v), float(v), 1, images)) for e, v in numbers]
+        return _Pairs(estimate, np.zeros_like(pooled), pooled, least, np.zeros_like(pooled), shape, seeds)
     rest = np.maximum(whole - seeds * image_squares - images * seed_squares, 0.0)
     rest_part = rest / ((seeds - 1) * (images - 1) * seeds * images)
     seed_part = seed_squares / (seeds - 1) / seeds
     image_part = np.maximum(0.0, pooled - rest_part)
-    found = []
-    for k, (i, j) in enumerate(pairs):
-        variances = float(seed_part[k]), float(image_part[k]), float(pooled[k])
-        one = Spread(float(estimate[k]), *variances, seeds, images, float(rest_part[k]))
-        if seeds >= BOOTSTRAP_SEEDS:
-            shape = shape_of(one, 100 * (by_seed[i] - by_seed[j]), 100 * (by_image[i] - by_image[j]))
-            one = replace(one, shape=shape)
-        found.append(floor_variance(one))
-    return found
+    if seeds >= BOOTSTRAP_SEEDS:
+        differences = 100 * (by_seed[first] - by_seed[second])
+        skewness = skewness_of(_cubes(by_image - mean[:, None], first, second), image_squares)
+        shape = shapes(np.stack([seed_part, image_part, rest_part, pooled]), differences, images, skewness)
+    return _Pairs(estimate, seed_part, image_part, least, rest_part, shape, seeds)
 
 
-def _all_p(spreads: Sequence[Spread]) -> Floats:
-    """p-values of no difference, all at once."""
-    seed_part = np.array([s.seed_variance for s in spreads])
-    image_part = np.array([s.image_variance for s in spreads])
-    rest_part = np.array([s.rest_variance for s in spreads])
-    pooled = np.array([s.pooled_variance for s in spreads])
-    arms = np.array([s.shape[0] if s.estimate > 0 else s.shape[1] for s in spreads])
-    distance = np.array([abs(s.estimate) for s in spreads]) / arms
-    seeds = np.array([s.seeds for s in spreads])
-    return p_values(distance, lambda alpha: half_widths(alpha, seed_part, image_part, rest_part, pooled, seeds))
+def _cubes(rows: Floats, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> Floats:
+    """Sums of the cubed differences of rows [k, N], in points, from inner products as the squares are [P]."""
+    cross = (rows * rows) @ rows.T
+    own = np.diag(cross)
+    return 1e6 * (own[first] - 3 * cross[first, second] + 3 * cross[second, first] - own[second])
 
 
 def tie_ranks(table: PairTable) -> list[int]:
@@ -210,11 +226,11 @@ def letters(table: PairTable) -> list[str]:
     for i, j in itertools.combinations(order, 2):
         if table.outcome[i, j] == 0:
             continue
-        split = []
-        for column in columns:
-            split += [column - {i}, column - {j}] if {i, j} <= column else [column]
-        unique = [c for k, c in enumerate(split) if c not in split[:k]]
-        columns = [c for c in unique if not any(c < other for other in unique)]
+        whole = [column for column in columns if not {i, j} <= column]
+        split = [column - {row} for column in columns if {i, j} <= column for row in (i, j)]
+        # none of the whole ones is within another one, before and after
+        split = [c for k, c in enumerate(split) if c not in split[:k] and not any(c < o for o in split)]
+        columns = whole + [c for c in split if not any(c <= o for o in whole)]
     place = {row: k for k, row in enumerate(order)}
     columns.sort(key=lambda column: sorted(place[row] for row in column))
     names = [_letter(k) for k in range(len(columns))]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy.special import ndtri, stdtrit
 
 from bench.board.bootstrap import Floats as Floats
-from bench.board.bootstrap import two_level_tails
+from bench.board.bootstrap import mean_skewness, two_level_tails
 
 Bitmaps = Mapping[int, npt.NDArray[np.bool_] | Floats]
 """Seed → correctness [N] of one row (bool, or fractions where several rows were averaged)."""
@@ -198,23 +198,36 @@ def spread(values: npt.NDArray[np.generic]) -> Spread:
     rest_part = float((rest * rest).sum()) / ((seeds - 1) * (images - 1) * seeds * images)
     seed_part = float(by_seed.var(ddof=1)) / seeds
     found = Spread(mean, seed_part, max(0.0, pooled - rest_part), pooled, seeds, images, rest_part)
-    return replace(found, shape=shape_of(found, by_seed, by_image)) if seeds >= BOOTSTRAP_SEEDS else found
+    if seeds < BOOTSTRAP_SEEDS:
+        return found
+    parts = np.array([[seed_part], [found.image_variance], [rest_part], [pooled]])
+    low, high = shapes(parts, by_seed[None], images, mean_skewness(by_image[None]))[0]
+    return replace(found, shape=(float(low), float(high)))
 
 
-def shape_of(parts: Spread, by_seed: Floats, by_image: Floats) -> tuple[float, float]:
-    """Arms of the two-level bootstrap's 95 % interval over the t-based half width; (1, 1) without any variance."""
-    alpha = 1 - LEVEL
-    credit = parts.rest_variance * float(credit_share(parts.seeds - 1, alpha))
-    excess = max(0.0, parts.seed_variance - credit)
-    image_part = min(parts.image_variance + credit, parts.pooled_variance)
-    t_over_z = float(stdtrit(parts.seeds - 1, alpha / 2) / ndtri(alpha / 2))
-    half = -float(ndtri(alpha / 2)) * math.sqrt(t_over_z**2 * excess + image_part)
-    if half <= 0:
-        return 1.0, 1.0
-    seed_scale = t_over_z * math.sqrt(excess / parts.seed_variance * parts.seeds / (parts.seeds - 1)) if excess else 0.0
-    image_scale = math.sqrt(image_part / parts.pooled_variance) if parts.pooled_variance > 0 else 0.0
-    low, high = two_level_tails(by_seed, by_image, seed_scale, image_scale, LEVEL)
-    return low / half, high / half
+def shapes(parts: Floats, by_seed: Floats, images: int, skewness: Floats) -> Floats:
+    """Arms of the two-level bootstrap's 95 % interval over the t-based half width, of P means [P, 2]; 1 without any
+    variance.
+
+    Args:
+        parts: :class:`Spread`'s seed, image, rest and pooled variance [4, P].
+        by_seed: means over the images [P, S].
+        images: over which the means are.
+        skewness: as :func:`bench.board.bootstrap.mean_skewness` [P].
+    """
+    seed_variance, image_variance, rest_variance, pooled_variance = parts
+    alpha, seeds = 1 - LEVEL, by_seed.shape[1]
+    credit = rest_variance * credit_share(seeds - 1, alpha)
+    excess = np.maximum(0.0, seed_variance - credit)
+    image_part = np.minimum(image_variance + credit, pooled_variance)
+    t_over_z = float(stdtrit(seeds - 1, alpha / 2) / ndtri(alpha / 2))
+    half = -float(ndtri(alpha / 2)) * np.sqrt(t_over_z**2 * excess + image_part)
+    left = np.divide(excess, seed_variance, out=np.zeros_like(excess), where=excess > 0)
+    seed_scale = t_over_z * np.sqrt(left * seeds / (seeds - 1))
+    image_deviation = np.sqrt(image_part * (images - 1) / images)  # draws have the variance with N below the sum
+    tails = two_level_tails(by_seed, seed_scale, image_deviation, skewness, LEVEL)
+    found: Floats = np.divide(tails, half[:, None], out=np.ones_like(tails), where=half[:, None] > 0)
+    return found
 
 
 def accuracy_interval(correct: npt.NDArray[np.generic], level: float = LEVEL) -> tuple[float, Interval]:

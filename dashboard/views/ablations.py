@@ -29,7 +29,7 @@ CLAIMS = (
     Column("margin", True, "points the difference must exceed"),
 )
 FILTERS = (("Target", "target"), ("Compressor", "compressor"), ("Bits", "bits"))
-PANELS = 12
+PANELS = 6
 """Plots drawn at once; more would make the page slow."""
 MARKS = {"supported": "▲", "refuted": "▼", "open": "○"}
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from bench.board.bootstrap import two_level_tails
+from bench.board.bootstrap import Floats, mean_skewness, two_level_tails
 from bench.board.multiple import holm, holm_levels
 from bench.board.stats import (
     Spread,
@@ -247,8 +247,14 @@ def test_bootstrap_tails_against_drawing_seeds_and_images() -> None:
     images = by_image[rng.integers(0, 400, (draws, 400))].mean(axis=1) - by_image.mean()
     for scales in ((1.0, 0.0), (0.0, 1.0), (1.3, 0.7)):
         low, high = np.quantile(scales[0] * seeds + scales[1] * images, [0.025, 0.975])
-        assert two_level_tails(by_seed, by_image, *scales, 0.95) == pytest.approx((-low, high), rel=0.03)
-    assert two_level_tails(by_seed, by_image, 0.0, 0.0, 0.95) == (0, 0)
+        assert _tails(by_seed, by_image, *scales) == pytest.approx((-low, high), rel=0.03)
+    assert _tails(by_seed, by_image, 0.0, 0.0) == [0, 0]
+
+
+def _tails(by_seed: Floats, by_image: Floats, seed_scale: float, image_scale: float) -> list[float]:
+    deviation = image_scale * np.array([by_image.std() / math.sqrt(len(by_image))])
+    skewness = mean_skewness(by_image[None])
+    return list(two_level_tails(by_seed[None], np.array([seed_scale]), deviation, skewness, 0.95)[0])
 
 
 def test_from_five_seeds_on_the_bootstrap_gives_the_interval() -> None:
