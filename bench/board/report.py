@@ -33,7 +33,9 @@ def to_rich(grids: Iterable[Grid]) -> RenderableType:
                 table.add_column(escape(header), overflow="fold")
                 continue
             width = max((len(row[index].text) for row in grid.rows), default=0)
-            table.add_column(escape(header), justify="right", overflow="fold", min_width=min(width, _UNBROKEN))
+            table.add_column(
+                escape(header), justify="right", overflow="fold", min_width=width if width <= _UNBROKEN else None
+            )
         for row in grid.rows:
             table.add_row(*(f"[bold]{escape(c.text)}[/bold]" if c.bold else escape(c.text) for c in row))
         parts.append(table)
@@ -172,6 +174,8 @@ def _print_notes(grid: Grid) -> tuple[str, ...]:
         notes.append("±: half of the 95 % interval over test images and seeds")
     if lettered:
         notes.append("rows of one column that share a letter: no difference was shown (paired by image and seed, Holm)")
+    if any("–" in cell.letters for cell in cells):
+        notes.append("a–d: each letter from a to d")
     return tuple(notes)
 
 
