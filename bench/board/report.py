@@ -17,6 +17,7 @@ from bench.board.beside import Beside, beside_grid
 from bench.board.claims import Verdict
 from bench.board.frame import COLUMNS
 from bench.board.grids import TIED, Cell, Grid, board_grids, image_set_grid, verdict_grid
+from bench.board.means import rows_by_key
 from bench.board.pivots import metric_grids, pivot_grids
 from bench.errors import BenchError, nearest
 from bench.store.records import ResultRecord
@@ -123,7 +124,7 @@ def report(
 
     Args:
         table: from :func:`bench.board.frame.frame`.
-        records: to list the image sets with their cost; none, no list.
+        records: to list the image sets with their cost and to give means over targets their intervals; none, neither.
         details: with the ranked table of each target and the claims' breakdown, besides the pivots.
         found: printed numbers to set beside the measured ones; as CSV, their table takes the board's place.
 
@@ -140,7 +141,12 @@ def report(
     if form not in _GRIDS:
         raise BenchError("unknown format", got=form, expected=FORMATS, nearest=nearest(form, FORMATS))
     extra = [str(name) for name in table.columns if name not in _KNOWN]
-    grids = [*pivot_grids(table), *metric_grids(table, extra), *(board_grids(table) if details else [])]
+    records = list(records)
+    grids = [
+        *pivot_grids(table, rows=rows_by_key(records)),
+        *metric_grids(table, extra),
+        *(board_grids(table) if details else []),
+    ]
     sets = image_set_grid(records)
     grids += [sets] if sets.rows else []
     grids += [verdict_grid(verdicts, details)] if verdicts else []
