@@ -19,6 +19,8 @@ from dashboard.theme import GREY, PALETTE, styled
 PAIR = (PALETTE[0], PALETTE[1])
 """Colours of the two sources that stand side by side."""
 MARKERS = ("circle", "square")
+NAME_WIDTH = 6.6
+"""Pixels that a character of a class's name takes at most, on average."""
 DECADES = 20.0
 """Values that span this factor are drawn on a logarithmic axis."""
 
@@ -26,19 +28,25 @@ Curve = Sequence[tuple[int, float]]
 UNITS = {"top1": "%", "image_top1": "%"}
 
 
-def class_grid(picture: npt.NDArray[np.uint8], classes: Sequence[int]) -> go.Figure:
+def class_grid(picture: npt.NDArray[np.uint8], names: Sequence[str]) -> go.Figure:
     """A picture [height, width, C] whose rows are classes, with the classes' names beside the rows.
 
     Args:
-        classes: one per row, top to bottom; none for images without labels.
+        names: one per row, top to bottom; none for images without labels.
     """
     figure = go.Figure(go.Image(source=_png(picture), hoverinfo="skip"))
-    row = picture.shape[0] / max(len(classes), 1)
-    centres = [row * (i + 0.5) for i in range(len(classes))]
+    row = picture.shape[0] / max(len(names), 1)
+    centres = [row * (i + 0.5) for i in range(len(names))]
     figure.update_xaxes(visible=False)
-    figure = styled(figure, 450).update_layout(margin={"l": 0, "r": 0, "t": 4, "b": 4})
+    # the picture keeps its shape, so the axis reserves no room of its own for the names
+    left = 12 + round(NAME_WIDTH * max(map(len, names), default=-1))
+    figure = styled(figure, 450).update_layout(margin={"l": max(left, 0), "r": 0, "t": 4, "b": 4})
     figure.update_yaxes(
-        tickvals=centres, ticktext=[f"class {c}" for c in classes], showgrid=False, visible=bool(classes)
+        tickvals=centres,
+        ticktext=[escape(name) for name in names],
+        showgrid=False,
+        visible=bool(names),
+        automargin=False,
     )
     return figure
 

@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from bench.board.imagesets import StoredImages, pixels, read_images, sheet
+from bench.board.imagesets import StoredImages, is_stored, pixels, read_images, sheet
 from bench.errors import StoreError
-from bench.store.measured import read_grid
+from bench.store.measured import read_grid, suites_with_grids
 from bench.store.records import ResultRecord
-from dashboard.common import Scope, problems, scope
+from dashboard.common import Scope, heading, problems, scope
 from dashboard.figures.ablation_axes import metrics
 from dashboard.figures.images import class_grid, curve_figure, measure_dots, titled, words
 from dashboard.filters import choice
@@ -57,9 +57,12 @@ class Side:
 
 def show() -> None:
     """Draw the page."""
-    st.title("Images")
+    heading(
+        "Images",
+        "What each source synthesises: two image sets side by side, how they came about, and how networks see them.",
+    )
     problems()
-    found = scope(snapshot().table["source"] != "")
+    found = scope(snapshot().table["source"] != "", first=_first)
     if found is None:
         return
     cells = snapshot().cells
@@ -84,6 +87,26 @@ def show() -> None:
             _facts(found, side)
     _curves(sides)
     _measures(sides)
+
+
+def _first(suites: Sequence[str]) -> str:
+    """Where most is to be seen: a suite whose images are at hand, and that measures them, of most sources."""
+    worth = _worth(snapshot().stamp)
+    return max(suites, key=lambda suite: worth.get(suite, (False, False, 0)))
+
+
+@st.cache_data(max_entries=4)
+def _worth(stamp: str) -> dict[str, tuple[bool, bool, int]]:
+    """Suite → whether pictures of its sets can be shown, whether it measures images, number of its sources and the
+    networks they look at.  ``stamp`` is the key."""
+    found, packed = {}, suites_with_grids()
+    for suite, cells in snapshot().cells.groupby("suite", sort=False):
+        sets = cells[cells["synth_id"].notna()].drop_duplicates(["source", "model"])
+        shown = any(is_stored(index().store, str(synth_id)) for synth_id in sets["synth_id"])
+        shown = shown or str(suite) in packed
+        measures = bool(((cells["compressor"] == "") & (cells["status"] == "ok")).any())
+        found[str(suite)] = (shown, measures, len(sets))
+    return found
 
 
 def _sources(cells: pd.DataFrame) -> list[str]:
@@ -124,7 +147,8 @@ def _pictures(side: Side, found: Scope) -> None:
         labels = side.stored.labels
         images = side.stored.images if labels is not None else side.stored.images[:UNLABELLED]
         picture, classes = sheet(pixels(images, mean, std), labels, PER_CLASS)
-        st.plotly_chart(class_grid(picture, classes), width="stretch", key=f"grid-{side.letter}-{side.synth_id}")
+        names = [side.stored.name_of(label) for label in classes]
+        st.plotly_chart(class_grid(picture, names), width="stretch", key=f"grid-{side.letter}-{side.synth_id}")
         told = f"the first {PER_CLASS} images of each class" if classes else f"the first {len(images)} images"
         scaled = "" if mean is not None else "; grey levels stretched to the set's own range"
         st.caption(f"{side.letter}: {side.said} · {told}, from the store{scaled}")

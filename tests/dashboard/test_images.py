@@ -74,9 +74,15 @@ def test_sheet_has_a_row_per_class() -> None:
 
 
 def test_rows_of_the_grid_are_named_at_their_middle() -> None:
-    figure = class_grid(np.zeros((20, 30, 1), np.uint8), [4, 7])
+    figure = class_grid(np.zeros((20, 30, 1), np.uint8), ["Bag", "<b>Coat"])
     assert list(figure.layout.yaxis.tickvals) == [5, 15]
-    assert list(figure.layout.yaxis.ticktext) == ["class 4", "class 7"]
+    assert list(figure.layout.yaxis.ticktext) == ["Bag", "&lt;b&gt;Coat"]
+    longer = class_grid(np.zeros((20, 30, 1), np.uint8), ["Bag", "Ankle boot"])
+    assert (
+        longer.layout.margin.l
+        > figure.layout.margin.l
+        > class_grid(np.zeros((20, 30, 1), np.uint8), []).layout.margin.l
+    )
 
 
 def test_curves_of_both_sources() -> None:
