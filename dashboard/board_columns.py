@@ -17,6 +17,9 @@ Ends = tuple[float, float]
 Shown = tuple[Column, str, Callable[[Any, Ends], str | Html]]
 """A column, the frame's column it needs (it is left out when the frame has none), and its cell of a row."""
 
+BLANKABLE = ("rank_low", "letters", "recovered", "mde")
+"""Columns that no row may have a value for: a single row has nothing to be compared with."""
+
 SAID_ONCE = {"compressor": "compressor", "n": "images"}
 """Columns that go into the caption where they hold one value."""
 
@@ -137,8 +140,10 @@ COLUMNS: tuple[Shown, ...] = (
 
 
 def shown_columns(part: pd.DataFrame) -> list[Shown]:
-    """Those whose values the board has; remarks only where there is one, and none that is the same in every row."""
+    """Those whose values the board has; remarks only where there is one, and none that is the same in every row or
+    blank in all."""
     left_out = {name for name in SAID_ONCE if part[name].nunique() == 1}
+    left_out |= {name for name in BLANKABLE if name in part and part[name].isna().all()}
     if (part["status"] == "ok").all():
         left_out.add("reason")
     return [item for item in COLUMNS if item[1] in part and item[1] not in left_out]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
@@ -48,7 +48,7 @@ class Mean:
     digits: int
     measured: int
     asked: int
-    interval: TargetMean = TargetMean(None)
+    interval: TargetMean = field(default_factory=lambda: TargetMean(None))
 
 
 def bit_groups(table: pd.DataFrame) -> dict[str, list[str]]:

@@ -158,7 +158,7 @@ def _bar(row: Mapping[str, Any], ends: tuple[float, float]) -> str:
 
 
 def claims_html(verdicts: Sequence[Verdict]) -> str:
-    """The claims, numbered as in their figure, with verdict, effect, interval and what is behind them."""
+    """The claims, numbered, with verdict, effect, interval and what is behind them."""
     headers = ["#", "verdict", "claim", "difference", "interval", "margin", "pairs × seeds"]
     said = [_remarks(item) for item in verdicts]
     headers += ["remarks"] if any(said) else []

@@ -26,6 +26,30 @@ DECADES = 20.0
 
 Curve = Sequence[tuple[int, float]]
 UNITS = {"top1": "%", "image_top1": "%"}
+WORDS = {
+    "bn": "batch-norm loss",
+    "ce": "cross-entropy",
+    "clipped": "share of pixels clipped",
+    "prior": "image prior",
+    "top1": "top-1 on the labels",
+    "kl_held_up": "channels held up",
+    "bn_loss_u1": "batch-norm loss (u1)",
+    "bn_loss_u1_batch32": "batch-norm loss (u1, batches of 32)",
+    "bn_loss_u2": "batch-norm loss (u2)",
+    "image_top1": "top-1 on the labels",
+    "mmd_kid": "MMD to real images, cubic kernel (KID)",
+    "mmd_rbf": "MMD to real images, Gaussian kernel",
+}
+EXPLAINED = {
+    "bn_loss_u1": "distance of the images' batch-norm statistics to the network's own: norms summed over layers",
+    "bn_loss_u1_batch32": "as u1, with statistics of 32 images at a time, as in the synthesis",
+    "bn_loss_u2": "as u1, but squared differences averaged over channels and layers",
+    "classifier_score": "inception score with the network as classifier; higher is more varied and more certain",
+    "image_top1": "share of the images that the network puts into the class they were made for",
+    "mmd_kid": "maximum mean discrepancy of the network's features; 0 for images of the same distribution",
+    "mmd_rbf": "maximum mean discrepancy of the network's features; 0 for images of the same distribution",
+}
+"""What a measure means, for who sees it first."""
 
 
 def class_grid(picture: npt.NDArray[np.uint8], names: Sequence[str]) -> go.Figure:
@@ -125,8 +149,8 @@ def _dots(part: pd.DataFrame, measure: str, name: str, marker: Mapping[str, obje
 
 
 def words(name: str) -> str:
-    """A metric's or curve's name as it is said: ``bn_loss_u1`` → ``bn loss u1``."""
-    return name.replace("_", " ")
+    """A metric's or curve's name as it is said; one without an entry in :data:`WORDS` with spaces for underscores."""
+    return WORDS.get(name, name.replace("_", " "))
 
 
 def titled(name: str) -> str:

@@ -38,7 +38,7 @@ def show() -> None:
     """Draw the page."""
     heading(
         "Ablations",
-        "What changes when one thing of a method changes and all else stays: a parameter, its zoo, the number of images.",
+        "What changes when one thing of a method changes: a parameter, its zoo, its number of images.",
     )
     problems()
     table = snapshot().table

@@ -84,7 +84,7 @@ def _filtered(found: Scope) -> tuple[str, str, pd.DataFrame]:
     table = found.table
     columns = st.columns([4, 4, 3, 3, 3])
     with columns[0]:
-        target = choice("Target", "target", [*dict.fromkeys(table["target"]), ALL_TARGETS])
+        target = choice("Target", "target", [*dict.fromkeys(table["target"]), ALL_TARGETS], _telling(table))
     table = table if target == ALL_TARGETS else table[table["target"] == target]
     with columns[1]:
         compressors = choices("Compressor", "compressor", list(dict.fromkeys(table["compressor"])))
@@ -97,6 +97,13 @@ def _filtered(found: Scope) -> tuple[str, str, pd.DataFrame]:
     table = table[table["compressor"].isin(compressors) & table["bits"].isin(bits)]
     ratio = BUDGETS[budget]
     return target, order, table if ratio is None else _equal_budget(table, ratio)
+
+
+def _telling(table: pd.DataFrame) -> str | None:
+    """The target on which the methods differ most, which is shown at first."""
+    top1 = table[table["control"] == "none"].groupby("target")["top1_mean"]
+    spans = (top1.max() - top1.min()).dropna()
+    return str(spans.astype(float).idxmax()) if len(spans) else None
 
 
 def _equal_budget(table: pd.DataFrame, ratio: float) -> pd.DataFrame:
