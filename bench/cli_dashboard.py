@@ -30,6 +30,7 @@ FLAGS = {
     "browser.gatherUsageStats": "false",
     "client.toolbarMode": "minimal",
     "client.showErrorDetails": "none",
+    "theme.primaryColor": "#0072B2",  # of the figures' palette; Streamlit's own red would look like an error
 }
 """Nothing leaves the machine, nothing is watched, no traceback is shown to whoever reads a page."""
 

@@ -8,6 +8,9 @@ from collections.abc import Callable
 import streamlit as st
 
 from bench.errors import BenchError
+from dashboard.load import index
+from dashboard.text import plain
+from dashboard.theme import PAGE_STYLE
 from dashboard.views import (
     ablations,
     bits,
@@ -53,11 +56,22 @@ def guarded(show: Callable[[], None]) -> Callable[[], None]:
 def main() -> None:
     """Draw the chosen page."""
     st.set_page_config(page_title="datafree-bench", page_icon="◧", layout="wide")
+    st.html(PAGE_STYLE)
     pages = [
         st.Page(guarded(view.show), title=title, url_path=path or None, default=i == 0)
         for i, (view, title, path) in enumerate(PAGES)
     ]
-    st.navigation(pages).run()
+    chosen = st.navigation(pages)
+    with st.sidebar:
+        st.caption(_where())
+    chosen.run()
+
+
+def _where() -> str:
+    """What this dashboard reads."""
+    store = index().store
+    own = f"the store {plain(store.name)} and " if store else ""
+    return f"Shows {own}the measured rows that come with the package."
 
 
 main()

@@ -21,6 +21,12 @@ class Scope(NamedTuple):
     table: pd.DataFrame
 
 
+def heading(title: str, says: str) -> None:
+    """The page's title and, for who sees it first, what it shows."""
+    st.title(title)
+    st.caption(says)
+
+
 def problems() -> None:
     """Name the files that could not be read."""
     found = snapshot().problems
@@ -38,7 +44,7 @@ def scope(
     Args:
         only: mask over the board's rows that the page can show.
         help_empty: the sentence when there is none.
-        first: picks the suite shown at first; the one with most rows unless given.
+        first: picks the suite shown at first; the one with most records unless given.
     """
     table = snapshot().table
     table = table if only is None else table[only]
@@ -61,6 +67,7 @@ def scope(
 
 
 def _first(suites: Sequence[str]) -> str:
-    """The suite with most rows says most."""
-    counts = snapshot().table["suite"].value_counts()
-    return str(max(suites, key=lambda name: counts.get(name, 0)))
+    """The suite with most records says most; of several, the last by name."""
+    cells = snapshot().cells
+    counts = cells[cells["status"] == "ok"]["suite"].value_counts()
+    return max(suites, key=lambda name: (counts.get(name, 0), name))

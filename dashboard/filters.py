@@ -58,6 +58,25 @@ def _write(key: str, values: Sequence[str]) -> None:
         st.query_params[key] = list(values)
 
 
+def switch(label: str, key: str, name: str) -> bool:
+    """On or off, for the place ``name``; the address lists under ``key`` the places where it is on."""
+    on = name in _switched(key)
+    st.session_state[f"widget_{key}_{name}"] = on
+    found: bool = st.toggle(label, key=f"widget_{key}_{name}", on_change=_remember_switch, args=(key, name))
+    if found:
+        _write(key, [*(place for place in _switched(key) if place != name), name])
+    return found
+
+
+def _switched(key: str) -> list[str]:
+    return st.query_params.get_all(key) or list(st.session_state.get(f"kept_{key}", []))
+
+
+def _remember_switch(key: str, name: str) -> None:
+    others = [place for place in _switched(key) if place != name]
+    _write(key, [*others, name] if st.session_state[f"widget_{key}_{name}"] else others)
+
+
 def amount(label: str, key: str) -> float | None:
     """A positive number, or None when the field is empty; an address that holds none is named and left aside."""
     asked = st.query_params.get(key, (st.session_state.get(f"kept_{key}") or [None])[0])

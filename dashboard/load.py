@@ -10,6 +10,7 @@ import streamlit as st
 
 from bench.board.claims import Verdict
 from bench.board.index import STORE_VARIABLE, BoardIndex, LiveState, Snapshot
+from bench.board.means import RowsByKey, rows_by_key
 from bench.board.verdicts import ClaimRow, claim_rows, suite_of, suite_verdicts
 from bench.store.records import ResultRecord
 
@@ -64,6 +65,16 @@ def records_of(cells: pd.DataFrame) -> list[ResultRecord]:
 @st.cache_resource(max_entries=8, show_spinner="Reading records …")
 def _records(places: tuple[str, ...], stamp: str) -> list[ResultRecord]:
     return index().records(pd.DataFrame({"place": places}))
+
+
+def rows_of(cells: pd.DataFrame) -> RowsByKey:
+    """The measured rows behind rows of ``snapshot().cells``, with their correctness per test image."""
+    return _rows(tuple(cells["place"]), snapshot().stamp)
+
+
+@st.cache_resource(max_entries=2, show_spinner="Reading records …")
+def _rows(places: tuple[str, ...], stamp: str) -> RowsByKey:
+    return rows_by_key(index().records(pd.DataFrame({"place": places})))
 
 
 def verdicts(suite: str, preset: str) -> list[Verdict]:

@@ -15,6 +15,7 @@ from bench.board.rows import ROW_KEY, Row, make_rows
 from bench.board.scores import target_scores
 from bench.store.records import ResultRecord
 from dashboard.figures.ranks import critical_difference_plot, win_map
+from dashboard.filters import switch
 from dashboard.load import records_of, snapshot
 from dashboard.tables import Column, html_table
 from dashboard.text import interval, number
@@ -23,14 +24,14 @@ MOST_ROWS = 40
 """More rows than this make no readable map."""
 
 
-def pairwise(part: pd.DataFrame, key: str) -> None:
+def pairwise(part: pd.DataFrame, name: str) -> None:
     """The win matrix of one target, bits and protocol behind a switch, since it reads the records.
 
     Args:
         part: rows of the board of one rank group.
-        key: what sets this group's widgets apart.
+        name: what sets this group apart from the page's others, in the address too.
     """
-    if not 2 <= len(part) <= MOST_ROWS or not st.toggle("Compare every two rows", key=f"pairs-{key}"):
+    if not 2 <= len(part) <= MOST_ROWS or not switch("Compare every two rows", "compare", name):
         return
     keys = [*ROW_KEY, "preset"]
     cells = snapshot().cells.merge(part[keys].drop_duplicates(), on=keys)
@@ -38,7 +39,7 @@ def pairwise(part: pd.DataFrame, key: str) -> None:
     if pairs.empty:
         st.info("No two of these rows share seeds and test images.")
         return
-    st.plotly_chart(win_map(pairs), width="stretch", key=f"map-{key}", config={"displayModeBar": False})
+    st.plotly_chart(win_map(pairs), width="stretch", key=f"map-{name}", config={"displayModeBar": False})
     st.caption(
         "Row minus column in points. ▲ better, ▼ worse, = nothing shown: paired by seed and test image, Holm-corrected "
         "within each row's comparisons, and both rows must agree. Intervals in the table are of one comparison alone."

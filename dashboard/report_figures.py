@@ -13,29 +13,20 @@ import plotly.graph_objects as go
 from bench.board.claims import Verdict
 from bench.board.grids import line_dicts, missing, number
 from bench.board.pivots import lines_of
-
-# Okabe and Ito's palette without its black, which vanishes on dark ground.
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B59F00")
-SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "star")
-GREY = "#8A8F98"
-VERDICTS = {"supported": "#009E73", "refuted": "#D55E00", "open": GREY}
+from dashboard.figures.claims import claims_forest as forest
+from dashboard.figures.trade_offs import SYMBOLS
+from dashboard.theme import GREY, HEAT, PALETTE, styled
 
 
-def styled(figure: go.Figure, height: int) -> go.Figure:
-    """The common look: transparent ground, ``height`` in pixels; the page's script sets the ink for light and dark."""
-    figure.update_layout(
-        template="none",
-        height=height,
-        margin={"l": 8, "r": 8, "t": 32, "b": 8},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        font={"size": 12},
-        hoverlabel={"align": "left"},
-    )
-    figure.update_xaxes(automargin=True, gridcolor="rgba(128,128,128,0.25)", zeroline=False)
-    figure.update_yaxes(automargin=True, gridcolor="rgba(128,128,128,0.25)", zeroline=False)
-    return figure
+def _plain(figure: go.Figure, height: int) -> go.Figure:
+    """The dashboard's look without Streamlit's theme; the page's script sets the ink for light and dark."""
+    return styled(figure, height).update_layout(template="none", font={"size": 12})
+
+
+def claims_forest(verdicts: Sequence[Verdict]) -> go.Figure:
+    """:func:`dashboard.figures.claims.claims_forest` for a page without a theme."""
+    figure = forest(verdicts)
+    return _plain(figure, int(figure.layout.height))
 
 
 def cross_validation(table: pd.DataFrame, compressor: str) -> go.Figure:
@@ -62,7 +53,7 @@ def cross_validation(table: pd.DataFrame, compressor: str) -> go.Figure:
             customdata=[[_hover(row) for row in line] for line in found],
             hovertemplate="%{y}<br>on %{x}<br>%{customdata}<extra></extra>",
             hoverongaps=False,
-            colorscale="Cividis",
+            colorscale=HEAT,
             reversescale=True,
             zmin=min(0.0, *drops) if drops else None,
             zmax=max(drops) if drops else None,
@@ -75,10 +66,10 @@ def cross_validation(table: pd.DataFrame, compressor: str) -> go.Figure:
         for x, row in enumerate(line):
             if row is not None and row["model"] == row["target"]:
                 ends = {"x0": x - 0.47, "x1": x + 0.47, "y0": y - 0.44, "y1": y + 0.44}
-                figure.add_shape(type="rect", line={"color": "#D55E00", "width": 2}, **ends)
+                figure.add_shape(type="rect", line={"color": PALETTE[5], "width": 2}, **ends)
     figure.update_xaxes(side="top", showgrid=False, tickangle=-30)
     figure.update_yaxes(autorange="reversed", showgrid=False)
-    return styled(figure, 170 + 28 * len(names))
+    return _plain(figure, 170 + 28 * len(names))
 
 
 def trade_off(table: pd.DataFrame) -> go.Figure:
@@ -129,7 +120,7 @@ def trade_off(table: pd.DataFrame) -> go.Figure:
         title="synthesis + compression, mean s per cell (log)", type="log", dtick="D2", exponentformat="none"
     )
     figure.update_yaxes(title="top-1, mean over targets, %")
-    return styled(figure, 420)
+    return _plain(figure, 420)
 
 
 def trade_off_points(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -169,49 +160,6 @@ def pareto(points: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         if not front or point["top1"] > front[-1]["top1"]:
             front.append(point)
     return front
-
-
-def claims_forest(verdicts: Sequence[Verdict]) -> go.Figure:
-    """Effect and interval of each claim with data, in points, numbered as in the table; bars mark the margins."""
-    figure = go.Figure()
-    numbered = [(str(i), v) for i, v in enumerate(verdicts, 1) if v.difference is not None]
-    for word, colour in VERDICTS.items():
-        part = [(name, v) for name, v in numbered if v.verdict == word]
-        if not part:
-            continue
-        figure.add_trace(
-            go.Scatter(
-                x=[v.difference for _, v in part],
-                y=[name for name, _ in part],
-                error_x={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [(v.high or 0.0) - (v.difference or 0.0) for _, v in part],
-                    "arrayminus": [(v.difference or 0.0) - (v.low or 0.0) for _, v in part],
-                },
-                mode="markers",
-                marker={"size": 10, "color": colour},
-                name=word,
-                text=[escape(v.says) for _, v in part],
-                hovertemplate="%{text}<br>%{x:.2f} points<extra>%{fullData.name}</extra>",
-            )
-        )
-    figure.add_trace(
-        go.Scatter(
-            x=[v.margin for _, v in numbered],
-            y=[name for name, _ in numbered],
-            mode="markers",
-            marker={"symbol": "line-ns-open", "size": 16, "color": GREY, "line": {"width": 2}},
-            name="margin",
-            hovertemplate="margin %{x:.2f}<extra></extra>",
-        )
-    )
-    order = [name for name, _ in numbered]
-    figure.update_yaxes(
-        title="claim", type="category", categoryorder="array", categoryarray=order, autorange="reversed"
-    )
-    figure.update_xaxes(title="better minus worse, points of top-1")
-    return styled(figure, 130 + 34 * len(numbered))
 
 
 def _fresh(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:

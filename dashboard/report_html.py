@@ -10,7 +10,20 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from bench.board.claims import Verdict
-from bench.board.grids import BLANK, STALE, TIED, Cell, Grid, board_notes, line_dicts, missing, number, tie_letters
+from bench.board.grids import (
+    BLANK,
+    RANKS,
+    STALE,
+    TIED,
+    Cell,
+    Grid,
+    board_notes,
+    line_dicts,
+    missing,
+    number,
+    rank_interval,
+    tie_letters,
+)
 
 _WIDTH, _PAD = 180, 6  # of an interval bar, in its own units
 
@@ -50,11 +63,11 @@ def _cell(cell: Cell, text: bool) -> str:
 
 
 _RANKED = (
-    *("rank", "source [from]", "top-1 %", "95 %", "compressor", "drop", "seeds"),
+    *("rank", RANKS, "source [from]", "top-1 %", "95 %", "compressor", "drop", "seeds"),
     *("synth s", "compress s", "MiB", "kB", "remarks"),
 )
-_RANKED_TEXT = (1, 3, 4, 11)
-_COMPRESSOR, _REMARKS = 4, 11
+_RANKED_TEXT = (2, 4, 5, 12)
+_COMPRESSOR, _REMARKS = 5, 12
 
 
 def ranked_html(part: pd.DataFrame) -> str:
@@ -78,7 +91,7 @@ def ranked_html(part: pd.DataFrame) -> str:
     ]
     notes = [*said, *board_notes(part), f"bars: from {ends[0]:.1f} to {ends[1]:.1f} %, dashed: uncompressed"]
     if any(tie_letters(row) for row in lines):
-        notes.append("rows that share a raised letter: no difference was shown")
+        notes.append("rows that share a raised letter: no difference was shown; a–d: each letter from a to d")
     text = [new for new, old in enumerate(kept) if old in _RANKED_TEXT]
     return table_html([_RANKED[i] for i in kept], text, rows) + notes_html(notes)
 
@@ -97,6 +110,7 @@ def _ranked_cells(row: Mapping[str, Any], ends: tuple[float, float]) -> list[tup
     size = None if missing(row["size_bytes"]) else row["size_bytes"] / 1000
     return [
         ("", escape(rank)),
+        ("", rank_interval(row)),
         ("t", escape(f"{row['source']} [{row['model']}]" if row["model"] else row["source"]) + STALE * row["stale"]),
         ("", _top1(row)),
         ("t", _bar(row, ends)),
@@ -144,7 +158,7 @@ def _bar(row: Mapping[str, Any], ends: tuple[float, float]) -> str:
 
 
 def claims_html(verdicts: Sequence[Verdict]) -> str:
-    """The claims, numbered as in their figure, with verdict, effect, interval and what is behind them."""
+    """The claims, numbered, with verdict, effect, interval and what is behind them."""
     headers = ["#", "verdict", "claim", "difference", "interval", "margin", "pairs × seeds"]
     said = [_remarks(item) for item in verdicts]
     headers += ["remarks"] if any(said) else []

@@ -28,6 +28,13 @@ def number(value: Any, digits: int = 2) -> str:
     return BLANK if missing(value) else f"{float(value):,.{digits}f}"
 
 
+def significant(value: Any, digits: int = 3) -> str:
+    """To three significant digits, for measures without an interval: 146, 4.12, 0.0031."""
+    if missing(value) or not math.isfinite(float(value)) or float(value) == 0:
+        return number(value, 0)
+    return number(value, min(6, max(0, digits - 1 - math.floor(math.log10(abs(float(value)))))))
+
+
 def rounded(value: Any, low: Any, high: Any) -> str:
     """``value`` with as many decimals as its interval warrants."""
     return number(value, digits_for(None if missing(low) or missing(high) else (float(high) - float(low)) / 2))

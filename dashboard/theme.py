@@ -14,6 +14,26 @@ HEAT = "Cividis"
 """Sequential scale that is read alike with and without colour vision."""
 
 
+PAGE_STYLE = """<style>
+[data-testid="stMainBlockContainer"]{padding:3rem 2.5rem 3rem}
+[data-testid="stSidebar"]{width:15rem !important;min-width:15rem}
+[data-testid="stSidebarNav"]::before{content:"datafree-bench";display:block;font-weight:700;font-size:1.05rem;
+padding:0 .5rem .6rem}
+[data-testid="stMultiSelect"] [data-baseweb="tag"],[data-testid="stMultiSelect"] [data-baseweb="tag"] span{
+max-width:none}
+@media (max-width:640px){
+[data-testid="stMainBlockContainer"]{padding:3.2rem 1rem 2rem}
+[data-testid="stMainBlockContainer"] h1{font-size:2rem;padding-bottom:.4rem}
+[data-testid="stMainBlockContainer"] h2{font-size:1.45rem}
+[data-testid="stMainBlockContainer"] h3{font-size:1.2rem}
+[data-testid="stHorizontalBlock"]{gap:.6rem}
+[data-testid="stColumn"]:has([data-testid="stSelectbox"],[data-testid="stMultiSelect"],[data-testid="stMetric"]){
+min-width:calc(50% - .6rem);flex:1 1 calc(50% - .6rem)}
+}
+</style>"""
+"""Less empty room than Streamlit leaves; on a phone two filters stand in a line."""
+
+
 def styled(figure: go.Figure, height: int) -> go.Figure:
     """The common look: ``height`` in pixels, transparent ground (the page's shows through), room for long names."""
     figure.update_layout(

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from bench.board.claims import Verdict
+from bench.board.costs import split_letters
 from bench.board.stats import LEVEL
 from bench.store.records import ResultRecord, StageCost
 
@@ -18,6 +19,8 @@ BLANK = "–"
 STALE = "†"
 TIED = "="
 TOP1 = "top-1 %"
+RANKS = "ranks"
+"""Header of the rank interval."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,33 @@ def half_width(row: Mapping[str, Any]) -> str:
 
 
 def tie_letters(row: Mapping[str, Any]) -> str:
-    """The row's ``letters`` where the frame has them, else one letter per rank: rows that share one do not differ."""
+    """The row's ``letters``, shortened, where the frame has them, else one letter per rank: rows that share one do not
+    differ."""
     given = row.get("letters")
     if not missing(given):
-        return str(given)
+        return short_letters(str(given))
     return "" if missing(row["rank"]) or not row["tied"] else _letter(int(row["rank"]))
+
+
+def short_letters(text: str) -> str:
+    """Letters with every run of three or more as its ends: "abcdefgh" is "a–h", "acdef" is "a,c–f", "ab" stays."""
+    runs: list[list[str]] = []
+    for letter in split_letters(text):
+        if runs and _place(letter) == _place(runs[-1][-1]) + 1:
+            runs[-1].append(letter)
+        else:
+            runs.append([letter])
+    if all(len(run) < 3 for run in runs):
+        return text
+    return ",".join(f"{run[0]}–{run[-1]}" if len(run) > 2 else ",".join(run) for run in runs)
+
+
+def _place(letter: str) -> int:
+    """1, 2, …, 26, 27, … for a, b, …, z, aa, …; see :func:`_letter`."""
+    place = 0
+    for sign in letter:
+        place = 26 * place + ord(sign) - ord("a") + 1
+    return place
 
 
 def _letter(rank: int) -> str:
@@ -90,10 +115,10 @@ def board_grids(table: pd.DataFrame) -> list[Grid]:
 
 
 _BOARD_HEADERS: tuple[str, ...] = (
-    *("rank", "source", "from", "compressor", "n", TOP1, "95 % interval", "drop", "seeds"),
+    *("rank", RANKS, "source", "from", "compressor", "n", TOP1, "95 % interval", "drop", "seeds"),
     *("target in source", "access", "synth s", "compress s", "remarks"),
 )
-_BOARD_TEXT = frozenset({1, 2, 3, 9, 10, 13})
+_BOARD_TEXT = frozenset({2, 3, 4, 10, 11, 14})
 _MOVABLE = ("compressor", "n", "seeds", "access")
 
 
@@ -123,11 +148,20 @@ def _rank_text(row: Mapping[str, Any]) -> str:
     return f"{row['rank']}{TIED if row['tied'] else ''}"
 
 
+def rank_interval(row: Mapping[str, Any]) -> str:
+    """The ranks not ruled out at 95 %, "2–4"; empty for what has no rank."""
+    low, high = row.get("rank_low"), row.get("rank_high")
+    if missing(low) or missing(high):
+        return ""
+    return f"{low}" if low == high else f"{low}–{high}"
+
+
 def _board_row(row: Mapping[str, Any]) -> tuple[Cell, ...]:
     interval = BLANK if missing(row["top1_low"]) else f"[{number(row['top1_low'])}, {number(row['top1_high'])}]"
     why = [] if row["status"] == "ok" else [f"{row['status']}: {row['reason']}" if row["reason"] else row["status"]]
     texts = (
         _rank_text(row),
+        rank_interval(row),
         str(row["source"]) + (STALE if row["stale"] else ""),
         str(row["model"]),
         str(row["compressor"]),
@@ -153,6 +187,8 @@ def board_notes(part: pd.DataFrame) -> tuple[str, ...]:
     protocols = [str(p) for p in part["protocol_id"].dropna().unique()]
     if len(protocols) > 1:
         notes.append(f"ranks are formed within each of {len(protocols)} protocols: {', '.join(protocols)}")
+    if "rank_low" in part and part["rank_low"].notna().any():
+        notes.append(f"{RANKS}: those not ruled out at 95 % (each row against all others, Holm)")
     shared = part["image_set_rows"].max()
     if not missing(shared) and shared > 1:
         notes.append("synthesis time is charged in full to every row that uses the image set")

@@ -27,12 +27,25 @@ _ID = re.compile(r"[0-9a-f]{8,64}")
 @dataclass(frozen=True)
 class StoredImages:
     """The first images of a set: float32 [N, C, H, W] in their networks' normalised space, the labels they were made
-    for (int64 [N]) where there are any, the curves of the first batch and what its source said of it."""
+    for (int64 [N]) where there are any, the curves of the first batch, what its source said of it, and the names of the
+    classes in the order of the labels (none in sets that were stored before names were)."""
 
     images: Floats
     labels: npt.NDArray[np.int64] | None
     curves: Curves = field(default_factory=dict)
     info: Mapping[str, Any] = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
+
+    def name_of(self, label: int) -> str:
+        """The class's name, "class 3" where none is known."""
+        return self.class_names[label] if 0 <= label < len(self.class_names) else f"class {label}"
+
+
+def is_stored(store: Path | None, synth_id: str) -> bool:
+    """Whether the store holds the set's first batch; False for an id of another form."""
+    if store is None or not _ID.fullmatch(synth_id):
+        return False
+    return (store / "artifacts" / synth_id[:2] / synth_id / "00000.safetensors").is_file()
 
 
 def read_images(store: Path | None, synth_id: str, count: int) -> StoredImages | None:
@@ -62,6 +75,7 @@ def read_images(store: Path | None, synth_id: str, count: int) -> StoredImages |
         labels=np.concatenate([part["labels"] for part in parts])[:count] if labelled else None,
         curves={str(k): [(int(i), float(v)) for i, v in curve] for k, curve in meta.get("curves", {}).items()},
         info=meta.get("info", {}),
+        class_names=tuple(map(str, meta.get("info", {}).get("class_names", ()))),
     )
 
 

@@ -24,6 +24,7 @@ from bench.board.grids import (
     number,
     tie_letters,
 )
+from bench.board.means import RowsByKey, target_mean
 
 _PLAIN_STATUS = ("ok", "incomplete")
 _ORDER = {"upper": 0, "lower": 1, "none": 2}
@@ -31,29 +32,30 @@ Column = tuple[str, str]
 Lines = dict[str, dict[Column, list[dict[str, Any]]]]
 
 
-def pivot_grids(table: pd.DataFrame, *, mean: bool = True) -> list[Grid]:
+def pivot_grids(table: pd.DataFrame, *, mean: bool = True, rows: RowsByKey | None = None) -> list[Grid]:
     """Cross-validation tables as MixMix's Table 6: rows source [network of the images], columns targets.
 
     One grid per suite, compressor, n and preset; a column per target and bits.  The best row of a column that is no
     control is bold; ties with it are marked.  ``mean`` adds the mean over the columns, blank as soon as one cell is
-    missing; the note lists the protocols it spans.
+    missing; the note lists the protocols it spans.  With ``rows`` it gets half of its interval where the targets share
+    seeds and test images (:func:`bench.board.means.target_mean`).
     """
     grids = []
     for key, part in table.groupby(["suite", "dataset", "preset", "compressor", "n"], sort=False):
         suite, dataset, preset, compressor, count = (str(item) for item in key)
         if part["top1_mean"].notna().any():
             title = f"{suite} · {dataset} · {compressor} · {count} images · preset {preset} · top-1 %"
-            grids.append(_pivot(title, part, mean=mean))
+            grids.append(_pivot(title, part, rows or {}, mean=mean))
     return grids
 
 
-def _pivot(title: str, part: pd.DataFrame, *, mean: bool) -> Grid:
+def _pivot(title: str, part: pd.DataFrame, known: RowsByKey, *, mean: bool) -> Grid:
     rows = line_dicts(part)
     columns = list(dict.fromkeys((str(r["target"]), str(r["bits"])) for r in rows))
     body = [_fp_line(rows, columns, mean=mean)]
     for name, cells in lines_of(rows).items():
         found = [cells.get(column, []) for column in columns]
-        body.append((Cell(name), *map(_pivot_cell, found), *([_mean_cell(found)] if mean else [])))
+        body.append((Cell(name), *map(_pivot_cell, found), *([_mean_cell(found, known)] if mean else [])))
     several = {target for target, _ in columns if sum(t == target for t, _ in columns) > 1}
     all_bits = {bits for _, bits in columns}
     heads = [f"{t} {b}" if t in several or len(all_bits) > 1 else t for t, b in columns]
@@ -179,9 +181,11 @@ def _pivot_cell(rows: Sequence[Mapping[str, Any]]) -> Cell:
     return Cell(" / ".join(texts), any(bool(row["best"]) for row in shown), *marks)
 
 
-def _mean_cell(found: Sequence[Sequence[Mapping[str, Any]]]) -> Cell:
+def _mean_cell(found: Sequence[Sequence[Mapping[str, Any]]], known: RowsByKey) -> Cell:
     shown = [[row for row in rows if not row["stale"]] for rows in found]
     if any(len(rows) != 1 or missing(rows[0]["top1_mean"]) for rows in shown):
         done = sum(len(rows) == 1 and not missing(rows[0]["top1_mean"]) for rows in shown)
         return Cell(f"{BLANK} {done} of {len(shown)}")
-    return Cell(number(sum(float(rows[0]["top1_mean"]) for rows in shown) / len(shown)))
+    ends = target_mean([rows[0] for rows in shown], known).interval if known else None
+    half = number((ends.high - ends.low) / 2) if ends else ""
+    return Cell(number(sum(float(rows[0]["top1_mean"]) for rows in shown) / len(shown)), half=half)

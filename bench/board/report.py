@@ -17,6 +17,7 @@ from bench.board.beside import Beside, beside_grid
 from bench.board.claims import Verdict
 from bench.board.frame import COLUMNS
 from bench.board.grids import TIED, Cell, Grid, board_grids, image_set_grid, verdict_grid
+from bench.board.means import rows_by_key
 from bench.board.pivots import metric_grids, pivot_grids
 from bench.errors import BenchError, nearest
 from bench.store.records import ResultRecord
@@ -33,7 +34,9 @@ def to_rich(grids: Iterable[Grid]) -> RenderableType:
                 table.add_column(escape(header), overflow="fold")
                 continue
             width = max((len(row[index].text) for row in grid.rows), default=0)
-            table.add_column(escape(header), justify="right", overflow="fold", min_width=min(width, _UNBROKEN))
+            table.add_column(
+                escape(header), justify="right", overflow="fold", min_width=width if width <= _UNBROKEN else None
+            )
         for row in grid.rows:
             table.add_row(*(f"[bold]{escape(c.text)}[/bold]" if c.bold else escape(c.text) for c in row))
         parts.append(table)
@@ -121,7 +124,7 @@ def report(
 
     Args:
         table: from :func:`bench.board.frame.frame`.
-        records: to list the image sets with their cost; none, no list.
+        records: to list the image sets with their cost and to give means over targets their intervals; none, neither.
         details: with the ranked table of each target and the claims' breakdown, besides the pivots.
         found: printed numbers to set beside the measured ones; as CSV, their table takes the board's place.
 
@@ -138,7 +141,12 @@ def report(
     if form not in _GRIDS:
         raise BenchError("unknown format", got=form, expected=FORMATS, nearest=nearest(form, FORMATS))
     extra = [str(name) for name in table.columns if name not in _KNOWN]
-    grids = [*pivot_grids(table), *metric_grids(table, extra), *(board_grids(table) if details else [])]
+    records = list(records)
+    grids = [
+        *pivot_grids(table, rows=rows_by_key(records)),
+        *metric_grids(table, extra),
+        *(board_grids(table) if details else []),
+    ]
     sets = image_set_grid(records)
     grids += [sets] if sets.rows else []
     grids += [verdict_grid(verdicts, details)] if verdicts else []
@@ -172,6 +180,8 @@ def _print_notes(grid: Grid) -> tuple[str, ...]:
         notes.append("±: half of the 95 % interval over test images and seeds")
     if lettered:
         notes.append("rows of one column that share a letter: no difference was shown (paired by image and seed, Holm)")
+    if any("–" in cell.letters for cell in cells):
+        notes.append("a–d: each letter from a to d")
     return tuple(notes)
 
 

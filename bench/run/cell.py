@@ -28,7 +28,7 @@ from bench.run.tasks import Settings, Task
 from bench.spec.identity import digest
 from bench.spec.plan import SynthJob
 from bench.spec.registry import Registry
-from bench.store.artifacts import ArtifactStore, BatchMeta
+from bench.store.artifacts import CLASS_NAMES, ArtifactStore, BatchMeta
 from bench.store.records import ResultRecord, StageCost, pack_bits
 from bench.zoo import targets
 
@@ -144,7 +144,7 @@ def run_batch(bench: Bench, task: Task, report: Report) -> float:
         source=job.source.method,
         version=job.source.version,
         models=job.models,
-        info={**batch.info, "audit": access.audit},
+        info={**batch.info, "audit": access.audit, CLASS_NAMES: list(job.dataset.class_names)},
         curves=recorder.curves,
         cost=cost,
         provenance={**bench.facts, "date": _now()},

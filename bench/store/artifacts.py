@@ -25,6 +25,9 @@ from bench.store.files import TEMPORARY, open_store, write_atomic
 
 log = logging.getLogger(__name__)
 
+CLASS_NAMES = "class_names"
+"""Key of a batch's ``info``: the names of the data set's classes in the order of the labels, for who looks at it."""
+
 Curves = Mapping[str, Sequence[tuple[int, float]]]
 
 _ID = re.compile(r"[0-9a-f]{8,64}")

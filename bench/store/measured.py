@@ -59,6 +59,12 @@ def read_grid(record: ResultRecord, folder: Traversable | None = None) -> bytes 
     return None
 
 
+def suites_with_grids(folder: Traversable | None = None) -> frozenset[str]:
+    """Suites whose packed records come with image grids."""
+    folder = measured_folder() if folder is None else folder
+    return frozenset(item.name for item in folder.iterdir() if item.is_dir()) if folder.is_dir() else frozenset()
+
+
 def pack_measured(records: Iterable[ResultRecord], grids: Mapping[str, bytes], out: Path) -> Path:
     """Write a suite's finished records to ``out/<suite>.json.xz`` and its grids to ``out/<suite>/<synth_id>.*``.
 

@@ -30,8 +30,8 @@ def library_of(name: str) -> str | None:
 
 
 def architecture_of(name: str) -> str:
-    """The architecture without its width (suffixes _100, _1_0, _x1_0) and weight tag, in letters and digits."""
-    bare = re.sub(r"_(\d+|[\dx]+_\d+)$", "", name.split(":", 1)[1].split(".")[0])
+    """The architecture without its width (suffixes _100, _1_0, _x1_0, 1_0) and weight tag, in letters and digits."""
+    bare = re.sub(r"_(\d+|[\dx]+_\d+)$|(?<=[a-z])\d_\d$", "", name.split(":", 1)[1].split(".")[0])
     return re.sub(r"[^a-z0-9]", "", bare)
 
 

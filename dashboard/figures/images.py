@@ -19,26 +19,58 @@ from dashboard.theme import GREY, PALETTE, styled
 PAIR = (PALETTE[0], PALETTE[1])
 """Colours of the two sources that stand side by side."""
 MARKERS = ("circle", "square")
+NAME_WIDTH = 6.6
+"""Pixels that a character of a class's name takes at most, on average."""
 DECADES = 20.0
 """Values that span this factor are drawn on a logarithmic axis."""
 
 Curve = Sequence[tuple[int, float]]
 UNITS = {"top1": "%", "image_top1": "%"}
+WORDS = {
+    "bn": "batch-norm loss",
+    "ce": "cross-entropy",
+    "clipped": "share of pixels clipped",
+    "prior": "image prior",
+    "top1": "top-1 on the labels",
+    "kl_held_up": "channels held up",
+    "bn_loss_u1": "batch-norm loss (u1)",
+    "bn_loss_u1_batch32": "batch-norm loss (u1, batches of 32)",
+    "bn_loss_u2": "batch-norm loss (u2)",
+    "image_top1": "top-1 on the labels",
+    "mmd_kid": "MMD to real images, cubic kernel (KID)",
+    "mmd_rbf": "MMD to real images, Gaussian kernel",
+}
+EXPLAINED = {
+    "bn_loss_u1": "distance of the images' batch-norm statistics to the network's own: norms summed over layers",
+    "bn_loss_u1_batch32": "as u1, with statistics of 32 images at a time, as in the synthesis",
+    "bn_loss_u2": "as u1, but squared differences averaged over channels and layers",
+    "classifier_score": "inception score with the network as classifier; higher is more varied and more certain",
+    "image_top1": "share of the images that the network puts into the class they were made for",
+    "mmd_kid": "maximum mean discrepancy of the network's features; 0 for images of the same distribution",
+    "mmd_rbf": "maximum mean discrepancy of the network's features; 0 for images of the same distribution",
+}
+"""What a measure means, for who sees it first."""
 
 
-def class_grid(picture: npt.NDArray[np.uint8], classes: Sequence[int]) -> go.Figure:
+def class_grid(picture: npt.NDArray[np.uint8], names: Sequence[str]) -> go.Figure:
     """A picture [height, width, C] whose rows are classes, with the classes' names beside the rows.
 
     Args:
-        classes: one per row, top to bottom; none for images without labels.
+        names: one per row, top to bottom; none for images without labels.
     """
     figure = go.Figure(go.Image(source=_png(picture), hoverinfo="skip"))
-    row = picture.shape[0] / max(len(classes), 1)
-    centres = [row * (i + 0.5) for i in range(len(classes))]
+    row = picture.shape[0] / max(len(names), 1)
+    centres = [row * (i + 0.5) for i in range(len(names))]
     figure.update_xaxes(visible=False)
-    figure = styled(figure, 450).update_layout(margin={"l": 0, "r": 0, "t": 4, "b": 4})
+    # the picture keeps its shape, so the axis reserves no room of its own for the names
+    left = 12 + round(NAME_WIDTH * max(map(len, names), default=-1))
+    figure = styled(figure, 450).update_layout(margin={"l": max(left, 0), "r": 0, "t": 4, "b": 4})
     figure.update_yaxes(
-        tickvals=centres, ticktext=[f"class {c}" for c in classes], showgrid=False, visible=bool(classes)
+        tickvals=centres,
+        ticktext=[escape(name) for name in names],
+        showgrid=False,
+        visible=bool(names),
+        automargin=False,
     )
     return figure
 
@@ -117,8 +149,8 @@ def _dots(part: pd.DataFrame, measure: str, name: str, marker: Mapping[str, obje
 
 
 def words(name: str) -> str:
-    """A metric's or curve's name as it is said: ``bn_loss_u1`` → ``bn loss u1``."""
-    return name.replace("_", " ")
+    """A metric's or curve's name as it is said; one without an entry in :data:`WORDS` with spaces for underscores."""
+    return WORDS.get(name, name.replace("_", " "))
 
 
 def titled(name: str) -> str:

@@ -69,7 +69,7 @@ def critical_difference_plot(found: CriticalDifference) -> go.Figure:
             y=names,
             mode="markers+text",
             text=[number(rank) for rank in ranks],
-            textposition="middle right",
+            textposition="top center",
             marker={"size": 10, "color": PALETTE[0]},
             hovertemplate="%{y}: average rank %{x:.2f}<extra></extra>",
             showlegend=False,

@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from bench.board.claims import Verdict
-from dashboard.common import Scope, problems, scope
+from dashboard.common import Scope, heading, problems, scope
 from dashboard.figures import ablation_axes as axes_of
 from dashboard.figures import ablations as figures
 from dashboard.filters import choice, choices
@@ -36,7 +36,10 @@ MARKS = {"supported": "▲", "refuted": "▼", "open": "○"}
 
 def show() -> None:
     """Draw the page."""
-    st.title("Ablations")
+    heading(
+        "Ablations",
+        "What changes when one thing of a method changes: a parameter, its zoo, its number of images.",
+    )
     problems()
     table = snapshot().table
     suites = _suites(snapshot().stamp)

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from bench.store.records import ResultRecord
-from dashboard.common import Scope, problems, scope
+from dashboard.common import Scope, heading, problems, scope
 from dashboard.figures.bits import (
     FLOAT,
     by_kind,
@@ -49,7 +49,7 @@ NOTHING = "no other row"
 
 def show() -> None:
     """Draw the page."""
-    st.title("Bits per layer")
+    heading("Bits per layer", "How many bits each layer of a compressed network keeps for its weights and its inputs.")
     problems()
     found = scope(snapshot().table["compressor"] != "", "No record of a compressed network yet.")
     if found is None:

@@ -12,7 +12,7 @@ import streamlit as st
 from bench.board.cells import mlflow_run, repro_command
 from bench.board.stats import accuracy_interval
 from bench.store.records import ResultRecord, unpack_bits
-from dashboard.common import problems
+from dashboard.common import heading, problems
 from dashboard.facts import facts, is_listing, listing
 from dashboard.figures.cell import FEW, curve_groups, curves_figure
 from dashboard.filters import choice
@@ -47,7 +47,7 @@ STATUS = {"ok": "✓ measured", "failed": "✗ failed", "skipped": "– skipped"
 
 def show() -> None:
     """Draw the page."""
-    st.title("Cell")
+    heading("Cell", "One measurement in full: what was measured, what it cost, and the command that repeats it.")
     problems()
     cells = snapshot().cells
     if cells.empty:

@@ -10,7 +10,7 @@ import streamlit as st
 
 from bench.board.claims import Verdict
 from bench.board.verdicts import ClaimRow, suite_of
-from dashboard.common import problems
+from dashboard.common import heading, problems
 from dashboard.figures.claims import COLOURS, claims_forest, parts_forest
 from dashboard.filters import choice, choices
 from dashboard.links import LEADERBOARD_PAGE, cell_link, link
@@ -44,7 +44,7 @@ COLUMNS = (
 
 def show() -> None:
     """Draw the page."""
-    st.title("Claims")
+    heading("Claims", "Sentences of the papers, tested on the measured rows: supported, refuted, or open.")
     problems()
     table = snapshot().table
     known = {

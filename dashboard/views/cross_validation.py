@@ -11,7 +11,7 @@ import streamlit as st
 from bench.board.published import join
 from bench.board.verdicts import suite_of
 from bench.errors import DataError
-from dashboard.common import problems, scope
+from dashboard.common import heading, problems, scope
 from dashboard.crosstable import CrossTable, bit_groups, cross_table, one_seed, value_text
 from dashboard.figures.cross_validation import FP, OWN, TITLES, cross_map, names_of, published_map
 from dashboard.filters import choice
@@ -25,8 +25,10 @@ COLOURS = {"accuracy": "top1_mean", "drop": "drop"}
 
 def show() -> None:
     """Draw the page."""
-    st.title("Cross-validation")
-    st.caption("Which source's images compress which network best: rows are sources of images, columns are targets.")
+    heading(
+        "Cross-validation",
+        "Which source's images compress which network best: rows are sources of images, columns are targets.",
+    )
     problems()
     found = scope(
         snapshot().table["compressor"] != "",

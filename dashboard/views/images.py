@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from bench.board.imagesets import StoredImages, pixels, read_images, sheet
+from bench.board.imagesets import is_stored, pixels, read_images, sheet
 from bench.errors import StoreError
-from bench.store.measured import read_grid
+from bench.store.measured import read_grid, suites_with_grids
 from bench.store.records import ResultRecord
-from dashboard.common import Scope, problems, scope
-from dashboard.figures.ablation_axes import metrics
-from dashboard.figures.images import class_grid, curve_figure, measure_dots, titled, words
+from dashboard.common import Scope, heading, problems, scope
+from dashboard.figures.images import class_grid, curve_figure
 from dashboard.filters import choice
+from dashboard.image_measures import Side, measures
 from dashboard.load import index, records_of, snapshot
-from dashboard.tables import Column, Html, html_table
+from dashboard.tables import Column, html_table
 from dashboard.text import number, plain, row_name, seconds
 
 SHOWN = 256
@@ -26,40 +25,16 @@ PER_CLASS = 8
 UNLABELLED = 64
 NONE = "no network"
 FACTS = (Column(""), Column("", True))
-MEASURES = (
-    Column("measure"),
-    Column("A: mean over networks", True),
-    Column("A: range", True),
-    Column("B: mean over networks", True),
-    Column("B: range", True),
-    Column("networks", True, "measured for A and for B"),
-)
-STATISTICS = "bn_loss"
-"""Start of the measures that are distances between the images' batch-norm statistics and a network's own."""
-
-
-@dataclass(frozen=True)
-class Side:
-    """One of the two image sets: its letter and name, the cells fed by it, and the images if the store holds them."""
-
-    letter: str
-    name: str
-    synth_id: str
-    cells: pd.DataFrame
-    stored: StoredImages | None
-    trouble: str = ""
-
-    @property
-    def said(self) -> str:
-        """The name, for places that read Markdown."""
-        return plain(self.name)
 
 
 def show() -> None:
     """Draw the page."""
-    st.title("Images")
+    heading(
+        "Images",
+        "What each source synthesises: two image sets side by side, how they came about, and how networks see them.",
+    )
     problems()
-    found = scope(snapshot().table["source"] != "")
+    found = scope(snapshot().table["source"] != "", first=_first)
     if found is None:
         return
     cells = snapshot().cells
@@ -70,20 +45,41 @@ def show() -> None:
     if mine.empty:
         st.info("No cell of this suite says which images it was fed with: its image sets are not made yet.")
         return
-    seed = int(choice("Seed", "seed", [str(s) for s in sorted(set(mine["seed"]))]))
+    first, *places = st.columns([1, 3, 3])
+    with first:
+        seed = int(choice("Seed", "seed", [str(s) for s in sorted(set(mine["seed"]))]))
     mine = mine[mine["seed"] == seed]
     sources = _sources(mine)
-    places = st.columns(2)
     sides = []
-    for i, (place, letter) in enumerate(zip(places, "AB", strict=True)):
+    for place, letter, start in zip(places, "AB", _pair(found.table, mine, sources), strict=True):
         with place:
-            sides.append(_side(letter, mine, sources, sources[min(i, len(sources) - 1)]))
+            sides.append(_side(letter, mine, sources, start))
     for place, side in zip(st.columns(2), sides, strict=True):
         with place:
             _pictures(side, found)
             _facts(found, side)
     _curves(sides)
-    _measures(sides)
+    measures(sides)
+
+
+def _first(suites: Sequence[str]) -> str:
+    """Where most is to be seen: a suite whose images are at hand, and that measures them, of most sources."""
+    worth = _worth(snapshot().stamp)
+    return max(suites, key=lambda suite: worth.get(suite, (False, False, 0)))
+
+
+@st.cache_data(max_entries=4)
+def _worth(stamp: str) -> dict[str, tuple[bool, bool, int]]:
+    """Suite → whether pictures of its sets can be shown, whether it measures images, number of its sources and the
+    networks they look at.  ``stamp`` is the key."""
+    found, packed = {}, suites_with_grids()
+    for suite, cells in snapshot().cells.groupby("suite", sort=False):
+        sets = cells[cells["synth_id"].notna()].drop_duplicates(["source", "model"])
+        shown = any(is_stored(index().store, str(synth_id)) for synth_id in sets["synth_id"])
+        shown = shown or str(suite) in packed
+        measures = bool(((cells["compressor"] == "") & (cells["status"] == "ok")).any())
+        found[str(suite)] = (shown, measures, len(sets))
+    return found
 
 
 def _sources(cells: pd.DataFrame) -> list[str]:
@@ -92,12 +88,24 @@ def _sources(cells: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(ordered["source"]))
 
 
+def _pair(table: pd.DataFrame, cells: pd.DataFrame, sources: Sequence[str]) -> tuple[str, str]:
+    """Shown at first: the method that may look at most, beside real images; else the first two there are."""
+    methods = table[(table["control"] == "none") & table["source"].isin(list(sources))]
+    tiers = methods.groupby("source")["access"].max()
+    first = max(reversed(sources), key=lambda source: str(tiers.get(source, "")))
+    real = cells.loc[cells["control"] == "upper", "source"]
+    others = [*real, *(source for source in sources if source != first), first]
+    return first, str(others[0])
+
+
 def _side(letter: str, cells: pd.DataFrame, sources: Sequence[str], start: str) -> Side:
     key = letter.lower()
     source = choice(f"Source {letter}", key, sources, default=start)
     part = cells[cells["source"] == source]
     models = sorted({str(m) for m in part["model"]}) or [""]
-    model = choice(f"Images of {letter} from", f"from_{key}", [m or NONE for m in models])
+    done = part[part["status"] == "ok"]["model"].value_counts()
+    fullest = max(models, key=lambda m: done.get(m, 0))
+    model = choice(f"Images of {letter} from", f"from_{key}", [m or NONE for m in models], fullest or NONE)
     part = part[part["model"] == ("" if model == NONE else model)]
     part = part if len(part) else cells[cells["source"] == source]
     synth_id = str(part["synth_id"].iloc[0])
@@ -124,7 +132,8 @@ def _pictures(side: Side, found: Scope) -> None:
         labels = side.stored.labels
         images = side.stored.images if labels is not None else side.stored.images[:UNLABELLED]
         picture, classes = sheet(pixels(images, mean, std), labels, PER_CLASS)
-        st.plotly_chart(class_grid(picture, classes), width="stretch", key=f"grid-{side.letter}-{side.synth_id}")
+        names = [side.stored.name_of(label) for label in classes]
+        st.plotly_chart(class_grid(picture, names), width="stretch", key=f"grid-{side.letter}-{side.synth_id}")
         told = f"the first {PER_CLASS} images of each class" if classes else f"the first {len(images)} images"
         scaled = "" if mean is not None else "; grey levels stretched to the set's own range"
         st.caption(f"{side.letter}: {side.said} · {told}, from the store{scaled}")
@@ -219,84 +228,3 @@ def _curves_of(side: Side) -> dict[str, list[tuple[int, float]]]:
     plain = side.cells[(side.cells["compressor"] == "") & (side.cells["status"] == "ok")].head(1)
     records: list[ResultRecord] = records_of(plain) if len(plain) else []
     return dict(records[0].curves) if records else {}
-
-
-# --- measures ---
-
-
-def _measures(sides: Sequence[Side]) -> None:
-    st.subheader("Measures of the images")
-    values = _values(sides)
-    names = sorted(metrics(values), key=lambda name: (not name.startswith(STATISTICS), name))
-    pair = [side.name for side in sides]
-    if not names or not set(pair) & set(values["name"]):
-        st.info(
-            "Not measured: no suite here measures these two image sets. One that lists `measures:` does, "
-            "such as `bench run suites/synthesis_quality.yaml`."
-        )
-        return
-    st.html(html_table(MEASURES, [_measure_row(values, name, pair) for name in names]))
-    for side in sides:
-        if side.name not in set(values["name"]):
-            st.caption(f"{side.letter}: {side.said}: not measured by any suite here.")
-    measure = choice("Measure", "measure", names, shown=titled)
-    real = next(iter(values.loc[values["control"] == "upper", "name"]), None)
-    order = sorted(set(values["network"]))
-    st.plotly_chart(measure_dots(values, measure, pair, order, real), width="stretch", key=f"measure-{measure}")
-    seeds = ", ".join(sorted(set(values["seeds"])))
-    suites = plain(", ".join(sorted(set(values["suite"]))))
-    st.caption(f"each network of suite {suites} measures every image set; seeds {seeds}")
-    statistics = [name for name in names if name.startswith(STATISTICS)]
-    if statistics:
-        _nearest(values, statistics[0], pair, real)
-
-
-def _values(sides: Sequence[Side]) -> pd.DataFrame:
-    """Rows of the board that measure images, of every suite that measured one of the two sets, with ``name`` of the
-    source and ``network``; exact by the sets' ids."""
-    cells, table = snapshot().cells, snapshot().table
-    measuring = cells[(cells["metrics"] != "") & (cells["compressor"] == "")]
-    mine = measuring[measuring["synth_id"].isin([side.synth_id for side in sides])]
-    wanted = mine[["suite", "preset", "dataset"]].drop_duplicates()
-    rows = table[table["compressor"] == ""].merge(wanted, on=["suite", "preset", "dataset"])
-    names = [row_name(str(s), str(m)) for s, m in zip(rows["source"], rows["model"], strict=True)]
-    rows = rows.assign(name=names, network=rows["target"])
-    return rows.drop_duplicates(["name", "network"])
-
-
-def _measure_row(values: pd.DataFrame, measure: str, pair: Sequence[str]) -> list[str | Html]:
-    out: list[str | Html] = [titled(measure)]
-    total = values["network"].nunique()
-    counts = []
-    for name in pair:
-        found = values.loc[values["name"] == name, measure].dropna().astype(float)
-        whole = len(found) == total
-        out += [number(found.mean() if whole else None), _range(found)]
-        counts.append(f"{len(found)} of {total}")
-    return [*out, ", ".join(dict.fromkeys(counts))]
-
-
-def _range(found: pd.Series) -> str:
-    return f"{number(found.min())} to {number(found.max())}" if len(found) else "not measured"
-
-
-def _nearest(values: pd.DataFrame, measure: str, pair: Sequence[str], real: str | None) -> None:
-    """Whose batch-norm statistics the images are nearest to, in multiples of what real images have."""
-    st.subheader("Nearest statistics")
-    if real is None:
-        st.info("Not measured: real images are the yardstick, and this suite measures none.")
-        return
-    table = values.pivot_table(index="network", columns="name", values=measure, aggfunc="first").astype(float)
-    ratios = table.div(table[real], axis=0)
-    shown = [name for name in dict.fromkeys(pair) if name in ratios]
-    ratios = ratios.sort_values(shown[0])
-    columns = (Column("network"), Column(f"{real}: {words(measure)}", True), *(Column(n, True) for n in shown))
-    rows: list[list[str | Html]] = [
-        [str(network), number(table.loc[network, real]), *(f"{number(ratios.loc[network, n], 1)} ×" for n in shown)]
-        for network in ratios.index
-    ]
-    st.caption(
-        f"{words(measure)}: distance between the images' statistics and a network's own, summed over its layers; the "
-        "sources in multiples of what real images have, nearest network first"
-    )
-    st.html(html_table(columns, rows))

@@ -9,6 +9,7 @@ import streamlit as st
 
 from bench.board.index import LiveState
 from bench.errors import BenchError
+from dashboard.common import heading
 from dashboard.figures.live import done_over_time
 from dashboard.load import live
 from dashboard.tables import Column, Html, html_table
@@ -33,7 +34,7 @@ NO_RUN = "No run has told of itself in this store yet. `bench run suites/quickst
 
 def show() -> None:
     """Draw the page."""
-    st.title("Live")
+    heading("Live", "The run that is writing into this store: how far it is and what it met.")
     _state()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard.common import problems, scope
+from dashboard.common import heading, problems, scope
 from dashboard.figures.trade_offs import COSTS, Cost, contenders, on_front, trade_off
 from dashboard.filters import amount, choice, choices
 from dashboard.load import snapshot
@@ -35,7 +35,10 @@ COLUMNS = (
 
 def show() -> None:
     """Draw the page."""
-    st.title("Trade-offs")
+    heading(
+        "Trade-offs",
+        "What accuracy costs: bit operations, bytes, time. The dotted line joins rows that no other beats in both.",
+    )
     problems()
     found = scope(snapshot().table["compressor"] != "")
     if found is None:

@@ -10,7 +10,7 @@ import pytest
 
 from bench.board.export import FILE_FORMATS, chosen_format, to_bytes, to_parquet
 from bench.board.frame import frame
-from bench.board.grids import Cell, Grid, tie_letters
+from bench.board.grids import Cell, Grid, short_letters, tie_letters
 from bench.board.pivots import pivot_grids
 from bench.board.report import report, to_latex, to_markdown
 from bench.errors import BenchError
@@ -96,6 +96,27 @@ def test_the_frames_own_letters_win() -> None:
     assert "<sup>ab</sup>" in printed
     assert "<sup>b</sup>" in printed
     assert printed.count("<sup>") == 3
+
+
+def test_runs_of_letters_are_printed_by_their_ends() -> None:
+    table = _table()
+    table["letters"] = ["abcdefgh", "a,b,z,aa,ab", "b", pd.NA]
+    (grid,) = pivot_grids(table)
+    assert "<sup>a–h</sup>" in to_markdown([grid])
+    assert "<sup>a,b,z–ab</sup>" in to_markdown([grid])
+    assert r"\textsuperscript{a--h}" in to_latex([grid])
+    for text in (to_markdown([grid]), to_latex([grid])):
+        assert "each letter from a to d" in text
+    assert "each letter" not in to_markdown(pivot_grids(_table()))  # where none is shortened, nothing is explained
+    assert table["letters"].iloc[0] == "abcdefgh"  # CSV, JSON and Parquet keep every letter
+
+
+@pytest.mark.parametrize(
+    ("letters", "short"),
+    [("", ""), ("ab", "ab"), ("ac", "ac"), ("abc", "a–c"), ("cdfghi", "c,d,f–i"), ("y,z,aa", "y–aa"), ("a,ba", "a,ba")],
+)
+def test_short_letters(letters: str, short: str) -> None:
+    assert short_letters(letters) == short
 
 
 def test_letters_by_rank() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from bench.board.claims import Verdict, judge
 from bench.board.frame import COLUMNS, frame
-from bench.board.grids import BLANK, Grid, board_grids, image_set_grid, verdict_grid
+from bench.board.grids import BLANK, RANKS, Grid, board_grids, image_set_grid, verdict_grid
 from bench.board.pivots import metric_grids, pivot_grids
 from bench.board.report import FORMATS, report, to_json, to_latex, to_markdown, to_text
 from bench.errors import BenchError
@@ -70,8 +70,13 @@ def test_pivot_marks_ties_stale_rows_and_several_bits() -> None:
     # a fresh row takes the stale one's place in the pivot; the ranked table shows both
     both = frame([*records, *seeds([0.5, 0.5], source="c", source_version=1)], versions={("sources", "c"): 1})
     assert _text(pivot_grids(both)[0], "c")[0] == "50.00"
-    listed = [row[1].text for row in board_grids(both)[0].rows]
+    (source,) = (i for i, name in enumerate(board_grids(both)[0].headers) if name == "source")
+    listed = [row[source].text for row in board_grids(both)[0].rows]
     assert listed == ["a", "b", "c", "c†"]
+
+
+def _lines(grid: Grid) -> list[dict[str, str]]:
+    return [dict(zip(grid.headers, (cell.text for cell in row), strict=True)) for row in grid.rows]
 
 
 def test_board_rows() -> None:
@@ -85,9 +90,16 @@ def test_board_rows() -> None:
     assert "compressor" not in heads  # one value for all rows: it stands in the title
     assert "compressor brecq" in grids[0].title
     assert "target in source" not in heads  # blank everywhere
-    first = {row[1].text: dict(zip(heads, (cell.text for cell in row), strict=True)) for row in grids[0].rows}
+    first = {line["source"]: line for line in _lines(grids[0])}
     assert first["mixmix"]["rank"] == "1"
     assert first["real"]["rank"] == "upper"
+    table = frame(records)
+    row = table[(table["source"] == "mixmix") & (table["target"] == A)].iloc[0]
+    assert (row["rank_low"], row["rank_high"]) == (1, 1)
+    assert [first[name][RANKS] for name in ("mixmix", "real", "di")] == ["1", "", ""]
+    assert any(note.startswith(f"{RANKS}: ") for note in grids[0].notes)
+    wider = {line["source"]: line for line in _lines(board_grids(table.assign(rank_high=table["rank_low"] + 2))[0])}
+    assert wider["mixmix"][RANKS] == "1–3"
     assert first["di"]["remarks"] == "not_applicable: no BN"
     assert first["di"]["top-1 %"] == BLANK
     assert (first["mixmix"]["seeds"], first["di"]["seeds"]) == ("2 of 2", "0 of 2")

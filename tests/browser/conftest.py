@@ -85,6 +85,7 @@ class Tab:
         self.page.wait_for_timeout(300)
         self.page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
         self.page.wait_for_selector('[data-stale="true"]', state="detached")
+        self.page.wait_for_function("!document.querySelector('[data-testid=\"stSkeleton\"]')")  # parts loaded late
         self.page.wait_for_timeout(200)
         return self
 

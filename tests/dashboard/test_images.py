@@ -10,11 +10,12 @@ import pytest
 import torch
 from safetensors.numpy import save
 
-from bench.board.imagesets import pixels, read_images, sheet
+from bench.board.imagesets import is_stored, pixels, read_images, sheet
 from bench.errors import StoreError
 from bench.interfaces import ImageBatch
 from bench.store.artifacts import ArtifactStore, BatchMeta
 from dashboard.figures.images import PAIR, class_grid, curve_figure, measure_dots
+from dashboard.text import significant
 from tests.dashboard.fixtures_pages2 import AWKWARD, Pages, charts, check_awkward, made, measured, pages, text_of
 
 __all__ = ["measured", "pages"]
@@ -27,7 +28,8 @@ def test_what_the_artifact_store_wrote_is_read_without_torch(tmp_path: Path) -> 
     images = torch.arange(2 * 3 * 4 * 4, dtype=torch.float32).view(2, 3, 4, 4)
     for index in range(2):
         labels = torch.tensor([index, 7])
-        meta = BatchMeta("kw", 1, curves={"loss": [(0, 1.5), (9, 0.5 + index)]})
+        info = {"class_names": ["Bag", "Coat"]}
+        meta = BatchMeta("kw", 1, info=info, curves={"loss": [(0, 1.5), (9, 0.5 + index)]})
         store.write_batch(KEY, index, ImageBatch(images + index, labels), meta)
     found = read_images(tmp_path, KEY, 3)
     assert found is not None
@@ -35,6 +37,11 @@ def test_what_the_artifact_store_wrote_is_read_without_torch(tmp_path: Path) -> 
     assert found.labels is not None
     assert found.labels.tolist() == [0, 7, 1]
     assert found.curves == {"loss": [(0, 1.5), (9, 0.5)]}  # of the first batch
+    assert [found.name_of(label) for label in (0, 1, 7)] == ["Bag", "Coat", "class 7"]
+    assert is_stored(tmp_path, KEY)
+    assert not is_stored(tmp_path, "f" * 16)
+    assert not is_stored(tmp_path, "../../etc")
+    assert not is_stored(None, KEY)
 
 
 def test_reading_stays_in_the_store_and_names_damage(tmp_path: Path) -> None:
@@ -74,9 +81,15 @@ def test_sheet_has_a_row_per_class() -> None:
 
 
 def test_rows_of_the_grid_are_named_at_their_middle() -> None:
-    figure = class_grid(np.zeros((20, 30, 1), np.uint8), [4, 7])
+    figure = class_grid(np.zeros((20, 30, 1), np.uint8), ["Bag", "<b>Coat"])
     assert list(figure.layout.yaxis.tickvals) == [5, 15]
-    assert list(figure.layout.yaxis.ticktext) == ["class 4", "class 7"]
+    assert list(figure.layout.yaxis.ticktext) == ["Bag", "&lt;b&gt;Coat"]
+    longer = class_grid(np.zeros((20, 30, 1), np.uint8), ["Bag", "Ankle boot"])
+    assert (
+        longer.layout.margin.l
+        > figure.layout.margin.l
+        > class_grid(np.zeros((20, 30, 1), np.uint8), []).layout.margin.l
+    )
 
 
 def test_curves_of_both_sources() -> None:
@@ -162,12 +175,27 @@ def test_measures_belong_to_the_image_set(pages: Pages) -> None:
     pages.write([made(0.8, source="one", suite="s")])
     app = pages.open("images", suite="s")
     text = text_of(app)
-    assert "25.00" in text  # the mean of 30 and 20
-    assert "20.00 to 30.00" in text
+    assert ">25.0<" in text  # the mean of 30 and 20
+    assert "20.0 to 30.0" in text
     order = [text.index(f">{t}<") for t in ("y", "x")]
     assert order == sorted(order)  # nearest first
     assert "2.0 ×" in text
     assert "3.0 ×" in text
+
+
+def test_the_page_opens_on_images_that_are_measured(measured: Pages) -> None:
+    app = measured.open("images")
+    assert not app.exception
+    assert app.query_params["suite"] == "synthesis_quality" or app.query_params["suite"] == ["synthesis_quality"]
+    assert len(app.get("image")) == 2
+    assert "Not measured" not in text_of(app)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(146.26, "146"), (4.118, "4.12"), (-0.00118, "-0.00118"), (0.0, "0"), (None, "–")]
+)
+def test_a_measure_has_three_significant_digits(value: float | None, said: str) -> None:
+    assert significant(value) == said
 
 
 def test_page_shows_the_packed_grids(measured: Pages) -> None:

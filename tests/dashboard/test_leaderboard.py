@@ -10,11 +10,15 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from bench.board.frame import frame
+from bench.board.means import rows_by_key
 from bench.store.records import RecordStore
+from dashboard.board_columns import rows as table_rows
+from dashboard.board_columns import shown_columns
 from dashboard.crosstable import bit_groups, cross_table, mean_of, value_text
 from dashboard.figures.leaderboard import REFERENCE, leaderboard_bars
 from dashboard.links import address, with_cells
-from dashboard.views.leaderboard import ALL_TARGETS, means_table, shown_columns
+from dashboard.text import interval
+from dashboard.views.leaderboard import ALL_TARGETS, means_table
 from tests.board.make import record, seeds
 from tests.dashboard.conftest import shown, stored
 
@@ -62,6 +66,32 @@ def test_columns_by_what_the_board_has() -> None:
     assert not {"rank interval", "ties", "detectable", "recovered %", "remark"} & set(headers)
     full = bare.assign(rank_low=1, rank_high=2, letters="ab", mde=0.5, recovered=80.0)
     assert {"rank interval", "ties", "detectable", "recovered %"} < {c.header for c, _, _ in shown_columns(full)}
+
+
+def test_long_tie_letters_are_shown_by_their_ends_and_told_in_full() -> None:
+    table = frame(_rows(one=0.7)).assign(letters="abcdef", cell_id="c")
+    columns = shown_columns(table)
+    place = [column.header for column, _, _ in columns].index("ties")
+    cell = table_rows(table.head(1), columns)[0][place]
+    assert ">a–f<" in cell.markup
+    assert "letters abcdef" in cell.markup
+
+
+def test_means_of_common_seeds_and_images_bear_an_interval() -> None:
+    records = _rows(A, one=0.7) + _rows(B, one=0.6)
+    table = frame(records)
+    crossed = cross_table(with_cells(table, table.assign(cell_id="c", seed=0, suite_version=1)))
+    found = rows_by_key(records)
+    line = dict(zip(crossed.lines, crossed.squares, strict=True))["one"]
+    ends = mean_of(line, found).interval.interval
+    assert ends is not None
+    assert ends.low < 66 < ends.high
+    assert interval(ends.low, ends.high) in means_table(crossed, found)
+    other = [r.model_copy(update={"seed": r.seed + 5}) if r.target == B else r for r in records]
+    unlike = cross_table(frame(other, seeds={"s": []}))
+    lines = dict(zip(unlike.lines, unlike.squares, strict=True))
+    got = mean_of(lines["one"], rows_by_key(other)).interval
+    assert got.interval is None
 
 
 def test_a_mean_over_targets_is_blank_while_a_cell_is_missing() -> None:
@@ -129,7 +159,24 @@ def test_sorting_and_all_targets(alone: RecordStore, app: App) -> None:
     said = shown(test)
     assert f"p-{A}-W4A4" in said
     assert f"p-{B}-W4A4" in said
-    assert "one|66|71|61" in re.sub("(<[^>]+>)+", "|", said)  # the mean of 71 and 61, rounded to its uncertainty
+    said = re.sub("(<[^>]+>)+", "|", said)
+    assert re.search(r"one\|66\|\[\d+, \d+\]\|71\|61", said)  # the mean of 71 and 61, rounded to its uncertainty
+
+
+def test_the_comparison_is_in_the_address(alone: RecordStore, app: App) -> None:
+    for one in stored(_rows(A, one=0.7, two=0.5)):
+        alone.write(one)
+    test = app("leaderboard")
+    assert not test.toggle[0].value
+    test.toggle[0].set_value(True).run()
+    name = test.query_params["compare"]
+    assert "better" in shown(test)
+    again = app("leaderboard", compare=name)
+    assert again.toggle[0].value
+    again.toggle[0].set_value(False).run()
+    assert "compare" not in again.query_params
+    assert not again.toggle[0].value
+    assert not app("leaderboard", compare="../x").toggle[0].value
 
 
 @pytest.mark.parametrize("view", ["leaderboard", "cross_validation", "cell", "claims"])

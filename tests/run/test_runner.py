@@ -11,7 +11,7 @@ from bench.errors import BenchError, StoreError, WeightsError
 from bench.run import session
 from bench.run.cell import Bench, run_batch
 from bench.run.tasks import Settings, Task
-from bench.store.artifacts import ArtifactStore
+from bench.store.artifacts import CLASS_NAMES, ArtifactStore
 from bench.store.records import RecordStore, unpack_bits
 from bench.zoo import checkpoints, targets
 
@@ -134,6 +134,7 @@ def test_a_count_reads_a_prefix(suite: Path, tmp_path: Path) -> None:
     (id_a, a), (id_b, b) = batch(20, "a"), batch(60, "b")
     assert id_a == id_b
     assert a.digest == b.digest
+    assert a.info["batches"][0][CLASS_NAMES][8] == "Bag"  # for who looks at the images
 
 
 def test_bad_input_is_found_before_any_compute(run: Run, suite: Path, tmp_path: Path) -> None:

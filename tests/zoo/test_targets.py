@@ -14,7 +14,7 @@ from torch import nn
 from bench.data.datasets import get_dataset
 from bench.errors import SuiteError, WeightsError
 from bench.zoo import checkpoints, targets
-from bench.zoo.libraries import bring
+from bench.zoo.libraries import architecture_of, bring
 from bench.zoo.macs import count_macs, count_parameters
 from bench.zoo.table import GROUPS, entry
 from bench.zoo.targets import check_weights, info, load, membership, target_names, zoo_names
@@ -33,6 +33,22 @@ def test_the_shipped_targets_and_zoos_are_listed_with_their_data_set() -> None:
     with pytest.raises(SuiteError) as caught:
         zoo_names(DATASET, "mobil")
     assert caught.value.nearest == "mobile"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("torchvision:mnasnet1_0", "mnasnet"),
+        ("torchvision:mnasnet0_5", "mnasnet"),
+        ("torchvision:shufflenet_v2_x1_5", "shufflenetv2"),
+        ("torchvision:wide_resnet50_2", "wideresnet50"),
+        ("torchvision:regnet_y_1_6gf", "regnety16gf"),
+        ("torchvision:efficientnet_b0", "efficientnetb0"),
+        ("timm:mobilenetv2_050.lamb_in1k", "mobilenetv2"),
+    ],
+)
+def test_a_librarys_width_and_weight_tag_are_no_part_of_the_architecture(name: str, expected: str) -> None:
+    assert architecture_of(name) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,167 @@
+"""Columns of a ranked table of the board: which there are, and how a row fills them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+from bench.board.grids import rank_interval, tie_letters
+from dashboard.links import cell_link
+from dashboard.tables import Column, Html, interval_bar
+from dashboard.text import BLANK, digits_for, interval, missing, number, rounded, row_name, seconds, size
+
+Ends = tuple[float, float]
+Shown = tuple[Column, str, Callable[[Any, Ends], str | Html]]
+"""A column, the frame's column it needs (it is left out when the frame has none), and its cell of a row."""
+
+BLANKABLE = ("rank_low", "letters", "recovered", "mde")
+"""Columns that no row may have a value for: a single row has nothing to be compared with."""
+
+SAID_ONCE = {"compressor": "compressor", "n": "images"}
+"""Columns that go into the caption where they hold one value."""
+
+
+def _rank(row: Any, _: Ends) -> str:
+    return BLANK if missing(row.rank) else f"{row.rank}{'=' if row.tied else ''}"
+
+
+def _ranks(row: Any, _: Ends) -> str:
+    return rank_interval({"rank_low": row.rank_low, "rank_high": row.rank_high}) or BLANK
+
+
+def _ties(row: Any, _: Ends) -> str | Html:
+    """The letters, runs by their ends; all of them when one rests on it."""
+    if missing(row.letters):
+        return ""
+    short = tie_letters({"letters": row.letters})
+    says = f"letters {row.letters}: not shown to differ from any row that has one of these"
+    return Html(f'<span title="{escape(says)}">{escape(short)}</span>')
+
+
+def _name(row: Any, _: Ends) -> str | Html:
+    return cell_link(row_name(row.source, row.model) + (" †" if row.stale else ""), row.suite, row.cell_id)
+
+
+def _note(row: Any, _: Ends) -> str:
+    """Why a row has no value."""
+    if row.status == "ok":
+        return ""
+    return f"{row.status.replace('_', ' ')}: {row.reason}" if row.reason else row.status.replace("_", " ")
+
+
+def _recovered(row: Any, _: Ends) -> str:
+    if missing(row.recovered):
+        return BLANK
+    ends = interval(row.recovered_low, row.recovered_high)
+    return f"{rounded(row.recovered, row.recovered_low, row.recovered_high)} {ends}"
+
+
+COLUMNS: tuple[Shown, ...] = (
+    (
+        Column(
+            "rank", True, "within this target and protocol; = where no difference to the first of the rank was shown"
+        ),
+        "rank",
+        _rank,
+    ),
+    (Column("rank interval", True, "ranks not ruled out at 95 %"), "rank_low", _ranks),
+    (
+        Column("ties", help="rows that share a letter are not shown to differ; a–d: each letter from a to d"),
+        "letters",
+        _ties,
+    ),
+    (Column("source", help="where the images come from; leads to the cell of its first seed"), "source", _name),
+    (Column("compressor"), "compressor", lambda r, _: r.compressor),
+    (
+        Column("top-1 %", True, "mean over seeds, rounded to its uncertainty"),
+        "top1_mean",
+        lambda r, _: rounded(r.top1_mean, r.top1_low, r.top1_high),
+    ),
+    (
+        Column("", help="the mean and its 95 % interval"),
+        "top1_mean",
+        lambda r, ends: interval_bar(r.top1_mean, r.top1_low, r.top1_high, ends, r.control),
+    ),
+    (Column("95 % interval", True), "top1_low", lambda r, _: interval(r.top1_low, r.top1_high)),
+    (
+        Column("drop", True, "points below the uncompressed network"),
+        "drop",
+        lambda r, _: number(r.drop, _digits(r)),
+    ),
+    (
+        Column(
+            "recovered %",
+            True,
+            "share of the way from noise (0) to as many real images (100); blank where these do not differ",
+        ),
+        "recovered",
+        _recovered,
+    ),
+    (
+        Column("detectable", True, "minimum detectable effect: points that would be found with 80 % power"),
+        "mde",
+        lambda r, _: number(r.mde),
+    ),
+    (
+        Column("seeds", True, "measured of asked for; a mean is blank while one is missing"),
+        "seeds",
+        lambda r, _: r.seeds,
+    ),
+    (Column("remark"), "reason", _note),
+    (Column("images", True), "n", lambda r, _: number(r.n, 0)),
+    (
+        Column("target in source", help="is the target, or its architecture, among the networks the images come from"),
+        "membership",
+        lambda r, _: "" if r.membership == "none" else str(r.membership),
+    ),
+    (
+        Column("access", help="what the source may look at: T0 nothing … T6 the training set"),
+        "access",
+        lambda r, _: r.access,
+    ),
+    (
+        Column("synthesis", True, "wall time of the image set, charged in full"),
+        "synthesis_s",
+        lambda r, _: seconds(r.synthesis_s),
+    ),
+    (Column("compression", True, "wall time"), "compress_s", lambda r, _: seconds(r.compress_s)),
+    (
+        Column("passes", True, "forward-equivalents of synthesis and compression: the optimiser budget"),
+        "forward_equivalents",
+        lambda r, _: number(r.forward_equivalents, 0),
+    ),
+    (Column("peak", True, "memory, MiB"), "peak_memory_mib", lambda r, _: number(r.peak_memory_mib, 0)),
+    (Column("size", True, "of the compressed network"), "size_bytes", lambda r, _: size(r.size_bytes)),
+    (Column("GBitOPs", True), "bitops_g", lambda r, _: number(r.bitops_g, 3)),
+)
+
+
+def shown_columns(part: pd.DataFrame) -> list[Shown]:
+    """Those whose values the board has; remarks only where there is one, and none that is the same in every row or
+    blank in all."""
+    left_out = {name for name in SAID_ONCE if part[name].nunique() == 1}
+    left_out |= {name for name in BLANKABLE if name in part and part[name].isna().all()}
+    if (part["status"] == "ok").all():
+        left_out.add("reason")
+    return [item for item in COLUMNS if item[1] in part and item[1] not in left_out]
+
+
+def rows(part: pd.DataFrame, columns: Sequence[Shown]) -> list[Sequence[str | Html]]:
+    """The rows of one target as cells of ``columns``."""
+    low, high = part["top1_low"].min(), part["top1_high"].max()
+    ends = (0.0, 100.0) if missing(low) or missing(high) else (float(low), float(high))
+    return [[cell(row, ends) for _, _, cell in columns] for row in part.itertuples()]
+
+
+def classes(part: pd.DataFrame) -> list[str]:
+    """How each row stands out: the best of its group, or a control beside it."""
+    return [
+        "best" if r.best is True or r.best == 1 else "control" if r.control != "none" else "" for r in part.itertuples()
+    ]
+
+
+def _digits(row: Any) -> int:
+    return digits_for(None if missing(row.top1_low) or missing(row.top1_high) else (row.top1_high - row.top1_low) / 2)
