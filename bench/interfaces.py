@@ -250,13 +250,14 @@ class Method(Protocol):
 class DataSource(Method, Protocol):
     """Where calibration images come from (methods/sources/NAME.py).
 
-    ``models``: none | one (the target, or the network the suite names) | zoo. ``control``: upper (real), lower (noise)
-    or none. ``needs`` may hold "bn" (at least one BatchNorm with running statistics in each model).
+    ``models``: none | one (the target, or the network the suite names) | zoo | one+zoo (that one first, then the zoo's
+    networks if the suite names any). ``control``: upper (real), lower (noise) or none. ``needs`` may hold "bn" (at
+    least one BatchNorm with running statistics in each model).
     """
 
     access: Tier
     control: Control
-    models: Literal["none", "one", "zoo"]
+    models: Literal["none", "one", "zoo", "one+zoo"]
     label_kind: LabelKind
 
     def batch_size(self, params: Any) -> int:
@@ -267,6 +268,35 @@ class DataSource(Method, Protocol):
 
     def synthesize_batch(self, request: SynthRequest, ctx: RunContext) -> ImageBatch:
         """Make batch ``request.batch_index``; a function of request and the context's generator only."""
+
+
+class ImageStream(Protocol):
+    """Images of a generator that is trained in lock-step with whoever takes them (delivery ``stream``).
+
+    ``batch_size`` images a batch.  The first ``warmup`` steps pass inside the first call of ``next_batch``, before
+    anybody sees an image.
+    """
+
+    label_kind: LabelKind
+    batch_size: int
+    warmup: int
+
+    @property
+    def forward_equivalents(self) -> float:
+        """Spent so far, in forwards of the generator's teacher; the student's own are not in it."""
+
+    def next_batch(self) -> ImageBatch:
+        """Train the generator one step and return the batch it was trained on, detached, on the CPU."""
+
+    def info(self) -> Mapping[str, Any]:
+        """Steps made, last losses and the like, JSON."""
+
+
+class StreamingSource(DataSource, Protocol):
+    """A source that can also deliver while its generator is trained."""
+
+    def stream(self, request: SynthRequest, ctx: RunContext) -> ImageStream:
+        """A fresh stream; a function of request and the context's generator only."""
 
 
 class Compressor(Method, Protocol):

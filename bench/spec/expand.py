@@ -77,6 +77,7 @@ class Expansion:
 
     def _synth(self, row: SourceRow, target: str, seed: int) -> SynthJob:
         models = row.models if row.models is not None else (target,)
+        models += tuple(name for name in row.beside if name not in models)
         dataset = self._constants(row, models, target)
         key = (row.index, models, dataset, seed)
         if key not in self._synths:

@@ -25,7 +25,8 @@ FULL_ZOO = ("full",)
 class SourceRow:
     """A source with the networks it looks at. ``models`` is None where that is the cell's own target.
 
-    ``model`` is the row's model column ("" for a source without models), ``index`` the entry of the suite.
+    ``model`` is the row's model column ("" for a source without models), ``index`` the entry of the suite; ``beside``
+    are the networks of a zoo that the source looks at besides the one.
     """
 
     source: ResolvedSource
@@ -35,6 +36,7 @@ class SourceRow:
     needs: frozenset[str]
     student: str | None
     index: int
+    beside: tuple[str, ...] = ()
 
 
 def target_rows(suite: SuiteSpec, catalogue: Catalogue) -> tuple[str, ...]:
@@ -74,9 +76,14 @@ def source_rows(
         at = _entry_at(suite, "source", index, entry.method)
         method = catalogue.sources.get(entry.method, where=at(()))
         params = resolve_params(method, preset, entry.params, name=entry.method, at=at)
+        label = entry.label or row_label(entry.method, method, preset, params)
+        beside: tuple[str, ...] = ()
+        if method.models == "one+zoo" and entry.zoo:
+            beside = _zoo(entry.zoo, suite.dataset, catalogue, at(("zoo",)))
+            label = entry.label or f"{label}+zoo:{'+'.join(entry.zoo)}"
         source = ResolvedSource(
             method=entry.method,
-            label=entry.label or row_label(entry.method, method, preset, params),
+            label=label,
             version=method.version,
             params=params,
             params_json=params_json(params),
@@ -87,7 +94,8 @@ def source_rows(
         )
         student = find_network(catalogue, suite.dataset, entry.student, at(("student",))) if entry.student else None
         for model, models in _models(method.models, entry, suite, targets, catalogue, at):
-            row = SourceRow(source, model, models, method.models == "zoo", frozenset(method.needs), student, index)
+            zoo = method.models == "zoo"
+            row = SourceRow(source, model, models, zoo, frozenset(method.needs), student, index, beside)
             if any((old.source.label, old.model) == (source.label, model) for old in out):
                 raise SuiteError(
                     "two rows of one name",
@@ -213,9 +221,9 @@ def _models(
     at: Callable[[KeyPath], str],
 ) -> list[tuple[str | None, tuple[str, ...] | None]]:
     """(model column, networks) of each row an entry makes; (None, None) for the cell's own target."""
-    if entry.model is not None and looks_at != "one":
+    if entry.model is not None and looks_at not in ("one", "one+zoo"):
         raise SuiteError(f"{entry.method} does not look at one network", where=at(("model",)), got=entry.model)
-    if entry.zoo is not None and looks_at != "zoo":
+    if entry.zoo is not None and looks_at not in ("zoo", "one+zoo"):
         raise SuiteError(f"{entry.method} mixes no networks", where=at(("zoo",)), got=", ".join(entry.zoo))
     if looks_at == "none":
         return [("", ())]
