@@ -21,6 +21,8 @@ TIERS: tuple[Tier, ...] = ("T0", "T1", "T2a", "T2b", "T3", "T4", "T5", "T6")
 
 Control = Literal["upper", "lower", "none"]
 LabelKind = Literal["native", "assigned", "pseudo", "none"]
+Delivery = Literal["cached", "stream"]
+"""Images stored before a compressor sees them, or made by a generator in lock-step with the student's training."""
 Preset = Literal["mini", "thorough", "paper"]
 Membership = Literal["held-out architecture", "same architecture", "same checkpoint", "none"]
 
@@ -129,9 +131,34 @@ class ImageBatch:
     info: Mapping[str, Any] = field(default_factory=dict)
 
 
+class ImageStream(Protocol):
+    """Images of a generator that is trained in lock-step with whoever takes them (delivery ``stream``).
+
+    ``batch_size`` images a batch.  The first ``warmup`` steps pass inside the first call of ``next_batch``, before
+    anybody sees an image.
+    """
+
+    label_kind: LabelKind
+    batch_size: int
+    warmup: int
+
+    @property
+    def forward_equivalents(self) -> float:
+        """Spent so far, in forwards of the generator's teacher; the student's own are not in it."""
+
+    def next_batch(self) -> ImageBatch:
+        """Train the generator one step and return the batch it was trained on, detached, on the CPU."""
+
+    def info(self) -> Mapping[str, Any]:
+        """Steps made, last losses and the like, JSON."""
+
+
 @dataclass(frozen=True)
 class ImageSet:
-    """Calibration or training images as read from the artifact store; a prefix of the stored batches."""
+    """Calibration or training images as read from the artifact store; a prefix of the stored batches.
+
+    With ``stream`` there is no stored image (``images`` is empty): batches come from a generator as they are asked for.
+    """
 
     images: Tensor
     labels: Tensor | None
@@ -140,6 +167,7 @@ class ImageSet:
     digest: str
     synth_id: str
     info: Mapping[str, Any] = field(default_factory=dict)
+    stream: ImageStream | None = None
 
 
 @dataclass(frozen=True)
@@ -270,28 +298,6 @@ class DataSource(Method, Protocol):
         """Make batch ``request.batch_index``; a function of request and the context's generator only."""
 
 
-class ImageStream(Protocol):
-    """Images of a generator that is trained in lock-step with whoever takes them (delivery ``stream``).
-
-    ``batch_size`` images a batch.  The first ``warmup`` steps pass inside the first call of ``next_batch``, before
-    anybody sees an image.
-    """
-
-    label_kind: LabelKind
-    batch_size: int
-    warmup: int
-
-    @property
-    def forward_equivalents(self) -> float:
-        """Spent so far, in forwards of the generator's teacher; the student's own are not in it."""
-
-    def next_batch(self) -> ImageBatch:
-        """Train the generator one step and return the batch it was trained on, detached, on the CPU."""
-
-    def info(self) -> Mapping[str, Any]:
-        """Steps made, last losses and the like, JSON."""
-
-
 class StreamingSource(DataSource, Protocol):
     """A source that can also deliver while its generator is trained."""
 
@@ -303,10 +309,12 @@ class Compressor(Method, Protocol):
     """What makes a target smaller (methods/compressors/NAME.py).
 
     ``accepts`` holds the setting's axes it needs: "bits", "sparsity", "student".  One without "bits" returns a plain
-    floating-point network, which another step can take (``steps: [prune_structured, brecq]``).
+    floating-point network, which another step can take (``steps: [prune_structured, brecq]``).  ``deliveries`` says
+    how it takes its images; a compressor that does not say takes cached ones only.
     """
 
     accepts: frozenset[str]
+    deliveries: frozenset[Delivery]
 
     def check(self, params: Any, model: ModelHandle) -> None:
         """Raise NotApplicable with the reason when this network cannot be compressed so."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.errors import SuiteError, nearest
-from bench.interfaces import Preset, Setting
+from bench.interfaces import Delivery, Preset, Setting
 from bench.spec.catalogue import OUTSIDE, Catalogue, find_network, full_name, short_name
 from bench.spec.jobs import ResolvedCompressor, ResolvedSource
 from bench.spec.origin import KeyPath
@@ -81,6 +81,9 @@ def source_rows(
         if method.models == "one+zoo" and entry.zoo:
             beside = _zoo(entry.zoo, suite.dataset, catalogue, at(("zoo",)))
             label = entry.label or f"{label}+zoo:{'+'.join(entry.zoo)}"
+        if entry.delivery == "stream":
+            _check_stream(suite, method, entry.method, at(("delivery",)))
+            label = entry.label or f"{label}, stream"
         source = ResolvedSource(
             method=entry.method,
             label=label,
@@ -91,6 +94,7 @@ def source_rows(
             control=method.control,
             label_kind=method.label_kind,
             batch_size=method.batch_size(params),
+            delivery=entry.delivery,
         )
         student = find_network(catalogue, suite.dataset, entry.student, at(("student",))) if entry.student else None
         for model, models in _models(method.models, entry, suite, targets, catalogue, at):
@@ -105,6 +109,14 @@ def source_rows(
                 )
             out.append(row)
     return tuple(out)
+
+
+def _check_stream(suite: SuiteSpec, method: Any, name: str, where: str) -> None:
+    """Raise SuiteError for a source without a generator to train, and where nothing would be trained by it."""
+    if not hasattr(method, "stream"):
+        raise SuiteError(f"{name} makes no stream of images", where=where, got="stream", expected="cached")
+    if suite.measures:
+        raise SuiteError("a stream leaves no image set to measure", where=where, got="stream", expected="cached")
 
 
 def compressor_rows(suite: SuiteSpec, preset: Preset, catalogue: Catalogue) -> tuple[ResolvedCompressor, ...]:
@@ -133,7 +145,8 @@ def _compressor(
     method = catalogue.compressors.get(name, where=at(()))
     params = resolve_params(method, preset, given, name=name, at=at)
     label = row_label(name, method, preset, params)
-    return ResolvedCompressor(name, label, method.version, params, params_json(params), method.accepts)
+    deliveries: frozenset[Delivery] = getattr(method, "deliveries", frozenset({"cached"}))
+    return ResolvedCompressor(name, label, method.version, params, params_json(params), method.accepts, deliveries)
 
 
 def _chain(
@@ -156,6 +169,8 @@ def _chain(
         params=None,
         params_json={"steps": described},
         accepts=frozenset().union(*(step.accepts for step in steps)),
+        # A stream passes once: a second step would see other images.
+        deliveries=frozenset({"cached"}),
         steps=tuple(steps),
     )
 
