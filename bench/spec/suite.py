@@ -45,7 +45,8 @@ class SourceEntry(_Part):
     """One value of the source axis.
 
     ``model``: ``self`` (the cell's own target), ``each_target`` (one row per network of the target axis) or a network;
-    for sources that invert one network.  ``zoo``: groups' names or networks; for sources that mix several.
+    for sources that look at one network.  ``zoo``: groups' names or networks; for sources that mix several.  Some look
+    at one network and, where a zoo is named, at that besides.
     ``label`` replaces the row's name, which otherwise is the method plus its non-default parameters.
     """
 

@@ -35,8 +35,8 @@ def batch_of(name: str, zoo: tuple[ModelHandle, ...], index: int = 0, seed: int 
     return made
 
 
-def stream_of(name: str, zoo: tuple[ModelHandle, ...], seed: int = 0, **params: Any) -> ImageStream:
-    made: ImageStream = method(name).stream(request(method(name), zoo, **{**SHORT, **params}), context(seed))
+def stream_of(name: str, zoo: tuple[ModelHandle, ...], curves: Curves | None = None, **params: Any) -> ImageStream:
+    made: ImageStream = method(name).stream(request(method(name), zoo, **{**SHORT, **params}), context(curves=curves))
     return made
 
 
@@ -99,13 +99,16 @@ def test_only_the_generator_gets_gradients(name: str, zoo: tuple[ModelHandle, ..
 
 @pytest.mark.parametrize("name", NAMES)
 def test_stream_shows_the_batch_before_the_update_and_trains_on(name: str, zoo: tuple[ModelHandle, ...]) -> None:
-    plain, late = stream_of(name, zoo), stream_of(name, zoo, warmup=2)
+    curves = Curves()
+    plain, late = stream_of(name, zoo, curves=curves), stream_of(name, zoo, warmup=2)
     assert (plain.batch_size, plain.warmup, late.warmup) == (8, 0, 2)
     batches = [plain.next_batch() for _ in range(3)]
     assert torch.equal(late.next_batch().images, batches[2].images)
     assert not torch.equal(batches[0].images, batches[1].images)
     assert plain.forward_equivalents == late.forward_equivalents == sum(b.forward_equivalents for b in batches)
     assert plain.info()["iterations"] == 3
+    assert all(name.startswith("generator_") for name in curves.points)
+    assert [step for step, _ in curves.points["generator_loss"]] == [0, 1, 2]
     assert all(b.labels is not None and b.labels.shape == (8,) for b in batches)
 
 
