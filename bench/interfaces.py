@@ -147,7 +147,7 @@ class ImageStream(Protocol):
         """Spent so far, in forwards of the generator's teacher; the student's own are not in it."""
 
     def next_batch(self) -> ImageBatch:
-        """Train the generator one step and return the batch it was trained on, detached, on the CPU."""
+        """Train the generator one step and return the batch it was trained on, detached, on the context's device."""
 
     def info(self) -> Mapping[str, Any]:
         """Steps made, last losses and the like, JSON."""

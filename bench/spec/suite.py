@@ -46,9 +46,10 @@ class SourceEntry(_Part):
     """One value of the source axis.
 
     ``model``: ``self`` (the cell's own target), ``each_target`` (one row per network of the target axis) or a network;
-    for sources that invert one network.  ``zoo``: groups' names or networks; for sources that mix several.
-    ``label`` replaces the row's name, which otherwise is the method plus its non-default parameters.  ``delivery``
-    ``stream`` trains a source's generator in lock-step with the compressor's student; nothing is stored then.
+    for sources that look at one network.  ``zoo``: groups' names or networks; for sources that mix several.  Some look
+    at one network and, where a zoo is named, at that besides.  ``label`` replaces the row's name, which otherwise is
+    the method plus its non-default parameters.  ``delivery`` ``stream`` trains a source's generator in lock-step with
+    the compressor's student; nothing is stored then.
     """
 
     method: Name

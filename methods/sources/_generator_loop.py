@@ -101,11 +101,11 @@ class GeneratorTrainer:
         self.relative_macs = generator.body.macs / macs
         self.optimiser = torch.optim.Adam(generator.parameters(), lr=params.lr, betas=params.betas, foreach=False)
         self.schedule = torch.optim.lr_scheduler.MultiStepLR(self.optimiser, list(params.milestones))
-        self.done, self.forward_equivalents = 0, 0.0
+        self.done, self.forward_equivalents, self.prefix = 0, 0.0, ""
         self.terms: Mapping[str, Tensor] = {}
 
     def step(self, *, log: bool = False) -> ImageBatch:
-        """Train the generator on one batch, and return that batch as it was before the update, detached.
+        """Train the generator on one batch; returns that batch as it was before the update, detached, on the device.
 
         Labels are the drawn classes, or the teacher's answers where nothing was drawn; with shares also soft ones.
 
@@ -125,7 +125,7 @@ class GeneratorTrainer:
         self.objective.stepped()
         if log:
             for name, value in self.terms.items():
-                self.ctx.log_scalar(name, self.done, float(value))
+                self.ctx.log_scalar(self.prefix + name, self.done, float(value))
         self.done += 1
         cost = len(images) * (self.objective.passes + GENERATOR_PASSES * self.relative_macs)
         self.forward_equivalents += cost
@@ -147,17 +147,17 @@ class GeneratorTrainer:
         soft = [batch.soft_labels for batch in made if batch.soft_labels is not None]
         labels = [batch.labels for batch in made if batch.labels is not None]
         return Sampled(
-            images=torch.cat([batch.images for batch in made]),
-            labels=torch.cat(labels),
-            soft_labels=torch.cat(soft) if soft else None,
+            images=torch.cat([batch.images for batch in made]).cpu(),
+            labels=torch.cat(labels).cpu(),
+            soft_labels=torch.cat(soft).cpu() if soft else None,
             right=torch.cat(right).cpu(),
             bn=sum(bn) / len(bn) if bn else None,
             cost=sum(batch.forward_equivalents for batch in made),
         )
 
     def _batch(self, images: Tensor, codes: Codes, logits: Tensor, cost: float) -> ImageBatch:
-        soft = None if codes.shares is None else codes.soft(self.classes).cpu()
-        return ImageBatch(images.cpu().contiguous(), self._labels(codes, logits).cpu(), soft, cost)
+        soft = None if codes.shares is None else codes.soft(self.classes)
+        return ImageBatch(images.contiguous(), self._labels(codes, logits), soft, cost)
 
     def _labels(self, codes: Codes, logits: Tensor) -> Tensor:
         return logits.argmax(1) if codes.classes is None else codes.labels(self.classes)
@@ -186,6 +186,7 @@ class GeneratorStream:
     def __init__(self, trainer: GeneratorTrainer, label_kind: LabelKind) -> None:
         self.trainer, self.label_kind = trainer, label_kind
         self.batch_size, self.warmup = trainer.params.batch, trainer.params.warmup
+        trainer.prefix = "generator_"  # the student logs its own loss in the same place
 
     @property
     def forward_equivalents(self) -> float:
