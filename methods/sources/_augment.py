@@ -1,10 +1,11 @@
-"""Differentiable views of the images inside an inversion: roll, flip, colour, cut-out, and MixMix's data mixing.
+"""Differentiable views of the images inside an inversion: roll, flip, crop, colour, cut-out, and MixMix's data mixing.
 
 All draws come from the CPU generator that is passed in; nothing here touches the optimised tensor itself (spec 2.5).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -91,6 +92,8 @@ class Augment:
     """One draw per batch and iteration: roll by up to ``roll`` pixels, flip, colour of strength ``jitter``, cut-out.
 
     ``flip_per_image`` draws the flip for each image instead.  ``jitter`` j draws each factor from U(1-j, 1+j).
+    ``crop`` is the smallest share of the area in a random resized crop: on every second view on average, each image
+    is cropped and flipped by its own draws (IntraQ's local object reinforcement); 0 for none.
     """
 
     space: PixelSpace
@@ -99,6 +102,7 @@ class Augment:
     flip_per_image: bool = False
     jitter: float = 0.0
     cutout: bool = False
+    crop: float = 0.0
 
     def kinds(self) -> list[str]:
         """Names of what is drawn, for the record; one channel has no saturation."""
@@ -108,6 +112,7 @@ class Augment:
             *(["flip"] if self.flip else []),
             *(colour if self.jitter else []),
             *(["cutout"] if self.cutout else []),
+            *(["crop"] if self.crop else []),
         ]
 
     def __call__(self, x: Tensor, generator: Generator, scale: int = 1) -> Tensor:
@@ -121,13 +126,15 @@ class Augment:
             x = self._coloured(x, generator)
         if self.cutout:
             x = _cut_out(x, generator)
+        if self.crop and float(torch.rand((), generator=generator)) < 0.5:
+            x = resized_crops(x, self.crop, generator)
+            x = _flip_each(x, generator)
         return x
 
     def _flipped(self, x: Tensor, generator: Generator) -> Tensor:
         if not self.flip_per_image:
             return x.flip(3) if float(torch.rand((), generator=generator)) < 0.5 else x
-        coins = (torch.rand(len(x), generator=generator) < 0.5).to(x.device)
-        return torch.where(coins.view(-1, 1, 1, 1), x.flip(3), x)
+        return _flip_each(x, generator)
 
     def _coloured(self, x: Tensor, generator: Generator) -> Tensor:
         low, high = 1.0 - self.jitter, 1.0 + self.jitter
@@ -136,6 +143,28 @@ class Augment:
         if x.shape[1] == 3:
             x = self.space.saturation(x, uniform(low, high, generator))
         return x
+
+
+def _flip_each(x: Tensor, generator: Generator) -> Tensor:
+    """Each image of ``x`` [B,C,H,W] mirrored with probability one half."""
+    coins = (torch.rand(len(x), generator=generator) < 0.5).to(x.device)
+    return torch.where(coins.view(-1, 1, 1, 1), x.flip(3), x)
+
+
+def resized_crops(x: Tensor, smallest: float, generator: Generator) -> Tensor:
+    """A window of each image of ``x`` [B,C,H,W], enlarged to full size (bilinear), at a place of its own.
+
+    Shares of the area are U(``smallest``, 1), ratios of the sides log-uniform in [3/4, 4/3]; sides end at the image's.
+    """
+    draws = torch.rand(4, len(x), generator=generator)
+    area = smallest + (1.0 - smallest) * draws[0]
+    root = torch.exp((draws[1] - 0.5) * math.log(4.0 / 3.0))  # square root of the ratio width to height
+    width, height = (area.sqrt() * root).clamp(max=1.0), (area.sqrt() / root).clamp(max=1.0)
+    theta = torch.zeros(len(x), 2, 3)
+    theta[:, 0, 0], theta[:, 1, 1] = width, height
+    theta[:, 0, 2], theta[:, 1, 2] = (1.0 - width) * (2.0 * draws[2] - 1.0), (1.0 - height) * (2.0 * draws[3] - 1.0)
+    grid = F.affine_grid(theta.to(x.device, x.dtype), list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def _cut_out(x: Tensor, generator: Generator) -> Tensor:

@@ -27,7 +27,8 @@ class Objective(Protocol):
     def backward(self, view: Tensor, scale: int, log: bool) -> Mapping[str, Tensor]:
         """Add this iteration's gradient to the images behind ``view`` [B,C,H/scale,W/scale].
 
-        Returns detached scalars, among them ``loss``; the ones that cost something (top-1) only when ``log``.
+        Returns detached scalars, among them ``loss``; the ones that cost something (top-1) only when ``log``.  An
+        objective whose images are not the optimised tensor itself returns their ``clipped`` fraction too.
         """
 
     def stepped(self) -> None:
@@ -199,7 +200,8 @@ class _Run:
         """Curves and progress, and the check for finiteness: a NaN stays in Adam's state, so it cannot be missed."""
         for name, value in self.terms.items():
             self.ctx.log_scalar(name, self.done, float(value))
-        self.ctx.log_scalar("clipped", self.done, edge_fraction(self.x.detach(), self.space))
+        if "clipped" not in self.terms:
+            self.ctx.log_scalar("clipped", self.done, edge_fraction(self.x.detach(), self.space))
         self.ctx.report("invert", self.done + 1, self.settings.iterations)
         if not math.isfinite(float(self.terms["loss"])):
             raise NonFiniteLoss(f"loss is {float(self.terms['loss'])} at iteration {self.done}")

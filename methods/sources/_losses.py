@@ -65,13 +65,55 @@ def sq_std_image(stats: Stats, first: float = 1.0, *, per_channel: bool = False)
     ``stats`` are of scope ``image``.  Maps of one pixel have no unbiased variance: only their mean is matched.
     ``per_channel`` is the authors' second variant: summed over images, divided by the channel count instead.
     """
+    mean, spread = image_gaps(stats)
+    error = mean.square() + spread.square()
+    summed = error.sum(0) if per_channel else error.mean(0)
+    return _weighted(summed, stats.layout, first, mean=per_channel)
+
+
+def image_gaps(stats: Stats) -> tuple[Tensor, Tensor]:
+    """Mean and *unbiased* deviation of each image's channels less the stored ones, [B,K] each.
+
+    ``stats`` are of scope ``image``; the second is 0 for maps of one pixel, which have no unbiased variance.
+    """
     layout = stats.layout
     counts = stats.counts[layout.segment]
     unbiased = stats.var * (counts / (counts - 1.0).clamp(min=1.0))
-    spread = (_deviation(unbiased) - _deviation(layout.target_var)).square()
-    error = (stats.mean - layout.target_mean).square() + torch.where(counts > 1, spread, 0.0)
-    summed = error.sum(0) if per_channel else error.mean(0)
-    return _weighted(summed, layout, first, mean=per_channel)
+    spread = _deviation(unbiased) - _deviation(layout.target_var)
+    return stats.mean - layout.target_mean, torch.where(counts > 1, spread, 0.0)
+
+
+@dataclass(frozen=True)
+class Slack:
+    """Half-widths of the bands in which statistics cost nothing: of the mean and of the deviation, per tap [E]."""
+
+    mean: Tensor
+    deviation: Tensor
+
+
+def slack_bands(mean: Tensor, var: Tensor, layout: Layout, quantile: float) -> Slack:
+    """``quantile`` over each tap's channels of the distance of ``mean`` and sqrt(``var``) [K] to the stored ones (DSG).
+
+    ``mean`` and ``var`` are those of noise images, pooled over all of them.
+    """
+    sizes = [int(n) for n in layout.sizes]
+    gaps = (mean - layout.target_mean).abs(), (_deviation(var) - _deviation(layout.target_var)).abs()
+    found = [torch.stack([part.quantile(quantile) for part in gap.split(sizes)]) for gap in gaps]
+    return Slack(found[0], found[1])
+
+
+def sq_std_slack(stats: Stats, slack: Slack, weights: Tensor | None = None) -> Tensor:
+    """``sq_std_image`` of what lies outside the bands, with ``weights`` [B,E] of each image's taps; scalar.
+
+    Equal to ``sq_std_image`` for bands of width 0 and weights 1.
+    """
+    layout = stats.layout
+    mean, spread = image_gaps(stats)
+    outside = (mean.abs() - slack.mean[layout.segment]).relu().square()
+    outside = outside + (spread.abs() - slack.deviation[layout.segment]).relu().square()
+    per_tap = outside.new_zeros(len(outside), layout.taps).index_add(1, layout.segment, outside) * layout.weight
+    total: Tensor = (per_tap if weights is None else per_tap * weights).sum(1).mean()
+    return total
 
 
 def sq_std_batch(stats: Stats, first: float = 1.0) -> Tensor:
@@ -202,6 +244,18 @@ class Prior:
         if self.blur:
             total = total + self.blur * blur(x)
         return total
+
+
+def focused_ce(logits: Tensor, labels: Tensor, focus: float) -> Tensor:
+    """Mean of (1 - p)^focus CE over ``logits`` [B,K], p the label's probability: hard samples weigh more (HAST).
+
+    1e-6 is added to the base, whose power below 1 has an infinite derivative at p = 1; plain CE for ``focus`` 0.
+    """
+    if focus == 0:
+        return F.cross_entropy(logits, labels)
+    ce = F.cross_entropy(logits, labels, reduction="none")
+    hardness = (1.0 - torch.exp(-ce) + 1e-6).pow(focus)
+    return (hardness * ce).mean()
 
 
 def jensen_shannon(p_logits: Tensor, q_logits: Tensor, temperature: float = 3.0) -> Tensor:

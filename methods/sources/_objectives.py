@@ -19,6 +19,7 @@ from methods.sources._losses import (
     BN_OBJECTIVES,
     Prior,
     dead_channels,
+    focused_ce,
     input_statistics,
     jensen_shannon,
     jensen_shannon_code,
@@ -101,7 +102,8 @@ class Network:
 class Terms:
     """Which terms a one-network objective has. ``bn`` names an entry of ``BN_OBJECTIVES``; weight 0 drops a term.
 
-    ``first`` multiplies layer 0's statistics.  ``logit`` maximises the target's logit instead of minimising the CE.
+    ``first`` multiplies layer 0's statistics.  ``logit`` maximises the target's logit instead of minimising the CE,
+    ``focus`` is the power of 1 - p that weighs the CE of each image (HAST).
     ``input_term`` adds ZeroQ's statistics of the raw image; ``per_channel`` selects ZeroQ's second variant.
     ``competition`` weighs 1 - JS(teacher, student).
     """
@@ -111,6 +113,7 @@ class Terms:
     first: float = 1.0
     ce_weight: float = 0.0
     logit: bool = False
+    focus: float = 0.0
     prior: Prior = field(default_factory=Prior)
     input_term: bool = False
     per_channel: bool = False
@@ -120,7 +123,10 @@ class Terms:
 
 
 class SingleObjective:
-    """CE, batch-norm, prior and competition terms of one network on one augmented view (spec 3.4-3.7)."""
+    """CE, batch-norm, prior and competition terms of one network on one augmented view (spec 3.4-3.7).
+
+    Subclasses replace single terms, or what the network sees of the optimised tensor.
+    """
 
     def __init__(
         self,
@@ -135,7 +141,7 @@ class SingleObjective:
         self.augment, self.generator, self.student = augment, generator, student
 
     def backward(self, view: Tensor, scale: int, log: bool) -> Mapping[str, Tensor]:
-        x = self.augment(view, self.generator, scale)
+        x = self.augment(self.images(view), self.generator, scale)
         logits, stats = self.network(x, scale)
         parts = self._parts(x, logits, stats, scale)
         loss = torch.stack(list(parts.values())).sum()
@@ -147,12 +153,22 @@ class SingleObjective:
             found["kl_held_up"] = dead_channels(stats)
         return found
 
+    def images(self, view: Tensor) -> Tensor:
+        """Images [B,C,H,W] behind the optimised tensor, which are that tensor."""
+        return view
+
+    def _class_terms(self, logits: Tensor) -> dict[str, Tensor]:
+        """The weighted terms that depend on the labels, by name."""
+        t = self.terms
+        if not t.ce_weight or self.labels is None:
+            return {}
+        if t.logit:
+            return {"ce": -t.ce_weight * logits.gather(1, self.labels[:, None]).mean()}
+        return {"ce": t.ce_weight * focused_ce(logits, self.labels, t.focus)}
+
     def _parts(self, x: Tensor, logits: Tensor, stats: Stats | None, scale: int) -> dict[str, Tensor]:
         """The weighted terms by name."""
-        t, parts = self.terms, {}
-        if t.ce_weight and self.labels is not None:
-            chosen = logits.gather(1, self.labels[:, None]).mean()
-            parts["ce"] = t.ce_weight * (-chosen if t.logit else F.cross_entropy(logits, self.labels))
+        t, parts = self.terms, self._class_terms(logits)
         if t.bn_weight and stats is not None:
             parts["bn"] = t.bn_weight * self._bn(stats)
             if t.input_term:
