@@ -2,8 +2,8 @@
 
 MixMix (ICCV 2021), appendix: "random color jitter (0.2, 0.2, 0.2, 0.1), random grad scale (probability=0.2), random
 Gaussian blur (1, 2, probability=0.5) and random horizontal flip".  "Grad scale" is read as greyscale, "(1, 2)" as the
-blur's sigma in pixels at 224; the jitter is always applied.  The images are un-normalised, changed and normalised again.
-One channel has no saturation, hue or greyscale.
+blur's sigma in pixels at 224; the jitter is always applied.  The images are un-normalised, changed and normalised
+again.  One channel has no saturation, hue or greyscale.
 
 Deviations from the usual image libraries: brightness, contrast, saturation and hue always come in this order; hue turns
 in YIQ space; values are cut at the wider of [0, 1] and the image's own range, as synthetic images may lie outside the
@@ -107,13 +107,13 @@ def _luma(pixels: Tensor) -> Tensor:
 
 
 def turn_hue(pixels: Tensor, turns: Tensor) -> Tensor:
-    """Turn the hue of pixels [B, 3, H, W] by ``turns`` [B, 1, 1, 1] of a full turn; brightness stays."""
+    """Turn the hue of pixels [B, 3, H, W] by ``turns`` [B, 1, 1, 1] of a full turn (red to green); brightness stays."""
     to_yiq = torch.tensor(_YIQ, dtype=torch.float64)
     angle = 2 * math.pi * turns.reshape(-1).to("cpu", torch.float64)
     turned = torch.zeros(len(angle), 3, 3, dtype=torch.float64)
     turned[:, 0, 0] = 1
     turned[:, 1, 1] = turned[:, 2, 2] = angle.cos()
-    turned[:, 1, 2], turned[:, 2, 1] = -angle.sin(), angle.sin()
+    turned[:, 1, 2], turned[:, 2, 1] = angle.sin(), -angle.sin()
     matrix = (torch.linalg.inv(to_yiq) @ turned @ to_yiq).to(pixels)
     return torch.einsum("bij,bjhw->bihw", matrix, pixels)
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -30,14 +31,16 @@ DROPS = (4_000 / PAPER_STEPS, 10_000 / PAPER_STEPS, 20_000 / PAPER_STEPS)
 class QatParams(MethodParams):
     """Settings of the training (section 4).
 
-    ``shape`` drops multiplies lr by 0.1 at the shares ``drops`` of the steps, cosine lets it fall to 0; ``bn_freeze`` is
-    the share of the steps after which BN statistics stay (0 for noise-like images: never updated).  ``features`` is the
-    weight of the feature loss, ``relative`` divides each feature's by the teacher's mean square.  ``clip`` bounds the
-    gradient's norm (0: never).  ``augment`` paper is MixMix's, flip its flips alone.  ``init`` chooses where steps start.
+    ``shape`` drops multiplies lr by 0.1 at the shares ``drops`` of the steps, cosine lets it fall to 0; ``bn_freeze``
+    is the share of the steps after which BN statistics stay (0 for noise-like images: never updated).  ``features`` is
+    the weight of the feature loss, ``relative`` divides each feature's by the teacher's mean square.  ``clip`` bounds
+    the gradient's norm (0: never).  ``augment`` paper is MixMix's, flip its flips alone.  ``init`` chooses where steps
+    start, from ``calibration`` images.
     """
 
     steps: int = Field(default=800, ge=0, le=1_000_000)
     batch: int = Field(default=64, ge=1, le=4096)
+    optimiser: Literal["sgd", "adam"] = "sgd"
     lr: float = Field(default=0.01, ge=0, le=10)
     shape: Literal["drops", "cosine"] = "cosine"
     drops: tuple[float, ...] = DROPS
@@ -53,6 +56,11 @@ class QatParams(MethodParams):
     blur_sigma: tuple[float, float] = (0.1, 0.5)
     init: StepInit = "mse"
     calibration: int = Field(default=256, ge=1)
+
+    @property
+    def relative_steps(self) -> bool:
+        """Whether learned steps and clips are multiples of their start values."""
+        return self.optimiser == "adam"
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -110,20 +118,21 @@ def compress(
     Raises:
         BenchError: the loss is not finite.
     """
-    data = images.images.to(ctx.device, ctx.dtype)
+    # Channels last: a third to a half less time per step on a CPU.
+    data = images.images.to(ctx.device, ctx.dtype).contiguous(memory_format=torch.channels_last)
     net = TrainedModel(model.module, data[:2], setting, family.makers)
+    for part in (net.student, net.teacher):
+        part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     net.begin(data[: params.calibration])
     if net.reason:
         ctx.logger.warning("%s: no feature loss, the network cannot be traced: %s", model.name, net.reason)
-    schedule = Schedule(
-        params.steps, params.batch, params.lr, params.shape, params.drops, bn_freeze=params.bn_freeze
-    )
+    schedule = Schedule(params.steps, params.batch, params.lr, params.shape, params.drops, bn_freeze=params.bn_freeze)
     curve = train(
         net.student,
         net.teacher,
         shuffled(data, params.batch, ctx.generator, _moved(images.labels, data), _moved(images.soft_labels, data)),
         schedule,
-        Optimiser(params.momentum, False, params.decay, params.clip or None),
+        Optimiser(params.optimiser, params.momentum, params.decay, params.clip or None),
         Losses(params.temperature, params.squared, params.features if net.taps else 0.0, params.relative),
         ctx,
         hooks=views(params, model),

@@ -5,8 +5,9 @@ teacher are modules that return logits [B, K], or logits and a tuple of features
 generator.
 
 Loss: tau^2 KL(teacher / tau || student / tau), summed over classes and averaged over the batch (Hinton et al., arXiv
-1503.02531, whose section 2 gives the factor tau^2), plus ``features`` times the mean over the tapped tensors of their mean
-squared difference (The Knowledge Within, arXiv 1912.01274, as MixMix uses it; neither prints taps or normalisation).
+1503.02531, whose section 2 gives the factor tau^2), plus ``features`` times the mean over the tapped tensors of their
+mean squared difference (The Knowledge Within, arXiv 1912.01274, as MixMix uses it; neither prints taps or
+normalisation).
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ class BatchHook(Protocol):
 
 @dataclass(frozen=True)
 class Losses:
-    """``temperature`` tau, whether the KL is multiplied by tau^2, weight of the feature loss, and whether each feature's
-    loss is divided by the mean square of the teacher's feature."""
+    """``temperature`` tau, whether the KL is multiplied by tau^2, weight of the feature loss, and whether each
+    feature's loss is divided by the mean square of the teacher's feature."""
 
     temperature: float = 3.0
     squared: bool = True
@@ -87,13 +88,22 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Optimiser:
-    """SGD; ``decay`` acts on weights of convolutions and linear layers (and on what ``decayed`` names) only; gradients
-    are clipped to the norm ``clip``, None for never."""
+    """SGD with momentum, or Adam (which ignores ``momentum`` and adds the decay to the gradient, as SGD does).
 
+    ``decay`` acts on weights of convolutions and linear layers (and on what ``decayed`` names) only; gradients are
+    clipped to the norm ``clip``, None for never.
+    """
+
+    kind: Literal["sgd", "adam"] = "sgd"
     momentum: float = 0.9
-    nesterov: bool = False
     decay: float = 1e-4
     clip: float | None = 5.0
+
+    def build(self, groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
+        """The optimiser of parameter ``groups``."""
+        if self.kind == "adam":
+            return torch.optim.Adam(groups, lr=lr)
+        return torch.optim.SGD(groups, lr=lr, momentum=self.momentum)
 
 
 @dataclass
@@ -147,7 +157,8 @@ def parameter_groups(student: nn.Module, decay: float, decayed: Iterable[nn.Para
     """Two groups: parameters of two or more axes and ``decayed`` with weight decay, all others (normalisation, biases,
     learned steps) without."""
     chosen = {id(p) for p in decayed}
-    with_decay, without = [], []
+    with_decay: list[nn.Parameter] = []
+    without: list[nn.Parameter] = []
     for parameter in student.parameters():
         if parameter.requires_grad:
             (with_decay if parameter.dim() > 1 or id(parameter) in chosen else without).append(parameter)
@@ -205,12 +216,7 @@ def train(
     Raises:
         BenchError: the loss is not finite; the student is useless then.
     """
-    sgd = torch.optim.SGD(
-        parameter_groups(student, optimiser.decay, decayed),
-        lr=schedule.lr,
-        momentum=optimiser.momentum,
-        nesterov=optimiser.nesterov,
-    )
+    rule = optimiser.build(parameter_groups(student, optimiser.decay, decayed), schedule.lr)
     teacher.eval()
     curve = Curve()
     every = max(schedule.steps // 100, 1)
@@ -220,9 +226,9 @@ def train(
             batch = hook(batch, step, schedule.steps, student, ctx.generator)
         # A batch of one has no variance to normalise by.
         set_modes(student, schedule.frozen(step) or len(batch.images) == 1)
-        for group in sgd.param_groups:
+        for group in rule.param_groups:
             group["lr"] = schedule.rate(step)
-        kl, features = _step(student, teacher, batch.images, sgd, optimiser, losses, curve)
+        kl, features = _step(student, teacher, batch.images, rule, optimiser, losses, curve)
         settle()
         curve.passes += 3.0 * len(batch.images)
         _watch(curve, step, kl, features, losses, ctx)
@@ -239,7 +245,7 @@ def _step(
     student: nn.Module,
     teacher: nn.Module,
     images: Tensor,
-    sgd: torch.optim.Optimizer,
+    rule: torch.optim.Optimizer,
     optimiser: Optimiser,
     losses: Losses,
     curve: Curve,
@@ -252,17 +258,17 @@ def _step(
     features = 0.0
     if losses.features:
         gap = feature_loss(taps, wanted, losses.relative)
-        loss, features = kl + losses.features * gap, float(gap)
+        loss, features = kl + losses.features * gap, float(gap.detach())
     if not bool(torch.isfinite(loss)):
-        return float(kl), features
-    sgd.zero_grad(set_to_none=True)
+        return float(kl.detach()), features
+    rule.zero_grad(set_to_none=True)
     loss.backward()
     if optimiser.clip is not None:
-        trained = [p for group in sgd.param_groups for p in group["params"]]
+        trained = [p for group in rule.param_groups for p in group["params"]]
         norm = float(nn.utils.clip_grad_norm_(trained, optimiser.clip))
         curve.clipped += norm > optimiser.clip
-    sgd.step()
-    return float(kl), features
+    rule.step()
+    return float(kl.detach()), features
 
 
 def _watch(curve: Curve, step: int, kl: float, features: float, losses: Losses, ctx: RunContext) -> None:

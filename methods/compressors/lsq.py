@@ -1,10 +1,10 @@
 """LSQ: quantisation-aware training whose step sizes are learned.
 
 Esser et al., "Learned Step Size Quantization", ICLR 2020 (arXiv 1902.08153): equations 1 and 2 are the quantiser,
-equation 3 the step's gradient, section 2.2 its scale 1 / sqrt(N p).  The compressor of MixMix's Table 4 (Li et al., ICCV
-2021, section 5.2 and appendix), whose training is followed: the full-precision network teaches (KL at temperature 3, no
-labels), intermediate features are matched, weights and activations are quantised per tensor (not per channel, as in
-post-training quantisation), first and last layer have 8 bits, BN statistics stay from a given step on.
+equation 3 the step's gradient, section 2.2 its scale 1 / sqrt(N p).  The compressor of MixMix's Table 4 (Li et al.,
+ICCV 2021, section 5.2 and appendix), whose training is followed: the full-precision network teaches (KL at temperature
+3, no labels), intermediate features are matched, weights and activations are quantised per tensor (not per channel, as
+in post-training quantisation), first and last layer have 8 bits, BN statistics stay from a given step on.
 
 Known deviations:
 - ``mini`` is no scaled-down paper: TODO
@@ -53,8 +53,8 @@ class Lsq:
         init = params.init
         family = Family(
             Makers(
-                lambda weight, bits: LsqWeight(weight, bits, init),
-                lambda bits, nonnegative: StepActivation(bits, nonnegative, init),
+                lambda weight, bits: LsqWeight(weight, bits, init, relative=params.relative_steps),
+                lambda bits, nonnegative: StepActivation(bits, nonnegative, init, relative=params.relative_steps),
             ),
             "symmetric",
             "unsigned after ReLU or the like, else symmetric",

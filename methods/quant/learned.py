@@ -3,6 +3,9 @@
 Sources: LSQ (arXiv 1902.08153, eq. 1 to 3 and section 2.2), PACT (arXiv 1805.06085, eq. 1 to 3), DoReFa-Net
 (arXiv 1606.06160, eq. 5 to 10).  All are per tensor.  Weights are parametrisations (`torch.nn.utils.parametrize`): the
 layer keeps its class, its ``weight`` is the fake-quantised one and what trains is ``parametrizations.weight.original``.
+
+``relative`` makes the learned number a multiple of the start value instead of the step itself: Adam moves each number
+by about its learning rate per step, and steps of 8 and of 2 bits differ by a hundred.
 """
 
 from __future__ import annotations
@@ -24,12 +27,21 @@ _SAMPLE = 1 << 16
 class LsqWeight(nn.Module):
     """Per-tensor symmetric weight quantiser with a learned step; its gradient is scaled by 1 / sqrt(numel * p)."""
 
-    def __init__(self, weight: Tensor, bits: int, init: StepInit) -> None:
+    unit: Tensor
+
+    def __init__(self, weight: Tensor, bits: int, init: StepInit, *, relative: bool = False) -> None:
         super().__init__()
         self.n, self.p = grid_limits(bits, "symmetric")
         step, _ = search_range(weight, bits, method=init, grid="symmetric", exponent=2.0)
-        self.scale = nn.Parameter(step.to(weight))
+        step = step.to(weight)
+        self.register_buffer("unit", step if relative else torch.ones_like(step))
+        self.factor = nn.Parameter(step / self.unit)
         self.g = 1.0 / math.sqrt(weight.numel() * self.p)
+
+    @property
+    def scale(self) -> Tensor:
+        """The step, []."""
+        return self.unit * self.factor
 
     def forward(self, weight: Tensor) -> Tensor:
         """The fake-quantised weight, of the same shape."""
@@ -42,7 +54,7 @@ class LsqWeight(nn.Module):
     @torch.no_grad()
     def keep_positive(self) -> None:
         """After an optimiser step: make the step positive again."""
-        self.scale.abs_().clamp_min_(MIN_STEP)
+        self.factor.abs_().clamp_min_(MIN_STEP)
 
 
 class _RoundThrough(torch.autograd.Function):
@@ -59,9 +71,9 @@ class _RoundThrough(torch.autograd.Function):
 
 
 def dorefa_weight(weight: Tensor, bits: int) -> Tensor:
-    """DoReFa's weight (eq. 9): 2 round(t L) / L - 1 in [-1, 1], L = 2^bits - 1, t = tanh(W) / (2 max abs tanh(W)) + 1/2.
+    """DoReFa's weight (eq. 9), 2 round(t L) / L - 1 in [-1, 1] with L = 2^bits - 1.
 
-    An all-zero weight gives the level next to zero, with a finite gradient.
+    t = tanh(W) / (2 max abs tanh(W)) + 1/2.  An all-zero weight gives the level next to zero, with a finite gradient.
     """
     levels = (1 << bits) - 1
     squashed = torch.tanh(weight)
@@ -136,12 +148,27 @@ class StepActivation(LearnedActivation):
     multiple of the step.  ``clip`` gives the upper end instead of the search.
     """
 
+    unit: Tensor
+
     def __init__(
-        self, bits: int, nonnegative: bool, init: StepInit, *, learn: bool = True, clip: float | None = None
+        self,
+        bits: int,
+        nonnegative: bool,
+        init: StepInit,
+        *,
+        learn: bool = True,
+        clip: float | None = None,
+        relative: bool = False,
     ) -> None:
         super().__init__(bits, nonnegative)
-        self.init, self.clip, self.g = init, clip, 1.0
-        self.scale = nn.Parameter(torch.tensor(1.0), requires_grad=learn and bits < FLOAT_BITS)
+        self.init, self.clip, self.relative, self.g = init, clip, relative, 1.0
+        self.register_buffer("unit", torch.tensor(1.0))
+        self.factor = nn.Parameter(torch.tensor(1.0), requires_grad=learn and bits < FLOAT_BITS)
+
+    @property
+    def scale(self) -> Tensor:
+        """The step, []."""
+        return self.unit * self.factor
 
     @property
     def limits(self) -> tuple[int, int]:
@@ -159,7 +186,8 @@ class StepActivation(LearnedActivation):
             step, _ = search_range(sample(x), self.bits, method=self.init, grid=self._grid, exponent=2.0)
         else:
             step = torch.tensor(self.clip / p)
-        self.scale.copy_(step)
+        self.unit.copy_(step if self.relative else torch.ones_like(step))
+        self.factor.copy_(step / self.unit.to(step))
         self.g = 1.0 / math.sqrt(x[0].numel() * p)
 
     def quantise(self, x: Tensor) -> Tensor:
@@ -167,7 +195,7 @@ class StepActivation(LearnedActivation):
 
     @torch.no_grad()
     def keep_positive(self) -> None:
-        self.scale.abs_().clamp_min_(MIN_STEP)
+        self.factor.abs_().clamp_min_(MIN_STEP)
 
 
 class PactClip(torch.autograd.Function):
@@ -202,12 +230,15 @@ class PactClip(torch.autograd.Function):
 class PactActivation(LearnedActivation):
     """PACT's learned clip ``alpha`` [], with a second one, ``beta`` [], for the negative side of two-sided tensors.
 
-    Both start at ``quantile`` of the values on their side.
+    Both start at ``quantile`` of the values on their side; ``units`` [2] are what they are multiples of.
     """
 
-    def __init__(self, bits: int, nonnegative: bool, quantile: float) -> None:
+    units: Tensor
+
+    def __init__(self, bits: int, nonnegative: bool, quantile: float, *, relative: bool = False) -> None:
         super().__init__(bits, nonnegative)
-        self.quantile = quantile
+        self.quantile, self.relative = quantile, relative
+        self.register_buffer("units", torch.ones(2))
         learn = bits < FLOAT_BITS
         self.alpha = nn.Parameter(torch.tensor(1.0), requires_grad=learn)
         self.beta = nn.Parameter(torch.tensor(1.0), requires_grad=learn)
@@ -215,11 +246,16 @@ class PactActivation(LearnedActivation):
     def begin(self, x: Tensor) -> None:
         super().begin(x)
         values = sample(x)
-        self.alpha.copy_(_upper(values, self.quantile))
-        self.beta.copy_(_upper(-values, self.quantile))
+        ends = torch.stack([_upper(values, self.quantile), _upper(-values, self.quantile)])
+        if self.relative:
+            self.units.copy_(ends)
+        self.alpha.copy_(ends[0] / self.units[0])
+        self.beta.copy_(ends[1] / self.units[1])
 
     def quantise(self, x: Tensor) -> Tensor:
-        out: Tensor = PactClip.apply(x, self.alpha, self.beta if self.signed else None, (1 << self.bits) - 1)
+        alpha = self.units[0] * self.alpha
+        beta = self.units[1] * self.beta if self.signed else None
+        out: Tensor = PactClip.apply(x, alpha, beta, (1 << self.bits) - 1)
         return out
 
     @torch.no_grad()

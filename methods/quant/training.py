@@ -107,7 +107,7 @@ class TrainedModel:
 
     @property
     def path(self) -> str:
-        """"graph" (traced) or "modules" (layers replaced one by one)."""
+        """ "graph" (traced) or "modules" (layers replaced one by one)."""
         return "graph" if isinstance(self.body, fx.GraphModule) else "modules"
 
     def _find_taps(self) -> tuple[str, ...]:
