@@ -149,8 +149,8 @@ class GenieObjective(SingleObjective):
     def reset(self) -> None:
         """A fresh generator with its optimiser."""
         p: GenieParams = self.params
-        body = Body(self.shape, p.width, self.generator).to(self.device, memory_format=torch.channels_last)
-        self.body = body.train()
+        body = Body(self.shape, p.width, self.generator).to(self.device)
+        self.body = body.to(memory_format=torch.channels_last).train()
         self.optimiser = torch.optim.Adam(self.body.parameters(), lr=p.generator_lr, foreach=False)
         self.schedule = torch.optim.lr_scheduler.StepLR(self.optimiser, p.span(p.decay_every), 0.95)
 
