@@ -239,6 +239,7 @@ class Variant:
     ``layer_bits`` maps each weighted layer (its name in the network that was compressed) to (weight bits, bits of its
     input); ``scales`` and ``zero_points`` count the quantisers' parameters, for the size in bytes.  ``network`` is the
     floating-point network whose layers are named and counted, where that is not the one given (pruned, a student).
+    ``nonzero`` maps layers with zeroed weights to how many of their weights are not zero.
     """
 
     label: str
@@ -247,6 +248,7 @@ class Variant:
     scales: int = 0
     zero_points: int = 0
     network: nn.Module | None = None
+    nonzero: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
