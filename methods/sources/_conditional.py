@@ -25,7 +25,7 @@ class ConditionalParams(GeneratorParams):
 
 
 class ConditionalObjective:
-    """L_G = CE(T(x), label) + bn_weight * ``mse_var`` (GDFQ eq. 3 and 4; soft labels in Qimera)."""
+    """L_G = CE(T(x), label) + bn_weight * ``mse_var`` (spec 3.12; soft labels in Qimera)."""
 
     passes = 2.0
 

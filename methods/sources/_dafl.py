@@ -28,7 +28,7 @@ class DaflParams(GeneratorParams):
 
 
 class DaflObjective:
-    """L_G = w_oh CE(T(x), argmax T(x)) - w_a mean |f_T(x)| + w_ie sum_c pbar_c log10 pbar_c (DAFL eq. 4 to 7)."""
+    """L_G = w_oh CE(T(x), argmax T(x)) - w_a mean |f_T(x)| + w_ie sum_c pbar_c log10 pbar_c (spec 3.10)."""
 
     passes = 2.0
 

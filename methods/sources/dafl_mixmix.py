@@ -112,8 +112,9 @@ class DaflMixMixObjective(DaflObjective):
             self.weights.step()
 
     def info(self) -> Mapping[str, Any]:
-        """The pool, and a_t of each of its networks where they are learned."""
-        out: dict[str, Any] = {"models": [network.name for network in self.pool]}
+        """Teacher and pool, and a_t of each of the pool's networks where they are learned."""
+        names = dict.fromkeys((self.teacher.name, *(network.name for network in self.pool)))
+        out: dict[str, Any] = {"models": list(names)}
         if self.weights is not None:
             rows = self.weights.alpha.detach().view(-1, 2).tolist()
             out["alphas"] = {n.name: {"ce": row[0], "bn": row[1]} for n, row in zip(self.pool, rows, strict=True)}

@@ -9,7 +9,8 @@ learning beside the student (``stream``; ``warmup`` steps pass first, 10,000 at 
 ``milestones`` (epochs 100, 200 and 300 of 400) lie beyond the cached training.  The student's loss is the consumer's.
 Deviations: images are not clipped to valid pixels (the record gives the share beyond).  ``mini`` is 300 steps of a body
 half as wide.
-Paper's figure (GDFQ Table 1): CIFAR-10 ResNet-20 W4A4 90.25; ImageNet ResNet-18 W4A4 60.60.
+Paper's figure (with its own quantisation-aware training; from general knowledge, not checked again): ResNet-20 on
+CIFAR-10 W4A4 90.25; ResNet-18 on ImageNet W4A4 60.60.
 """
 
 from __future__ import annotations

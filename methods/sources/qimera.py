@@ -10,7 +10,8 @@ no mapping layer (off in their scripts); embeddings are learned along from the t
 Stored images: a coin of p *per image*, each kind made in batches of its own as in training, so that a prefix of the
 set holds both kinds; single classes are balanced.  ``label`` is the soft label's largest class.  ``stream``, ``warmup``
 and ``mini`` as ``gdfq``.  ``paper`` is the published ResNet-18 setting (p 0.4, K 500, random embedding of 512).
-Paper's figure (Qimera Table 1): CIFAR-10 ResNet-20 W4A4 91.26; ImageNet ResNet-18 W4A4 63.84.
+Paper's figure (with its own quantisation-aware training; from general knowledge, not checked again): ResNet-20 on
+CIFAR-10 W4A4 91.26; ResNet-18 on ImageNet W4A4 63.84.
 """
 
 from __future__ import annotations

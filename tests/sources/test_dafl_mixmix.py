@@ -17,7 +17,7 @@ from methods.sources._losses import l2norm
 from methods.sources._mixing import Targets
 from methods.sources._objectives import Network
 from methods.sources.dafl_mixmix import METHOD, DaflMixMixObjective
-from tests.sources.toy import CLASSES, GREY, ToyNet, context, handle, randomised, request
+from tests.sources.toy import CLASSES, GREY, ToyNet, context, handle, patterns, randomised, request
 
 SHORT: dict[str, Any] = {"iterations": 2, "batch": 8, "width": 8, "latent": 6}
 
@@ -31,7 +31,8 @@ def objective(models: tuple[ModelHandle, ...], **params: Any) -> DaflMixMixObjec
 
 @pytest.fixture(scope="module")
 def x() -> Tensor:
-    return torch.randn(8, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    """Images that the teacher puts into several classes, so that hosts and guests have different labels."""
+    return patterns(8, torch.Generator().manual_seed(0))[0]
 
 
 def joint(models: tuple[ModelHandle, ...], x: Tensor, mix: int) -> tuple[float, Tensor]:
@@ -48,7 +49,7 @@ def joint(models: tuple[ModelHandle, ...], x: Tensor, mix: int) -> tuple[float, 
     for index in torch.randperm(len(pool), generator=generator)[:mix].tolist():
         answer, stats = Network(pool[index], GREY, ctx)(mixed.images)
         assert stats is not None
-        total = total + (0.05 * targets.loss(answer) + l2norm(stats)) / mix
+        total = total + (2.0 * targets.loss(answer) + l2norm(stats)) / mix
     total.backward()
     assert leaf.grad is not None
     return float(total.detach()), leaf.grad
@@ -58,7 +59,8 @@ def joint(models: tuple[ModelHandle, ...], x: Tensor, mix: int) -> tuple[float, 
 def test_gradient_is_that_of_the_whole_sum(zoo: tuple[ModelHandle, ...], x: Tensor, count: int, mix: int) -> None:
     models = zoo[:count]
     leaf = x.clone().requires_grad_()
-    found, _ = objective(models, mix=mix).backward(leaf, Codes(x[:, 0]), False)
+    found, _ = objective(models, mix=mix, ce_weight=2.0).backward(leaf, Codes(x[:, 0]), False)
+    assert len(zoo[0].module(x).argmax(1).unique()) > 2
     loss, gradient = joint(models, x, mix)
     assert float(found["loss"]) == pytest.approx(loss, rel=1e-5)
     torch.testing.assert_close(leaf.grad, gradient, rtol=1e-4, atol=1e-6)
@@ -85,7 +87,7 @@ def test_networks_are_distinct_drawn_anew_and_never_the_teacher() -> None:
     assert all(len(set(s)) == 3 for s in drawn)
     assert len(set(drawn)) > 10
     assert {i for s in drawn for i in s} == set(range(5))
-    assert made.info()["models"] == ["n1", "n2", "n3", "n4", "n5"]
+    assert made.info()["models"] == [f"n{i}" for i in range(6)]
     assert objective(models[:1]).info()["models"] == ["n0"]
 
 
