@@ -131,6 +131,32 @@ class ImageBatch:
     info: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What one step of a training sees: normalised images [B,C,H,W]; labels int64 [B] and soft labels [B,K] where the
+    source gives them."""
+
+    images: Tensor
+    labels: Tensor | None = None
+    soft: Tensor | None = None
+
+
+class BatchHook(Protocol):
+    """Changes a batch before teacher and student see it: augmentation, or a source's own extra for its consumer.
+
+    ``loss`` maps images to the student's scalar loss of the moment; gradients of parameters must stay untouched.
+    """
+
+    def __call__(
+        self,
+        batch: Batch,
+        step: int,
+        total: int,
+        loss: Callable[[Tensor], Tensor],
+        generator: torch.Generator,
+    ) -> Batch: ...
+
+
 class ImageStream(Protocol):
     """Images of a generator that is trained in lock-step with whoever takes them (delivery ``stream``).
 
@@ -158,6 +184,7 @@ class ImageSet:
     """Calibration or training images as read from the artifact store; a prefix of the stored batches.
 
     With ``stream`` there is no stored image (``images`` is empty): batches come from a generator as they are asked for.
+    ``hook`` is what the source offers a training on its images; a compressor uses it where its parameters ask for it.
     """
 
     images: Tensor
@@ -168,6 +195,7 @@ class ImageSet:
     synth_id: str
     info: Mapping[str, Any] = field(default_factory=dict)
     stream: ImageStream | None = None
+    hook: BatchHook | None = None
 
 
 @dataclass(frozen=True)
@@ -305,6 +333,13 @@ class StreamingSource(DataSource, Protocol):
 
     def stream(self, request: SynthRequest, ctx: RunContext) -> ImageStream:
         """A fresh stream; a function of request and the context's generator only."""
+
+
+class AssistingSource(DataSource, Protocol):
+    """A source with an extra for whoever trains on its images."""
+
+    def hook(self, params: Any) -> BatchHook:
+        """The extra; nothing of it is in the stored images."""
 
 
 class Compressor(Method, Protocol):

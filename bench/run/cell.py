@@ -92,6 +92,9 @@ def _run_cell(bench: Bench, task: Task, report: Report) -> ResultRecord:
     if job.source.delivery == "stream":
         return _gated(bench, task, None, report)
     images = bench.store.read(job.synth_id, cell.n, job.source.label_kind)
+    source = bench.sources.get(job.source.method)
+    if hasattr(source, "hook"):
+        images = dataclasses.replace(images, hook=source.hook(job.source.params))
     synthesis = StageCost(**images.info["cost"])
     if cell.measures:
         from bench.run.measures import measure_images

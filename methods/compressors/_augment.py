@@ -13,13 +13,14 @@ pixels' box.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from methods.compressors._training import Batch
+from bench.interfaces import Batch
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _YIQ = (_LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
@@ -27,7 +28,7 @@ _YIQ = (_LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
 
 @dataclass(frozen=True)
 class Views:
-    """The augmentation as a `BatchHook`.
+    """The augmentation as a ``BatchHook``.
 
     Attributes:
         mean, std: per channel of pixels in [0, 1]; images are (p - mean) / std.
@@ -44,7 +45,9 @@ class Views:
     sigma: tuple[float, float] = (1.0, 2.0)
     flip: float = 0.5
 
-    def __call__(self, batch: Batch, step: int, total: int, student: nn.Module, generator: Generator) -> Batch:
+    def __call__(
+        self, batch: Batch, step: int, total: int, loss: Callable[[Tensor], Tensor], generator: Generator
+    ) -> Batch:
         """The batch with other images, everything else as it was."""
         return Batch(self.view(batch.images, generator), batch.labels, batch.soft)
 

@@ -15,7 +15,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,29 +24,10 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bench.errors import BenchError
-from bench.interfaces import RunContext
+from bench.interfaces import Batch, BatchHook, RunContext
 
 WARN_RATIO = 50.0
 """Weighted feature loss over KL from which the run is warned about: there, weight 300 at lr 0.04 diverged."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Normalised images [B, C, H, W]; labels int64 [B] and soft labels [B, K] where the source gives them."""
-
-    images: Tensor
-    labels: Tensor | None = None
-    soft: Tensor | None = None
-
-
-class BatchHook(Protocol):
-    """Changes a batch before teacher and student see it: augmentation, mixup, a source's own extra (HAST's sample
-    promotion looks at the student and moves the images).  It must leave parameters and gradients of ``student`` as they
-    were; its mode and BN statistics are set anew afterwards."""
-
-    def __call__(
-        self, batch: Batch, step: int, total: int, student: nn.Module, generator: torch.Generator
-    ) -> Batch: ...
 
 
 @dataclass(frozen=True)
@@ -223,7 +205,7 @@ def train(
     for step in range(schedule.steps):
         batch = next(batches)
         for hook in hooks:
-            batch = hook(batch, step, schedule.steps, student, ctx.generator)
+            batch = hook(batch, step, schedule.steps, partial(_answer_loss, student, teacher, losses), ctx.generator)
         # A batch of one has no variance to normalise by.
         set_modes(student, schedule.frozen(step) or len(batch.images) == 1)
         for group in rule.param_groups:
@@ -239,6 +221,14 @@ def train(
                 ctx.log_scalar("features", step, features)
     student.eval()
     return curve
+
+
+def _answer_loss(student: nn.Module, teacher: nn.Module, losses: Losses, images: Tensor) -> Tensor:
+    """The student's distillation loss on ``images``, differentiable in them, with its statistics as they are."""
+    student.eval()
+    with torch.no_grad():
+        target, _ = _outputs(teacher(images))
+    return distillation(_outputs(student(images))[0], target, losses)
 
 
 def _step(

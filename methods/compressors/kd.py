@@ -21,23 +21,36 @@ MixMix 93.97, 91.57, 94.79; DeepInversion 90.78, 90.36, 93.26; DAFL 92.22 for th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from bench.errors import BenchError
-from bench.interfaces import Compressed, Delivery, ImageSet, MethodParams, ModelHandle, RunContext, Setting, Variant
-from methods.compressors._feed import feed
-from methods.compressors._training import Batch, BatchHook, Losses, Optimiser, Schedule, train
+from bench.interfaces import (
+    Batch,
+    BatchHook,
+    Compressed,
+    Delivery,
+    ImageSet,
+    MethodParams,
+    ModelHandle,
+    RunContext,
+    Setting,
+    Variant,
+)
+from methods.compressors._feed import feed, offered
+from methods.compressors._training import Losses, Optimiser, Schedule, train
 
 
 class KdParams(MethodParams):
     """Settings of the training.  ``flip`` and ``shift`` (pixels, of 32) change stored images; ``clip`` bounds the
-    gradient's norm (0: never); ``batch`` is that of stored images, a stream has its own."""
+    gradient's norm (0: never); ``batch`` is that of stored images, a stream has its own.
+    ``source_hook`` adds what the source offers a training on its images (HAST's sample promotion)."""
 
     steps: int = Field(default=800, ge=0, le=10_000_000)
     batch: int = Field(default=128, ge=2, le=4096)
@@ -49,6 +62,7 @@ class KdParams(MethodParams):
     squared: bool = True
     flip: bool = True
     shift: int = Field(default=2, ge=0, le=16)
+    source_hook: bool = False
 
 
 class Shifted:
@@ -57,7 +71,9 @@ class Shifted:
     def __init__(self, pixels: int, flip: bool) -> None:
         self.pixels, self.flip = pixels, flip
 
-    def __call__(self, batch: Batch, step: int, total: int, student: nn.Module, generator: torch.Generator) -> Batch:
+    def __call__(
+        self, batch: Batch, step: int, total: int, loss: Callable[[Tensor], Tensor], generator: torch.Generator
+    ) -> Batch:
         """The images moved, labels as they were; all draws from ``generator``."""
         images = batch.images
         count, (height, width) = len(images), images.shape[-2:]
@@ -102,13 +118,16 @@ class Kd:
         """
         if setting.student is None:
             raise BenchError("distillation needs a student", got=setting.label, expected="a network's name")
-        student = ctx.untrained(setting.student)
+        student, teacher = ctx.untrained(setting.student), copy.deepcopy(model.module)
+        for network in (student, teacher):  # as the images are
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         stored = images.stream is None
         _, batches = feed(images, params.batch, ctx)
         hooks: tuple[BatchHook, ...] = (Shifted(params.shift, params.flip),) if stored else ()
+        hooks += offered(images, params.source_hook)
         curve = train(
             student,
-            model.module,
+            teacher,
             batches,
             Schedule(params.steps, params.batch, params.lr, "cosine"),
             Optimiser(params.momentum, False, params.decay, params.clip or None),

@@ -20,7 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.interfaces import MethodParams
+from bench.interfaces import Batch, MethodParams
 from methods.sources._augment import Augment, PixelSpace
 from methods.sources._inversion import LoopSettings
 from methods.sources._objectives import LabelLaw, Terms
@@ -29,14 +29,23 @@ from methods.sources._single import InversionParams, SingleSource
 
 @dataclass(frozen=True)
 class Promotion:
-    """HAST's sample difficulty promotion, for whoever trains a student on the images.
+    """HAST's sample difficulty promotion, a hook for whoever trains a student on the images: each batch is followed by
+    its promoted copy.
 
     ``epsilon`` is in normalised space: 0.01 for CIFAR-10 and ImageNet, 0.02 for CIFAR-100 as published.
     """
 
     epsilon: float = 0.01
 
-    def __call__(self, images: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
+    def __call__(
+        self, batch: Batch, step: int, total: int, loss: Callable[[Tensor], Tensor], generator: torch.Generator
+    ) -> Batch:
+        """The batch and, behind it, its promoted images with the same labels."""
+        images = torch.cat([batch.images, self.promoted(batch.images, loss)])
+        labels, soft = (None if part is None else torch.cat([part, part]) for part in (batch.labels, batch.soft))
+        return Batch(images, labels, soft)
+
+    def promoted(self, images: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
         """x + epsilon sign(grad_x ``loss``(x)) for ``images`` [B,C,H,W], detached; ``images`` stay as they are.
 
         ``loss`` maps images to the student's scalar loss; its parameters' gradients are not touched.
@@ -92,6 +101,10 @@ class Hast(SingleSource):
             patience=params.patience or max(1, params.iterations // 20),
             clip=params.clip,
         )
+
+    def hook(self, params: HastParams) -> Promotion:
+        """Sample difficulty promotion at the published strength."""
+        return Promotion()
 
     def label_law(self, params: HastParams) -> LabelLaw | None:
         """As asked for."""

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import BenchError
-from bench.interfaces import Compressed, ImageBatch, ImageSet, ModelHandle, RunContext, Setting
+from bench.interfaces import Batch, Compressed, ImageBatch, ImageSet, ModelHandle, RunContext, Setting
 from methods.compressors._feed import feed
-from methods.compressors._training import Batch
 from methods.compressors.kd import METHOD, KdParams, Shifted
 from tests.compressors.recon_toys import Residual, context, digest, handle, image_set
 
@@ -96,7 +95,7 @@ def test_shifts_move_whole_images_and_flips_mirror_them() -> None:
     images = torch.arange(2 * 3 * 5 * 4, dtype=torch.float32).view(2, 3, 5, 4).repeat(40, 1, 1, 1)
     labels = torch.arange(80)
     hook = Shifted(2, True)
-    made = hook(Batch(images, labels), 0, 1, nn.Identity(), torch.Generator().manual_seed(0))
+    made = hook(Batch(images, labels), 0, 1, torch.sum, torch.Generator().manual_seed(0))
     assert made.labels is not None
     assert torch.equal(made.labels, labels)
     seen = set()
@@ -114,7 +113,7 @@ def test_shifts_move_whole_images_and_flips_mirror_them() -> None:
         seen.add(found)
     assert len({mirrored for mirrored, _, _ in seen}) == 2
     assert len({down for _, down, _ in seen}) == len({right for _, _, right in seen}) == 5
-    plain = Shifted(0, False)(Batch(images), 0, 1, nn.Identity(), torch.Generator())
+    plain = Shifted(0, False)(Batch(images), 0, 1, torch.sum, torch.Generator())
     assert torch.equal(plain.images, images)
 
 

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as VF
 
 from bench.errors import BenchError
+from bench.interfaces import Batch
 from methods.compressors._augment import Views, gaussian_blur, turn_hue
 from methods.compressors._qat import DROPS
 from methods.compressors._training import (
-    Batch,
     Losses,
     Optimiser,
     Schedule,
@@ -91,9 +91,11 @@ def test_statistics_stay_from_the_freeze_on_and_the_teacher_always() -> None:
     before = digest(teacher)
     means: list[Tensor] = []
 
-    def look(batch: Batch, step: int, total: int, net: nn.Module, generator: torch.Generator) -> Batch:
+    def look(batch: Batch, step: int, total: int, loss: Any, generator: torch.Generator) -> Batch:
         means.append(student.bn1.running_mean.clone())
-        net.train()  # a hook that forgets the mode must not thaw anything
+        loss(batch.images)
+        assert torch.equal(means[-1], student.bn1.running_mean)
+        student.train()  # a hook that forgets the mode must not thaw anything
         return batch
 
     scale = student.bn1.weight.detach().clone()
@@ -146,7 +148,7 @@ def test_what_is_not_finite_fails_and_moves_nothing() -> None:
     student, teacher = pair()
     before = [p.detach().clone() for p in student.parameters()]
 
-    def spoil(batch: Batch, step: int, total: int, net: nn.Module, generator: torch.Generator) -> Batch:
+    def spoil(batch: Batch, step: int, total: int, loss: Any, generator: torch.Generator) -> Batch:
         return Batch(batch.images * float("nan"))
 
     with pytest.raises(BenchError, match="step 0"):
@@ -278,7 +280,7 @@ def test_one_channel_has_no_colour_and_noise_is_not_cut() -> None:
     changed = bright.view(x, torch.Generator().manual_seed(0))
     assert not torch.allclose(changed, x, atol=0.1)
     labels = torch.arange(8)
-    batch = bright(Batch(x, labels), 0, 1, nn.Identity(), torch.Generator().manual_seed(0))
+    batch = bright(Batch(x, labels), 0, 1, torch.sum, torch.Generator().manual_seed(0))
     assert batch.labels is labels
     assert torch.equal(batch.images, changed)
     assert F.mse_loss(batch.images, x) > 0

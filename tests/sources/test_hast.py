@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.interfaces import ModelHandle
+from bench.interfaces import Batch, ModelHandle
 from methods.sources._losses import focused_ce, mse_var
 from methods.sources._objectives import Network
 from methods.sources.hast import METHOD, Promotion
@@ -71,7 +71,7 @@ def test_promotion_steps_by_epsilon_uphill_and_leaves_the_student_alone(zoo: tup
         return F.cross_entropy(student(images), labels)
 
     with torch.no_grad():  # a consumer may call it while it measures
-        harder = Promotion(0.01)(x, loss)
+        harder = Promotion(0.01).promoted(x, loss)
     leaf = x.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(loss(leaf), leaf)
     torch.testing.assert_close(harder, x + 0.01 * gradient.sign())
@@ -80,7 +80,7 @@ def test_promotion_steps_by_epsilon_uphill_and_leaves_the_student_alone(zoo: tup
     assert torch.equal(x, kept)
     assert all(p.grad is None for p in student.parameters())
     assert fingerprint(student) == before
-    assert torch.equal(Promotion(0.0)(x, loss), x)
+    assert torch.equal(Promotion(0.0).promoted(x, loss), x)
 
 
 def test_same_request_same_bits_and_harder_images_than_plain(zoo: tuple[ModelHandle, ...]) -> None:
@@ -111,3 +111,12 @@ def test_statistics_fall_and_labels_are_hit(zoo: tuple[ModelHandle, ...]) -> Non
     assert batch.info["augment"] == ["crop"]
     assert batch.forward_equivalents == 32 * (2 * 100 + 1)
     assert fingerprint(zoo[0].module) == before
+
+
+def test_the_hook_trains_on_the_batch_and_on_its_promoted_copy() -> None:
+    x, labels = torch.randn(4, 1, 6, 6, generator=torch.Generator().manual_seed(0)), torch.arange(4)
+    made = METHOD.hook(METHOD.Params())(Batch(x, labels), 0, 1, lambda images: images.square().sum(), torch.Generator())
+    assert made.labels is not None
+    assert torch.equal(made.images[:4], x)
+    torch.testing.assert_close(made.images[4:], x + 0.01 * x.sign())
+    assert torch.equal(made.labels, torch.cat([labels, labels]))
