@@ -39,10 +39,10 @@ class QatParams(MethodParams):
     start, from ``calibration`` images.
     """
 
-    steps: int = Field(default=800, ge=0, le=1_000_000)
+    steps: int = Field(default=400, ge=0, le=1_000_000)
     batch: int = Field(default=64, ge=1, le=4096)
-    optimiser: Literal["sgd", "adam"] = "sgd"
-    lr: float = Field(default=0.01, ge=0, le=10)
+    optimiser: Literal["sgd", "adam"] = "adam"
+    lr: float = Field(default=0.005, ge=0, le=10)
     shape: Literal["drops", "cosine"] = "cosine"
     drops: tuple[float, ...] = DROPS
     momentum: float = Field(default=0.9, ge=0, lt=1)
@@ -51,7 +51,7 @@ class QatParams(MethodParams):
     bn_freeze: float = Field(default=DROPS[1], ge=0, le=1)
     temperature: float = Field(default=3.0, gt=0, le=100)
     squared: bool = True
-    features: float = Field(default=1.0, ge=0, le=1e6)
+    features: float = Field(default=3.0, ge=0, le=1e6)
     relative: bool = False
     augment: Literal["none", "flip", "paper"] = "flip"
     blur_sigma: tuple[float, float] = (0.1, 0.5)
@@ -67,10 +67,19 @@ class QatParams(MethodParams):
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "mini": {},
-    "thorough": {"steps": 1000, "lr": 0.004, "shape": "drops", "features": 300.0, "augment": "paper"},
+    "thorough": {
+        "steps": 1000,
+        "optimiser": "sgd",
+        "lr": 0.004,
+        "shape": "drops",
+        "features": 300.0,
+        "augment": "paper",
+        "init": "lsq",
+    },
     "paper": {
         "steps": PAPER_STEPS,
         "batch": 128,
+        "optimiser": "sgd",
         "lr": 0.04,
         "shape": "drops",
         "features": 300.0,

@@ -32,7 +32,7 @@ from tests.compressors.recon_toys import Residual, context, digest, image_set
 from tests.quant.nets import randomise
 
 
-def pair() -> tuple[nn.Module, nn.Module]:
+def pair() -> tuple[Any, Any]:
     """A student and a teacher with other weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
