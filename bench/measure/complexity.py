@@ -178,14 +178,11 @@ def layer_table(module: nn.Module, shape: tuple[int, int, int], variant: Variant
     table = []
     for name, layer in counts.layers.items():
         weight, act = variant.layer_bits.get(name, (FLOAT_BITS, FLOAT_BITS))
-        row: dict[str, Any] = {
-            "name": name,
-            "kind": _kind(module.get_submodule(name)),
-            "weight_bits": weight,
-            "activation_bits": act,
-        }
-        left = {"nonzero": variant.nonzero[name]} if name in variant.nonzero else {}
-        table.append({**row, "macs": layer.macs, "parameters": layer.weights, **left})
+        row: dict[str, Any] = {"name": name, "kind": _kind(module.get_submodule(name))}
+        row |= {"weight_bits": weight, "activation_bits": act, "macs": layer.macs, "parameters": layer.weights}
+        if name in variant.nonzero:
+            row["nonzero"] = variant.nonzero[name]
+        table.append(row)
     return table
 
 

@@ -197,6 +197,16 @@ class QuantModel(nn.Module):
         """{layer: (bits of its weight, bits of its input)}; the image counts 8 bits where activations are quantised."""
         return {name: (min(q.bits, FLOAT_BITS), self._input_bits[name]) for name, q in self.weights.items()}
 
+    @torch.no_grad()
+    def nonzero(self) -> dict[str, int]:
+        """{layer: quantised weights that are not zero}, for the layers that were given with zeroed weights."""
+        found = {}
+        for name, quantizer in self.weights.items():
+            weight = self.layer(name).weight
+            if not bool(weight.all()):
+                found[name] = int(quantizer(weight).count_nonzero())
+        return found
+
     def parameter_count(self) -> tuple[int, int]:
         """(scales, zero points) of all quantisers that are not of 32 bits; symmetric grids have no zero point."""
         scales = zeros = 0
