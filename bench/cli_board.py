@@ -25,7 +25,7 @@ from bench.store.files import write_atomic
 from bench.store.measured import read_measured
 from bench.store.records import ResultRecord
 
-STANDARD = {"top1", "fp_top1", "macs", "bitops_g", "size_bytes", "size_ratio"}
+STANDARD = {"top1", "fp_top1", "macs", "macs_effective", "bitops_g", "size_bytes", "size_ratio"}
 """Metrics of every compressed cell; others (image measures) become columns of their own."""
 
 

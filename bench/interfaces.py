@@ -21,6 +21,8 @@ TIERS: tuple[Tier, ...] = ("T0", "T1", "T2a", "T2b", "T3", "T4", "T5", "T6")
 
 Control = Literal["upper", "lower", "none"]
 LabelKind = Literal["native", "assigned", "pseudo", "none"]
+Delivery = Literal["cached", "stream"]
+"""Images stored before a compressor sees them, or made by a generator in lock-step with the student's training."""
 Preset = Literal["mini", "thorough", "paper"]
 Membership = Literal["held-out architecture", "same architecture", "same checkpoint", "none"]
 
@@ -130,8 +132,60 @@ class ImageBatch:
 
 
 @dataclass(frozen=True)
+class Batch:
+    """What one step of a training sees: normalised images [B,C,H,W]; labels int64 [B] and soft labels [B,K] where the
+    source gives them."""
+
+    images: Tensor
+    labels: Tensor | None = None
+    soft: Tensor | None = None
+
+
+class BatchHook(Protocol):
+    """Changes a batch before teacher and student see it: augmentation, or a source's own extra for its consumer.
+
+    ``loss`` maps images to the student's scalar loss of the moment; gradients of parameters must stay untouched.
+    """
+
+    def __call__(
+        self,
+        batch: Batch,
+        step: int,
+        total: int,
+        loss: Callable[[Tensor], Tensor],
+        generator: torch.Generator,
+    ) -> Batch: ...
+
+
+class ImageStream(Protocol):
+    """Images of a generator that is trained in lock-step with whoever takes them (delivery ``stream``).
+
+    ``batch_size`` images a batch.  The first ``warmup`` steps pass inside the first call of ``next_batch``, before
+    anybody sees an image.
+    """
+
+    label_kind: LabelKind
+    batch_size: int
+    warmup: int
+
+    @property
+    def forward_equivalents(self) -> float:
+        """Spent so far, in forwards of the generator's teacher; the student's own are not in it."""
+
+    def next_batch(self) -> ImageBatch:
+        """Train the generator one step and return the batch it was trained on, detached, on the context's device."""
+
+    def info(self) -> Mapping[str, Any]:
+        """Steps made, last losses and the like, JSON."""
+
+
+@dataclass(frozen=True)
 class ImageSet:
-    """Calibration or training images as read from the artifact store; a prefix of the stored batches."""
+    """Calibration or training images as read from the artifact store; a prefix of the stored batches.
+
+    With ``stream`` there is no stored image (``images`` is empty): batches come from a generator as they are asked for.
+    ``hook`` is what the source offers a training on its images; a compressor uses it where its parameters ask for it.
+    """
 
     images: Tensor
     labels: Tensor | None
@@ -140,6 +194,8 @@ class ImageSet:
     digest: str
     synth_id: str
     info: Mapping[str, Any] = field(default_factory=dict)
+    stream: ImageStream | None = None
+    hook: BatchHook | None = None
 
 
 @dataclass(frozen=True)
@@ -211,6 +267,7 @@ class Variant:
     ``layer_bits`` maps each weighted layer (its name in the network that was compressed) to (weight bits, bits of its
     input); ``scales`` and ``zero_points`` count the quantisers' parameters, for the size in bytes.  ``network`` is the
     floating-point network whose layers are named and counted, where that is not the one given (pruned, a student).
+    ``nonzero`` maps layers with zeroed weights to how many of their weights are not zero.
     """
 
     label: str
@@ -219,6 +276,7 @@ class Variant:
     scales: int = 0
     zero_points: int = 0
     network: nn.Module | None = None
+    nonzero: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -250,13 +308,14 @@ class Method(Protocol):
 class DataSource(Method, Protocol):
     """Where calibration images come from (methods/sources/NAME.py).
 
-    ``models``: none | one (the target, or the network the suite names) | zoo. ``control``: upper (real), lower (noise)
-    or none. ``needs`` may hold "bn" (at least one BatchNorm with running statistics in each model).
+    ``models``: none | one (the target, or the network the suite names) | zoo | one+zoo (that one first, then the zoo's
+    networks if the suite names any). ``control``: upper (real), lower (noise) or none. ``needs`` may hold "bn" (at
+    least one BatchNorm with running statistics in each model).
     """
 
     access: Tier
     control: Control
-    models: Literal["none", "one", "zoo"]
+    models: Literal["none", "one", "zoo", "one+zoo"]
     label_kind: LabelKind
 
     def batch_size(self, params: Any) -> int:
@@ -269,14 +328,30 @@ class DataSource(Method, Protocol):
         """Make batch ``request.batch_index``; a function of request and the context's generator only."""
 
 
+class StreamingSource(DataSource, Protocol):
+    """A source that can also deliver while its generator is trained."""
+
+    def stream(self, request: SynthRequest, ctx: RunContext) -> ImageStream:
+        """A fresh stream; a function of request and the context's generator only."""
+
+
+class AssistingSource(DataSource, Protocol):
+    """A source with an extra for whoever trains on its images."""
+
+    def hook(self, params: Any) -> BatchHook:
+        """The extra; nothing of it is in the stored images."""
+
+
 class Compressor(Method, Protocol):
     """What makes a target smaller (methods/compressors/NAME.py).
 
     ``accepts`` holds the setting's axes it needs: "bits", "sparsity", "student".  One without "bits" returns a plain
-    floating-point network, which another step can take (``steps: [prune_structured, brecq]``).
+    floating-point network, which another step can take (``steps: [prune_structured, brecq]``).  ``deliveries`` says
+    how it takes its images; a compressor that does not say takes cached ones only.
     """
 
     accepts: frozenset[str]
+    deliveries: frozenset[Delivery]
 
     def check(self, params: Any, model: ModelHandle) -> None:
         """Raise NotApplicable with the reason when this network cannot be compressed so."""

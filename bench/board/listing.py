@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.store.records import ResultRecord
 
-STANDARD = frozenset({"top1", "fp_top1", "macs", "bitops_g", "size_bytes", "size_ratio"})
+STANDARD = frozenset({"top1", "fp_top1", "macs", "macs_effective", "bitops_g", "size_bytes", "size_ratio"})
 """Metrics of every compressed cell; others (image measures) become columns of their own."""
 
 KEYS = ("suite", "suite_version", "cell_id")

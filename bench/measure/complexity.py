@@ -2,14 +2,15 @@
 
 Conventions (specification of the compressors, section 7): a MAC is one multiply-accumulate of a convolution or linear
 layer for one image; bias, normalisation, activations and pooling are left out, groups are divided by.  A layer's BitOPs
-are MACs × weight bits × bits of its input; a layer left in floating point counts 32 × 32.
+are MACs × weight bits × bits of its input; a layer left in floating point counts 32 × 32.  MACs and BitOPs are dense:
+zeroed weights count (a dense kernel multiplies by them), except in ``macs_effective``.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,12 +28,13 @@ LayerBits = Mapping[str, tuple[int, int]]
 
 @dataclass(frozen=True)
 class LayerCount:
-    """A weighted layer: MACs for one image (all calls together), weight scalars, and floating-point scalars beside
-    the weight (its bias, a folded normalisation's shift included)."""
+    """A weighted layer: MACs for one image (all calls together), weight scalars, floating-point scalars beside the
+    weight (its bias, a folded normalisation's shift included), and rows (filters) of the weight."""
 
     macs: int
     weights: int
     bias: int
+    rows: int = 1
 
 
 @dataclass(frozen=True)
@@ -82,19 +84,52 @@ def bitops(counts: Counts, layer_bits: LayerBits) -> int:
     return sum(layer.macs * math.prod(layer_bits.get(name, full)) for name, layer in counts.layers.items())
 
 
-def size_bytes(counts: Counts, layer_bits: LayerBits, *, scales: int = 0, zero_points: int = 0) -> int:
+def size_bytes(
+    counts: Counts,
+    layer_bits: LayerBits,
+    *,
+    scales: int = 0,
+    zero_points: int = 0,
+    nonzero: Mapping[str, int] | None = None,
+) -> int:
     """Bytes to store: weights at their bits (rounded up to a byte per layer), 4 per scale, 1 per zero point, and 4 for
     every scalar that stays in floating point (biases, folded shifts, normalisations that do not fold, the rest).
+
+    A layer in ``nonzero`` has that many weights that are not zero and is stored as :func:`sparse_bytes` says.
 
     Raises:
         ValueError: as :func:`bitops`.
     """
     _check_names(counts, layer_bits)
+    _check_names(counts, nonzero or {})
     total = 4 * scales + zero_points + 4 * counts.other
     for name, layer in counts.layers.items():
         bits = layer_bits.get(name, (FLOAT_BITS, FLOAT_BITS))[0]
-        total += -(-layer.weights * bits // 8) + 4 * layer.bias
+        left = layer.weights if nonzero is None else nonzero.get(name, layer.weights)
+        total += sparse_bytes(layer, left, bits) + 4 * layer.bias
     return total
+
+
+def sparse_bytes(layer: LayerCount, nonzero: int, bits: int) -> int:
+    """Bytes of a weight of which ``nonzero`` scalars are not zero: dense, or these alone with a bitmap (1 bit per
+    weight), or in compressed rows (an index of 1, 2 or 4 bytes each and 4 bytes per row), whichever is least."""
+    columns = layer.weights // max(layer.rows, 1)
+    index = 1 if columns <= 1 << 8 else 2 if columns <= 1 << 16 else 4
+    values = -(-nonzero * bits // 8)
+    dense = -(-layer.weights * bits // 8)
+    return min(dense, values + -(-layer.weights // 8), values + index * nonzero + 4 * (layer.rows + 1))
+
+
+def effective_macs(counts: Counts, nonzero: Mapping[str, int]) -> int:
+    """MACs of one image by weights that are not zero; an unlisted layer is dense.
+
+    Raises:
+        ValueError: as :func:`bitops`.
+    """
+    _check_names(counts, nonzero)
+    return sum(
+        layer.macs * nonzero.get(name, layer.weights) // max(layer.weights, 1) for name, layer in counts.layers.items()
+    )
 
 
 def complexity(module: nn.Module, shape: tuple[int, int, int], variant: Variant) -> dict[str, float]:
@@ -103,12 +138,23 @@ def complexity(module: nn.Module, shape: tuple[int, int, int], variant: Variant)
     Layers are those of the original, or of ``variant.network`` where that is another one (pruned, a student).
 
     Returns:
-        macs; bitops_g (1e9 BitOPs); size_bytes; size_ratio (bytes over 4 per parameter of the original).
+        macs; bitops_g (1e9 BitOPs); size_bytes; size_ratio (bytes over 4 per parameter of the original); and
+        macs_effective (by weights that are not zero) where ``variant.nonzero`` lists any.
     """
     original = count(module, shape)
     counts = count(variant.network, shape) if variant.network is not None else original
-    size = size_bytes(counts, variant.layer_bits, scales=variant.scales, zero_points=variant.zero_points)
+    size = size_bytes(
+        counts,
+        variant.layer_bits,
+        scales=variant.scales,
+        zero_points=variant.zero_points,
+        nonzero=variant.nonzero,
+    )
+    sparse: dict[str, float] = {}
+    if variant.nonzero:
+        sparse["macs_effective"] = effective_macs(counts, variant.nonzero)
     return {
+        **sparse,
         "macs": counts.macs,
         "bitops_g": bitops(counts, variant.layer_bits) / 1e9,
         "size_bytes": size,
@@ -121,18 +167,22 @@ def layer_table(module: nn.Module, shape: tuple[int, int, int], variant: Variant
 
     Returns:
         per layer: name; kind; weight_bits; activation_bits (of its input); macs (for one image); parameters (scalars
-        of its weight, bias aside). 32 bits: left in floating point.
+        of its weight, bias aside); nonzero (of these) where ``variant`` lists it. 32 bits: left in floating point.
 
     Raises:
         ValueError: as :func:`bitops`.
     """
     counts = count(module, shape)
     _check_names(counts, variant.layer_bits)
+    _check_names(counts, variant.nonzero)
     table = []
     for name, layer in counts.layers.items():
         weight, act = variant.layer_bits.get(name, (FLOAT_BITS, FLOAT_BITS))
-        row = {"name": name, "kind": _kind(module.get_submodule(name)), "weight_bits": weight, "activation_bits": act}
-        table.append({**row, "macs": layer.macs, "parameters": layer.weights})
+        row: dict[str, Any] = {"name": name, "kind": _kind(module.get_submodule(name))}
+        row |= {"weight_bits": weight, "activation_bits": act, "macs": layer.macs, "parameters": layer.weights}
+        if name in variant.nonzero:
+            row["nonzero"] = variant.nonzero[name]
+        table.append(row)
     return table
 
 
@@ -146,8 +196,8 @@ def _kind(part: nn.Module) -> str:
     return "convolution" if math.prod(part.kernel_size) > 1 else "pointwise convolution"
 
 
-def _check_names(counts: Counts, layer_bits: LayerBits) -> None:
-    unknown = sorted(set(layer_bits) - set(counts.layers))
+def _check_names(counts: Counts, names: Iterable[str]) -> None:
+    unknown = sorted(set(names) - set(counts.layers))
     if unknown:
         raise ValueError(f"no such weighted layers: {', '.join(unknown[:5])}")
 
@@ -203,4 +253,4 @@ class _Recorder:
         weight = part.get_parameter("weight")
         outputs = part.out_features if isinstance(part, nn.Linear) else int(getattr(part, "out_channels", 0))
         has_bias = getattr(part, "bias", None) is not None or name in self.shifted
-        return LayerCount(total, weight.numel(), outputs if has_bias else 0)
+        return LayerCount(total, weight.numel(), outputs if has_bias else 0, outputs)

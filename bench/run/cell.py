@@ -3,111 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from bench import __version__, runtime
-from bench.data.access import DataAccess
-from bench.data.datasets import Dataset, get_dataset
+from bench import runtime
 from bench.errors import BenchError, NotApplicable
-from bench.interfaces import DatasetSpec, ImageSet, ModelHandle, RunContext, SynthRequest, Tier
+from bench.interfaces import ImageSet, ModelHandle, SynthRequest
 from bench.measure.accuracy import evaluate
 from bench.measure.complexity import complexity, layer_table
-from bench.run.fp import FpResult, fp_result
+from bench.run.fp import FpResult
 from bench.run.steps import run_steps
-from bench.run.tasks import Settings, Task
+from bench.run.tasks import Task
+from bench.run.worker import Bench, Recorder, Report, access_of, context_of
 from bench.spec.identity import digest
 from bench.spec.plan import SynthJob
-from bench.spec.registry import Registry
-from bench.store.artifacts import CLASS_NAMES, ArtifactStore, BatchMeta
+from bench.store.artifacts import CLASS_NAMES, BatchMeta
 from bench.store.records import ResultRecord, StageCost, pack_bits
-from bench.zoo import targets
 
 FP_GATE = 0.3  # points; design rule 4
-log = logging.getLogger(__name__)
-
-Report = Callable[[str, int, int], None]
-
-
-class Bench:
-    """What one process keeps between jobs: networks, data sets, registries. A network is loaded once."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.store = ArtifactStore(Path(settings.store))
-        self.sources, self.compressors = Registry("sources"), Registry("compressors")
-        self._models: dict[str, ModelHandle] = {}
-        self._datasets: dict[str, Dataset] = {}
-        self._fp: dict[tuple[str, int | None], FpResult] = {}
-
-    @cached_property
-    def facts(self) -> dict[str, Any]:
-        return {**runtime.facts(self.settings.device, self.settings.threads), "datafree_bench": __version__}
-
-    def model(self, name: str) -> ModelHandle:
-        if name not in self._models:
-            handle = targets.load(name)
-            handle.module.to(self.settings.device)
-            self._models[name] = handle
-        return self._models[name]
-
-    def dataset(self, name: str) -> Dataset:
-        if name not in self._datasets:
-            root = Path(self.settings.data_root) if self.settings.data_root else None
-            self._datasets[name] = get_dataset(name, root)
-        return self._datasets[name]
-
-    def fp(self, target: ModelHandle, dataset: Dataset, subset: int | None) -> FpResult:
-        key = (target.digest, subset)
-        if key not in self._fp:
-            self._fp[key] = fp_result(target, dataset, subset, Path(self.settings.store), self.settings.device)
-        return self._fp[key]
-
-
-class _Recorder:
-    """Collects a job's curves and hands its progress on."""
-
-    def __init__(self, report: Report) -> None:
-        self.curves: dict[str, list[tuple[int, float]]] = {}
-        self.report = report
-
-    def scalar(self, name: str, step: int, value: float) -> None:
-        self.curves.setdefault(name, []).append((step, float(value)))
-
-
-def _context(
-    bench: Bench, spec: DatasetSpec, access: DataAccess, seed: int, recorder: _Recorder, scratch: str
-) -> RunContext:
-    generator = runtime.make_generator(seed)
-    return RunContext(
-        device=torch.device(bench.settings.device),
-        dtype=torch.float32,
-        generator=generator,
-        data=access,
-        untrained=lambda name: targets.untrained(name, spec, generator).to(bench.settings.device),
-        scratch=Path(scratch),
-        logger=log,
-        report=recorder.report,
-        log_scalar=recorder.scalar,
-    )
-
-
-def _access(bench: Bench, dataset: str, constants: SynthJob, tier: Tier) -> DataAccess:
-    """The door to the data, in the constants the images of this set are normalised with."""
-    found = bench.dataset(dataset)
-    found = dataclasses.replace(found, spec=constants.dataset)
-    other = bench.settings.unrelated
-    unrelated = bench.dataset(other) if other and other != dataset else None
-    return DataAccess(found, tier, unrelated)
 
 
 def run_batch(bench: Bench, task: Task, report: Report) -> float:
@@ -124,8 +43,8 @@ def run_batch(bench: Bench, task: Task, report: Report) -> float:
     models = tuple(bench.model(name) for name in job.models)
     student = bench.model(job.student) if job.student else None
     source.check(job.source.params, models)
-    recorder = _Recorder(report)
-    access = _access(bench, job.dataset_name, job, job.source.access)
+    recorder = Recorder(report)
+    access = access_of(bench, job.dataset_name, job, job.source.access)
     request = SynthRequest(
         dataset=job.dataset,
         models=models,
@@ -137,7 +56,7 @@ def run_batch(bench: Bench, task: Task, report: Report) -> float:
     )
     with tempfile.TemporaryDirectory() as scratch, runtime.measure() as spent:
         batch = source.synthesize_batch(
-            request, _context(bench, job.dataset, access, job.batch_seed(task.batch), recorder, scratch)
+            request, context_of(bench, job.dataset, access, job.batch_seed(task.batch), recorder, scratch)
         )
     cost = {**dataclasses.asdict(spent), "forward_equivalents": batch.forward_equivalents}
     meta = BatchMeta(
@@ -170,7 +89,12 @@ def _run_cell(bench: Bench, task: Task, report: Report) -> ResultRecord:
     cell, job = task.cell, task.synth
     assert cell is not None
     target, dataset = bench.model(cell.target_name), bench.dataset(cell.dataset)
+    if job.source.delivery == "stream":
+        return _gated(bench, task, None, report)
     images = bench.store.read(job.synth_id, cell.n, job.source.label_kind)
+    source = bench.sources.get(job.source.method)
+    if hasattr(source, "hook"):
+        images = dataclasses.replace(images, hook=source.hook(job.source.params))
     synthesis = StageCost(**images.info["cost"])
     if cell.measures:
         from bench.run.measures import measure_images
@@ -184,6 +108,14 @@ def _run_cell(bench: Bench, task: Task, report: Report) -> ResultRecord:
             name.removesuffix("/0"): curve for name, curve in images.info["curves"].items() if name.endswith("/0")
         }
         return cell_record(task, "ok", **facts, **_origin(images), provenance=_dated(bench))
+    return _gated(bench, task, images, report)
+
+
+def _gated(bench: Bench, task: Task, images: ImageSet | None, report: Report) -> ResultRecord:
+    """The cell's record; ``skipped`` when the target is not what it is registered as (design, rule 4)."""
+    cell = task.cell
+    assert cell is not None
+    target, dataset = bench.model(cell.target_name), bench.dataset(cell.dataset)
     report("fp", 0, 1)
     fp = bench.fp(target, dataset, cell.test_subset)
     if target.fp_top1 is not None and abs(fp.full_top1 - target.fp_top1) > FP_GATE:
@@ -192,17 +124,19 @@ def _run_cell(bench: Bench, task: Task, report: Report) -> ResultRecord:
     return _compress_and_measure(bench, task, images, fp, report)
 
 
-def _compress_and_measure(bench: Bench, task: Task, images: ImageSet, fp: FpResult, report: Report) -> ResultRecord:
+def _compress_and_measure(
+    bench: Bench, task: Task, images: ImageSet | None, fp: FpResult, report: Report
+) -> ResultRecord:
     cell, job = task.cell, task.synth
     assert cell is not None
     assert cell.compressor_resolved is not None
     assert cell.setting is not None
     target, dataset = bench.model(cell.target_name), bench.dataset(cell.dataset)
-    recorder = _Recorder(report)
-    access = _access(bench, cell.dataset, job, "T0")
-    ready = _renormalised(images, job, target)
+    recorder = Recorder(report)
+    access = access_of(bench, cell.dataset, job, "T0")
     with tempfile.TemporaryDirectory() as scratch, runtime.measure() as compress:
-        context = _context(bench, job.dataset, access, cell.generator_seed, recorder, scratch)
+        ready = _renormalised(images, job, target) if images else _streamed(bench, task, target, recorder, scratch)
+        context = context_of(bench, job.dataset, access, cell.generator_seed, recorder, scratch)
         made = run_steps(cell.compressor_resolved, bench.compressors.get, target, ready, cell.setting, context)
     variant = made.variants[0]
     report("measure", 0, 1)
@@ -220,16 +154,16 @@ def _compress_and_measure(bench: Bench, task: Task, images: ImageSet, fp: FpResu
         correct=pack_bits(correct),
         test_count=len(correct),
         costs={
-            "synthesis": StageCost(**images.info["cost"]),
+            "synthesis": _synthesis(ready),
             "compress": _cost(compress, made.forward_equivalents),
             "measure": _cost(spent),
         },
         protocol=protocol,
         protocol_id=digest(protocol)[:16],
         curves=recorder.curves,
-        report=_plain({**made.report, "layers": layers}),
+        report=_plain({**made.report, "layers": layers, **({"stream": ready.stream.info()} if ready.stream else {})}),
         provenance=_dated(bench),
-        **_origin(images),
+        **_origin(ready),
     )
 
 
@@ -265,6 +199,36 @@ def _renormalised(images: ImageSet, job: SynthJob, target: ModelHandle) -> Image
         torch.tensor(v).view(1, -1, 1, 1) for v in (job.dataset.mean, job.dataset.std, target.mean, target.std)
     )
     return dataclasses.replace(images, images=(images.images * std + mean - own_mean) / own_std)
+
+
+def _streamed(bench: Bench, task: Task, target: ModelHandle, recorder: Recorder, scratch: str) -> ImageSet:
+    """No image yet, and the generator that will make them while the student trains."""
+    job = task.synth
+    source, models = bench.sources.get(job.source.method), tuple(bench.model(name) for name in job.models)
+    source.check(job.source.params, models)
+    if (job.dataset.mean, job.dataset.std) != (target.mean, target.std):
+        raise NotApplicable("a stream's images cannot be renormalised", where=target.name, got=job.dataset.mean)
+    access = access_of(bench, job.dataset_name, job, job.source.access)
+    request = SynthRequest(
+        dataset=job.dataset,
+        models=models,
+        params=job.source.params,
+        batch_index=0,
+        batch_size=job.source.batch_size,
+        set_seed=job.set_seed,
+    )
+    context = context_of(bench, job.dataset, access, job.batch_seed(0), recorder, scratch)
+    stream = source.stream(request, context)
+    none = torch.empty(0, *job.dataset.shape)
+    info = {"batches": [{"audit": access.audit}]}
+    return ImageSet(none, None, None, stream.label_kind, "", job.synth_id, info, stream)
+
+
+def _synthesis(images: ImageSet) -> StageCost:
+    """What the images cost; a stream's seconds and memory are its consumer's."""
+    if images.stream is None:
+        return StageCost(**images.info["cost"])
+    return StageCost(forward_equivalents=images.stream.forward_equivalents)
 
 
 def _origin(images: ImageSet) -> dict[str, Any]:

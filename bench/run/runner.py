@@ -173,7 +173,7 @@ class Runner:
         return ResultRecord.model_validate({**cell.axes(), **facts, "test_digest": cell.test_digest})
 
     def _show_images(self, task: Task) -> None:
-        if task.synth.synth_id in self._shown:
+        if task.synth.synth_id in self._shown or task.synth.source.delivery == "stream":
             return
         self._shown.add(task.synth.synth_id)
         assert task.cell is not None

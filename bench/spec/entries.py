@@ -11,7 +11,7 @@ from bench.spec.origin import KeyPath
 
 At = Callable[[KeyPath], str]
 
-SOURCE_OPTIONS = ("model", "zoo", "student", "label")
+SOURCE_OPTIONS = ("model", "zoo", "student", "delivery", "label")
 COMPRESSOR_OPTIONS = ("label",)
 _LISTED = ("source", "model", "target", "compressor", "bits", "membership")
 _BITS = re.compile(r"W(\d{1,3})A(\d{1,3})")

@@ -77,6 +77,7 @@ class Expansion:
 
     def _synth(self, row: SourceRow, target: str, seed: int) -> SynthJob:
         models = row.models if row.models is not None else (target,)
+        models += tuple(name for name in row.beside if name not in models)
         dataset = self._constants(row, models, target)
         key = (row.index, models, dataset, seed)
         if key not in self._synths:
@@ -102,7 +103,7 @@ class Expansion:
         identity = synth_id(
             source=source.method,
             version=source.version,
-            params=source.params_json,
+            params={**source.params_json, **({} if source.delivery == "cached" else {"delivery": source.delivery})},
             model_digests=digests,
             student_digest=student_digest,
             dataset=_dataset_identity(dataset, self.catalogue.train_digest(self.suite.dataset) if reads else None),
@@ -122,7 +123,7 @@ class Expansion:
             dataset_name=self.suite.dataset,
             seed=seed,
             count=max(self.suite.images),
-            batches=-(-max(self.suite.images) // source.batch_size),
+            batches=0 if source.delivery == "stream" else -(-max(self.suite.images) // source.batch_size),
             preset=self.preset,
         )
 
@@ -171,6 +172,8 @@ class Expansion:
         if compressor and (missing := {axis for axis in compressor.accepts if not getattr(self.suite.grid, axis, ())}):
             words = {"bits": "a bit-width", "sparsity": "a sparsity", "student": "a student"}
             return f"{compressor.method} needs {' and '.join(words.get(axis, axis) for axis in sorted(missing))}"
+        if compressor and row.source.delivery not in compressor.deliveries:
+            return f"{compressor.method} takes no {row.source.delivery} of images"
         if "bn" in row.needs and job.models and all(self.info(name).batch_norms == 0 for name in job.models):
             return f"{job.source.method} needs batch normalisation, and {job.model} has none"
         return None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench.interfaces import Control, DatasetSpec, LabelKind, Membership, MethodParams, Preset, Setting, Tier
+from bench.interfaces import Control, DatasetSpec, Delivery, LabelKind, Membership, MethodParams, Preset, Setting, Tier
 from bench.spec.identity import seed_from
 
 
@@ -26,14 +26,15 @@ class ResolvedSource:
     control: Control
     label_kind: LabelKind
     batch_size: int
+    delivery: Delivery = "cached"
 
 
 @dataclass(frozen=True)
 class ResolvedCompressor:
     """A row of the compressor axis with its defaults filled in; fields as in :class:`ResolvedSource`.
 
-    ``accepts``: the setting's axes it takes.  With ``steps``, methods run one after the other: ``method`` joins their
-    names by "+", ``version`` is the sum of theirs, ``params`` is None.
+    ``accepts``: the setting's axes it takes; ``deliveries``: how it takes its images.  With ``steps``, methods run one
+    after the other: ``method`` joins their names by "+", ``version`` is the sum of theirs, ``params`` is None.
     """
 
     method: str
@@ -42,6 +43,7 @@ class ResolvedCompressor:
     params: MethodParams | None
     params_json: Mapping[str, Any]
     accepts: frozenset[str]
+    deliveries: frozenset[Delivery] = frozenset({"cached"})
     steps: tuple[ResolvedCompressor, ...] = ()
 
     @property
@@ -56,7 +58,8 @@ class SynthJob:
 
     ``models`` and ``student`` are full network names (``fashion_mnist/resnet18_w16``); ``dataset`` holds the
     constants the images are normalised with, ``dataset_name`` the suite's word for the data set.  ``count`` is the
-    largest number of images a cell asks for, ``batches`` how many batches of ``source.batch_size`` hold them.
+    largest number of images a cell asks for, ``batches`` how many batches of ``source.batch_size`` hold them (none when
+    the source streams them).
     """
 
     synth_id: str

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.errors import SuiteError, nearest
-from bench.interfaces import Preset, Setting
+from bench.interfaces import Delivery, Preset, Setting
 from bench.spec.catalogue import OUTSIDE, Catalogue, find_network, full_name, short_name
 from bench.spec.jobs import ResolvedCompressor, ResolvedSource
 from bench.spec.origin import KeyPath
@@ -25,7 +25,8 @@ FULL_ZOO = ("full",)
 class SourceRow:
     """A source with the networks it looks at. ``models`` is None where that is the cell's own target.
 
-    ``model`` is the row's model column ("" for a source without models), ``index`` the entry of the suite.
+    ``model`` is the row's model column ("" for a source without models), ``index`` the entry of the suite; ``beside``
+    are the networks of a zoo that the source looks at besides the one.
     """
 
     source: ResolvedSource
@@ -35,6 +36,7 @@ class SourceRow:
     needs: frozenset[str]
     student: str | None
     index: int
+    beside: tuple[str, ...] = ()
 
 
 def target_rows(suite: SuiteSpec, catalogue: Catalogue) -> tuple[str, ...]:
@@ -74,9 +76,17 @@ def source_rows(
         at = _entry_at(suite, "source", index, entry.method)
         method = catalogue.sources.get(entry.method, where=at(()))
         params = resolve_params(method, preset, entry.params, name=entry.method, at=at)
+        label = entry.label or row_label(entry.method, method, preset, params)
+        beside: tuple[str, ...] = ()
+        if method.models == "one+zoo" and entry.zoo:
+            beside = _zoo(entry.zoo, suite.dataset, catalogue, at(("zoo",)))
+            label = entry.label or f"{label}+zoo:{'+'.join(entry.zoo)}"
+        if entry.delivery == "stream":
+            _check_stream(suite, method, entry.method, at(("delivery",)))
+            label = entry.label or f"{label}, stream"
         source = ResolvedSource(
             method=entry.method,
-            label=entry.label or row_label(entry.method, method, preset, params),
+            label=label,
             version=method.version,
             params=params,
             params_json=params_json(params),
@@ -84,10 +94,12 @@ def source_rows(
             control=method.control,
             label_kind=method.label_kind,
             batch_size=method.batch_size(params),
+            delivery=entry.delivery,
         )
         student = find_network(catalogue, suite.dataset, entry.student, at(("student",))) if entry.student else None
         for model, models in _models(method.models, entry, suite, targets, catalogue, at):
-            row = SourceRow(source, model, models, method.models == "zoo", frozenset(method.needs), student, index)
+            zoo = method.models == "zoo"
+            row = SourceRow(source, model, models, zoo, frozenset(method.needs), student, index, beside)
             if any((old.source.label, old.model) == (source.label, model) for old in out):
                 raise SuiteError(
                     "two rows of one name",
@@ -97,6 +109,14 @@ def source_rows(
                 )
             out.append(row)
     return tuple(out)
+
+
+def _check_stream(suite: SuiteSpec, method: Any, name: str, where: str) -> None:
+    """Raise SuiteError for a source without a generator to train, and where nothing would be trained by it."""
+    if not hasattr(method, "stream"):
+        raise SuiteError(f"{name} makes no stream of images", where=where, got="stream", expected="cached")
+    if suite.measures:
+        raise SuiteError("a stream leaves no image set to measure", where=where, got="stream", expected="cached")
 
 
 def compressor_rows(suite: SuiteSpec, preset: Preset, catalogue: Catalogue) -> tuple[ResolvedCompressor, ...]:
@@ -125,7 +145,8 @@ def _compressor(
     method = catalogue.compressors.get(name, where=at(()))
     params = resolve_params(method, preset, given, name=name, at=at)
     label = row_label(name, method, preset, params)
-    return ResolvedCompressor(name, label, method.version, params, params_json(params), method.accepts)
+    deliveries: frozenset[Delivery] = getattr(method, "deliveries", frozenset({"cached"}))
+    return ResolvedCompressor(name, label, method.version, params, params_json(params), method.accepts, deliveries)
 
 
 def _chain(
@@ -148,6 +169,8 @@ def _chain(
         params=None,
         params_json={"steps": described},
         accepts=frozenset().union(*(step.accepts for step in steps)),
+        # A stream passes once: a second step would see other images.
+        deliveries=frozenset({"cached"}),
         steps=tuple(steps),
     )
 
@@ -213,9 +236,9 @@ def _models(
     at: Callable[[KeyPath], str],
 ) -> list[tuple[str | None, tuple[str, ...] | None]]:
     """(model column, networks) of each row an entry makes; (None, None) for the cell's own target."""
-    if entry.model is not None and looks_at != "one":
+    if entry.model is not None and looks_at not in ("one", "one+zoo"):
         raise SuiteError(f"{entry.method} does not look at one network", where=at(("model",)), got=entry.model)
-    if entry.zoo is not None and looks_at != "zoo":
+    if entry.zoo is not None and looks_at not in ("zoo", "one+zoo"):
         raise SuiteError(f"{entry.method} mixes no networks", where=at(("zoo",)), got=", ".join(entry.zoo))
     if looks_at == "none":
         return [("", ())]

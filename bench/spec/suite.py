@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from bench.errors import SuiteError, nearest
-from bench.interfaces import Preset, Setting
+from bench.interfaces import Delivery, Preset, Setting
 from bench.spec.entries import long_form
 from bench.spec.explain import explain
 from bench.spec.origin import KeyPath, Origin, read_yaml
@@ -46,14 +46,17 @@ class SourceEntry(_Part):
     """One value of the source axis.
 
     ``model``: ``self`` (the cell's own target), ``each_target`` (one row per network of the target axis) or a network;
-    for sources that invert one network.  ``zoo``: groups' names or networks; for sources that mix several.
-    ``label`` replaces the row's name, which otherwise is the method plus its non-default parameters.
+    for sources that look at one network.  ``zoo``: groups' names or networks; for sources that mix several.  Some look
+    at one network and, where a zoo is named, at that besides.  ``label`` replaces the row's name, which otherwise is
+    the method plus its non-default parameters.  ``delivery`` ``stream`` trains a source's generator in lock-step with
+    the compressor's student; nothing is stored then.
     """
 
     method: Name
     model: Name | None = None
     zoo: Names | None = None
     student: Name | None = None
+    delivery: Delivery = "cached"
     label: Name | None = None
     params: dict[str, Any] = Field(default_factory=dict)
 

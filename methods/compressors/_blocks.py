@@ -20,14 +20,18 @@ from torch import Tensor, nn
 
 from bench.interfaces import RunContext
 from methods.compressors._reconstruct import (
+    EVALUATION_BATCH,
     Cache,
+    Carried,
     Inputs,
     Learner,
     MixedInputs,
     RoundingLearner,
     RoundingRule,
     StepLearner,
+    cached,
     draw_batches,
+    learning,
     mean_error,
     minimise,
     run,
@@ -39,8 +43,6 @@ from methods.quant.units import Unit
 
 Row = dict[str, Any]
 """One unit's line of the report, JSON."""
-
-EVALUATION_BATCH = 128
 
 
 @dataclass(frozen=True)
@@ -64,30 +66,17 @@ class Recipe:
     keep: float = 1.0
 
 
-class Prefix:
-    """Every unit's input with the network in one state, carried from unit to unit where these form a chain."""
+class Prefix(Carried):
+    """Every unit's input with the network in one state."""
 
     def __init__(self, model: QuantModel, images: Tensor, weights: bool, activations: bool) -> None:
-        self._model, self._images, self._state = model, images, (weights, activations)
-        self._carried: Cache | None = Cache(images, channels_last=True)
+        super().__init__(images, lambda unit: model.capture_inputs(unit, images, EVALUATION_BATCH))
+        self._model, self._state = model, (weights, activations)
 
     def enter(self, unit: Unit) -> Cache:
         """Switch the network to this prefix's state and return the unit's input for all images."""
         self._model.set_state(*self._state)
-        carried, self._carried = self._carried, None
-        if unit.chain and carried is not None:
-            return carried
-        captured = self._model.capture_inputs(unit, self._images, EVALUATION_BATCH)
-        return Cache(captured, channels_last=True)
-
-    def leave(self, output: Cache) -> None:
-        """Take the unit's output as the next one's input."""
-        self._carried = output
-
-
-def cached(unit: nn.Module, inputs: Cache) -> Cache:
-    """The unit's output for all inputs."""
-    return Cache(run(unit, inputs, EVALUATION_BATCH), channels_last=True)
+        return super().enter(unit)
 
 
 def reconstruct(model: QuantModel, images: Tensor, recipe: Recipe, ctx: RunContext) -> list[Row]:
@@ -259,16 +248,8 @@ class Walk:
             ctx.report(f"{stage} {unit.name}", self._done + step, self._total)
             ctx.log_scalar(curve, step, loss)
 
-        parameters = [p for learner in learners for p in learner.parameters()]
-        for parameter in parameters:
-            parameter.requires_grad_(True)
-        try:
-            with torch.enable_grad():
-                return minimise(module, inputs, target, learners, index, watch)
-        finally:
-            for parameter in parameters:
-                parameter.requires_grad_(False)
-                parameter.grad = None
+        with learning(learners):
+            return minimise(module, inputs, target, learners, index, watch)
 
     def _attach(self, names: Sequence[str]) -> tuple[UnitRounding, RoundingLearner]:
         """Put soft rounding in place of the layers' nearest rounding."""

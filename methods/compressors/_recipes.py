@@ -112,7 +112,7 @@ def compress(
     module.calibrate(data, count=params.calibration, max_values=params.range_values)
     rows = reconstruct(module, data, recipe, ctx)
     scales, zero_points = module.parameter_count()
-    variant = Variant(setting.label, module, module.layer_bits(), scales, zero_points)
+    variant = Variant(setting.label, module, module.layer_bits(), scales, zero_points, nonzero=module.nonzero())
     return Compressed((variant,), module.protocol(), summary(rows), cost(recipe, len(data)))
 
 

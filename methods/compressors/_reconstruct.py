@@ -1,15 +1,16 @@
 """The one reconstruction loop: learn some variables of a unit so that its output matches the full-precision one.
 
-What is learned is a ``Learner``: rounding variables (AdaRound, BRECQ stage 1), activation steps (BRECQ stage 2), or
-both (QDrop).  The loop gathers a batch from the caches, lets every learner put its variables in place, runs the unit
-and follows the gradient with Adam.  Nothing in it waits for the device: batches and schedules are known beforehand
-and losses stay in a tensor that is read a few times per unit.
+What is learned is a ``Learner``: rounding variables (AdaRound, BRECQ stage 1), activation steps (BRECQ stage 2), both
+(QDrop), or masks and weights (pruning).  The loop gathers a batch from the caches, lets every learner put its variables
+in place, runs the unit and follows the gradient with Adam.  Nothing in it waits for the device: batches and schedules
+are known beforehand and losses stay in a tensor that is read a few times per unit.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,9 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from methods.compressors._rounding import Substitute, UnitRounding, anneal
+from methods.quant.units import Unit
 
 READ_EVERY = 50
 """Steps between two looks at the losses (progress, curve, and whether they are still finite)."""
+
+EVALUATION_BATCH = 128
 
 MIN_STEP = 1e-8
 """Smallest activation step; Adam may otherwise carry one through zero."""
@@ -91,6 +95,26 @@ class Cache:
 
     def _view(self, value: Tensor) -> Tensor:
         return value.permute(0, 3, 1, 2) if self._permute else value
+
+
+class Carried:
+    """Every unit's input for all images, carried from unit to unit where these form a chain; ``capture`` computes the
+    others anew from the images."""
+
+    def __init__(self, images: Tensor, capture: Callable[[Unit], Tensor]) -> None:
+        self._capture = capture
+        self._carried: Cache | None = Cache(images, channels_last=True)
+
+    def enter(self, unit: Unit) -> Cache:
+        """The unit's input for all images."""
+        carried, self._carried = self._carried, None
+        if unit.chain and carried is not None:
+            return carried
+        return Cache(self._capture(unit), channels_last=True)
+
+    def leave(self, output: Cache) -> None:
+        """Take the unit's output as the next one's input."""
+        self._carried = output
 
 
 class Inputs(Protocol):
@@ -185,14 +209,14 @@ class RoundingLearner:
         return None
 
 
-class StepLearner:
-    """Activation steps, Adam with a rate that falls to 0 along a half cosine."""
+class CosineLearner:
+    """Variables that are in place already, Adam with a rate that falls to 0 along a half cosine."""
 
-    def __init__(self, steps: Sequence[nn.Parameter], lr: float) -> None:
-        self._steps, self._lr = list(steps), lr
+    def __init__(self, variables: Sequence[nn.Parameter], lr: float) -> None:
+        self._variables, self._lr = list(variables), lr
 
     def parameters(self) -> list[nn.Parameter]:
-        return self._steps
+        return self._variables
 
     def rate(self, step: int, total: int) -> float:
         return self._lr * 0.5 * (1.0 + math.cos(math.pi * step / total))
@@ -200,9 +224,16 @@ class StepLearner:
     def place(self, step: int, total: int) -> Tensor | None:
         return None
 
+    def settle(self) -> None:
+        return None
+
+
+class StepLearner(CosineLearner):
+    """Activation steps, which stay positive."""
+
     @torch.no_grad()
     def settle(self) -> None:
-        for value in self._steps:
+        for value in self._variables:
             value.abs_().clamp_(min=MIN_STEP)
 
 
@@ -255,10 +286,30 @@ def minimise(
     return True
 
 
+@contextmanager
+def learning(learners: Sequence[Learner]) -> Iterator[None]:
+    """Gradients on, for the learners' variables; both are as before afterwards."""
+    parameters = [p for learner in learners for p in learner.parameters()]
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    try:
+        with torch.enable_grad():
+            yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+            parameter.grad = None
+
+
 @torch.no_grad()
 def run(unit: Callable[[Tensor], Tensor], inputs: Cache, size: int) -> Tensor:
     """The unit's output for all cached inputs, ``size`` images at a time, in memory of its own."""
     return torch.cat([unit(x) for x in inputs.chunks(size)])
+
+
+def cached(unit: Callable[[Tensor], Tensor], inputs: Cache) -> Cache:
+    """The unit's output for all inputs."""
+    return Cache(run(unit, inputs, EVALUATION_BATCH), channels_last=True)
 
 
 @torch.no_grad()

@@ -4,7 +4,8 @@
 
 (AdaRound, Nagel et al. 2020, equations 22 and 23.)  Whether the clip to [n, p] cuts does not depend on V: either both
 of a weight's neighbours lie on the grid, or both are cut to the same end.  So a step is the one fused multiply-add
-``base + step * h`` with constants ``base = s * (clip(floor + z) - z)`` and ``step = s`` (0 where cut).
+``base + step * h`` with constants ``base = s * (clip(floor + z) - z)`` and ``step = s`` (0 where cut).  A weight
+that is exactly zero (pruned before) stays zero: it counts as cut.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ class UnitRounding:
             quotient = weight / scale
             floor = quotient.floor()
             shifted = floor + grid.zero_point
-            inside = (shifted >= grid.low) & (shifted < grid.high)
+            inside = (shifted >= grid.low) & (shifted < grid.high) & (weight != 0)
             scales.append(self._flat(scale.expand_as(weight)))
             levels.append(self._flat(shifted.clamp(grid.low, grid.high) - grid.zero_point))
             insides.append(self._flat(inside))

@@ -100,7 +100,7 @@ class Dfq:
         report["empirical"] = correct_biases(net, params.correction, inputs, sample)
         net.freeze()
         scales, zero_points = net.parameter_count()
-        variant = Variant(setting.label, net, net.layer_bits(), scales, zero_points)
+        variant = Variant(setting.label, net, net.layer_bits(), scales, zero_points, nonzero=net.nonzero())
         protocol = {**net.protocol(), "activation_source": params.act_source}
         cost = len(sample) * (1.0 + 0.5 * len(report["empirical"])) + len(sample[:64])
         return Compressed((variant,), protocol, report, cost)

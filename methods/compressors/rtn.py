@@ -76,7 +76,7 @@ class Rtn:
         ctx.report("calibrate", 1, 1)
         net.freeze()
         scales, zero_points = net.parameter_count()
-        variant = Variant(setting.label, net, net.layer_bits(), scales, zero_points)
+        variant = Variant(setting.label, net, net.layer_bits(), scales, zero_points, nonzero=net.nonzero())
         cost = float(min(params.calibration, len(data)))
         return Compressed((variant,), net.protocol(), {"weight_error": weight_errors(net)}, cost)
 

@@ -6,7 +6,7 @@ them; `QuantModel` switches them, calibrates them and hands out the units that r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -15,9 +15,10 @@ from torch import Tensor, fx, nn
 from bench.interfaces import Setting
 from methods.quant.build import Built, Options, build
 from methods.quant.graph import Prepared, prepare
-from methods.quant.layers import QuantLayer, is_constant
+from methods.quant.layers import QuantLayer
 from methods.quant.quantizers import ActQuantizer, WeightQuantizer
 from methods.quant.ranges import FLOAT_BITS, RangeMethod
+from methods.quant.subgraph import unit_graph, unit_inputs
 from methods.quant.units import Unit
 
 __all__ = ["Options", "QuantModel", "Unit", "quantize_model", "quantize_prepared"]
@@ -163,21 +164,15 @@ class QuantModel(nn.Module):
         """
         if not isinstance(self.body, fx.GraphModule):
             return self.body.get_submodule(unit.layers[0])
-        names = set(unit.nodes)
-        return _subgraph(self.body, unit.input, unit.output, names)
+        return unit_graph(self.body, unit)
 
     @torch.no_grad()
     def capture_inputs(self, unit: Unit, images: Tensor, batch_size: int = 64) -> Tensor:
         """The unit's input for ``images`` [N, C, H, W] under the current state, computing no further than that."""
-        batches = torch.split(images, batch_size)
-        if not isinstance(self.body, fx.GraphModule):
-            layer = self.body.get_submodule(unit.layers[0])
-            return torch.cat([_input_of(self.body, layer, batch) for batch in batches])
-        first = next(iter(self.body.graph.nodes))
-        if unit.input == first.name:
-            return images.clone()
-        prefix = _subgraph(self.body, first.name, unit.input, None)
-        return torch.cat([prefix(batch) for batch in batches])
+        if isinstance(self.body, fx.GraphModule):
+            return unit_inputs(self.body, unit, images, batch_size)
+        layer = self.body.get_submodule(unit.layers[0])
+        return torch.cat([_input_of(self.body, layer, batch) for batch in torch.split(images, batch_size)])
 
     def freeze(self) -> None:
         """Keep every fake-quantised weight as it is now, so that forwards do not quantise it anew."""
@@ -202,6 +197,16 @@ class QuantModel(nn.Module):
         """{layer: (bits of its weight, bits of its input)}; the image counts 8 bits where activations are quantised."""
         return {name: (min(q.bits, FLOAT_BITS), self._input_bits[name]) for name, q in self.weights.items()}
 
+    @torch.no_grad()
+    def nonzero(self) -> dict[str, int]:
+        """{layer: quantised weights that are not zero}, for the layers that were given with zeroed weights."""
+        found = {}
+        for name, quantizer in self.weights.items():
+            weight = self.layer(name).weight
+            if not bool(weight.all()):
+                found[name] = int(quantizer(weight).count_nonzero())
+        return found
+
     def parameter_count(self) -> tuple[int, int]:
         """(scales, zero points) of all quantisers that are not of 32 bits; symmetric grids have no zero point."""
         scales = zeros = 0
@@ -211,33 +216,6 @@ class QuantModel(nn.Module):
                 zeros += weight.scale.numel() if weight.grid == "affine" else 0
         active = sum(not a.is_identity for a in self.activations.values())
         return scales + active, zeros + active
-
-
-def _subgraph(graph: fx.GraphModule, source: str, target: str, names: set[str] | None) -> fx.GraphModule:
-    """The part of ``graph`` from node ``source`` to node ``target`` as a module with the same submodules.
-
-    ``names`` are the nodes it may hold; None allows all.
-    """
-    nodes = {node.name: node for node in graph.graph.nodes}
-    needed: set[str] = set()
-    todo = [nodes[target]]
-    while todo:
-        node = todo.pop()
-        if node.name in needed or node.name == source:
-            continue
-        assert names is None or node.name in names or is_constant(node), f"{node.name} lies outside the unit"
-        needed.add(node.name)
-        todo.extend(node.all_input_nodes)
-    part = fx.Graph()
-    made = {nodes[source]: part.placeholder("x")}
-    for node in _in_order(graph, needed):
-        made[node] = part.node_copy(node, lambda n: made[n])
-    part.output(made[nodes[target]])
-    return fx.GraphModule(graph, part)
-
-
-def _in_order(graph: fx.GraphModule, names: set[str]) -> Iterator[fx.Node]:
-    return (node for node in graph.graph.nodes if node.name in names)
 
 
 class _Stop(Exception):

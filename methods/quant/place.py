@@ -6,6 +6,8 @@ normalisation, an activation or the network's output reads it.  So a convolution
 quantised and the sum, after its ReLU, is; the same holds for pre-activation networks and transformers, whose stream of
 sums is read by normalisations only.  Logits and the image never are.  Each tensor has one quantiser, shared by all
 that read it.
+
+`find_inputs` is the "input placement" of quantisation-aware training (specification section 4).
 """
 
 from __future__ import annotations
@@ -68,6 +70,23 @@ def find_points(graph: fx.GraphModule) -> list[Point]:
                 role = "stem"
             points.append(Point(node, role, is_nonnegative(graph, node)))
     return points
+
+
+def find_inputs(graph: fx.GraphModule) -> list[Point]:
+    """Input placement: the tensors that weighted layers read, in graph order, the image (however reshaped) left out.
+
+    One point serves all weighted layers that read the same tensor; what else reads it (an identity path) is not meant.
+    """
+    weighted = [node for node in graph.graph.nodes if is_weighted_node(graph, node)]
+    squeezed = _squeeze_excite(graph)
+    points: dict[fx.Node, Point] = {}
+    for node in weighted:
+        read = next((s for s in node.all_input_nodes if not is_constant(s) and s.meta.get("single", True)), None)
+        if read is None or read in points or not sources(graph, [read]):
+            continue
+        role: Role = "last" if node is weighted[-1] else "inner"
+        points[read] = Point(read, "se" if read in squeezed else role, is_nonnegative(graph, read))
+    return list(points.values())
 
 
 def chain_end(graph: fx.GraphModule, node: fx.Node) -> fx.Node:

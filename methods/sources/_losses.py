@@ -251,9 +251,9 @@ def focused_ce(logits: Tensor, labels: Tensor, focus: float) -> Tensor:
 
     1e-6 is added to the base, whose power below 1 has an infinite derivative at p = 1; plain CE for ``focus`` 0.
     """
-    ce = F.cross_entropy(logits, labels, reduction="none")
     if focus == 0:
-        return ce.mean()
+        return F.cross_entropy(logits, labels)
+    ce = F.cross_entropy(logits, labels, reduction="none")
     hardness = (1.0 - torch.exp(-ce) + 1e-6).pow(focus)
     return (hardness * ce).mean()
 

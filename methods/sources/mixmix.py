@@ -18,19 +18,18 @@ ResNet-50 66.49 (Table 3); zoo top-1 96.95 ± 1.53, inception score 92.9 (Table 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Generator, Tensor
-from torch.nn import functional as F
 
 from bench.errors import NotApplicable
 from bench.interfaces import Control, ImageBatch, LabelKind, MethodParams, ModelHandle, RunContext, SynthRequest, Tier
 from methods.sources._augment import Augment, Mixed, PixelSpace, mix_data
 from methods.sources._inversion import LoopSettings
 from methods.sources._losses import Prior, TvNorm, l2norm
+from methods.sources._mixing import LossWeights, Targets
 from methods.sources._objectives import (
     LabelLaw,
     Network,
@@ -44,7 +43,6 @@ from methods.sources._objectives import (
 from methods.sources._single import Beta, InversionParams
 
 PUBLISHED_ITERATIONS = 5000
-ALPHA_FLOOR = 0.05
 
 
 class MixMixParams(InversionParams):
@@ -92,54 +90,6 @@ class MixMixParams(InversionParams):
     def resolved_alpha_lr(self) -> float:
         """Rate of the loss weights."""
         return self.alpha_lr or 1e-3 / (self.iterations / PUBLISHED_ITERATIONS)
-
-
-class LossWeights:
-    """Equation 8 of the appendix for ``count`` terms: a_t of each, learned, and each term's first value."""
-
-    def __init__(self, count: int, lr: float, device: torch.device) -> None:
-        self._count, self._lr, self._device = count, lr, device
-        self.reset()
-
-    def reset(self) -> None:
-        """Every a_t back to 1, first values forgotten."""
-        self.alpha = torch.ones(self._count, device=self._device, requires_grad=True)
-        self.first: dict[int, Tensor] = {}
-        self._adam = torch.optim.Adam([self.alpha], lr=self._lr, foreach=False)
-
-    def __call__(self, index: int, term: Tensor) -> Tensor:
-        """Lh / a^2 + a^2 for term ``index``; its first call sets the normaliser (at least 1e-8)."""
-        first = self.first.setdefault(index, term.detach().clamp(min=1e-8))
-        square = self.alpha[index].square()
-        return term / first / square + square
-
-    def step(self) -> None:
-        """Move every a_t, then keep it at 0.05 or above."""
-        self._adam.step()
-        self._adam.zero_grad(set_to_none=True)
-        with torch.no_grad():
-            self.alpha.clamp_(min=ALPHA_FLOOR)
-
-
-@dataclass(frozen=True)
-class Targets:
-    """Labels of hosts and guests [B] and the guests' share [B]; without data mixing ``guest`` is None."""
-
-    host: Tensor
-    guest: Tensor | None = None
-    beta: Tensor | None = None
-
-    @classmethod
-    def of(cls, labels: Tensor, mixed: Mixed | None) -> Targets:
-        return cls(labels) if mixed is None else cls(labels, labels[mixed.partner], mixed.beta)
-
-    def loss(self, logits: Tensor) -> Tensor:
-        """(1 - beta) CE(host) + beta CE(guest), averaged over the batch (eq. 9)."""
-        if self.guest is None or self.beta is None:
-            return F.cross_entropy(logits, self.host)
-        host = F.cross_entropy(logits, self.host, reduction="none")
-        guest = F.cross_entropy(logits, self.guest, reduction="none")
-        return torch.lerp(host, guest, self.beta).mean()
 
 
 class MixMixObjective:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bench.errors import NotApplicable
 from bench.interfaces import Setting
-from methods.compressors import _blocks, _recipes
+from methods.compressors import _blocks, _recipes, _reconstruct
 from methods.compressors.brecq import METHOD, BrecqParams
 from methods.compressors.rtn import METHOD as RTN
 from methods.quant.model import QuantModel, quantize_model
@@ -223,7 +223,7 @@ def test_carried_inputs_equal_captured_ones(state: tuple[bool, bool]) -> None:
         x = prefix.enter(unit)
         net.set_state(*state)
         torch.testing.assert_close(x.all(), net.capture_inputs(unit, images), rtol=1e-4, atol=1e-4)
-        prefix.leave(_blocks.cached(net.unit_module(unit), x))
+        prefix.leave(_reconstruct.cached(net.unit_module(unit), x))
 
 
 def test_caches_do_not_alias_what_others_may_change() -> None:
@@ -232,7 +232,7 @@ def test_caches_do_not_alias_what_others_may_change() -> None:
     net.calibrate(images)
     prefix = _blocks.Prefix(net, images, False, False)
     x = prefix.enter(net.units[0])
-    y = _blocks.cached(net.unit_module(net.units[0]), x)
+    y = _reconstruct.cached(net.unit_module(net.units[0]), x)
     before = y.all().clone()
     for parameter in net.parameters():
         parameter.data.zero_()

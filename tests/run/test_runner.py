@@ -9,8 +9,9 @@ import pytest
 
 from bench.errors import BenchError, StoreError, WeightsError
 from bench.run import session
-from bench.run.cell import Bench, run_batch
+from bench.run.cell import run_batch
 from bench.run.tasks import Settings, Task
+from bench.run.worker import Bench
 from bench.store.artifacts import CLASS_NAMES, ArtifactStore
 from bench.store.records import RecordStore, unpack_bits
 from bench.zoo import checkpoints, targets

@@ -63,6 +63,7 @@ SOURCES = {
     "kw": {"access": "T2a", "control": "none", "models": "one", "needs": ["bn"]},
     "dream": {"access": "T2a", "control": "none", "models": "one", "needs": []},
     "mixmix": {"access": "T2b", "control": "none", "models": "zoo", "needs": ["bn"]},
+    "dafl": {"access": "T2b", "control": "none", "models": "one+zoo", "needs": []},
 }
 COMPRESSORS = {"rtn": ["bits"], "brecq": ["bits"], "prune": ["sparsity"], "distil": ["student"]}
 

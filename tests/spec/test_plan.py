@@ -102,6 +102,24 @@ def test_zoo_groups_and_lists(plan: Planner) -> None:
     ]
 
 
+def test_one_network_with_a_zoo_beside_it(plan: Planner) -> None:
+    rows = ["dafl", {"dafl": {"zoo": ["mobile", "resnet_a"], "mix": 2}}, {"dafl": {"model": "z2", "zoo": "mobile"}}]
+    made = plan({"grid.source": rows}, seeds=1)
+    assert [(job.source.label, job.model, job.models) for job in made.synths] == [
+        ("dafl", "resnet_a", ("toy/resnet_a",)),
+        ("dafl", "resnet_b", ("toy/resnet_b",)),
+        # the one network comes first, and once
+        ("dafl(mix=2)+zoo:mobile+resnet_a", "resnet_a", ("toy/resnet_a", "toy/z1")),
+        ("dafl(mix=2)+zoo:mobile+resnet_a", "resnet_b", ("toy/resnet_b", "toy/z1", "toy/resnet_a")),
+        ("dafl+zoo:mobile", "z2", ("toy/z2", "toy/z1")),
+    ]
+
+
+def test_one_network_beside_a_zoo_gives_the_constants(plan: Planner) -> None:
+    rows = [{"dafl": {"model": "timm:resnet18", "zoo": "mobile"}}]
+    assert [job.dataset.mean for job in plan({"grid.source": rows}, seeds=1).synths] == [(0.1,)]
+
+
 def test_ablation_rows_carry_their_parameters(plan: Planner) -> None:
     rows = ["mixmix", {"mixmix": {"mix": 1}}, {"mixmix": {"mix": 1, "data_mixing": False, "label": "plain"}}]
     assert [job.source.label for job in plan({"grid.source": rows}, seeds=1).synths] == [

@@ -15,7 +15,7 @@ from tests.spec.conftest import ToyCatalogue
 
 
 def test_a_public_file_is_a_method(package: str) -> None:
-    assert Registry("sources", package).names() == ("dream", "kw", "mixmix", "noise", "real")
+    assert Registry("sources", package).names() == ("dafl", "dream", "kw", "mixmix", "noise", "real")
 
 
 def test_nothing_is_imported_before_it_is_asked_for(package: str) -> None:

@@ -32,7 +32,8 @@ def execute(bench: object, task: Task, emit: Emit) -> None:
     """Run one job in this process and emit its outcome."""
     import time
 
-    from bench.run.cell import Bench, run_batch, run_cell
+    from bench.run.cell import run_batch, run_cell
+    from bench.run.worker import Bench
 
     assert isinstance(bench, Bench)
     began = time.perf_counter()

@@ -29,7 +29,7 @@ class InlineExecutor:
         if task is None:
             return []
         if self._bench is None:
-            from bench.run.cell import Bench
+            from bench.run.worker import Bench
 
             runtime.set_threads(self._settings.threads)
             self._bench = Bench(self._settings)

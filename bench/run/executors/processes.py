@@ -125,7 +125,7 @@ def _serve(pipe: Connection, settings: Settings, number: int) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     runtime.set_threads(settings.threads)
-    from bench.run.cell import Bench
+    from bench.run.worker import Bench
 
     bench = Bench(settings)
     last = 0.0

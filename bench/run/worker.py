@@ -1,0 +1,99 @@
+"""What one process keeps between jobs, and what a method is given besides its request."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench import __version__, runtime
+from bench.data.access import DataAccess
+from bench.data.datasets import Dataset, get_dataset
+from bench.interfaces import DatasetSpec, ModelHandle, RunContext, Tier
+from bench.run.fp import FpResult, fp_result
+from bench.run.tasks import Settings
+from bench.spec.plan import SynthJob
+from bench.spec.registry import Registry
+from bench.store.artifacts import ArtifactStore
+from bench.zoo import targets
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[str, int, int], None]
+
+
+class Bench:
+    """What one process keeps between jobs: networks, data sets, registries. A network is loaded once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.store = ArtifactStore(Path(settings.store))
+        self.sources, self.compressors = Registry("sources"), Registry("compressors")
+        self._models: dict[str, ModelHandle] = {}
+        self._datasets: dict[str, Dataset] = {}
+        self._fp: dict[tuple[str, int | None], FpResult] = {}
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        return {**runtime.facts(self.settings.device, self.settings.threads), "datafree_bench": __version__}
+
+    def model(self, name: str) -> ModelHandle:
+        if name not in self._models:
+            handle = targets.load(name)
+            handle.module.to(self.settings.device)
+            self._models[name] = handle
+        return self._models[name]
+
+    def dataset(self, name: str) -> Dataset:
+        if name not in self._datasets:
+            root = Path(self.settings.data_root) if self.settings.data_root else None
+            self._datasets[name] = get_dataset(name, root)
+        return self._datasets[name]
+
+    def fp(self, target: ModelHandle, dataset: Dataset, subset: int | None) -> FpResult:
+        key = (target.digest, subset)
+        if key not in self._fp:
+            self._fp[key] = fp_result(target, dataset, subset, Path(self.settings.store), self.settings.device)
+        return self._fp[key]
+
+
+class Recorder:
+    """Collects a job's curves and hands its progress on."""
+
+    def __init__(self, report: Report) -> None:
+        self.curves: dict[str, list[tuple[int, float]]] = {}
+        self.report = report
+
+    def scalar(self, name: str, step: int, value: float) -> None:
+        self.curves.setdefault(name, []).append((step, float(value)))
+
+
+def context_of(
+    bench: Bench, spec: DatasetSpec, access: DataAccess, seed: int, recorder: Recorder, scratch: str
+) -> RunContext:
+    generator = runtime.make_generator(seed)
+    return RunContext(
+        device=torch.device(bench.settings.device),
+        dtype=torch.float32,
+        generator=generator,
+        data=access,
+        untrained=lambda name: targets.untrained(name, spec, generator).to(bench.settings.device),
+        scratch=Path(scratch),
+        logger=log,
+        report=recorder.report,
+        log_scalar=recorder.scalar,
+    )
+
+
+def access_of(bench: Bench, dataset: str, constants: SynthJob, tier: Tier) -> DataAccess:
+    """The door to the data, in the constants the images of this set are normalised with."""
+    found = bench.dataset(dataset)
+    found = dataclasses.replace(found, spec=constants.dataset)
+    other = bench.settings.unrelated
+    unrelated = bench.dataset(other) if other and other != dataset else None
+    return DataAccess(found, tier, unrelated)

@@ -1,0 +1,59 @@
+"""Batches for a training loop, from a stored image set or from a generator that is trained along."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import torch
+
+from bench.errors import NotApplicable
+from bench.interfaces import Batch, BatchHook, ImageBatch, ImageSet, ImageStream, RunContext
+from methods.compressors._training import shuffled
+
+
+def feed(images: ImageSet, size: int, ctx: RunContext) -> tuple[torch.Tensor, Iterator[Batch]]:
+    """Images to look at before training (for ranges), [n,C,H,W] on the context's device and channels last, and
+    endless batches.
+
+    A stored set is shuffled anew each epoch into batches of ``size``.  A stream has its own batch size; its first batch
+    is the one to look at, and is trained on as well.
+    """
+    if images.stream is None:
+        data, labels, soft = (
+            None if part is None else part.to(ctx.device) for part in (images.images, images.labels, images.soft_labels)
+        )
+        assert data is not None
+        data = _ordered(data, ctx)
+        return data, shuffled(data, size, ctx.generator, labels, soft)
+    first = images.stream.next_batch()
+    made = itertools.chain([first], _endless(images.stream))
+    return _ordered(first.images, ctx), (_batch(batch, ctx) for batch in made)
+
+
+def offered(images: ImageSet, asked: bool) -> tuple[BatchHook, ...]:
+    """The source's own extra when ``asked`` for.
+
+    Raises:
+        NotApplicable: asked for, and the source offers none.
+    """
+    if not asked:
+        return ()
+    if images.hook is None:
+        raise NotApplicable("the source offers no hook for a training", got="source_hook: true")
+    return (images.hook,)
+
+
+def _endless(stream: ImageStream) -> Iterator[ImageBatch]:
+    while True:
+        yield stream.next_batch()
+
+
+def _batch(made: ImageBatch, ctx: RunContext) -> Batch:
+    labels, soft = (None if part is None else part.to(ctx.device) for part in (made.labels, made.soft_labels))
+    return Batch(_ordered(made.images, ctx), labels, soft)
+
+
+def _ordered(images: torch.Tensor, ctx: RunContext) -> torch.Tensor:
+    """On the context's device, channels last: what convolutions are fastest with."""
+    return images.to(ctx.device, ctx.dtype).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,288 @@
+"""Pruning by masks with MixMix's reconstruction in two stages, unit by unit (specification 5.2).
+
+Li et al., "MixMix", ICCV 2021, section 5.3 and appendix B, equation 10: masks start as magnitude says, then masks
+(real numbers from now on) and weights are learned so that each unit's output matches the full-precision network's; mask
+and weight are multiplied into new weights, which are ranked again; then weights alone are learned under the frozen
+mask.  Each stage goes through the whole network before the next begins, because coupled channels are ranked together.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from bench.interfaces import RunContext
+from methods.compressors._masks import Masks, Selection
+from methods.compressors._reconstruct import (
+    EVALUATION_BATCH,
+    Cache,
+    Carried,
+    CosineLearner,
+    Learner,
+    cached,
+    draw_batches,
+    learning,
+    mean_error,
+    minimise,
+    run,
+)
+from methods.quant.fold import fold_batch_norm
+from methods.quant.graph import call_order
+from methods.quant.layers import NORMS, node_layers
+from methods.quant.subgraph import unit_graph, unit_inputs
+from methods.quant.trace import prepared_copy, record_kinds, trace
+from methods.quant.units import Unit, find_units
+
+Row = dict[str, Any]
+"""One unit's line of the report, JSON."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """``mask_iterations`` of stage 1 and ``weight_iterations`` of stage 2 (0: none), Adam's rates for weights (biases
+    with them, if ``biases``) and masks, both falling along a half cosine; ``guard`` gives a unit its original weights
+    back, pruned in one shot, where learning did not help on all images."""
+
+    mask_iterations: int
+    weight_iterations: int
+    batch: int
+    lr: float
+    lr_mask: float
+    biases: bool = True
+    guard: bool = True
+
+
+@dataclass
+class Folded:
+    """A copy of a network with folded batch normalisation: ``net`` has the original's modules and names, ``graph`` is
+    its trace and shares its layers."""
+
+    net: nn.Module
+    graph: fx.GraphModule
+    order: tuple[str, ...]
+    units: tuple[Unit, ...]
+
+
+def folded_copy(module: nn.Module, example: Tensor, max_layers: int) -> Folded:
+    """Copy, trace and fold ``module``, which stays as it was; ``example`` are images [N, C, H, W].
+
+    Raises:
+        TraceError: the network cannot be traced.
+    """
+    net = prepared_copy(module)
+    graph = trace(net, example[:2])
+    before = {name for name, part in graph.named_modules() if isinstance(part, NORMS)}
+    fold_batch_norm(graph)
+    for name in before - {name for name, part in graph.named_modules() if isinstance(part, NORMS)}:
+        net.set_submodule(name, nn.Identity())
+    record_kinds(graph, example[:2])
+    names = [name for node in graph.graph.nodes for name in node_layers(graph, node)]
+    order = call_order(graph, {name: graph.get_submodule(name) for name in names}, example[:1])
+    return Folded(net, graph, order, find_units(graph, max_layers=max_layers))
+
+
+def layer_of(net: nn.Module, name: str) -> nn.Conv2d | nn.Linear:
+    """The weighted layer of this name."""
+    layer = net.get_submodule(name)
+    assert isinstance(layer, nn.Conv2d | nn.Linear)
+    return layer
+
+
+Values = dict[str, tuple[Tensor, Tensor | None]]
+"""{layer: (weight, bias)}."""
+
+
+class MaskedUnit:
+    """A unit whose layers' weights are mask times weight; callable as the loop wants it.
+
+    ``real`` masks are variables, else they are frozen.  A filter's mask multiplies its bias as well.
+    """
+
+    def __init__(self, module: nn.Module, values: Values, masks: Masks, filters: bool, real: bool) -> None:
+        self._module, self._filters = module, filters
+        self._weights = {name: _parameter(weight) for name, (weight, _) in values.items()}
+        self._biases = {name: _parameter(bias) for name, (_, bias) in values.items() if bias is not None}
+        self._masks = {name: _parameter(masks[name]) for name in values if name in masks}
+        self._real = real
+
+    def learners(self, schedule: Schedule) -> list[Learner]:
+        """Weights, biases where these are learned, and real masks."""
+        biases = self._biases.values() if schedule.biases else ()
+        learners: list[Learner] = [CosineLearner([*self._weights.values(), *biases], schedule.lr)]
+        if self._real and self._masks:
+            learners.append(CosineLearner(list(self._masks.values()), schedule.lr_mask))
+        return learners
+
+    def values(self) -> Values:
+        """What the layers compute with; carries gradient while learning."""
+        found: Values = {}
+        for name, weight in self._weights.items():
+            found[name] = masked(weight, self._biases.get(name), self._masks.get(name), self._filters)
+        return found
+
+    def __call__(self, x: Tensor) -> Tensor:
+        flat: dict[str, Tensor] = {}
+        for name, (weight, bias) in self.values().items():
+            flat[f"{name}.weight"] = weight
+            if bias is not None:
+                flat[f"{name}.bias"] = bias
+        out: Tensor = torch.func.functional_call(self._module, flat, (x,))
+        return out
+
+
+def masked(weight: Tensor, bias: Tensor | None, mask: Tensor | None, filters: bool) -> tuple[Tensor, Tensor | None]:
+    """Weight times mask, and bias times mask where whole filters go."""
+    if mask is None:
+        return weight, bias
+    return weight * mask, bias * mask.reshape(-1) if filters and bias is not None else bias
+
+
+def _parameter(value: Tensor) -> nn.Parameter:
+    layout = torch.channels_last if value.dim() == 4 else torch.contiguous_format
+    return nn.Parameter(value.detach().clone(memory_format=layout), requires_grad=False)
+
+
+class Pruning:
+    """One pruning of one network, in place: its layers always hold the masked weights.
+
+    Attributes:
+        masks: the masks now; ``first`` those of the original weights.
+    """
+
+    def __init__(
+        self, folded: Folded, selection: Selection, images: Tensor, schedule: Schedule, ctx: RunContext
+    ) -> None:
+        self._folded, self._selection, self._images = folded, selection, images
+        self._schedule, self._ctx = schedule, ctx
+        self._full = deepcopy(folded.graph)
+        self._original = {name: self._read(name) for name in folded.order}
+        self._dense = dict(self._original)
+        self._norms = {
+            name: [value.detach().clone() for value in part.parameters()]
+            for name, part in folded.graph.named_modules()
+            if isinstance(part, NORMS)
+        }
+        self.first = self.masks = self._rank()
+        self._place(folded.order)
+        self._total = len(folded.units) * (schedule.mask_iterations + schedule.weight_iterations)
+        self._done = 0
+
+    def run(self) -> list[Row]:
+        """Both stages; one row per unit."""
+        rows = {unit.name: {"unit": unit.name, "layers": len(unit.layers)} for unit in self._folded.units}
+        if self._schedule.mask_iterations:
+            self._walk("masks", rows)
+            self.masks = self._rank()
+            self._place(self._folded.order)
+        self._walk("weights", rows)
+        self._ctx.report("pruned", self._total, self._total)
+        return list(rows.values())
+
+    def swaps(self) -> dict[str, int]:
+        """{layer: weights or filters that were to go at first and stay now}, where there are any."""
+        counts = {name: int(((mask > 0) & (self.first[name] == 0)).sum()) for name, mask in self.masks.items()}
+        return {name: count for name, count in counts.items() if count}
+
+    def _walk(self, stage: str, rows: dict[str, Row]) -> None:
+        """One stage over all units: inputs from the pruned prefix, targets from the full-precision network."""
+        full, pruned = self._prefix(self._full), self._prefix(self._folded.graph)
+        for unit in self._folded.units:
+            begin = time.perf_counter()
+            target = cached(unit_graph(self._full, unit), full.enter(unit))
+            full.leave(target)
+            module, x = unit_graph(self._folded.graph, unit), pruned.enter(unit)
+            learn = self._learn_masks if stage == "masks" else self._learn_weights
+            row = rows[unit.name]
+            if unit.layers:
+                learn(unit, module, x, target, row)
+            pruned.leave(cached(module, x))
+            row["seconds"] = row.get("seconds", 0.0) + time.perf_counter() - begin
+
+    def _prefix(self, graph: fx.GraphModule) -> Carried:
+        return Carried(self._images, lambda unit: unit_inputs(graph, unit, self._images, EVALUATION_BATCH))
+
+    def _learn_masks(self, unit: Unit, module: nn.Module, x: Cache, target: Cache, row: Row) -> None:
+        """Stage 1: real masks and weights, then absorbed; the unit is left pruned by the first masks."""
+        fitted = MaskedUnit(module, self._values(unit), self.masks, self._selection.filters, real=True)
+        row["before"] = mean_error(run(module, x, EVALUATION_BATCH), target.all())
+        row["degraded"] = not self._fit(fitted, unit, "masks", self._schedule.mask_iterations, x, target)
+        if not row["degraded"]:
+            row["soft"] = mean_error(run(fitted, x, EVALUATION_BATCH), target.all())
+            self._dense |= _detached(fitted.values())
+            self._place(unit.layers)
+        row["stage1"] = mean_error(run(module, x, EVALUATION_BATCH), target.all())
+
+    def _learn_weights(self, unit: Unit, module: nn.Module, x: Cache, target: Cache, row: Row) -> None:
+        """Stage 2: weights under the frozen masks, and the guard."""
+        learned = {name: self.masks[name] for name in unit.layers if name in self.masks}
+        values = self._values(unit)
+        one_shot = self.first if self._selection.local else self.masks
+        self._set(unit.layers, self._original, one_shot)
+        row["one_shot"] = mean_error(run(module, x, EVALUATION_BATCH), target.all())
+        row |= {"kept": "learned", "degraded": row.get("degraded", False)}
+        fine = True
+        if self._schedule.weight_iterations:
+            fitted = MaskedUnit(module, values, learned, self._selection.filters, real=False)
+            fine = self._fit(fitted, unit, "weights", self._schedule.weight_iterations, x, target)
+            values = _detached(fitted.values())
+        error = math.inf
+        if fine:
+            self._set(unit.layers, values, learned)
+            error = row["final"] = mean_error(run(module, x, EVALUATION_BATCH), target.all())
+        row["degraded"] |= not fine
+        if not math.isfinite(error) or (self._schedule.guard and error > row["one_shot"]):
+            self._set(unit.layers, self._original, one_shot)
+            self.masks |= {name: one_shot[name] for name in learned}
+            row["kept"] = "one shot"
+
+    def _fit(self, fitted: MaskedUnit, unit: Unit, stage: str, iterations: int, x: Cache, target: Cache) -> bool:
+        ctx, batch = self._ctx, self._schedule.batch
+        index = draw_batches(len(target), batch, iterations, ctx.generator, self._images.device)
+        curve = f"{stage}/{unit.name.replace('+', '_')}"  # trackers allow no plus sign in a curve's name
+
+        def watch(step: int, loss: float) -> None:
+            ctx.report(f"{stage} {unit.name}", self._done + step, self._total)
+            ctx.log_scalar(curve, step, loss)
+
+        learners = fitted.learners(self._schedule)
+        with learning(learners):
+            fine = minimise(fitted, x, target, learners, index, watch)
+        self._done += iterations
+        return fine
+
+    def _rank(self) -> Masks:
+        return self._selection.rank({name: weight for name, (weight, _) in self._dense.items()})
+
+    def _read(self, name: str) -> tuple[Tensor, Tensor | None]:
+        layer = layer_of(self._folded.graph, name)
+        return layer.weight.detach().clone(), None if layer.bias is None else layer.bias.detach().clone()
+
+    def _values(self, unit: Unit) -> Values:
+        return {name: self._dense[name] for name in unit.layers}
+
+    def _place(self, names: Sequence[str]) -> None:
+        """Mask the layers' learned weights, and the normalisations that were not folded."""
+        self._set(names, self._dense, self.masks)
+        for name, mask in self._selection.norm_masks(self.masks).items():
+            for own, value in zip(self._folded.graph.get_submodule(name).parameters(), self._norms[name], strict=True):
+                own.data.copy_(value * mask)
+
+    @torch.no_grad()
+    def _set(self, names: Sequence[str], values: Values, masks: Masks) -> None:
+        for name in names:
+            layer = layer_of(self._folded.graph, name)
+            weight, bias = masked(*values[name], masks.get(name), self._selection.filters)
+            layer.weight.copy_(weight)
+            if bias is not None and layer.bias is not None:
+                layer.bias.copy_(bias)
+
+
+def _detached(values: Values) -> Values:
+    return {name: (w.detach(), None if b is None else b.detach()) for name, (w, b) in values.items()}

@@ -1,0 +1,176 @@
+"""Hyper-parameters that the pruning compressors share, and the way from a request to a pruned network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from bench.errors import NotApplicable
+from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting, Variant
+from methods.compressors._latency import latency
+from methods.compressors._masks import Selection
+from methods.compressors._prune import Folded, Pruning, Row, Schedule, folded_copy, layer_of
+from methods.quant.trace import TraceError
+
+TRAVEL = 0.2
+"""lr * T as published (4e-5 for 5000 iterations); a half cosine halves it."""
+
+LATENCY_BATCHES = (1, 64)
+
+Rate = Annotated[float, Field(ge=0, le=1)] | Literal["auto"]
+
+
+class PruneParams(MethodParams):
+    """``mask_iterations`` of stage 1 (masks and weights) and ``weight_iterations`` of stage 2 (weights); both 0 is
+    pruning in one shot.
+
+    ``lr`` auto is 0.2 / iterations (1e-3 at 200, the published 4e-5 at 5000), ``lr_mask`` auto is ``lr``; both fall
+    along a half cosine.  ``skip_first_last`` leaves the first and the last layer whole.  ``latency_runs`` forward
+    passes are timed per network and batch size (0: none).
+    """
+
+    mask_iterations: int = Field(default=200, ge=0, le=1_000_000)
+    weight_iterations: int = Field(default=200, ge=0, le=1_000_000)
+    batch: int = Field(default=32, ge=1, le=4096)
+    lr: Rate = "auto"
+    lr_mask: Rate = "auto"
+    biases: bool = True
+    skip_first_last: bool = False
+    guard: bool = True
+    max_layers: int = Field(default=8, ge=1, le=64)
+    latency_runs: int = Field(default=20, ge=0, le=10_000)
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "mini": {},
+    "thorough": {"mask_iterations": 1000, "weight_iterations": 1000, "latency_runs": 50},
+    "paper": {"mask_iterations": 5000, "weight_iterations": 5000, "latency_runs": 50},
+}
+
+
+def check_prunable(model: ModelHandle) -> None:
+    """Raise NotApplicable when the network has no convolution or linear layer."""
+    if not any(isinstance(part, nn.Conv2d | nn.Linear) for part in model.module.modules()):
+        raise NotApplicable(
+            "the network has no Conv2d or Linear layer to prune", where=model.name, got=model.architecture
+        )
+
+
+def schedule_for(params: PruneParams) -> Schedule:
+    """The schedule with its rates resolved."""
+    longest = max(params.mask_iterations, params.weight_iterations, 1)
+    lr = TRAVEL / longest if params.lr == "auto" else params.lr
+    lr_mask = lr if params.lr_mask == "auto" else params.lr_mask
+    return Schedule(
+        params.mask_iterations, params.weight_iterations, params.batch, lr, lr_mask, params.biases, params.guard
+    )
+
+
+def folded(model: ModelHandle, example: Tensor, params: PruneParams) -> Folded:
+    """A folded copy of the network.
+
+    Raises:
+        NotApplicable: it cannot be traced.
+    """
+    try:
+        return folded_copy(model.module, example, params.max_layers)
+    except TraceError as error:
+        raise NotApplicable("the network cannot be traced", where=model.name, got=str(error)) from error
+
+
+def prunable(work: Folded, params: PruneParams, *, outputs: bool) -> tuple[str, ...]:
+    """Layers to prune in order of execution; without ``outputs`` the last layer's stay."""
+    edges = {work.order[0], work.order[-1]} if params.skip_first_last else set()
+    edges |= set() if outputs else {work.order[-1]}
+    return tuple(name for name in work.order if name not in edges)
+
+
+def compress(
+    work: Folded,
+    selection: Selection,
+    images: ImageSet,
+    setting: Setting,
+    params: PruneParams,
+    ctx: RunContext,
+    protocol: Mapping[str, Any],
+    shrink: Callable[[Pruning], nn.Module] | None = None,
+) -> Compressed:
+    """Prune ``work`` on ``images`` and describe the result; ``shrink`` takes the masked channels out of it."""
+    data = images.images.to(ctx.device, ctx.dtype)
+    before = deepcopy(work.net)
+    pruning = Pruning(work, selection, data, schedule_for(params), ctx)
+    if shrink is not None:
+        shrink(pruning)  # whether it can be done is known before anything is learned
+    rows = pruning.run()
+    net = shrink(pruning) if shrink is not None else work.net
+    net.eval().requires_grad_(False)
+    nonzero = {} if shrink is not None else weights_left(work)
+    report = {**summary(rows), **sizes(before, net, work.order, pruning)}
+    if params.latency_runs:
+        pair = {"before": deepcopy(before), "after": deepcopy(net)}
+        report["latency"] = latency(pair, data[:1], params.latency_runs, LATENCY_BATCHES)
+    variant = Variant(setting.label, net, network=net, nonzero=nonzero)
+    facts = {"sparsity": setting.sparsity, "first_last_whole": params.skip_first_last, "batch_norm": "folded"}
+    bits = {"weight_bits": setting.weight_bits, "activation_bits": setting.act_bits}
+    return Compressed((variant,), {**protocol, **facts, **bits}, report, cost(params, len(data)))
+
+
+def weights_left(work: Folded) -> dict[str, int]:
+    """{layer: weights that are not zero}."""
+    return {name: int(layer_of(work.net, name).weight.count_nonzero()) for name in work.order}
+
+
+def summary(rows: list[Row]) -> dict[str, Any]:
+    """Counts over the units: learned, pruned in one shot, degraded."""
+    learnable = [row for row in rows if row["layers"]]
+    return {
+        "units": rows,
+        "learned": sum(row["kept"] == "learned" for row in learnable),
+        "kept": sum(row["kept"] != "learned" for row in learnable),
+        "degraded": sum(row["degraded"] for row in learnable),
+    }
+
+
+def sizes(before: nn.Module, after: nn.Module, order: tuple[str, ...], pruning: Pruning) -> dict[str, Any]:
+    """Parameters before and after, sparsity per layer and in all, filters kept, masks that changed."""
+    sparsity, kept, left, total = {}, {}, 0, 0
+    for name in order:
+        old, new = layer_of(before, name).weight, layer_of(after, name).weight
+        nonzero = int(new.count_nonzero())
+        left, total = left + nonzero, total + old.numel()
+        sparsity[name] = 1.0 - nonzero / old.numel()
+        kept[name] = [int(new.flatten(1).any(1).sum()), len(old)]
+    return {
+        "parameters": {"before": _scalars(before), "after": _scalars(after), "nonzero": _nonzero(after)},
+        "sparsity": sparsity,
+        "global_sparsity": 1.0 - left / max(total, 1),
+        "channels": kept,
+        "mask_swaps": pruning.swaps(),
+    }
+
+
+def _scalars(net: nn.Module) -> int:
+    return sum(p.numel() for p in net.parameters())
+
+
+def _nonzero(net: nn.Module) -> int:
+    return sum(int(p.count_nonzero()) for p in net.parameters())
+
+
+def cost(params: PruneParams, images: int) -> float:
+    """Forward passes of one image through the network, a backward counting as one; caches and checks included."""
+    learned = 2.0 * min(params.batch, images) * (params.mask_iterations + params.weight_iterations)
+    checks = 4 + (5 if params.mask_iterations else 0)
+    return learned + float(checks * images)
+
+
+@torch.no_grad()
+def relative_change(one: nn.Module, other: nn.Module, images: Tensor) -> float:
+    """L2 distance of the two networks' outputs over the norm of the first's."""
+    expected = one(images)
+    return float((other(images) - expected).norm() / expected.norm().clamp_min(1e-12))

@@ -1,0 +1,156 @@
+"""What the quantisation-aware trainers share: hyper-parameters, presets, and the way from a request to a network.
+
+Specification sections 4 and 9; MixMix (ICCV 2021), section 5.2 and appendix.  A method gives its quantisers and names
+its grids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from bench.errors import NotApplicable
+from bench.interfaces import BatchHook, Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting, Variant
+from methods.compressors._augment import Views
+from methods.compressors._feed import feed, offered
+from methods.compressors._training import Losses, Optimiser, Schedule, train
+from methods.quant.learned import StepInit
+from methods.quant.training import Makers, TrainedModel
+
+Share = Field(ge=0, le=1)
+
+PAPER_STEPS = 44_000
+DROPS = (4_000 / PAPER_STEPS, 10_000 / PAPER_STEPS, 20_000 / PAPER_STEPS)
+"""MixMix's drops as shares of its 44,000 steps; BN statistics stay from the second on."""
+
+
+class QatParams(MethodParams):
+    """Settings of the training (section 4).
+
+    ``shape`` drops multiplies lr by 0.1 at the shares ``drops`` of the steps, cosine lets it fall to 0; ``bn_freeze``
+    is the share of the steps after which BN statistics stay (0 for noise-like images: never updated).  ``features`` is
+    the weight of the feature loss, ``relative`` divides each feature's by the teacher's mean square.  ``clip`` bounds
+    the gradient's norm (0: never).  ``augment`` paper is MixMix's, flip its flips alone.  ``init`` chooses where steps
+    start, from ``calibration`` images.
+    """
+
+    steps: int = Field(default=400, ge=0, le=1_000_000)
+    batch: int = Field(default=64, ge=1, le=4096)
+    optimiser: Literal["sgd", "adam"] = "adam"
+    lr: float = Field(default=0.005, ge=0, le=10)
+    shape: Literal["drops", "cosine"] = "cosine"
+    drops: tuple[float, ...] = DROPS
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    decay: float = Field(default=1e-4, ge=0, le=1)
+    clip: float = Field(default=5.0, ge=0)
+    bn_freeze: float = Field(default=DROPS[1], ge=0, le=1)
+    temperature: float = Field(default=3.0, gt=0, le=100)
+    squared: bool = True
+    features: float = Field(default=3.0, ge=0, le=1e6)
+    relative: bool = False
+    augment: Literal["none", "flip", "paper"] = "flip"
+    blur_sigma: tuple[float, float] = (0.1, 0.5)
+    init: StepInit = "mse"
+    source_hook: bool = False
+    calibration: int = Field(default=256, ge=1)
+
+    @property
+    def relative_steps(self) -> bool:
+        """Whether learned steps and clips are multiples of their start values."""
+        return self.optimiser == "adam"
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "mini": {},
+    "thorough": {
+        "steps": 1000,
+        "optimiser": "sgd",
+        "lr": 0.004,
+        "shape": "drops",
+        "features": 300.0,
+        "augment": "paper",
+        "init": "lsq",
+    },
+    "paper": {
+        "steps": PAPER_STEPS,
+        "batch": 128,
+        "optimiser": "sgd",
+        "lr": 0.04,
+        "shape": "drops",
+        "features": 300.0,
+        "augment": "paper",
+        "blur_sigma": (1.0, 2.0),
+        "init": "lsq",
+        "calibration": 128,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a method brings: its quantisers, its grids in words (for the protocol), and which parameters of the
+    activation quantisers weight decay acts on (by name; PACT's clips)."""
+
+    makers: Makers
+    weight_grid: str
+    activation_grid: str
+    weight_range: str
+    activation_range: str
+    decayed: tuple[str, ...] = ()
+
+
+def check_weighted(model: ModelHandle) -> None:
+    """Raise NotApplicable when the network has no convolution or linear layer."""
+    if not any(isinstance(part, nn.Conv2d | nn.Linear) for part in model.module.modules()):
+        raise NotApplicable(
+            "the network has no Conv2d or Linear layer to quantise", where=model.name, got=model.architecture
+        )
+
+
+def views(params: QatParams, model: ModelHandle) -> tuple[BatchHook, ...]:
+    """The augmentation that ``params`` ask for."""
+    if params.augment == "none":
+        return ()
+    if params.augment == "flip":
+        return (Views(model.mean, model.std, jitter=(0, 0, 0, 0), grey=0, blur=0),)
+    return (Views(model.mean, model.std, sigma=params.blur_sigma),)
+
+
+def compress(
+    model: ModelHandle, images: ImageSet, setting: Setting, params: QatParams, family: Family, ctx: RunContext
+) -> Compressed:
+    """Train a quantised copy of ``model`` on ``images``, taught by ``model``, and fold it into what is measured.
+
+    Raises:
+        BenchError: the loss is not finite.
+    """
+    data, batches = feed(images, params.batch, ctx)
+    net = TrainedModel(model.module, data[:2], setting, family.makers)
+    for part in (net.student, net.teacher):  # as the images are: a third to a half less time per step on a CPU
+        part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net.begin(data[: params.calibration])
+    if net.reason:
+        ctx.logger.warning("%s: no feature loss, the network cannot be traced: %s", model.name, net.reason)
+    schedule = Schedule(params.steps, params.batch, params.lr, params.shape, params.drops, bn_freeze=params.bn_freeze)
+    curve = train(
+        net.student,
+        net.teacher,
+        batches,
+        schedule,
+        Optimiser(params.optimiser, params.momentum, params.decay, params.clip or None),
+        Losses(params.temperature, params.squared, params.features if net.taps else 0.0, params.relative),
+        ctx,
+        hooks=views(params, model) + offered(images, params.source_hook),
+        decayed=[p for quant in net.activations for name, p in quant.named_parameters() if name in family.decayed],
+        settle=net.keep_positive,
+    )
+    module = net.export()
+    protocol = net.protocol(family.weight_grid, family.activation_grid, family.weight_range, family.activation_range)
+    variant = Variant(setting.label, module, net.layer_bits(), net.scale_count(module), 0)
+    report = curve.report() | {"features": list(net.taps), "images": len(data)}
+    return Compressed((variant,), protocol, report, curve.passes + min(params.calibration, len(data)))

@@ -1,0 +1,280 @@
+"""The one training loop for a student that a full-precision network teaches on an image set (specification section 4).
+
+Quantisation-aware training, distillation and fine-tuning differ in student, batches and settings only.  Student and
+teacher are modules that return logits [B, K], or logits and a tuple of features.  All draws come from the context's CPU
+generator.
+
+Loss: tau^2 KL(teacher / tau || student / tau), summed over classes and averaged over the batch (Hinton et al., arXiv
+1503.02531, whose section 2 gives the factor tau^2), plus ``features`` times the mean over the tapped tensors of their
+mean squared difference (The Knowledge Within, arXiv 1912.01274, as MixMix uses it; neither prints taps or
+normalisation).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from bench.errors import BenchError
+from bench.interfaces import Batch, BatchHook, RunContext
+
+WARN_RATIO = 50.0
+"""Weighted feature loss over KL from which the run is warned about: there, weight 300 at lr 0.04 diverged."""
+
+
+@dataclass(frozen=True)
+class Losses:
+    """``temperature`` tau, whether the KL is multiplied by tau^2, weight of the feature loss, and whether each
+    feature's loss is divided by the mean square of the teacher's feature."""
+
+    temperature: float = 3.0
+    squared: bool = True
+    features: float = 0.0
+    relative: bool = False
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Steps, batch size and learning rate over them.
+
+    ``shape`` drops multiplies by ``factor`` at each share of the steps in ``drops``; cosine goes to 0 along half a
+    cosine.  ``bn_freeze`` is the share of the steps after which BN statistics stay (0: never updated, 1: always).
+    """
+
+    steps: int
+    batch: int
+    lr: float
+    shape: Literal["drops", "cosine"] = "drops"
+    drops: tuple[float, ...] = ()
+    factor: float = 0.1
+    bn_freeze: float = 1.0
+
+    def rate(self, step: int) -> float:
+        """Learning rate of ``step`` (from 0)."""
+        if self.shape == "cosine":
+            return self.lr * 0.5 * (1 + math.cos(math.pi * step / max(self.steps, 1)))
+        return self.lr * self.factor ** sum(step >= round(share * self.steps) for share in self.drops)
+
+    def frozen(self, step: int) -> bool:
+        """Whether BN statistics stay in ``step``."""
+        return step >= round(self.bn_freeze * self.steps)
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """SGD with momentum, or Adam (which ignores ``momentum`` and adds the decay to the gradient, as SGD does).
+
+    ``decay`` acts on weights of convolutions and linear layers (and on what ``decayed`` names) only; gradients are
+    clipped to the norm ``clip``, None for never.
+    """
+
+    kind: Literal["sgd", "adam"] = "sgd"
+    momentum: float = 0.9
+    decay: float = 1e-4
+    clip: float | None = 5.0
+
+    def build(self, groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
+        """The optimiser of parameter ``groups``."""
+        if self.kind == "adam":
+            return torch.optim.Adam(groups, lr=lr)
+        return torch.optim.SGD(groups, lr=lr, momentum=self.momentum)
+
+
+@dataclass
+class Curve:
+    """What happened: forward passes of one image (a backward counting as one), last and mean of the last tenth of the
+    losses, steps whose gradient was clipped, and whether the feature loss outweighed the KL."""
+
+    steps: int = 0
+    passes: float = 0.0
+    kl: list[float] = field(default_factory=list)
+    features: list[float] = field(default_factory=list)
+    clipped: int = 0
+    outweighed: int = 0
+
+    def report(self) -> dict[str, Any]:
+        """JSON for the record."""
+        tail = max(len(self.kl) // 10, 1)
+        return {
+            "steps": self.steps,
+            "kl_first": _mean(self.kl[:tail]),
+            "kl_last": _mean(self.kl[-tail:]),
+            "features_first": _mean(self.features[:tail]),
+            "features_last": _mean(self.features[-tail:]),
+            "clipped_steps": self.clipped,
+            "steps_feature_loss_over_50_kl": self.outweighed,
+        }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def distillation(student: Tensor, teacher: Tensor, losses: Losses) -> Tensor:
+    """(tau^2) KL(softmax(teacher / tau) || softmax(student / tau)) of logits [B, K], mean over the batch."""
+    tau = losses.temperature
+    target = F.log_softmax(teacher / tau, 1)
+    kl = F.kl_div(F.log_softmax(student / tau, 1), target, reduction="batchmean", log_target=True)
+    return kl * tau**2 if losses.squared else kl
+
+
+def feature_loss(student: Sequence[Tensor], teacher: Sequence[Tensor], relative: bool) -> Tensor:
+    """Mean over pairs of tensors of their mean squared difference; 0 without any."""
+    pieces = []
+    for ours, theirs in zip(student, teacher, strict=True):
+        error = F.mse_loss(ours, theirs)
+        pieces.append(error / theirs.square().mean().clamp_min(1e-12) if relative else error)
+    return torch.stack(pieces).mean() if pieces else torch.zeros(())
+
+
+def parameter_groups(student: nn.Module, decay: float, decayed: Iterable[nn.Parameter] = ()) -> list[dict[str, Any]]:
+    """Two groups: parameters of two or more axes and ``decayed`` with weight decay, all others (normalisation, biases,
+    learned steps) without."""
+    chosen = {id(p) for p in decayed}
+    with_decay: list[nn.Parameter] = []
+    without: list[nn.Parameter] = []
+    for parameter in student.parameters():
+        if parameter.requires_grad:
+            (with_decay if parameter.dim() > 1 or id(parameter) in chosen else without).append(parameter)
+    groups = [{"params": with_decay, "weight_decay": decay}, {"params": without, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def shuffled(
+    images: Tensor, size: int, generator: torch.Generator, labels: Tensor | None = None, soft: Tensor | None = None
+) -> Iterator[Batch]:
+    """Endless batches of ``size`` (at most all) of a set, each epoch in a new order, its incomplete batch left out."""
+    size = min(size, len(images))
+    while True:
+        order = torch.randperm(len(images), generator=generator).to(images.device)
+        for index in torch.split(order, size):
+            if len(index) == size:
+                picked = [None if part is None else part[index] for part in (labels, soft)]
+                yield Batch(images[index], *picked)
+
+
+def set_modes(student: nn.Module, frozen: bool) -> None:
+    """Training mode, but batch normalisation in eval mode (statistics kept, scale and shift trained) if ``frozen``."""
+    student.train()
+    if frozen:
+        for module in student.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+
+
+def _outputs(result: Any) -> tuple[Tensor, Sequence[Tensor]]:
+    return (result, ()) if isinstance(result, Tensor) else result
+
+
+def train(
+    student: nn.Module,
+    teacher: nn.Module,
+    batches: Iterator[Batch],
+    schedule: Schedule,
+    optimiser: Optimiser,
+    losses: Losses,
+    ctx: RunContext,
+    *,
+    hooks: Sequence[BatchHook] = (),
+    decayed: Iterable[nn.Parameter] = (),
+    settle: Callable[[], None] = lambda: None,
+) -> Curve:
+    """Train ``student`` in place to answer as ``teacher`` does; leaves it in eval mode.
+
+    Args:
+        batches: gives at least ``schedule.steps`` of them; a source that makes images in lock-step may be one.
+        hooks: applied to each batch in order; teacher and student see the same result.
+        decayed: parameters of fewer than two axes that weight decay acts on all the same (PACT's clips).
+        settle: called after each step (keeps learned steps positive).
+
+    Raises:
+        BenchError: the loss is not finite; the student is useless then.
+    """
+    rule = optimiser.build(parameter_groups(student, optimiser.decay, decayed), schedule.lr)
+    teacher.eval()
+    curve = Curve()
+    every = max(schedule.steps // 100, 1)
+    for step in range(schedule.steps):
+        batch = next(batches)
+        for hook in hooks:
+            batch = hook(batch, step, schedule.steps, partial(_answer_loss, student, teacher, losses), ctx.generator)
+        # A batch of one has no variance to normalise by.
+        set_modes(student, schedule.frozen(step) or len(batch.images) == 1)
+        for group in rule.param_groups:
+            group["lr"] = schedule.rate(step)
+        kl, features = _step(student, teacher, batch.images, rule, optimiser, losses, curve)
+        settle()
+        curve.passes += 3.0 * len(batch.images)
+        _watch(curve, step, kl, features, losses, ctx)
+        if step % every == 0 or step + 1 == schedule.steps:
+            ctx.report("train", step + 1, schedule.steps)
+            ctx.log_scalar("kl", step, kl)
+            if losses.features:
+                ctx.log_scalar("features", step, features)
+    student.eval()
+    return curve
+
+
+def _answer_loss(student: nn.Module, teacher: nn.Module, losses: Losses, images: Tensor) -> Tensor:
+    """The student's distillation loss on ``images``, differentiable in them, with its statistics as they are."""
+    student.eval()
+    with torch.no_grad():
+        target, _ = _outputs(teacher(images))
+    return distillation(_outputs(student(images))[0], target, losses)
+
+
+def _step(
+    student: nn.Module,
+    teacher: nn.Module,
+    images: Tensor,
+    rule: torch.optim.Optimizer,
+    optimiser: Optimiser,
+    losses: Losses,
+    curve: Curve,
+) -> tuple[float, float]:
+    """One step; KL and unweighted feature loss before it.  Without finite losses nothing moves."""
+    with torch.no_grad():
+        target, wanted = _outputs(teacher(images))
+    logits, taps = _outputs(student(images))
+    loss = kl = distillation(logits, target, losses)
+    features = 0.0
+    if losses.features:
+        gap = feature_loss(taps, wanted, losses.relative)
+        loss, features = kl + losses.features * gap, float(gap.detach())
+    if not bool(torch.isfinite(loss)):
+        return float(kl.detach()), features
+    rule.zero_grad(set_to_none=True)
+    loss.backward()
+    if optimiser.clip is not None:
+        trained = [p for group in rule.param_groups for p in group["params"]]
+        norm = float(nn.utils.clip_grad_norm_(trained, optimiser.clip))
+        curve.clipped += norm > optimiser.clip
+    rule.step()
+    return float(kl.detach()), features
+
+
+def _watch(curve: Curve, step: int, kl: float, features: float, losses: Losses, ctx: RunContext) -> None:
+    """Note the losses, fail on what is not finite, warn once when the features outweigh the KL."""
+    if not math.isfinite(kl) or not math.isfinite(features):
+        raise BenchError(
+            f"the loss is not finite in step {step}", got=f"KL {kl}, features {features}", hint="a lower lr may help"
+        )
+    curve.steps = step + 1
+    curve.kl.append(kl)
+    if losses.features:
+        curve.features.append(features)
+    if losses.features * features > WARN_RATIO * kl and step > 0:
+        if not curve.outweighed:
+            ctx.logger.warning(
+                "step %d: weighted feature loss %.3g is over %g times the KL %.3g; a lower lr or weight may be needed",
+                step, losses.features * features, WARN_RATIO, kl,
+            )  # fmt: skip
+        curve.outweighed += 1

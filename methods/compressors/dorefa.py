@@ -1,0 +1,69 @@
+"""DoReFa: quantisation-aware training with tanh-squashed weights and fixed activation clips.
+
+Zhou et al., "DoReFa-Net: Training Low Bitwidth Convolutional Neural Networks with Low Bitwidth Gradients"
+(arXiv 1606.06160): equation 9 quantises weights, equation 11 activations (clip to [0, 1], then 2^b - 1 steps).  The
+training is MixMix's (see `lsq`): taught by the full-precision network, per tensor, first and last layer 8 bits.
+
+Known deviations:
+- The paper trains from scratch; here a trained network is fine-tuned.  Weights are therefore multiplied by
+  norm(W) / norm(Q(W)), fixed at the start, and activations are clipped at a fixed multiple of 1, the one with the
+  least squared error on the first images (``rescale``; off: [-1, 1] and [0, 1] as published).
+- Two-sided tensors have a symmetric grid with the same clip.
+- Gradients are not quantised.
+- First and last layer are quantised to 8 bits (paper: left in floating point).
+- The teacher's answers replace the labels; see `lsq` for the rest of the training.
+
+Published figures: MixMix measures no DoReFa.  The paper's are of AlexNet with W1 to W8 on labelled ImageNet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting
+from methods.compressors._qat import PRESETS, Family, QatParams, check_weighted, compress
+from methods.quant.learned import DorefaWeight, StepActivation
+from methods.quant.training import Makers
+
+
+class DorefaParams(QatParams):
+    """As QatParams; ``rescale`` keeps each weight's norm and fits each activation's clip."""
+
+    rescale: bool = True
+
+
+class Dorefa:
+    """The compressor; see the module's docstring."""
+
+    version = 1
+    summary = "training with fake quantisers, tanh-squashed weights, fixed activation clips"
+    paper = "Zhou et al., DoReFa-Net: Training Low Bitwidth Convolutional Neural Networks, arXiv 1606.06160 (2016)"
+    needs: frozenset[str] = frozenset()
+    accepts = frozenset({"bits"})
+    Params: type[MethodParams] = DorefaParams
+    presets: Mapping[str, Mapping[str, Any]] = PRESETS
+
+    def check(self, params: Any, model: ModelHandle) -> None:
+        """Raise NotApplicable for a network without weighted layers."""
+        check_weighted(model)
+
+    def compress(
+        self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext
+    ) -> Compressed:
+        """Train ``model`` at ``setting``'s bits; the report holds the losses."""
+        clip = None if params.rescale else 1.0
+        family = Family(
+            Makers(
+                lambda weight, bits: DorefaWeight(weight, bits, rescale=params.rescale),
+                lambda bits, nonnegative: StepActivation(bits, nonnegative, "mse", learn=False, clip=clip),
+            ),
+            "dorefa",
+            "unsigned after ReLU or the like, else symmetric",
+            "rescaled to the weight's norm" if params.rescale else "[-1, 1]",
+            "fixed, mse" if params.rescale else "[0, 1]",
+        )
+        return compress(model, images, setting, params, family, ctx)
+
+
+METHOD = Dorefa()

@@ -1,0 +1,77 @@
+"""PACT: quantisation-aware training whose activation clips are learned, with DoReFa's weights.
+
+Choi et al., "PACT: Parameterized Clipping Activation for Quantized Neural Networks" (arXiv 1805.06085): equation 1 is
+the clip, equation 2 the grid, equation 3 the clip's gradient (1 where x >= alpha, else 0); alpha has weight decay
+(section 3).  Weights are DoReFa's (arXiv 1606.06160, equation 9), as in the paper.  The training is MixMix's (see
+`lsq`): taught by the full-precision network, per tensor, first and last layer 8 bits.
+
+Known deviations:
+- alpha starts at the 99.9 % quantile of the first images (paper: a constant, 6 to 10): the network is trained already.
+- Two-sided tensors (linear bottlenecks, SiLU) have a second learned clip for the negative side; zero stays on the grid.
+- DoReFa's weights are multiplied by norm(W) / norm(Q(W)), fixed at the start (``rescale``), else a trained layer would
+  lose its scale.
+- First and last layer are quantised to 8 bits (paper: left in floating point).
+- The teacher's answers replace the labels; see `lsq` for the rest of the training.
+
+Published figures: MixMix measures no PACT.  The paper (ImageNet, labelled training set): ResNet-18 W4A4 69.2 %
+(FP 70.2 %), ResNet-50 W4A4 76.5 % (76.9 %).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting
+from methods.compressors._qat import PRESETS, Family, QatParams, check_weighted, compress
+from methods.quant.learned import DorefaWeight, PactActivation
+from methods.quant.training import Makers
+
+
+class PactParams(QatParams):
+    """As QatParams; clips start at ``quantile`` of the first images' values, ``rescale`` keeps each weight's norm."""
+
+    quantile: float = Field(default=0.999, gt=0, le=1)
+    rescale: bool = True
+
+
+class Pact:
+    """The compressor; see the module's docstring."""
+
+    version = 1
+    summary = "training with fake quantisers, activation clips learned, DoReFa weights"
+    paper = (
+        "Choi et al., PACT: Parameterized Clipping Activation for Quantized Neural Networks, arXiv 1805.06085 (2018)"
+    )
+    needs: frozenset[str] = frozenset()
+    accepts = frozenset({"bits"})
+    Params: type[MethodParams] = PactParams
+    presets: Mapping[str, Mapping[str, Any]] = PRESETS
+
+    def check(self, params: Any, model: ModelHandle) -> None:
+        """Raise NotApplicable for a network without weighted layers."""
+        check_weighted(model)
+
+    def compress(
+        self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext
+    ) -> Compressed:
+        """Train ``model`` at ``setting``'s bits; the report holds the losses."""
+        family = Family(
+            Makers(
+                lambda weight, bits: DorefaWeight(weight, bits, rescale=params.rescale),
+                lambda bits, nonnegative: PactActivation(
+                    bits, nonnegative, params.quantile, relative=params.relative_steps
+                ),
+            ),
+            "dorefa",
+            "unsigned after ReLU or the like, else affine",
+            "rescaled to the weight's norm" if params.rescale else "[-1, 1]",
+            "learned clip",
+            decayed=("alpha", "beta"),
+        )
+        return compress(model, images, setting, params, family, ctx)
+
+
+METHOD = Pact()

@@ -1,0 +1,282 @@
+"""Quantisers that training learns: LSQ and DoReFa weights, LSQ, PACT and fixed activation steps (specification 1.3).
+
+Sources: LSQ (arXiv 1902.08153, eq. 1 to 3 and section 2.2), PACT (arXiv 1805.06085, eq. 1 to 3), DoReFa-Net
+(arXiv 1606.06160, eq. 5 to 10).  All are per tensor.  Weights are parametrisations (`torch.nn.utils.parametrize`): the
+layer keeps its class, its ``weight`` is the fake-quantised one and what trains is ``parametrizations.weight.original``.
+
+``relative`` makes the learned number a multiple of the start value instead of the step itself: Adam moves each number
+by about its learning rate per step, and steps of 8 and of 2 bits differ by a hundred.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from methods.quant.quantizers import fake_quant
+from methods.quant.ranges import FLOAT_BITS, MIN_STEP, Grid, grid_limits, search_range
+
+StepInit = Literal["lsq", "mse"]
+_SAMPLE = 1 << 16
+
+
+class LsqWeight(nn.Module):
+    """Per-tensor symmetric weight quantiser with a learned step; its gradient is scaled by 1 / sqrt(numel * p)."""
+
+    unit: Tensor
+
+    def __init__(self, weight: Tensor, bits: int, init: StepInit, *, relative: bool = False) -> None:
+        super().__init__()
+        self.n, self.p = grid_limits(bits, "symmetric")
+        step, _ = search_range(weight, bits, method=init, grid="symmetric", exponent=2.0)
+        step = step.to(weight)
+        self.register_buffer("unit", step if relative else torch.ones_like(step))
+        self.factor = nn.Parameter(step / self.unit)
+        self.g = 1.0 / math.sqrt(weight.numel() * self.p)
+
+    @property
+    def scale(self) -> Tensor:
+        """The step, []."""
+        return self.unit * self.factor
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The fake-quantised weight, of the same shape."""
+        return fake_quant(weight, self.scale, self.n, self.p, self.g)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """What trains starts as the weight itself (`torch.nn.utils.parametrize` asks)."""
+        return weight
+
+    @torch.no_grad()
+    def keep_positive(self) -> None:
+        """After an optimiser step: make the step positive again."""
+        self.factor.abs_().clamp_min_(MIN_STEP)
+
+
+class _RoundThrough(torch.autograd.Function):
+    """Round half to even; the gradient passes unchanged."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.round()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Tensor:
+        grad: Tensor = grads[0]
+        return grad
+
+
+def dorefa_weight(weight: Tensor, bits: int) -> Tensor:
+    """DoReFa's weight (eq. 9), 2 round(t L) / L - 1 in [-1, 1] with L = 2^bits - 1.
+
+    t = tanh(W) / (2 max abs tanh(W)) + 1/2.  An all-zero weight gives the level next to zero, with a finite gradient.
+    """
+    levels = (1 << bits) - 1
+    squashed = torch.tanh(weight)
+    t = squashed / (2 * squashed.abs().max().clamp_min(MIN_STEP)) + 0.5
+    rounded: Tensor = _RoundThrough.apply(t * levels)
+    return 2 * rounded / levels - 1
+
+
+class DorefaWeight(nn.Module):
+    """DoReFa's weight quantiser; ``rescale`` multiplies by norm(W) / norm(Q(W)), fixed at the start, without which a
+    trained layer loses its scale."""
+
+    factor: Tensor
+
+    def __init__(self, weight: Tensor, bits: int, *, rescale: bool) -> None:
+        super().__init__()
+        self.bits = bits
+        ratio = weight.norm() / dorefa_weight(weight, bits).norm() if rescale else torch.tensor(1.0)
+        self.register_buffer("factor", ratio.detach().to(weight))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The fake-quantised weight, of the same shape."""
+        return self.factor * dorefa_weight(weight, self.bits)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """What trains starts as the weight itself (`torch.nn.utils.parametrize` asks)."""
+        return weight
+
+
+class LearnedActivation(nn.Module):
+    """Base of the activation quantisers: one tensor, one grid that holds zero.
+
+    Attributes:
+        bits: 2..16, or 32 and more for the identity.
+        nonnegative: the producer is a ReLU, a sigmoid or a pooling of such.
+        signed: found by `begin`; unsigned takes a producer and first images without negative values.
+        observing: the next forward begins the quantiser with what it sees, and returns it as it is.
+    """
+
+    def __init__(self, bits: int, nonnegative: bool) -> None:
+        super().__init__()
+        self.bits, self.nonnegative = bits, nonnegative
+        self.signed, self.observing = True, False
+
+    def begin(self, x: Tensor) -> None:
+        """Choose the grid for ``x`` [N, ...]."""
+        self.signed = not (self.nonnegative and float(x.min()) >= 0)
+
+    def quantise(self, x: Tensor) -> Tensor:
+        """Fake-quantise ``x``."""
+        raise NotImplementedError
+
+    def keep_positive(self) -> None:
+        """After an optimiser step: make the learned sizes positive again."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` fake-quantised, of the same shape; ``x`` itself while observing or at 32 bits."""
+        if self.bits >= FLOAT_BITS:
+            return x
+        if self.observing:
+            with torch.no_grad():
+                self.begin(x.detach())
+            self.observing = False
+            return x
+        return self.quantise(x)
+
+
+class StepActivation(LearnedActivation):
+    """LSQ's activation: unsigned or symmetric grid, learned step, gradient scaled by 1 / sqrt(C H W p).
+
+    With ``learn`` off the step keeps its start value: DoReFa's activation, whose clip at 1 becomes one at a fixed
+    multiple of the step.  ``clip`` gives the upper end instead of the search.
+    """
+
+    unit: Tensor
+
+    def __init__(
+        self,
+        bits: int,
+        nonnegative: bool,
+        init: StepInit,
+        *,
+        learn: bool = True,
+        clip: float | None = None,
+        relative: bool = False,
+    ) -> None:
+        super().__init__(bits, nonnegative)
+        self.init, self.clip, self.relative, self.g = init, clip, relative, 1.0
+        self.register_buffer("unit", torch.tensor(1.0))
+        self.factor = nn.Parameter(torch.tensor(1.0), requires_grad=learn and bits < FLOAT_BITS)
+
+    @property
+    def scale(self) -> Tensor:
+        """The step, []."""
+        return self.unit * self.factor
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """Lowest and highest level."""
+        return grid_limits(self.bits, self._grid)
+
+    @property
+    def _grid(self) -> Grid:
+        return "symmetric" if self.signed else "unsigned"
+
+    def begin(self, x: Tensor) -> None:
+        super().begin(x)
+        _, p = self.limits
+        if self.clip is None:
+            step, _ = search_range(sample(x), self.bits, method=self.init, grid=self._grid, exponent=2.0)
+        else:
+            step = torch.tensor(self.clip / p)
+        self.unit.copy_(step if self.relative else torch.ones_like(step))
+        self.factor.copy_(step / self.unit.to(step))
+        self.g = 1.0 / math.sqrt(x[0].numel() * p)
+
+    def quantise(self, x: Tensor) -> Tensor:
+        return fake_quant(x, self.scale, *self.limits, self.g)
+
+    @torch.no_grad()
+    def keep_positive(self) -> None:
+        self.factor.abs_().clamp_min_(MIN_STEP)
+
+
+class PactClip(torch.autograd.Function):
+    """PACT: clip to [-beta, alpha], then round to 2^b - 1 steps of (alpha + beta) / (2^b - 1), zero on the grid.
+
+    Gradients: to x, 1 on the inclusive range, else 0; to alpha, the sum of the upstream gradient where x >= alpha; to
+    beta, minus that where x <= -beta.  beta = None is PACT's own one-sided form.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, alpha: Tensor, beta: Tensor | None, levels: int) -> Tensor:
+        ctx.two_sided = beta is not None
+        low = torch.zeros_like(alpha) if beta is None else -beta
+        ctx.save_for_backward(x, alpha, low)
+        step = (alpha - low) / levels
+        zero = torch.round(-low / step)
+        out: Tensor = torch.div(x, step).round_().clamp_(-zero, levels - zero).mul_(step)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, Tensor, Tensor | None, None]:
+        (grad,) = grads
+        x, alpha, low = ctx.saved_tensors
+        above = x.clone().ge_(alpha)
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x = x.clone().ge_(low).mul_(x.clone().le_(alpha)).mul_(grad)
+        grad_beta = x.clone().le_(low).mul_(grad).sum().neg() if ctx.two_sided else None
+        return grad_x, above.mul_(grad).sum(), grad_beta, None
+
+
+class PactActivation(LearnedActivation):
+    """PACT's learned clip ``alpha`` [], with a second one, ``beta`` [], for the negative side of two-sided tensors.
+
+    Both start at ``quantile`` of the values on their side; ``units`` [2] are what they are multiples of.
+    """
+
+    units: Tensor
+
+    def __init__(self, bits: int, nonnegative: bool, quantile: float, *, relative: bool = False) -> None:
+        super().__init__(bits, nonnegative)
+        self.quantile, self.relative = quantile, relative
+        self.register_buffer("units", torch.ones(2))
+        learn = bits < FLOAT_BITS
+        self.alpha = nn.Parameter(torch.tensor(1.0), requires_grad=learn)
+        self.beta = nn.Parameter(torch.tensor(1.0), requires_grad=learn)
+
+    def begin(self, x: Tensor) -> None:
+        super().begin(x)
+        values = sample(x)
+        ends = torch.stack([_upper(values, self.quantile), _upper(-values, self.quantile)])
+        if self.relative:
+            self.units.copy_(ends)
+        self.alpha.copy_(ends[0] / self.units[0])
+        self.beta.copy_(ends[1] / self.units[1])
+
+    def quantise(self, x: Tensor) -> Tensor:
+        alpha = self.units[0] * self.alpha
+        beta = self.units[1] * self.beta if self.signed else None
+        out: Tensor = PactClip.apply(x, alpha, beta, (1 << self.bits) - 1)
+        return out
+
+    @torch.no_grad()
+    def keep_positive(self) -> None:
+        self.alpha.abs_().clamp_min_(MIN_STEP)
+        self.beta.abs_().clamp_min_(MIN_STEP)
+
+
+def _upper(values: Tensor, quantile: float) -> Tensor:
+    """The quantile of ``values`` [K], positive."""
+    return torch.quantile(values, quantile).clamp_min(MIN_STEP)
+
+
+def sample(x: Tensor) -> Tensor:
+    """Evenly spaced values of ``x``, flat, at most 2^16 + 1 of them; an odd stride visits all columns and channels."""
+    stride = -(-x.numel() // _SAMPLE) | 1
+    return x.reshape(-1)[::stride]
+
+
+WeightMaker = Callable[[Tensor, int], nn.Module]
+"""(weight, bits) -> its parametrisation."""
+
+ActivationMaker = Callable[[int, bool], LearnedActivation]
+"""(bits, nonnegative) -> an activation quantiser."""

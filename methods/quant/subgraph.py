@@ -1,0 +1,53 @@
+"""Pieces of a traced network as modules of their own, sharing the network's layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, fx
+
+from methods.quant.layers import is_constant
+from methods.quant.units import Unit
+
+
+def unit_graph(graph: fx.GraphModule, unit: Unit) -> fx.GraphModule:
+    """x -> y of one unit of ``graph``."""
+    return _between(graph, unit.input, unit.output, set(unit.nodes))
+
+
+@torch.no_grad()
+def unit_inputs(graph: fx.GraphModule, unit: Unit, images: Tensor, batch_size: int) -> Tensor:
+    """The unit's input for ``images`` [N, C, H, W], in memory of its own, computing no further than that."""
+    first = next(iter(graph.graph.nodes))
+    if unit.input == first.name:
+        return images.clone()
+    prefix = _between(graph, first.name, unit.input, None)
+    return torch.cat([prefix(batch) for batch in torch.split(images, batch_size)])
+
+
+def _between(graph: fx.GraphModule, source: str, target: str, names: set[str] | None) -> fx.GraphModule:
+    """The part of ``graph`` from node ``source`` to node ``target`` as a module with the same submodules.
+
+    ``names`` are the nodes it may hold; None allows all.
+    """
+    nodes = {node.name: node for node in graph.graph.nodes}
+    needed: set[str] = set()
+    todo = [nodes[target]]
+    while todo:
+        node = todo.pop()
+        if node.name in needed or node.name == source:
+            continue
+        assert names is None or node.name in names or is_constant(node), f"{node.name} lies outside the unit"
+        needed.add(node.name)
+        todo.extend(node.all_input_nodes)
+    part = fx.Graph()
+    made = {nodes[source]: part.placeholder("x")}
+    for node in _in_order(graph, needed):
+        made[node] = part.node_copy(node, lambda n: made[n])
+    part.output(made[nodes[target]])
+    return fx.GraphModule(graph, part)
+
+
+def _in_order(graph: fx.GraphModule, names: set[str]) -> Iterator[fx.Node]:
+    return (node for node in graph.graph.nodes if node.name in names)

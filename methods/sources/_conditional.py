@@ -1,0 +1,59 @@
+"""What GDFQ and Qimera share: a generator of given classes, trained for soft or hard cross-entropy and statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from methods.sources._generator_loop import GeneratorParams
+from methods.sources._generators import Codes
+from methods.sources._losses import mse_var
+from methods.sources._objectives import Network, top1
+from methods.sources._single import Beta
+
+
+class ConditionalParams(GeneratorParams):
+    """``bn_weight`` of the statistics; ``condition`` says where a class enters: the latent, or the batch norms too."""
+
+    betas: tuple[Beta, Beta] = (0.5, 0.999)
+    bn_weight: float = Field(0.1, ge=0)
+    condition: Literal["latent", "norms"] = "latent"
+
+
+class ConditionalObjective:
+    """L_G = CE(T(x), label) + bn_weight * ``mse_var`` (spec 3.12; soft labels in Qimera)."""
+
+    passes = 2.0
+
+    def __init__(
+        self, teacher: Network, classes: int, bn_weight: float, draw: Callable[[Tensor | None], Codes]
+    ) -> None:
+        self.teacher, self.classes, self.bn_weight, self._draw = teacher, classes, bn_weight, draw
+
+    def draw(self, classes: Tensor | None = None) -> Codes:
+        """By the source's own law."""
+        return self._draw(classes)
+
+    def backward(self, images: Tensor, codes: Codes, log: bool) -> tuple[Mapping[str, Tensor], Tensor]:
+        """One forward and backward of the teacher."""
+        logits, stats = self.teacher(images)
+        parts = {"ce": F.cross_entropy(logits, codes.soft(self.classes))}
+        if stats is not None and self.bn_weight:
+            parts["bn"] = self.bn_weight * mse_var(stats)
+        loss = sum(parts.values(), start=logits.new_zeros(()))
+        loss.backward()
+        found = {"loss": loss.detach(), **{name: part.detach() for name, part in parts.items()}}
+        if log:
+            found["top1"] = top1(logits, codes.labels(self.classes))
+        return found, logits.detach()
+
+    def stepped(self) -> None:
+        """Nothing else is learned."""
+
+    def info(self) -> Mapping[str, Any]:
+        """Nothing more."""
+        return {}

@@ -1,0 +1,301 @@
+"""The one training loop of a generator, and the two ways its images leave it: stored, or step by step to a student.
+
+``cached``: one generator is trained for ``iterations`` steps and makes one stored batch of ``images`` images, in
+batches as large as those of its training.  More images than that come from a second generator with its own seed, so
+that a stored batch never depends on how many are asked for.
+``stream``: the same trainer is stepped from outside, once per batch that the student takes; the student is no part of
+any objective here, so it never gets a gradient from the generator nor the other way round.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bench.interfaces import (
+    Control,
+    ImageBatch,
+    ImageStream,
+    LabelKind,
+    MethodParams,
+    ModelHandle,
+    RunContext,
+    SynthRequest,
+    Tier,
+)
+from methods.sources._augment import PixelSpace
+from methods.sources._generators import Codes, ImageGenerator
+from methods.sources._inversion import NonFiniteLoss, edge_fraction
+from methods.sources._losses import l2norm
+from methods.sources._objectives import Network
+from methods.sources._single import Beta
+
+GENERATOR_PASSES = 3.0
+"""A training step's cost in forwards of the generator: forward, and gradients of activations and of weights."""
+
+
+class GeneratorParams(MethodParams):
+    """``iterations`` of ``batch`` images train one generator, which makes ``images`` images.
+
+    ``latent`` numbers enter it; ``width`` (published: 128) and ``eps`` shape it.  Adam's rate falls tenfold at each of
+    ``milestones`` (iterations).  ``warmup`` iterations of a stream pass before the student sees an image.
+    """
+
+    iterations: int = Field(10_000, ge=1)
+    batch: int = Field(128, ge=2)
+    images: int = Field(1024, ge=1)
+    lr: float = Field(1e-3, gt=0)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
+    latent: int = Field(100, ge=1)
+    width: int = Field(128, ge=2)
+    eps: float = Field(0.8, gt=0)
+    milestones: tuple[int, ...] = ()
+    warmup: int = Field(0, ge=0)
+
+
+class GeneratorObjective(Protocol):
+    """What a generator is trained for; draws its codes and holds whatever else is learned."""
+
+    teacher: Network
+    passes: float
+    """Forward-equivalents of the networks per image and step."""
+
+    def draw(self, classes: Tensor | None = None) -> Codes:
+        """The codes of one training batch; with ``classes`` [B], one of these for each image, if it has any."""
+
+    def backward(self, images: Tensor, codes: Codes, log: bool) -> tuple[Mapping[str, Tensor], Tensor]:
+        """Add the gradient to the leaf ``images`` [B,C,H,W].
+
+        Returns detached scalars, among them ``loss``, and the teacher's logits [B,K] of these images.
+        """
+
+    def stepped(self) -> None:
+        """Called after the generator's step."""
+
+    def info(self) -> Mapping[str, Any]:
+        """More for the record (JSON)."""
+
+
+class GeneratorTrainer:
+    """One generator, its objective and its Adam."""
+
+    def __init__(
+        self,
+        generator: ImageGenerator,
+        objective: GeneratorObjective,
+        params: GeneratorParams,
+        ctx: RunContext,
+        *,
+        macs: int,
+        classes: int,
+    ) -> None:
+        self.generator, self.objective = generator.to(ctx.device), objective
+        self.params, self.ctx, self.classes = params, ctx, classes
+        self.relative_macs = generator.body.macs / macs
+        self.optimiser = torch.optim.Adam(generator.parameters(), lr=params.lr, betas=params.betas, foreach=False)
+        self.schedule = torch.optim.lr_scheduler.MultiStepLR(self.optimiser, list(params.milestones))
+        self.done, self.forward_equivalents, self.prefix = 0, 0.0, ""
+        self.terms: Mapping[str, Tensor] = {}
+
+    def step(self, *, log: bool = False) -> ImageBatch:
+        """Train the generator on one batch; returns that batch as it was before the update, detached, on the device.
+
+        Labels are the drawn classes, or the teacher's answers where nothing was drawn; with shares also soft ones.
+
+        Raises:
+            NonFiniteLoss: looked at only when ``log``.
+        """
+        codes = self.objective.draw().to(self.ctx.device)
+        self.optimiser.zero_grad(set_to_none=True)
+        images = self.generator(codes)
+        leaf = images.detach().requires_grad_()
+        self.terms, logits = self.objective.backward(leaf, codes, log)
+        if log and not math.isfinite(float(self.terms["loss"])):
+            raise NonFiniteLoss(f"loss is {float(self.terms['loss'])} at iteration {self.done}")
+        images.backward(leaf.grad)
+        self.optimiser.step()
+        self.schedule.step()
+        self.objective.stepped()
+        if log:
+            for name, value in self.terms.items():
+                self.ctx.log_scalar(self.prefix + name, self.done, float(value))
+        self.done += 1
+        cost = len(images) * (self.objective.passes + GENERATOR_PASSES * self.relative_macs)
+        self.forward_equivalents += cost
+        return self._batch(leaf.detach(), codes, logits, cost)
+
+    @torch.no_grad()
+    def sample(self, parts: Iterable[Codes]) -> Sampled:
+        """Images of each of ``parts`` as one batch, and what the teacher says of them."""
+        made: list[ImageBatch] = []
+        bn, right = [], []
+        for part in parts:
+            codes = part.to(self.ctx.device)
+            images = self.generator(codes)
+            logits, stats = self.objective.teacher(images)
+            made.append(self._batch(images, codes, logits, len(images) * (1.0 + self.relative_macs)))
+            right.append(self._labels(codes, logits) == logits.argmax(1))
+            if stats is not None:
+                bn.append(float(l2norm(stats)))
+        soft = [batch.soft_labels for batch in made if batch.soft_labels is not None]
+        labels = [batch.labels for batch in made if batch.labels is not None]
+        return Sampled(
+            images=torch.cat([batch.images for batch in made]).cpu(),
+            labels=torch.cat(labels).cpu(),
+            soft_labels=torch.cat(soft).cpu() if soft else None,
+            right=torch.cat(right).cpu(),
+            bn=sum(bn) / len(bn) if bn else None,
+            cost=sum(batch.forward_equivalents for batch in made),
+        )
+
+    def _batch(self, images: Tensor, codes: Codes, logits: Tensor, cost: float) -> ImageBatch:
+        soft = None if codes.shares is None else codes.soft(self.classes)
+        return ImageBatch(images.contiguous(), self._labels(codes, logits), soft, cost)
+
+    def _labels(self, codes: Codes, logits: Tensor) -> Tensor:
+        return logits.argmax(1) if codes.classes is None else codes.labels(self.classes)
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Images [n,C,H,W], labels [n], soft labels [n,K] or None, where the teacher agrees [n], its BN loss per batch."""
+
+    images: Tensor
+    labels: Tensor
+    soft_labels: Tensor | None
+    right: Tensor
+    bn: float | None
+    cost: float
+
+    def rows(self, order: Tensor) -> Sampled:
+        """These rows in this order."""
+        soft = None if self.soft_labels is None else self.soft_labels[order]
+        return Sampled(self.images[order], self.labels[order], soft, self.right[order], self.bn, self.cost)
+
+
+class GeneratorStream:
+    """See ``bench.interfaces.ImageStream``."""
+
+    def __init__(self, trainer: GeneratorTrainer, label_kind: LabelKind) -> None:
+        self.trainer, self.label_kind = trainer, label_kind
+        self.batch_size, self.warmup = trainer.params.batch, trainer.params.warmup
+        trainer.prefix = "generator_"  # the student logs its own loss in the same place
+
+    @property
+    def forward_equivalents(self) -> float:
+        """So far, warm-up included."""
+        return self.trainer.forward_equivalents
+
+    def next_batch(self) -> ImageBatch:
+        """One step of the generator; the first call makes the warm-up's before."""
+        trainer = self.trainer
+        while trainer.done < self.warmup:
+            trainer.step(log=is_logged(trainer.done, trainer.params.iterations))
+        return trainer.step(log=is_logged(trainer.done, trainer.params.iterations))
+
+    def info(self) -> Mapping[str, Any]:
+        """Steps made and the last logged loss terms."""
+        losses = {name: float(value) for name, value in self.trainer.terms.items()}
+        return {"iterations": self.trainer.done, "losses": losses, **self.trainer.objective.info()}
+
+
+def is_logged(step: int, iterations: int) -> bool:
+    """Every 100 iterations as the specification says, more often in a short run, and the last."""
+    return step % max(1, min(100, iterations // 20)) == 0 or step == iterations - 1
+
+
+class GeneratorSource(ABC):
+    """DataSource that trains a generator; a subclass builds generator and objective, and says what to sample."""
+
+    version: int = 2
+    summary: str
+    paper: str
+    needs: frozenset[str] = frozenset({"bn"})
+    Params: type[MethodParams]
+    presets: Mapping[str, Mapping[str, Any]]
+    access: Tier = "T2a"
+    control: Control = "none"
+    models: Literal["none", "one", "zoo", "one+zoo"] = "one"
+    label_kind: LabelKind = "assigned"
+
+    @abstractmethod
+    def check(self, params: Any, models: tuple[ModelHandle, ...]) -> None:
+        """See the Protocol."""
+
+    @abstractmethod
+    def build(self, request: SynthRequest, ctx: RunContext, params: Any) -> GeneratorTrainer:
+        """A fresh generator with its objective; ``params`` are the request's, or those with half the rate."""
+
+    def batch_size(self, params: Any) -> int:
+        """Images of one generator, which is one stored batch."""
+        return int(params.images)
+
+    def stream(self, request: SynthRequest, ctx: RunContext) -> ImageStream:
+        """A generator that is trained while the images are used; a function of request and generator only."""
+        self.check(request.params, request.models)
+        return GeneratorStream(self.build(request, ctx, request.params), self.label_kind)
+
+    def synthesize_batch(self, request: SynthRequest, ctx: RunContext) -> ImageBatch:
+        """Train one generator and sample it; one retry at half the rate when the loss leaves the finite numbers.
+
+        Raises:
+            NonFiniteLoss: when the retry fails too.
+        """
+        params = request.params
+        self.check(params, request.models)
+        for retried in (False, True):
+            trainer = self.build(request, ctx, params)
+            try:
+                for step in range(params.iterations):
+                    log = is_logged(step, params.iterations)
+                    trainer.step(log=log)
+                    if log:
+                        ctx.report("train generator", step + 1, params.iterations)
+                return self._packed(trainer, request, ctx, retried)
+            except NonFiniteLoss as error:
+                if retried:
+                    raise
+                ctx.logger.warning("%s; trying again with learning rate %g", error, params.lr / 2)
+                params = params.model_copy(update={"lr": params.lr / 2})
+        raise AssertionError("unreachable")
+
+    def sampled(self, trainer: GeneratorTrainer, request: SynthRequest, ctx: RunContext) -> Sampled:
+        """The stored batch: latents drawn anew, classes (where there are any) in turn over the whole set."""
+        first = request.batch_index * request.batch_size
+        wanted = torch.arange(first, first + full(request.batch_size, trainer.params.batch)) % request.dataset.classes
+        parts = [trainer.objective.draw(classes) for classes in wanted.split(trainer.params.batch)]
+        return trainer.sample(parts).rows(torch.arange(request.batch_size))
+
+    def _packed(self, trainer: GeneratorTrainer, request: SynthRequest, ctx: RunContext, retried: bool) -> ImageBatch:
+        made = self.sampled(trainer, request, ctx)
+        space = PixelSpace.of(request.dataset)
+        teacher = trainer.objective.teacher.name
+        info = {
+            "models": [teacher],
+            "delivery": "cached",
+            "losses": {name: float(value) for name, value in trainer.terms.items()},
+            "iterations": {"1/1": trainer.done},
+            "lr": trainer.params.lr,
+            "retried_at_half_lr": retried,
+            "clipped": edge_fraction(made.images, space),
+            "histogram": torch.bincount(made.labels, minlength=request.dataset.classes).tolist(),
+            "clean_bn": {} if made.bn is None else {teacher: made.bn},
+            "generator_macs": trainer.relative_macs,
+            **trainer.objective.info(),
+        }
+        if self.label_kind == "assigned":
+            info["top1"] = {teacher: float(made.right.float().mean() * 100.0)}
+        cost = trainer.forward_equivalents + made.cost
+        return ImageBatch(made.images, made.labels, made.soft_labels, cost, info)
+
+
+def full(count: int, size: int) -> int:
+    """``count`` rounded up to full batches."""
+    return -(-count // size) * size

@@ -1,0 +1,167 @@
+"""DAFL with MixMix's objective in the generator's training (Li et al., ICCV 2021, section 5.4, Table 7).
+
+The paper says no more than "MixMix objective added during GAN training"; its appendix has no section on it.  Suite's
+definition (spec 3.11): L_G = L_DAFL + (1/m') sum_j [ l1 CE_mix(A_j(Xh); yhat_host, yhat_guest, beta) + l2 BN_j(Xh) ]
+with Xh = DataMix(G(z)) (main text eq. 7 to 9), yhat the teacher's answers to the unmixed images (detached), BN of
+eq. 2.
+The networks S = {A_j}, |S| = m' (``mix``): without a zoo the teacher itself (m' = 1, the row "+MixMix-1"); with one
+(``{dafl_mixmix: {zoo: full, mix: 3}}``), networks of the zoo drawn without replacement anew at every step, because a
+generator has no fixed image batch.  The teacher's own terms are DAFL's, on unmixed images, and the student learns from
+the teacher only.
+``weights=fixed``: l1 = 0.05, l2 = 1; ``learned``: eq. 8 of the appendix over the mixed terms of every network of the
+pool, normalised by their first values.  DAFL's terms stay outside: two of the three are negative, and eq. 8 divides by
+a positive first value.  No image prior: DAFL has none.
+Statistics are compared with unsquared norms, so their gradient does not fade near the target.  Delivery, preset
+``mini`` and batch as ``dafl``.
+Paper's figures (Table 7, CIFAR-10): VGG11 to VGG11 93.97, VGG11 to ResNet-18 91.57, ResNet-34 to ResNet-18 94.79.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Generator, Tensor
+
+from bench.errors import NotApplicable
+from bench.interfaces import DatasetSpec, LabelKind, MethodParams, ModelHandle, RunContext, SynthRequest, Tier
+from methods.sources._augment import mix_data
+from methods.sources._dafl import DaflObjective, DaflParams
+from methods.sources._generator_loop import GeneratorSource, GeneratorTrainer
+from methods.sources._generators import Body, Codes, ImageGenerator
+from methods.sources._losses import l2norm
+from methods.sources._mixing import LossWeights, Targets
+from methods.sources._objectives import Network, need_models
+
+
+class DaflMixMixParams(DaflParams):
+    """``mix`` is m'; ``box`` the range of the guest's sides; ``ce_weight`` and ``bn_weight`` are l1 and l2 (fixed)."""
+
+    mix: int = Field(1, ge=1)
+    data_mixing: bool = True
+    box: tuple[float, float] = (0.1, 0.4)
+    weights: Literal["learned", "fixed"] = "fixed"
+    ce_weight: float = Field(0.05, ge=0)
+    bn_weight: float = Field(1.0, ge=0)
+    alpha_lr: float = Field(1e-3, gt=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not 0 < self.box[0] <= self.box[1] <= 1:
+            raise ValueError(f"box must be a range within (0, 1], got {self.box}")
+        return self
+
+
+class DaflMixMixObjective(DaflObjective):
+    """DAFL's terms on the images, then MixMix's on mixed ones; one network is in memory at a time."""
+
+    def __init__(
+        self,
+        teacher: Network,
+        pool: Sequence[Network],
+        dataset: DatasetSpec,
+        params: DaflMixMixParams,
+        generator: Generator,
+    ) -> None:
+        super().__init__(teacher, dataset.shape, dataset.classes, params, generator)
+        self.pool, self.mixing = tuple(pool), params
+        self.passes = 2.0 + 2.0 * params.mix
+        self.weights: LossWeights | None = None
+        if params.weights == "learned":
+            self.weights = LossWeights(2 * len(self.pool), params.alpha_lr, teacher.device)
+
+    def backward(self, images: Tensor, codes: Codes, log: bool) -> tuple[dict[str, Tensor], Tensor]:
+        """DAFL's gradient and MixMix's add up on the leaf ``images``."""
+        found, logits = super().backward(images, codes, log)
+        mixed = mix_data(images, self.generator, self.mixing.box) if self.mixing.data_mixing else None
+        shown = images if mixed is None else mixed.images
+        leaf = shown.detach().requires_grad_()
+        targets = Targets.of(logits.argmax(1), mixed)
+        terms: dict[str, list[Tensor]] = {"mixed": [], "ce": [], "bn": []}
+        for index in self.subset():
+            answer, stats = self.pool[index](leaf)
+            assert stats is not None
+            parts = {"ce": targets.loss(answer), "bn": l2norm(stats)}
+            loss = self._combined(index, parts)
+            loss.backward()
+            for name, term in (("mixed", loss), *parts.items()):
+                terms[name].append(term.detach())
+        shown.backward(leaf.grad)
+        found |= {name: torch.stack(values).mean() for name, values in terms.items()}
+        found["mixed"] = torch.stack(terms["mixed"]).sum()
+        found["loss"] = found["loss"] + found["mixed"]
+        return found, logits
+
+    def subset(self) -> list[int]:
+        """This step's networks, as positions in the pool."""
+        return torch.randperm(len(self.pool), generator=self.generator)[: self.mixing.mix].tolist()
+
+    def _combined(self, index: int, parts: Mapping[str, Tensor]) -> Tensor:
+        """One network's share of the average over the step's networks."""
+        if self.weights is not None:
+            weighted = [self.weights(2 * index + k, term) for k, term in enumerate(parts.values())]
+        else:
+            weighted = [self.mixing.ce_weight * parts["ce"], self.mixing.bn_weight * parts["bn"]]
+        return torch.stack(weighted).sum() / self.mixing.mix
+
+    def stepped(self) -> None:
+        """Move the loss weights."""
+        if self.weights is not None:
+            self.weights.step()
+
+    def info(self) -> Mapping[str, Any]:
+        """Teacher and pool, and a_t of each of the pool's networks where they are learned."""
+        names = dict.fromkeys((self.teacher.name, *(network.name for network in self.pool)))
+        out: dict[str, Any] = {"models": list(names)}
+        if self.weights is not None:
+            rows = self.weights.alpha.detach().view(-1, 2).tolist()
+            out["alphas"] = {n.name: {"ce": row[0], "bn": row[1]} for n, row in zip(self.pool, rows, strict=True)}
+        return out
+
+
+class DaflMixMix(GeneratorSource):
+    """DataSource ``dafl_mixmix``."""
+
+    summary = "DAFL's generator with MixMix's objective, from one or several networks"
+    paper = "Li et al., MixMix: All You Need for Data-Free Compression Are Feature and Data Mixing, ICCV 2021"
+    Params: type[MethodParams] = DaflMixMixParams
+    presets: Mapping[str, Mapping[str, Any]] = {
+        "mini": {"iterations": 300, "batch": 128, "width": 64},
+        "thorough": {"iterations": 12_000},
+        "paper": {"iterations": 240_000, "batch": 1024, "latent": 1000, "lr": 0.02},
+    }
+    access: Tier = "T2b"
+    models: Literal["none", "one", "zoo", "one+zoo"] = "one+zoo"
+    label_kind: LabelKind = "pseudo"
+
+    def check(self, params: DaflMixMixParams, models: tuple[ModelHandle, ...]) -> None:
+        """Raise NotApplicable without a teacher, or where the pool is too small or lacks batch norms."""
+        need_models(models[:1], bn=False, source="dafl_mixmix")
+        pool = models[1:] or models
+        need_models(pool, bn=True, source="dafl_mixmix")
+        if len(pool) < params.mix:
+            raise NotApplicable(
+                f"mix={params.mix} networks per step, but there are {len(pool)} beside the teacher"
+                if models[1:]
+                else f"mix={params.mix} networks per step, but there is only the teacher",
+                where="dafl_mixmix",
+                expected=f"mix of 1 to {len(pool)}",
+                hint="name a zoo: {dafl_mixmix: {zoo: full, mix: 3}}",
+            )
+
+    def build(self, request: SynthRequest, ctx: RunContext, params: DaflMixMixParams) -> GeneratorTrainer:
+        """Draw the generator's start weights.
+
+        Raises:
+            NotApplicable: the teacher does not end in a classifier.
+        """
+        spec, rng = request.dataset, ctx.generator
+        generator = ImageGenerator(Body(params.latent, spec.shape, params.width, params.eps, rng))
+        teacher, *zoo = (Network(handle, spec, ctx) for handle in request.models)
+        objective = DaflMixMixObjective(teacher, zoo or [teacher], spec, params, rng)
+        return GeneratorTrainer(generator, objective, params, ctx, macs=request.models[0].macs, classes=spec.classes)
+
+
+METHOD = DaflMixMix()

@@ -1,0 +1,133 @@
+"""Qimera (Choi et al., NeurIPS 2021): a generator whose superposed class embeddings make boundary images.
+
+With probability p per batch every image has K random classes with coefficients c = softmax(N(0, I_K)); the body is fed
+sum_k c_k LN(e_{y_k} + z_k), and the soft label adds the coefficients up per class (a class drawn twice counts twice);
+otherwise one class, one-hot.  Embeddings start from the rows of the teacher's classifier, or from N(0, 1).
+L_G = soft CE(T(x), q) + 0.1 ``mse_var``; schedule, optimiser and body as ``gdfq`` (spec 3.15, 3.12).
+Deviations: per-class batch norms (``condition=norms``, at 224) take the weighted *sum* over the slots' classes (the
+authors' code takes a mean, which shrinks them by K); LN is per image and slot (their code pools over the batch too);
+no mapping layer (off in their scripts); embeddings are learned along from the teacher's rows (not verified there).
+Stored images: a coin of p *per image*, each kind made in batches of its own as in training, so that a prefix of the
+set holds both kinds; single classes are balanced.  ``label`` is the soft label's largest class.  ``stream``, ``warmup``
+and ``mini`` as ``gdfq``.  ``paper`` is the published ResNet-18 setting (p 0.4, K 500, random embedding of 512).
+Paper's figure (with its own quantisation-aware training; from general knowledge, not checked again): ResNet-20 on
+CIFAR-10 W4A4 91.26; ResNet-18 on ImageNet W4A4 63.84.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Generator, Tensor
+
+from bench.interfaces import MethodParams, ModelHandle, RunContext, SynthRequest
+from methods.sources._conditional import ConditionalObjective, ConditionalParams
+from methods.sources._features import Head
+from methods.sources._generator_loop import GeneratorSource, GeneratorTrainer, Sampled, full
+from methods.sources._generators import Body, Codes, ImageGenerator
+from methods.sources._objectives import Network, need_models
+
+
+class QimeraParams(ConditionalParams):
+    """``superpose`` is p, ``slots`` K; ``embedding`` random has ``latent`` numbers, teacher the classifier's width."""
+
+    superpose: float = Field(0.4, ge=0, le=1)
+    slots: int = Field(2, ge=1)
+    embedding: Literal["teacher", "random"] = "random"
+    latent: int = Field(64, ge=1)
+
+
+class Law:
+    """How codes are drawn: classes, coefficients and latents from one generator on the CPU."""
+
+    def __init__(self, params: QimeraParams, classes: int, size: int, generator: Generator) -> None:
+        self.params, self.classes, self.size, self.generator = params, classes, size, generator
+
+    def training(self, classes: Tensor | None = None) -> Codes:
+        """One training batch: superposed with probability p, or single."""
+        if classes is not None:
+            return self.single(classes)
+        if float(torch.rand((), generator=self.generator)) < self.params.superpose:
+            return self.superposed(self.params.batch)
+        return self.single(torch.randint(self.classes, (self.params.batch,), generator=self.generator))
+
+    def single(self, classes: Tensor) -> Codes:
+        """One class per image [B], share 1."""
+        z = torch.randn(len(classes), 1, self.size, generator=self.generator)
+        return Codes(z, classes[:, None], torch.ones(len(classes), 1))
+
+    def superposed(self, count: int) -> Codes:
+        """``slots`` independent classes per image, shares softmax(N(0, I))."""
+        shape = (count, self.params.slots)
+        classes = torch.randint(self.classes, shape, generator=self.generator)
+        shares = torch.randn(shape, generator=self.generator).softmax(1)
+        return Codes(torch.randn(*shape, self.size, generator=self.generator), classes, shares)
+
+
+class Qimera(GeneratorSource):
+    """DataSource ``qimera``."""
+
+    summary = "generator with superposed class embeddings and soft labels (Qimera)"
+    paper = "Choi et al., Qimera: Data-free Quantization with Synthetic Boundary Supporting Samples, NeurIPS 2021"
+    Params: type[MethodParams] = QimeraParams
+    presets: Mapping[str, Mapping[str, Any]] = {
+        "mini": {"iterations": 300, "width": 64, "warmup": 30},
+        "thorough": {"iterations": 10_000, "warmup": 800, "milestones": (20_000, 40_000, 60_000)},
+        "paper": {
+            "iterations": 10_000,
+            "batch": 16,
+            "condition": "norms",
+            "slots": 500,
+            "latent": 512,
+            "warmup": 10_000,
+            "milestones": (20_000, 40_000, 60_000),
+        },
+    }
+
+    def check(self, params: QimeraParams, models: tuple[ModelHandle, ...]) -> None:
+        """Raise NotApplicable without a network, or with one that has no batch-norm statistics."""
+        need_models(models, bn=True, source="qimera")
+
+    def build(self, request: SynthRequest, ctx: RunContext, params: QimeraParams) -> GeneratorTrainer:
+        """Draw the generator's start weights; take the embedding from the teacher, or draw it.
+
+        Raises:
+            NotApplicable: the embedding is to be the teacher's, and it does not end in a classifier.
+        """
+        spec, rng = request.dataset, ctx.generator
+        teacher = Network(request.models[0], spec, ctx)
+        if params.embedding == "teacher":
+            rows = Head(teacher, spec.shape, spec.classes).weight.cpu()
+        else:
+            rows = torch.randn(spec.classes, params.latent, generator=rng)
+        in_norms = params.condition == "norms"
+        body = Body(rows.shape[1], spec.shape, params.width, params.eps, rng, spec.classes if in_norms else 0)
+        law = Law(params, spec.classes, rows.shape[1], rng)
+        return GeneratorTrainer(
+            ImageGenerator(body, "superposed", rows),
+            ConditionalObjective(teacher, spec.classes, params.bn_weight, law.training),
+            params,
+            ctx,
+            macs=request.models[0].macs,
+            classes=spec.classes,
+        )
+
+    def sampled(self, trainer: GeneratorTrainer, request: SynthRequest, ctx: RunContext) -> Sampled:
+        """Both kinds in full batches of their own, then shuffled together by one coin per image."""
+        params: QimeraParams = request.params
+        size = trainer.generator.body.linear.in_features
+        law = Law(params, request.dataset.classes, size, ctx.generator)
+        count, batch = request.batch_size, params.batch
+        several = torch.rand(count, generator=ctx.generator) < params.superpose
+        single = count - int(several.sum())
+        wanted = torch.arange(full(single, batch)) % request.dataset.classes
+        parts = [law.single(classes) for classes in wanted.split(batch) if len(classes)]
+        parts += [law.superposed(batch) for _ in range(full(count - single, batch) // batch)]
+        position = torch.where(several, several.cumsum(0) - 1 + len(wanted), (~several).cumsum(0) - 1)
+        return trainer.sample(parts).rows(position)
+
+
+METHOD = Qimera()

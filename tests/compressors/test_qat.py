@@ -1,0 +1,310 @@
+"""Quantisation-aware training end to end, its placement and its quantisers (specification 1.3, 4 and 11)."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench.errors import NotApplicable
+from bench.interfaces import Setting
+from methods.compressors import dorefa, lsq, pact
+from methods.compressors._qat import PRESETS
+from methods.quant.learned import DorefaWeight, LsqWeight, PactActivation, PactClip, StepActivation, dorefa_weight
+from methods.quant.model import quantize_model
+from methods.quant.training import Makers, TrainedModel
+from tests.compressors.recon_toys import context, digest, handle, image_set
+from tests.quant.nets import TwoCalls, images, randomise
+
+METHODS: dict[str, Any] = {"lsq": lsq.METHOD, "pact": pact.METHOD, "dorefa": dorefa.METHOD}
+W2A4 = Setting(2, 4)
+
+
+def makers(init: Any = "lsq") -> Makers:
+    return Makers(lambda w, b: LsqWeight(w, b, init), lambda b, n: StepActivation(b, n, init))
+
+
+def trained(net: nn.Module, setting: Setting = W2A4) -> TrainedModel:
+    return TrainedModel(net, images(), setting, makers())
+
+
+def compress(name: str, seed: int = 0, setting: Setting = W2A4, **params: Any) -> Any:
+    method: Any = METHODS[name]
+    few = {"steps": 30, "batch": 16} | params
+    return method.compress(handle(), image_set(), setting, method.Params(**few), context(seed))
+
+
+def closed_form(v: Tensor, low: float, high: float) -> Tensor:
+    """LSQ's equation 3."""
+    inner = torch.round(v) - v
+    return torch.where(v <= low, torch.tensor(low), torch.where(v >= high, torch.tensor(high), inner))
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_step_gradients_are_lsqs_also_on_the_bounds(relative: bool) -> None:
+    weight = torch.randn(6, 5, 3, 3, generator=torch.Generator().manual_seed(0))
+    quant = LsqWeight(weight, 3, "lsq", relative=relative)
+    s = quant.scale.detach()
+    torch.testing.assert_close(s, 2 * weight.abs().mean() / 3**0.5)
+    weight.view(-1)[:20] = -4 * s
+    weight.view(-1)[20:60] = 3 * s
+    weight.requires_grad_(True)
+    up = torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
+    (quant(weight) * up).sum().backward()
+    v = weight.detach() / s
+    expected = (closed_form(v, -4.0, 3.0) * up).sum() / (weight.numel() * 3) ** 0.5
+    assert quant.factor.grad is not None
+    torch.testing.assert_close(quant.factor.grad, expected * quant.unit)
+    torch.testing.assert_close(weight.grad, up * ((v >= -4) & (v <= 3)))
+
+
+def test_activation_step_counts_the_values_of_one_image() -> None:
+    x = torch.rand(7, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    quant = StepActivation(4, True, "lsq")
+    quant.observing = True
+    assert torch.equal(quant(x), x)
+    assert not quant.signed
+    quant(x).sum().backward()
+    expected = closed_form(x / quant.scale.detach(), 0.0, 15.0).sum() / (3 * 4 * 4 * 15) ** 0.5
+    assert quant.factor.grad is not None
+    torch.testing.assert_close(quant.factor.grad, expected)
+    signed = StepActivation(4, False, "lsq")
+    signed.observing = True
+    signed(x)
+    assert signed.limits == (-8, 7)
+    with torch.no_grad():
+        signed.factor.fill_(-0.5)
+    signed.keep_positive()
+    assert float(signed.scale.detach()) == 0.5
+
+
+def test_pact_gradients() -> None:
+    x = torch.tensor([-1.0, -0.5, 0.0, 0.3, 0.7, 1.0, 2.0], requires_grad=True)
+    up = torch.tensor([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0])
+    alpha, beta = torch.tensor(1.0, requires_grad=True), torch.tensor(0.5, requires_grad=True)
+    out = PactClip.apply(x, alpha, None, 15)
+    (out * up).sum().backward()
+    assert alpha.grad is not None
+    assert float(alpha.grad) == 32 + 64
+    torch.testing.assert_close(x.grad, up * torch.tensor([0, 0, 1, 1, 1, 1, 0.0]))
+    torch.testing.assert_close(out, torch.round(x.clamp(0, 1) * 15) / 15)
+    x.grad = alpha.grad = None
+    out = PactClip.apply(x, alpha, beta, 15)
+    (out * up).sum().backward()
+    assert beta.grad is not None
+    assert alpha.grad is not None
+    assert float(alpha.grad) == 32 + 64
+    assert float(beta.grad) == -(1 + 2)
+    torch.testing.assert_close(x.grad, up * torch.tensor([0, 1, 1, 1, 1, 1, 0.0]))
+    assert float(out[2].detach()) == 0
+    assert len(torch.unique(PactClip.apply(torch.linspace(-3, 3, 999), alpha, beta, 15))) == 16
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_dorefa_levels_and_zero_weight(bits: int) -> None:
+    weight = torch.randn(40, 40, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    out = dorefa_weight(weight, bits)
+    assert float(out.detach().abs().max()) == 1
+    assert len(torch.unique(out)) == 2**bits
+    squashed = torch.tanh(weight) / torch.tanh(weight).abs().max()
+    assert float((out - squashed).detach().abs().max()) <= 1 / (2**bits - 1) + 1e-6
+    kept = DorefaWeight(weight.detach(), bits, rescale=True)
+    torch.testing.assert_close(kept(weight).norm(), weight.norm())
+    zero = torch.zeros(4, 4, requires_grad=True)
+    dorefa_weight(zero, bits).sum().backward()
+    assert zero.grad is not None
+    assert bool(torch.isfinite(zero.grad).all())
+
+
+def test_input_placement() -> None:
+    """Image and identity path stay in floating point; one quantiser per tensor that a layer reads."""
+    net: Any = randomise(TwoCalls())
+    model = trained(net)
+    x = images()
+    model.begin(x)
+    assert model.order == ("stem", "conv", "fc")
+    assert len(model.activations) == 2
+    assert model.layer_bits() == {"stem": (8, 8), "conv": (2, 4), "fc": (8, 8)}
+    first, last = model.activations
+    assert (first.bits, last.bits) == (4, 8)
+    assert not first.signed
+    weight: Any = {name: model.body.get_submodule(name).weight for name in model.order}
+    assert len(torch.unique(weight["conv"])) <= 4
+
+    def layer(name: str, bn: Any, data: Tensor) -> Tensor:
+        bias = None if name == "conv" else net.get_submodule(name).bias
+        out: Tensor = bn(nn.functional.conv2d(data, weight[name], bias, padding=1))
+        return out
+
+    with torch.no_grad():
+        stem = torch.relu(layer("stem", net.bn, x))
+        block = torch.relu(layer("conv", net.bn2, first(stem)) + stem)
+        expected = nn.functional.linear(last(block.mean((2, 3))), weight["fc"], net.fc.bias)
+        torch.testing.assert_close(model.student(x)[0], expected)
+
+
+def test_two_layers_that_read_one_tensor_share_its_quantiser() -> None:
+    class Fork(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            y = torch.relu(self[0](x))
+            return self[3]((self[1](y) + self[2](y)).mean((2, 3)))  # type: ignore[no-any-return]
+
+    convs = [nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1), nn.Linear(4, 5)]
+    model = trained(Fork(*convs).eval())
+    assert len(model.activations) == 2
+    assert [bits for _, bits in model.layer_bits().values()] == [8, 4, 4, 8]
+
+
+def test_without_bits_student_is_teacher_and_features_are_unit_outputs() -> None:
+    net: Any = randomise(TwoCalls())
+    model = trained(net, Setting(32, 32))
+    x = images()
+    logits, taps = model.student(x)
+    target, wanted = model.teacher(x)
+    torch.testing.assert_close(logits, net(x), rtol=0, atol=0)
+    assert torch.equal(logits, target)
+    assert all(torch.equal(a, b) for a, b in zip(taps, wanted, strict=True))
+    stem = torch.relu(net.bn(net.stem(x)))
+    block = torch.relu(net.bn2(net.conv(stem)) + stem)
+    for ours, theirs in zip(taps, (stem, block), strict=False):
+        torch.testing.assert_close(ours, theirs)
+    assert len(taps) == 2
+
+
+def test_features_are_taken_before_the_fake_quantiser() -> None:
+    model = trained(randomise(TwoCalls()))
+    model.begin(images())
+    _, taps = model.student(images())
+    assert all(len(torch.unique(tap)) > 100 for tap in taps)
+
+
+def test_export_is_the_student_with_batch_norm_folded_behind_few_levels() -> None:
+    net: Any = randomise(TwoCalls())
+    model = trained(net)
+    x = images(16)
+    model.begin(x)
+    with torch.no_grad():
+        before = model.student.eval()(x)[0]
+    folded: Any = model.export()
+    with torch.no_grad():
+        after = folded(x)
+    assert float((after - before).norm() / before.norm()) < 1e-4
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in folded.modules())
+    weight = folded.conv.weight
+    for channel in weight:
+        assert len(torch.unique(channel)) <= 4
+    multiplier = net.bn2.weight / torch.sqrt(net.bn2.running_var + net.bn2.eps)
+    per_tensor = weight / multiplier.view(-1, 1, 1, 1)
+    levels = per_tensor / per_tensor[per_tensor != 0].abs().min()
+    torch.testing.assert_close(levels, levels.round(), rtol=0, atol=1e-4)
+    assert set(levels.round().unique().tolist()) <= {-2.0, -1.0, 0.0, 1.0}
+    assert model.scale_count(folded) == 8 + 8 + 5 + 2
+
+
+class Untraceable(nn.Module):
+    """The path through it depends on a value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = randomise(TwoCalls())
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.net(x if float(x.sum()) != 0.125 else -x)
+        return out
+
+
+def test_a_network_that_cannot_be_traced_trains_without_features() -> None:
+    method: Any = METHODS["lsq"]
+    params = method.Params(steps=3, batch=8)
+    out = method.compress(handle(Untraceable()), image_set(), W2A4, params, context())
+    module = out.variants[0].module
+    assert out.protocol["path"] == "modules"
+    assert out.protocol["batch_norm"] == "unfolded"
+    assert out.report["features"] == []
+    assert out.variants[0].layer_bits == {"net.stem": (8, 8), "net.conv": (2, 4), "net.fc": (8, 8)}
+    assert len(torch.unique(module.net.conv.layer.weight)) <= 4
+    assert out.variants[0].scales == 8 + 8 + 5 + 2
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_training_brings_the_network_nearer_to_its_teacher(name: str) -> None:
+    """The toy's normalisation has random statistics, so they stay: those of its images would be another network."""
+    target = handle().module(image_set(seed=1).images)
+    errors = []
+    for steps in (0, 25):
+        module = compress(name, steps=steps, optimiser="adam", lr=0.003, bn_freeze=0.0).variants[0].module
+        with torch.no_grad():
+            errors.append(float((module(image_set(seed=1).images) - target).square().mean()))
+    assert errors[1] < 0.6 * errors[0]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_same_generator_same_network_and_inputs_stay(name: str) -> None:
+    model, data = handle(), image_set()
+    before, pixels = digest(model.module), data.images.clone()
+    method: Any = METHODS[name]
+    params = method.Params(steps=8, batch=16, augment="paper")
+    nets = [method.compress(model, data, W2A4, params, context(s)).variants[0].module for s in (0, 0, 1)]
+    assert digest(nets[0]) == digest(nets[1])
+    assert digest(nets[0]) != digest(nets[2])
+    assert digest(model.module) == before
+    assert torch.equal(data.images, pixels)
+    assert not any(p.requires_grad for p in nets[0].parameters())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_protocol_has_the_keys_of_post_training_quantisation_and_differs(name: str) -> None:
+    protocol = compress(name, steps=1).protocol
+    other = quantize_model(handle().module, image_set().images[:2], W2A4).protocol()
+    assert protocol.keys() == other.keys()
+    assert protocol["weight_granularity"] == "per tensor"
+    assert protocol["activation_placement"] == "input"
+    assert protocol["left_in_float"] == other["left_in_float"] == []
+
+
+def test_protocols_of_the_methods_differ() -> None:
+    found = [compress(name, steps=0).protocol for name in METHODS]
+    assert all(a != b for a, b in itertools.combinations(found, 2))
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+def test_learned_sizes_move_and_fixed_ones_do_not(name: str, optimiser: str) -> None:
+    method: Any = METHODS[name]
+    seen = []
+    for steps in (0, 5):
+        params = method.Params(steps=steps, batch=16, optimiser=optimiser, lr=0.01)
+        module = method.compress(handle(), image_set(), W2A4, params, context()).variants[0].module
+        quants = [m for m in module.modules() if isinstance(m, StepActivation | PactActivation)]
+        seen.append([float((q.scale if isinstance(q, StepActivation) else q.alpha).detach()) for q in quants])
+    assert seen[0]
+    assert all((a == b) == (name == "dorefa") for a, b in zip(*seen, strict=True))
+
+
+def test_noise_like_images_leave_the_statistics() -> None:
+    """With bn_freeze 0 the folded biases follow from the statistics the target came with."""
+    out = copy.deepcopy(compress("lsq", bn_freeze=0.0, lr=0.0).variants[0].module)
+    moved = compress("lsq", bn_freeze=1.0, lr=0.0).variants[0].module
+    still = compress("lsq", steps=0).variants[0].module
+    assert digest(out) == digest(still)
+    assert digest(moved) != digest(still)
+
+
+def test_a_network_without_layers_is_not_applicable() -> None:
+    for method in METHODS.values():
+        with pytest.raises(NotApplicable):
+            method.check(None, handle(nn.Sequential(nn.Flatten())))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_presets_are_valid_and_paper_is_the_published_one(name: str) -> None:
+    method: Any = METHODS[name]
+    for preset in PRESETS.values():
+        method.Params(**preset)
+    paper = method.Params(**method.presets["paper"])
+    assert (paper.steps, paper.batch, paper.lr, paper.features, paper.temperature) == (44_000, 128, 0.04, 300, 3)
+    assert (round(paper.bn_freeze * paper.steps), paper.augment) == (10_000, "paper")
