@@ -99,7 +99,7 @@ def serve(store: Path | None, address: str, port: int, browser: bool) -> None:
     from bench.board.index import STORE_VARIABLE
 
     flags = {**FLAGS, "server.address": address, "server.port": str(port)}
-    command = [sys.executable, "-m", "streamlit", "run", str(_app()), *(f"--{k}={v}" for k, v in flags.items())]
+    command = [sys.executable, "-m", _pages(), *(f"--{k}={v}" for k, v in flags.items())]
     environment = {**os.environ, STORE_VARIABLE: str(store or "")}
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the server would outlive us
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
@@ -138,12 +138,16 @@ def _store(given: Path | None) -> Path | None:
     )
 
 
-def _app() -> Path:
+def _pages() -> str:
+    """The module that serves the pages.
+
+    Raises:
+        BenchError: it is not installed.
+    """
     # Named, not imported: the engine does not know its user interface.
-    found = importlib.util.find_spec("dashboard")
-    if found is None or found.origin is None:
+    if importlib.util.find_spec("dashboard") is None:
         raise BenchError("the dashboard is not installed", hint="Install the package whole: pip install -e .")
-    return Path(found.origin).with_name("app.py")
+    return "dashboard"
 
 
 def _free_port(address: str, port: int) -> int:

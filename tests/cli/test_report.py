@@ -7,11 +7,11 @@ import hashlib
 import json
 import re
 import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 from bench.board.beside import beside
 from bench.board.claims import judge
@@ -197,23 +197,21 @@ def test_the_command_writes_the_shipped_suites(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH")
 def test_it_opens_offline_without_an_error(text: str, tmp_path: Path) -> None:
     (tmp_path / "r.html").write_text(text, encoding="utf-8")
-    flags = (
-        *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
-        *("--proxy-server=127.0.0.1:9", "--enable-logging=stderr", "--virtual-time-budget=10000"),
-        *("--window-size=1280,20000", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"),
-    )
-    done = subprocess.run(
-        [str(CHROMIUM), *flags, f"file://{tmp_path / 'r.html'}"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert "CONSOLE" not in done.stderr
-    assert "<title>datafree-bench report</title>" in done.stdout  # no text of a record ran as a script
-    figures = done.stdout.count('type="application/json"')
-    assert figures >= 4
-    assert len(re.findall(r'<div class="plot-container', done.stdout)) == figures  # every figure was drawn
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--proxy-server=127.0.0.1:9"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        page = browser.new_page(viewport={"width": 1280, "height": 20_000})
+        said: list[str] = []
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(f"file://{tmp_path / 'r.html'}")
+        figures = page.locator('[type="application/json"]').count()
+        assert figures >= 4
+        drawn = "wanted => document.querySelectorAll('div.plot-container').length === wanted"
+        page.wait_for_function(drawn, arg=figures, timeout=60_000)  # every figure was drawn
+        assert page.title() == "datafree-bench report"  # no text of a record ran as a script
+        assert said == []
+        browser.close()
 
 
 def test_a_suite_whose_file_is_not_at_hand_is_shown_without_claims(

@@ -191,7 +191,7 @@ def test_zeros_survive_learned_rounding(tmp_path: Path) -> None:
     first = ResolvedCompressor("prune_unstructured", "p", 1, chosen, {}, METHOD.accepts)
     then = brecq.Params(iterations=60, step_iterations=5)
     second = ResolvedCompressor("brecq", "b", brecq.version, then, {}, brecq.accepts)
-    both = ResolvedCompressor("p+b", "p+b", 1, then, {}, METHOD.accepts | brecq.accepts, (first, second))
+    both = ResolvedCompressor("p+b", "p+b", 1, then, {}, METHOD.accepts | brecq.accepts, steps=(first, second))
     out = run_steps(both, find, handle(), image_set(), Setting(4, 8, sparsity=0.5), context())
     (variant,) = out.variants
     net: Any = variant.module

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import resources
+from typing import Any
 
 import pytest
 
@@ -12,13 +13,25 @@ from bench.spec.plan import Plan, make_plan
 from bench.spec.suite import load_suite, suite_names
 
 NAMES = (
+    "ablation_images",
     "ablation_mixing",
+    "ablation_mixing_pruning",
+    "ablation_weights",
     "ablation_zoo",
+    "kd",
+    "pruning",
+    "pruning_quantised",
     "ptq_bits",
     "ptq_compressors",
     "ptq_w2a4",
     "ptq_w4a4",
+    "qat_real",
+    "qat_w2a4",
+    "qat_w4a4",
     "quickstart",
+    "sources_all",
+    "sources_all_full",
+    "sources_quality",
     "synthesis_ce_only",
     "synthesis_quality",
 )
@@ -53,7 +66,7 @@ def plans() -> dict[str, Plan]:
     return {name: make_plan(load_suite(name), catalogue=catalogue) for name in NAMES}
 
 
-def test_the_nine_suites() -> None:
+def test_the_suites_are_these() -> None:
     assert suite_names() == NAMES
 
 
@@ -63,7 +76,7 @@ def test_header_names_what_is_smaller(name: str) -> None:
     header = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
     assert text.startswith("#")
     assert "maller" in header
-    assert "Table" in header or "Figure" in header
+    assert "Table" in header or "Figure" in header or "Ours" in header or "equation" in header
     assert load_suite(name).suite == name
 
 
@@ -72,12 +85,45 @@ def test_sizes(plans: dict[str, Plan]) -> None:
     # ptq: real, noise, zeroq and kw of each of 6 networks, mixmix; 6 targets, 2 compressors, 3 seeds.
     assert found["ptq_w4a4"] == found["ptq_w2a4"] == ((1 + 1 + 6 + 6 + 1) * 3, (3 + 6 + 1) * 6 * 2 * 3)
     assert found["quickstart"] == (1 + 1 + 2 + 1, 4 * 2 * 2)
-    assert found["ptq_bits"] == (1 + 1 + 2 + 1, 4 * 2 * 5)
+    assert found["ptq_bits"] == ((1 + 1 + 2 + 1) * 3, 4 * 2 * 5 * 3)
     assert found["ptq_compressors"] == (2, 2 * 6 * 5 * 2)
     assert found["synthesis_quality"] == (7, 7 * 16)
     assert found["ablation_mixing"] == (10, 10 * 2 * 2)
     assert found["ablation_zoo"] == (1 + 4 + 3, 5 * 4 * 2)
     assert found["synthesis_ce_only"] == (3, 3 * 4)
+    # real, noise, mixmix; kw of each of 3 targets; 3 compressors
+    assert found["qat_w4a4"] == found["qat_w2a4"] == (1 + 1 + 3 + 1, 4 * 3 * 3)
+    assert found["qat_real"] == (1, 6 * 2 * 2)
+    assert found["pruning"] == (1 + 1 + 4 + 1, 4 * 4 * 2 * 2)
+    assert found["pruning_quantised"] == (3, 3 * 2 * 3)
+    assert found["ablation_mixing_pruning"] == (10, 10)
+    assert found["ablation_images"] == (1 + 1 + 2 + 1, 4 * 2 * 5)
+    assert found["ablation_weights"] == (6, 6 * 2 * 2)
+    # real, noise, mixmix; deepinversion, dafl thrice (a set and two streams) of 2 teachers; 3 pairs of networks
+    assert found["kd"] == (3 + 2 + 3 * 2, 7 * 3)
+    # real, noise, ood, mixmix; 12 sources that look at each target; W4A4 and W2A4
+    assert found["sources_all"] == (4 + 12 * 2, 16 * 2 * 2)
+    assert found["sources_all_full"] == (4 + 12 * 3, 16 * 3 * 2)
+    assert found["sources_quality"] == (16, 16 * 6)
+
+
+def passes(method: str, p: Any, count: int) -> float:
+    """Images sent forward and backward through one network, generators included, for ``count`` images of a source."""
+    if method in ("real", "noise", "ood"):
+        return 0
+    networks = {"mixmix": getattr(p, "mix", 1), "genie": 2, "dafl": 2, "gdfq": 2, "qimera": 2, "dafl_mixmix": 3}
+    images = p.batch if hasattr(p, "images") else -(-count // p.batch) * p.batch  # a generator's training batch
+    extra = p.noise_images / 2 if hasattr(p, "noise_images") else 0  # forward only
+    return float(p.iterations * images * networks.get(method, 1) + extra)
+
+
+def test_every_source_of_sources_all_keeps_to_the_budget(plans: dict[str, Plan]) -> None:
+    plan = plans["sources_all"]
+    found = {job.source.method: passes(job.source.method, job.source.params, 128) for job in plan.synths}
+    assert len(found) == 16
+    assert all(cost <= 60_000 for cost in found.values()), found
+    used = [cost for cost in found.values() if cost]
+    assert min(used) > 0.9 * 60_000  # equal budgets, not only small ones
 
 
 def test_ptq_w2a4_synthesises_nothing_after_ptq_w4a4(plans: dict[str, Plan]) -> None:
