@@ -17,6 +17,7 @@ from bench.spec.jobs import ResolvedCompressor
 from bench.spec.registry import Registry
 from bench.zoo import targets
 from methods.compressors import _channels
+from methods.compressors._least_squares import refit, samples, solve
 from methods.compressors._masks import ChannelGroup, Coupled, Filters, Member
 from methods.compressors._prune import Folded, folded_copy, layer_of
 from methods.compressors.prune_structured import METHOD, PruneStructuredParams, groups_of
@@ -188,6 +189,44 @@ def test_reconstruction_brings_the_output_nearer(mode: Any) -> None:
             errors.append(float((out.variants[0].module(x) - target).square().mean()))
         for row in out.report["units"]:
             assert row["kept"] == "one shot" or row["final"] <= row["one_shot"], row
+    assert errors[1] < 0.7 * errors[0]
+
+
+def test_least_squares_equals_the_pseudo_inverse() -> None:
+    g = torch.Generator().manual_seed(0)
+    x, y, start = (torch.randn(*shape, generator=g) for shape in ((1, 40, 6), (1, 40, 3), (1, 3, 6)))
+    found = solve(x, y, start, ridge=1e-12)
+    torch.testing.assert_close(found[0], (torch.linalg.pinv(x[0]) @ y[0]).mT, rtol=1e-4, atol=1e-5)
+    dead = x.clone()
+    dead[..., 2] = 0  # a channel that is gone
+    for ridge in (1e-4, 1.0, 100.0):
+        fit = solve(dead, y, start, ridge)
+        assert float((y - dead @ fit.mT).norm()) <= float((y - dead @ start.mT).norm())
+        assert torch.equal(fit[..., 2], start[..., 2])
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_a_layer_is_refitted_to_its_own_output(groups: int) -> None:
+    """Targets come from another layer, which the fit must find, whatever stride, padding and groups."""
+    g = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    layer, other = (nn.Conv2d(4, 8, 3, stride=2, padding=1, groups=groups) for _ in range(2))
+    x = torch.randn(16, 4, 9, 9, generator=g)
+    with torch.no_grad():
+        weight, bias = refit(layer, *samples(layer, x, other(x), 25, g))
+    assert bias is not None
+    torch.testing.assert_close(weight, other.weight.detach(), rtol=1e-2, atol=1e-3)
+    torch.testing.assert_close(bias, other.bias.detach() if other.bias is not None else None, rtol=1e-2, atol=1e-3)
+
+
+def test_least_squares_helps_before_anything_is_learned() -> None:
+    x = image_set(seed=1).images
+    target = handle().module(x)
+    none = {"mask_iterations": 0, "weight_iterations": 0}
+    errors = []
+    for positions in (0, 10):
+        net = toy(Setting(sparsity=0.3), positions=positions, **none).variants[0].module
+        errors.append(float((net(x) - target).square().mean()))
     assert errors[1] < 0.7 * errors[0]
 
 
