@@ -23,7 +23,7 @@ Known deviations:
 - The classifier's outputs always stay; the first layer is pruned (not printed; ``skip_first_last``).
 - A filter whose mask is 0 and that a ReLU follows cannot come back: the derivative of ReLU at 0 is 0, so its mask gets
   no gradient in stage 1, where only linear outputs and what stays learn their masks.
-- ``positions`` (not in the paper; off): a least-squares fit of each layer, as He et al.'s reconstruction, before stage 1.
+- ``positions`` (not in the paper; off): a least-squares fit of each layer before stage 1, as in He et al.
 - Guard (not in the paper): a unit that learning made worse over all images keeps its original weights, pruned.
 
 Published figures (MixMix, table 5, ImageNet, real data, 20 %): ResNet-50 70.95 % (FP 77.00 %), MobileNet-b 48.38 %,
