@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from bench.interfaces import RunContext
+from methods.compressors._least_squares import fits, refit, samples
 from methods.compressors._masks import Masks, Selection
 from methods.compressors._reconstruct import (
     EVALUATION_BATCH,
@@ -40,6 +41,8 @@ from methods.quant.subgraph import unit_graph, unit_inputs
 from methods.quant.trace import prepared_copy, record_kinds, trace
 from methods.quant.units import Unit, find_units
 
+FIT_BATCH = 64
+
 Row = dict[str, Any]
 """One unit's line of the report, JSON."""
 
@@ -48,7 +51,8 @@ Row = dict[str, Any]
 class Schedule:
     """``mask_iterations`` of stage 1 and ``weight_iterations`` of stage 2 (0: none), Adam's rates for weights (biases
     with them, if ``biases``) and masks, both falling along a half cosine; ``guard`` gives a unit its original weights
-    back, pruned in one shot, where learning did not help on all images."""
+    back, pruned in one shot, where learning did not help on all images; ``positions`` per image start each layer from
+    a least-squares fit (0: from magnitude pruning as it is)."""
 
     mask_iterations: int
     weight_iterations: int
@@ -57,6 +61,7 @@ class Schedule:
     lr_mask: float
     biases: bool = True
     guard: bool = True
+    positions: int = 0
 
 
 @dataclass
@@ -177,6 +182,8 @@ class Pruning:
     def run(self) -> list[Row]:
         """Both stages; one row per unit."""
         rows = {unit.name: {"unit": unit.name, "layers": len(unit.layers)} for unit in self._folded.units}
+        if self._schedule.positions:
+            self._walk("fit", rows)
         if self._schedule.mask_iterations:
             self._walk("masks", rows)
             self.masks = self._rank()
@@ -195,18 +202,41 @@ class Pruning:
         full, pruned = self._prefix(self._full), self._prefix(self._folded.graph)
         for unit in self._folded.units:
             begin = time.perf_counter()
-            target = cached(unit_graph(self._full, unit), full.enter(unit))
+            whole, x_full = unit_graph(self._full, unit), full.enter(unit)
+            target = cached(whole, x_full)
             full.leave(target)
             module, x = unit_graph(self._folded.graph, unit), pruned.enter(unit)
-            learn = self._learn_masks if stage == "masks" else self._learn_weights
             row = rows[unit.name]
-            if unit.layers:
+            if unit.layers and stage == "fit":
+                self._fit_layers(unit, (module, x), (whole, x_full))
+            elif unit.layers:
+                learn = self._learn_masks if stage == "masks" else self._learn_weights
                 learn(unit, module, x, target, row)
             pruned.leave(cached(module, x))
             row["seconds"] = row.get("seconds", 0.0) + time.perf_counter() - begin
 
     def _prefix(self, graph: fx.GraphModule) -> Carried:
         return Carried(self._images, lambda unit: unit_inputs(graph, unit, self._images, EVALUATION_BATCH))
+
+    @torch.no_grad()
+    def _fit_layers(self, unit: Unit, pruned: tuple[nn.Module, Cache], full: tuple[nn.Module, Cache]) -> None:
+        """Fit layer after layer on its pruned input and full-precision output; filters to go stay as they are."""
+        for name in unit.layers:
+            layer, whole = layer_of(self._folded.graph, name), layer_of(self._full, name)
+            if not fits(layer):
+                continue
+            parts = []
+            for x, x_full in zip(pruned[1].chunks(FIT_BATCH), full[1].chunks(FIT_BATCH), strict=True):
+                inputs, _ = _seen(layer, pruned[0], x)
+                _, outputs = _seen(whole, full[0], x_full)
+                parts.append(samples(layer, inputs, outputs, self._schedule.positions, self._ctx.generator))
+            weight, bias = refit(layer, torch.cat([x for x, _ in parts], 1), torch.cat([y for _, y in parts], 1))
+            mask = self.masks.get(name, torch.ones_like(weight))
+            old, old_bias = self._dense[name]
+            if bias is not None and old_bias is not None:
+                bias = torch.where(mask.flatten(1)[:, 0] > 0, bias, old_bias)
+            self._dense[name] = torch.where(mask > 0, weight, old), bias
+            self._place([name])
 
     def _learn_masks(self, unit: Unit, module: nn.Module, x: Cache, target: Cache, row: Row) -> None:
         """Stage 1: real masks and weights, then absorbed; the unit is left pruned by the first masks."""
@@ -282,6 +312,17 @@ class Pruning:
             layer.weight.copy_(weight)
             if bias is not None and layer.bias is not None:
                 layer.bias.copy_(bias)
+
+
+def _seen(layer: nn.Module, unit: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """What ``layer`` reads and gives while ``unit`` runs on ``x``."""
+    found: list[tuple[Tensor, Tensor]] = []
+    hook = layer.register_forward_hook(lambda _, args, out: found.append((args[0], out)))
+    try:
+        unit(x)
+    finally:
+        hook.remove()
+    return found[-1]
 
 
 def _detached(values: Values) -> Values:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import torch
@@ -45,6 +46,23 @@ class PruneParams(MethodParams):
     max_layers: int = Field(default=8, ge=1, le=64)
     latency_runs: int = Field(default=20, ge=0, le=10_000)
 
+    def schedule(self) -> Schedule:
+        """The schedule with its rates resolved."""
+        longest = max(self.mask_iterations, self.weight_iterations, 1)
+        lr = TRAVEL / longest if self.lr == "auto" else self.lr
+        lr_mask = lr if self.lr_mask == "auto" else self.lr_mask
+        iterations = (self.mask_iterations, self.weight_iterations)
+        return Schedule(*iterations, self.batch, lr, lr_mask, self.biases, self.guard)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is pruned: a rule, what the protocol says of it, and how masked channels are taken out, where they are."""
+
+    selection: Selection
+    protocol: Mapping[str, Any]
+    shrink: Callable[[Pruning], nn.Module] | None = None
+
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "mini": {},
@@ -59,16 +77,6 @@ def check_prunable(model: ModelHandle) -> None:
         raise NotApplicable(
             "the network has no Conv2d or Linear layer to prune", where=model.name, got=model.architecture
         )
-
-
-def schedule_for(params: PruneParams) -> Schedule:
-    """The schedule with its rates resolved."""
-    longest = max(params.mask_iterations, params.weight_iterations, 1)
-    lr = TRAVEL / longest if params.lr == "auto" else params.lr
-    lr_mask = lr if params.lr_mask == "auto" else params.lr_mask
-    return Schedule(
-        params.mask_iterations, params.weight_iterations, params.batch, lr, lr_mask, params.biases, params.guard
-    )
 
 
 def folded(model: ModelHandle, example: Tensor, params: PruneParams) -> Folded:
@@ -91,25 +99,18 @@ def prunable(work: Folded, params: PruneParams, *, outputs: bool) -> tuple[str, 
 
 
 def compress(
-    work: Folded,
-    selection: Selection,
-    images: ImageSet,
-    setting: Setting,
-    params: PruneParams,
-    ctx: RunContext,
-    protocol: Mapping[str, Any],
-    shrink: Callable[[Pruning], nn.Module] | None = None,
+    work: Folded, plan: Plan, images: ImageSet, setting: Setting, params: PruneParams, ctx: RunContext
 ) -> Compressed:
-    """Prune ``work`` on ``images`` and describe the result; ``shrink`` takes the masked channels out of it."""
+    """Prune ``work`` by ``plan`` on ``images`` and describe the result."""
     data = images.images.to(ctx.device, ctx.dtype)
     before = deepcopy(work.net)
-    pruning = Pruning(work, selection, data, schedule_for(params), ctx)
-    if shrink is not None:
-        shrink(pruning)  # whether it can be done is known before anything is learned
+    pruning = Pruning(work, plan.selection, data, params.schedule(), ctx)
+    if plan.shrink is not None:
+        plan.shrink(pruning)  # whether it can be done is known before anything is learned
     rows = pruning.run()
-    net = shrink(pruning) if shrink is not None else work.net
+    net = plan.shrink(pruning) if plan.shrink is not None else work.net
     net.eval().requires_grad_(False)
-    nonzero = {} if shrink is not None else weights_left(work)
+    nonzero = {} if plan.shrink is not None else weights_left(work)
     report = {**summary(rows), **sizes(before, net, work.order, pruning)}
     if params.latency_runs:
         pair = {"before": deepcopy(before), "after": deepcopy(net)}
@@ -117,7 +118,7 @@ def compress(
     variant = Variant(setting.label, net, network=net, nonzero=nonzero)
     facts = {"sparsity": setting.sparsity, "first_last_whole": params.skip_first_last, "batch_norm": "folded"}
     bits = {"weight_bits": setting.weight_bits, "activation_bits": setting.act_bits}
-    return Compressed((variant,), {**protocol, **facts, **bits}, report, cost(params, len(data)))
+    return Compressed((variant,), {**plan.protocol, **facts, **bits}, report, cost(params, len(data)))
 
 
 def weights_left(work: Folded) -> dict[str, int]:

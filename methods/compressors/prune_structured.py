@@ -21,6 +21,9 @@ Known deviations:
 - Selection is by L1 norm, as the text says, not by the LASSO of He et al. (2017) that it cites.
 - Both stages go through the whole network, one after the other: groups are ranked over several units.
 - The classifier's outputs always stay; the first layer is pruned (not printed; ``skip_first_last``).
+- A filter whose mask is 0 and that a ReLU follows cannot come back: the derivative of ReLU at 0 is 0, so its mask gets
+  no gradient in stage 1, where only linear outputs and what stays learn their masks.
+- ``positions`` (not in the paper; off): a least-squares fit of each layer before stage 1, as in He et al.
 - Guard (not in the paper): a unit that learning made worse over all images keeps its original weights, pruned.
 
 Published figures (MixMix, table 5, ImageNet, real data, 20 %): ResNet-50 70.95 % (FP 77.00 %), MobileNet-b 48.38 %,
@@ -30,17 +33,20 @@ MobileNetV2 45.24 % (72.49 %), MNasNet 47.81 % (73.52 %).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from bench.errors import NotApplicable
 from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting
 from methods.compressors._channels import HINT, find_groups, remove
 from methods.compressors._masks import ChannelGroup, Coupled, Filters
-from methods.compressors._prune import Folded, Pruning
+from methods.compressors._prune import Folded, Pruning, Schedule
 from methods.compressors._pruned import (
     PRESETS,
+    Plan,
     PruneParams,
     check_prunable,
     compress,
@@ -54,9 +60,15 @@ TOLERANCE = 1e-5
 
 
 class PruneStructuredParams(PruneParams):
-    """As PruneParams, with the mode; see the module's docstring."""
+    """As PruneParams, with the mode (see the module's docstring), and how many places per image fit each layer by
+    least squares before stage 1 (0: no fit; the specification's scale is 10)."""
 
     mode: Literal["physical_all", "physical_interior", "mask"] = "physical_all"
+    positions: int = Field(default=0, ge=0, le=10_000)
+
+    def schedule(self) -> Schedule:
+        """As PruneParams', with the fit."""
+        return replace(super().schedule(), positions=self.positions)
 
 
 class PruneStructured:
@@ -87,7 +99,7 @@ class PruneStructured:
         protocol = {"pruned": "channels", "criterion": "L1", "mode": params.mode}
         if params.mode == "mask":
             filters = Filters(setting.sparsity, prunable(work, params, outputs=False))
-            return compress(work, filters, images, setting, params, ctx, protocol)
+            return compress(work, Plan(filters, protocol), images, setting, params, ctx)
         groups = groups_of(work, example[:1], params)
         coupled = Coupled(setting.sparsity, groups)
 
@@ -98,7 +110,7 @@ class PruneStructured:
                 raise NotApplicable("masked channels still act on the output", where=model.name, got=found, hint=HINT)
             return small
 
-        return compress(work, coupled, images, setting, params, ctx, protocol, shrink)
+        return compress(work, Plan(coupled, protocol, shrink), images, setting, params, ctx)
 
 
 def groups_of(work: Folded, example: Tensor, params: PruneStructuredParams) -> list[ChannelGroup]:

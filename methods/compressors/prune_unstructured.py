@@ -24,7 +24,7 @@ from typing import Any
 
 from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting
 from methods.compressors._masks import Entries
-from methods.compressors._pruned import PRESETS, PruneParams, check_prunable, compress, folded, prunable
+from methods.compressors._pruned import PRESETS, Plan, PruneParams, check_prunable, compress, folded, prunable
 
 
 class PruneUnstructured:
@@ -49,7 +49,7 @@ class PruneUnstructured:
         work = folded(model, images.images[:2].to(ctx.device, ctx.dtype), params)
         selection = Entries(setting.sparsity, prunable(work, params, outputs=True))
         protocol = {"pruned": "weights", "criterion": "L1", "scope": "layer"}
-        return compress(work, selection, images, setting, params, ctx, protocol)
+        return compress(work, Plan(selection, protocol), images, setting, params, ctx)
 
 
 METHOD = PruneUnstructured()

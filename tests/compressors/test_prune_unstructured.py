@@ -17,7 +17,7 @@ from bench.spec.jobs import ResolvedCompressor
 from bench.spec.registry import Registry
 from methods.compressors import _prune, _reconstruct
 from methods.compressors._masks import Entries
-from methods.compressors._pruned import PruneParams, schedule_for
+from methods.compressors._pruned import PruneParams
 from methods.compressors.prune_unstructured import METHOD
 from tests.compressors.recon_toys import context, digest, handle, image_set
 
@@ -174,7 +174,7 @@ def test_the_report_names_sizes_and_time() -> None:
 
 def test_rates_keep_the_published_travel() -> None:
     for preset, lr in (("mini", 1e-3), ("thorough", 2e-4), ("paper", 4e-5)):
-        found = schedule_for(PruneParams(**METHOD.presets[preset]))
+        found = PruneParams(**METHOD.presets[preset]).schedule()
         assert found.lr == found.lr_mask == pytest.approx(lr)
 
 

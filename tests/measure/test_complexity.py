@@ -109,6 +109,39 @@ def test_size_by_hand() -> None:
     assert metrics["bitops_g"] == pytest.approx((5 * 36 * 9 * 12 + 35 * 64) / 1e9)
 
 
+def test_sparse_storage_by_hand() -> None:
+    # 5 filters of 9 weights, 7 filters of 5: dense 180 and 140 bytes, bitmaps of 6 and 5 bytes
+    net = nn.Sequential(nn.Conv2d(1, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 7))
+    shape = (1, 8, 8)
+    dense = complexity(net, shape, Variant("x", net))
+    assert "macs_effective" not in dense
+    biases = 4 * 12
+
+    def size(first: int, last: int, bits: int = 32) -> float:
+        layer_bits = {"0": (bits, 32), "3": (bits, 32)}
+        found = complexity(net, shape, Variant("x", net, layer_bits, nonzero={"0": first, "3": last}))
+        assert found["macs"] == dense["macs"] == 5 * 36 * 9 + 35
+        assert found["macs_effective"] == 36 * first + last
+        return found["size_bytes"] - biases
+
+    assert size(22, 35) == (4 * 22 + 6) + 140  # a full layer is stored dense: no bitmap
+    assert size(45, 35) == dense["size_bytes"] - biases == 320
+    assert size(22, 17, bits=4) == (11 + 6) + (9 + 5)
+    assert size(40, 35, bits=2) == (10 + 2) + 9  # 10 + 6 with a bitmap is more than 12 dense
+    table = layer_table(net, shape, Variant("x", net, nonzero={"3": 17}))
+    assert [row.get("nonzero") for row in table] == [None, 17]
+    with pytest.raises(ValueError, match="nothing_like_it"):
+        complexity(net, shape, Variant("x", net, nonzero={"nothing_like_it": 4}))
+
+
+def test_few_weights_are_stored_in_compressed_rows() -> None:
+    net = nn.Sequential(nn.Linear(1000, 20, bias=False))
+    net2 = nn.Sequential(nn.Flatten(), net)
+    found = complexity(net2, (1, 10, 100), Variant("x", net2, nonzero={"1.0": 100}))
+    assert found["size_bytes"] == 4 * 100 + 2 * 100 + 4 * 21  # two bytes hold a column, four the end of a row
+    assert found["size_bytes"] < 4 * 100 + 20_000 // 8
+
+
 def test_eight_bits_are_a_quarter() -> None:
     net = torchvision.models.resnet18(weights=None)
     counts = count(net, (3, 64, 64))
