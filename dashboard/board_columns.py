@@ -52,11 +52,20 @@ def _note(row: Any, _: Ends) -> str:
     return f"{row.status.replace('_', ' ')}: {row.reason}" if row.reason else row.status.replace("_", " ")
 
 
+FAR = 999.0
+"""Per cent; an end of a recovered share beyond it only says that real and noise hardly differ."""
+
+
+def recovered(share: float, low: float, high: float) -> str:
+    """A share with its interval; ends beyond ±999 % as > 999 and < -999."""
+    if low >= -FAR and high <= FAR:
+        return f"{rounded(share, low, high)} {interval(low, high)}"
+    ends = f"< -{FAR:.0f}" if low < -FAR else number(low, 0), f"> {FAR:.0f}" if high > FAR else number(high, 0)
+    return f"{number(share, 0)} [{', '.join(ends)}]"
+
+
 def _recovered(row: Any, _: Ends) -> str:
-    if missing(row.recovered):
-        return BLANK
-    ends = interval(row.recovered_low, row.recovered_high)
-    return f"{rounded(row.recovered, row.recovered_low, row.recovered_high)} {ends}"
+    return BLANK if missing(row.recovered) else recovered(row.recovered, row.recovered_low, row.recovered_high)
 
 
 COLUMNS: tuple[Shown, ...] = (

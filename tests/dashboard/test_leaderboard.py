@@ -12,8 +12,8 @@ from streamlit.testing.v1 import AppTest
 from bench.board.frame import frame
 from bench.board.means import rows_by_key
 from bench.store.records import RecordStore
+from dashboard.board_columns import recovered, shown_columns
 from dashboard.board_columns import rows as table_rows
-from dashboard.board_columns import shown_columns
 from dashboard.crosstable import bit_groups, cross_table, mean_of, value_text
 from dashboard.figures.leaderboard import REFERENCE, leaderboard_bars
 from dashboard.links import address, with_cells
@@ -230,3 +230,15 @@ def test_a_newer_store_is_an_error_in_words(alone: RecordStore, app: App) -> Non
     assert not test.exception
     assert test.error
     assert "Traceback" not in shown(test)
+
+
+@pytest.mark.parametrize(
+    ("share", "low", "high", "shown"),
+    [
+        (91.2, 72.4, 216.9, "91 [72, 217]"),
+        (109.3, 62.2, 14664.0, "109 [62, > 999]"),
+        (50.0, -2000.0, 3000.0, "50 [< -999, > 999]"),
+    ],
+)
+def test_a_recovered_share_has_no_end_beyond_reading(share: float, low: float, high: float, shown: str) -> None:
+    assert recovered(share, low, high) == shown
