@@ -68,11 +68,13 @@ def trade_off(rows: pd.DataFrame, cost: Cost) -> go.Figure:
     known = known.assign(_x=np.where(x > 0, x, edge) if log else x)
     figure = go.Figure()
     _front_line(figure, known, cost)
-    colours, symbols = source_colours(known), compressor_symbols(known)
+    colours, fills, symbols = source_colours(known), source_fills(known), compressor_symbols(known)
     for (method, control), part in known.groupby([_methods(known), known["control"]], sort=False):
-        figure.add_trace(_points(part, str(method), colours[str(method), str(control)], symbols, cost))
-    for (method, _), colour in colours.items():
-        figure.add_trace(_key(method, {"size": 11, "color": colour}))
+        pair = (str(method), str(control))
+        drawn = {name: symbol + fills[pair] for name, symbol in symbols.items()}
+        figure.add_trace(_points(part, str(method), colours[pair], drawn, cost))
+    for (method, control), colour in colours.items():
+        figure.add_trace(_key(method, {"size": 11, "color": colour, "symbol": "circle" + fills[method, control]}))
     _symbol_legend(figure, symbols)
     _reference(figure, known)
     figure.update_xaxes(title=cost.axis, **_ticks(x, log, edge))
@@ -156,12 +158,26 @@ def hover(row: Any, cost: Cost) -> str:
     return "<br>".join(line for line in lines if BLANK not in line.split(" "))
 
 
+FILLS = ("", "-open", "-dot", "-open-dot")
+"""How markers differ where there are more sources than colours."""
+
+
 def source_colours(rows: pd.DataFrame) -> dict[tuple[str, str], str]:
     """(source method, control) → colour: controls have their own, methods the palette in alphabetical order."""
-    pairs = sorted({(str(m), str(c)) for m, c in zip(_methods(rows), rows["control"], strict=True)})
-    methods = [pair for pair in pairs if pair[1] == "none"]
-    colours = {pair: PALETTE[i % len(PALETTE)] for i, pair in enumerate(methods)}
-    return {pair: colours.get(pair, CONTROLS.get(pair[1], GREY)) for pair in pairs}
+    colours = {pair: PALETTE[i % len(PALETTE)] for i, pair in enumerate(_pairs(rows, "none"))}
+    return {pair: colours.get(pair, CONTROLS.get(pair[1], GREY)) for pair in _pairs(rows)}
+
+
+def source_fills(rows: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """(source method, control) → ending of the marker's name; each time the palette begins again another one."""
+    fills = {pair: FILLS[i // len(PALETTE) % len(FILLS)] for i, pair in enumerate(_pairs(rows, "none"))}
+    return {pair: fills.get(pair, "") for pair in _pairs(rows)}
+
+
+def _pairs(rows: pd.DataFrame, control: str | None = None) -> list[tuple[str, str]]:
+    """Source methods and their control, sorted; those of one control only where it is given."""
+    pairs = {(str(m), str(c)) for m, c in zip(_methods(rows), rows["control"], strict=True)}
+    return sorted(pair for pair in pairs if control in (None, pair[1]))
 
 
 def compressor_symbols(rows: pd.DataFrame) -> dict[str, str]:
@@ -170,7 +186,8 @@ def compressor_symbols(rows: pd.DataFrame) -> dict[str, str]:
 
 
 def _methods(rows: pd.DataFrame) -> pd.Series:
-    return rows["source"].astype(str).str.partition("(")[0].rename("method")
+    """A source's method: its label before the parameters and the word for its delivery (``dafl(warmup=9), stream``)."""
+    return rows["source"].astype(str).str.split(r"\(|, ", n=1, regex=True).str[0].rename("method")
 
 
 def _axis(x: np.ndarray) -> tuple[bool, float]:

@@ -261,7 +261,7 @@ def test_a_later_step_quantises_the_smaller_network() -> None:
     then = brecq.Params(iterations=4, step_iterations=2)
     second = ResolvedCompressor("brecq", "brecq", brecq.version, then, {}, brecq.accepts)
     axes = METHOD.accepts | brecq.accepts
-    both = ResolvedCompressor("prune_structured+brecq", "both", 1, then, {}, axes, (first, second))
+    both = ResolvedCompressor("prune_structured+brecq", "both", 1, then, {}, axes, steps=(first, second))
     out = run_steps(both, find, model, images, Setting(4, 4, sparsity=0.2), context())
     (variant,) = out.variants
     alone = brecq.compress(model, images, Setting(4, 4), then, context())

@@ -7,7 +7,7 @@ import pytest
 
 from bench.board.frame import frame
 from dashboard.figures.scales import log_axis, short
-from dashboard.figures.trade_offs import COSTS, contenders, on_front, trade_off
+from dashboard.figures.trade_offs import COSTS, contenders, on_front, source_colours, source_fills, trade_off
 from dashboard.views.trade_offs import within
 from tests.board.make import record
 from tests.dashboard.fixtures_pages2 import AWKWARD, Pages, charts, check_awkward, made, measured, pages, text_of
@@ -24,6 +24,19 @@ def _table(*rows: tuple[float, str, float, str]) -> pd.DataFrame:
         for i, (a, s, b, c) in enumerate(rows)
     ]
     return frame(records)
+
+
+def test_more_sources_than_colours_stay_apart() -> None:
+    rows = pd.DataFrame({"source": [f"s{i:02}(a=1)" for i in range(16)], "control": "none"})
+    rows = pd.concat([rows, pd.DataFrame({"source": ["real"], "control": ["upper"]})])
+    colours, fills = source_colours(rows), source_fills(rows)
+    assert len({(colours[pair], fills[pair]) for pair in colours}) == len(colours) == 17
+    assert fills["real", "upper"] == ""
+
+
+def test_a_stream_has_its_methods_colour() -> None:
+    rows = pd.DataFrame({"source": ["dafl", "dafl, stream", "dafl(warmup=9), stream", "kw"], "control": "none"})
+    assert set(source_colours(rows)) == {("dafl", "none"), ("kw", "none")}
 
 
 def test_the_step_line_and_the_points_are_the_rows() -> None:
