@@ -83,7 +83,7 @@ def source_rows(
             label = entry.label or f"{label}+zoo:{'+'.join(entry.zoo)}"
         if entry.delivery == "stream":
             _check_stream(suite, method, entry.method, at(("delivery",)))
-            label = entry.label or f"{label}, stream"
+            label = entry.label or (f"{label[:-1]}, stream)" if label.endswith(")") else f"{label}(stream)")
         source = ResolvedSource(
             method=entry.method,
             label=label,

@@ -28,6 +28,8 @@ Measure = Literal["bn_loss", "zoo_top1", "classifier_score", "mmd"]
 """Image measures; each is taken with the network on the target axis (its BN statistics, predictions or features)."""
 
 Name = Annotated[str, Field(min_length=1)]
+Label = Annotated[str, Field(pattern=r"^[^|,()]+(\([^|()]*\))?$")]
+"""A row's name: commas inside the one pair of parentheses only, so that ``--only`` can name it."""
 SuiteName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 Count = Annotated[int, Field(ge=1)]
 Counts = Annotated[tuple[Count, ...], Field(min_length=1)]
@@ -57,7 +59,7 @@ class SourceEntry(_Part):
     zoo: Names | None = None
     student: Name | None = None
     delivery: Delivery = "cached"
-    label: Name | None = None
+    label: Label | None = None
     params: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -73,7 +75,7 @@ class CompressorEntry(_Part):
     ``steps``, methods of which each takes the network the one before it made."""
 
     method: Name
-    label: Name | None = None
+    label: Label | None = None
     params: dict[str, Any] = Field(default_factory=dict)
     steps: tuple[StepEntry, ...] = ()
 

@@ -186,8 +186,7 @@ def compressor_symbols(rows: pd.DataFrame) -> dict[str, str]:
 
 
 def _methods(rows: pd.DataFrame) -> pd.Series:
-    """A source's method: its label before the parameters and the word for its delivery (``dafl(warmup=9), stream``)."""
-    return rows["source"].astype(str).str.split(r"\(|, ", n=1, regex=True).str[0].rename("method")
+    return rows["source"].astype(str).str.partition("(")[0].rename("method")
 
 
 def _axis(x: np.ndarray) -> tuple[bool, float]:

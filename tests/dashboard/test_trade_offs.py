@@ -35,7 +35,7 @@ def test_more_sources_than_colours_stay_apart() -> None:
 
 
 def test_a_stream_has_its_methods_colour() -> None:
-    rows = pd.DataFrame({"source": ["dafl", "dafl, stream", "dafl(warmup=9), stream", "kw"], "control": "none"})
+    rows = pd.DataFrame({"source": ["dafl", "dafl(stream)", "dafl(warmup=9, stream)", "kw"], "control": "none"})
     assert set(source_colours(rows)) == {("dafl", "none"), ("kw", "none")}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.errors import SuiteError
-from bench.spec.select import check_selection, parse_only
+from bench.spec.select import parse_only
 
 AXES = ("source", "target", "seed")
 ROWS = [
@@ -17,8 +17,7 @@ ROWS = [
 
 
 def chosen(text: str) -> list[tuple[str, str, str]]:
-    selection = parse_only(text, AXES)
-    check_selection(selection, ROWS)
+    selection = parse_only(text, AXES).among(ROWS)
     return [(row["source"][0], row["target"][0], row["seed"][0]) for row in ROWS if selection.accepts(row)]
 
 
@@ -27,7 +26,9 @@ def chosen(text: str) -> list[tuple[str, str, str]]:
     [
         ("source=kw", 4),
         ("source=kw,seed=1", 2),
-        ("source=kw|mixmix, target=res*", 6),
+        ("source=kw|mixmix, target=res*", 4),
+        ("source=mixmix", 4),
+        ("source=mixmix*", 8),
         ("source=mixmix(mix=1, zoo=[a, b])", 4),
         ("source=mixmix(*", 4),
         ("seed=0|1", 12),
@@ -63,4 +64,10 @@ def test_nothing_matches_all_of_it() -> None:
     selection = parse_only("source=kw,target=mobilenet", AXES)
     rows = [row for row in ROWS if row["source"][0] != "kw" or row["target"][0] != "mobilenet"]
     with pytest.raises(SuiteError, match="selects nothing"):
-        check_selection(selection, rows)
+        selection.among(rows)
+
+
+def test_a_methods_name_means_its_rows_where_none_is_called_so() -> None:
+    rows = [row for row in ROWS if row["source"][0] != "mixmix"]
+    selection = parse_only("source=mixmix", AXES).among(rows)
+    assert {row["source"][0] for row in rows if selection.accepts(row)} == {"mixmix(mix=1, zoo=[a, b])"}

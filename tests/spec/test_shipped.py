@@ -1,16 +1,20 @@
-"""The nine suites as shipped: complete, sized as promised, and plannable with the registered methods."""
+"""The suites as shipped: complete, sized as promised, and plannable with the registered methods."""
 
 from __future__ import annotations
 
+import shlex
 from importlib import resources
 from typing import Any
 
 import pytest
 
+from bench.board.cells import repro_command
 from bench.interfaces import NetworkInfo
 from bench.spec.catalogue import ShippedCatalogue, full_name
-from bench.spec.plan import Plan, make_plan
+from bench.spec.plan import ONLY_AXES, Plan, make_plan
+from bench.spec.select import parse_only
 from bench.spec.suite import load_suite, suite_names
+from tests.board.make import record
 
 NAMES = (
     "ablation_images",
@@ -105,6 +109,18 @@ def test_sizes(plans: dict[str, Plan]) -> None:
     assert found["sources_all"] == (4 + 12 * 2, 16 * 2 * 2)
     assert found["sources_all_full"] == (4 + 12 * 3, 16 * 3 * 2)
     assert found["sources_quality"] == (16, 16 * 6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_command_of_a_cell_means_it_alone(plans: dict[str, Plan], name: str) -> None:
+    cells = plans[name].cells
+    labels = [cell.labels() for cell in cells]
+    for cell in cells:
+        command = shlex.split(repro_command(record(None, **cell.axes() | {"suite": name})))
+        chosen = parse_only(command[command.index("--only") + 1], ONLY_AXES).among(labels)
+        assert command[command.index("--set") + 1] == f"images={cell.n}"
+        found = {other.cell_id for other in cells if other.n == cell.n and chosen.accepts(other.labels())}
+        assert found == {cell.cell_id}
 
 
 def passes(method: str, p: Any, count: int) -> float:
