@@ -9,7 +9,17 @@ from typing import Any
 import pandas as pd
 
 from bench.board.grids import BLANK, Cell, Grid, line_dicts, missing, number
-from bench.board.published import CLAIMED, MEASURED, Paper, join, paper, published, reproduction_gap, width_mark
+from bench.board.published import (
+    CLAIMED,
+    MEASURED,
+    Paper,
+    architecture,
+    join,
+    paper,
+    published,
+    reproduction_gap,
+    width_mark,
+)
 
 _OURS = {
     "suite": "suite",
@@ -80,7 +90,9 @@ def beside(
     met = theirs.reindex(ours["published_row"].astype("Float64")).reset_index(drop=True)
     lines = pd.concat([ours.drop(columns="published_row"), met], axis=1)
     lines["provenance"] = lines["paper"].notna().map({True: BOTH, False: MEASURED})
-    alone, left_out = _without_partner(printed, set(joined["published_row"].dropna()), set(compressed["bits"]), metric)
+    alone, left_out = _without_partner(
+        printed, set(joined["published_row"].dropna()), set(compressed["bits"].map(architecture)), metric
+    )
     extra = theirs.loc[alone].assign(provenance=CLAIMED, gap_reason="not measured here")
     found = pd.concat([lines, extra], ignore_index=True)[[*_OURS.values(), *_THEIRS.values(), *_GAP, "provenance"]]
     for name in found.columns:
@@ -90,13 +102,13 @@ def beside(
 
 
 def _without_partner(
-    printed: pd.DataFrame, met: set[int], bits: set[str], metric: str
+    printed: pd.DataFrame, met: set[int], settings: set[str], metric: str
 ) -> tuple[list[int], tuple[str, ...]]:
     """Labels of the printed rows to list besides, and a note on those that are not."""
     wanted = printed[printed["metric"] == metric]
     if wanted.empty:
         return list(printed.index), ()
-    same = wanted[wanted["bits"].isin(bits)]
+    same = wanted[wanted["setting_key"].isin(settings)]
     shown = wanted if same.empty else same
     others = len(wanted) - len(shown)
     note = f"{others} printed numbers at bits this suite does not measure are left out" if others else ""

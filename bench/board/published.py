@@ -21,7 +21,7 @@ import pandas as pd
 
 from bench.errors import DataError, nearest
 
-_KEY = ["source_key", "model_key", "target_key", "compressor_key", "bits"]
+_KEY = ["source_key", "model_key", "target_key", "compressor_key", "setting_key"]
 _REAL = ("training data", "training set")
 UPPER = "upper control"
 """Key of the rows with training images: a method declares itself the upper control, no name is compared."""
@@ -87,8 +87,8 @@ def published(reference: str) -> pd.DataFrame:
     """The printed numbers of one table ("mixmix/T6") or of a whole paper ("mixmix").
 
     Besides the file's columns (strings; ``value`` as float, ``printed`` as it stands in the paper) the frame has
-    ``provenance`` (always "claimed") and the keys of :func:`join`: source_key, model_key, target_key, compressor_key,
-    bits.
+    ``provenance`` (always "claimed"), ``bits`` in our words (W4A4, S50 for a sparsity, a distillation's student) and
+    the keys of :func:`join`: source_key, model_key, target_key, compressor_key, setting_key.
 
     Raises:
         DataError: unknown paper or table.
@@ -119,9 +119,10 @@ _JOINED = {
 def join(table: pd.DataFrame, reference: str | pd.DataFrame, metric: str = "top1") -> pd.DataFrame:
     """``table`` (from :func:`bench.board.frame.frame`) with the papers' number beside each row that has one.
 
-    Rows correspond when source, network of the images, architecture of the target, compressor and bits do; widths,
-    data set and image counts do not, which ``published_target`` and ``published_dataset`` show.  A printed setting of
-    which a table has several (with and without data mixing, say) joins nothing, for which is meant is not ours to say.
+    Rows correspond when source, network of the images, architecture of the target, compressor and bits (or sparsity,
+    or student) do; widths, data set and image counts do not, which ``published_target`` and ``published_dataset`` show.
+    Printed settings that have no word here (of which a table then has several rows of one key) join nothing, for which
+    is meant is not ours to say.  A source that streams is the paper's, whose generators all do.
 
     Args:
         reference: "mixmix/T6", or rows from :func:`published` (filtered, say).
@@ -139,10 +140,11 @@ def join(table: pd.DataFrame, reference: str | pd.DataFrame, metric: str = "top1
     chosen = printed[printed["metric"] == metric].drop_duplicates(subset=_KEY, keep=False)
     chosen = chosen.assign(row=chosen.index, fp=chosen["target_key"].map(fp).astype(float))
     ours = table.copy()
-    ours["source_key"] = _column(ours["source"], _plain)
+    ours["source_key"] = _column(ours["source"], lambda name: _plain(name.removesuffix("(stream)")))
     ours.loc[ours["control"].astype(str) == "upper", "source_key"] = UPPER
     ours["target_key"] = _column(ours["target"], architecture)
     ours["compressor_key"] = _column(ours["compressor"], _plain)
+    ours["setting_key"] = _column(ours["bits"], architecture)
     own = ours["model"] == ours["target"]
     ours["model_key"] = _column(ours["model"], lambda name: "" if name.startswith("zoo:") else architecture(name))
     ours.loc[own, "model_key"] = OWN
@@ -151,7 +153,7 @@ def join(table: pd.DataFrame, reference: str | pd.DataFrame, metric: str = "top1
     ours.loc[zoo, "source_key"] += ours.loc[zoo, "model"].str.removeprefix("zoo:").map(_plain)
     joined = ours.merge(chosen[[*_KEY, *_JOINED]].rename(columns=_JOINED), on=_KEY, how="left")
     joined["published_row"] = joined["published_row"].astype("Int64")
-    return joined.drop(columns=[name for name in _KEY if name != "bits"])
+    return joined.drop(columns=_KEY)
 
 
 def reproduction_gap(joined: pd.DataFrame) -> pd.DataFrame:
@@ -229,27 +231,53 @@ def _column(values: pd.Series, convert: Callable[[str], str]) -> pd.Series:
 
 
 def _with_keys(table: pd.DataFrame) -> pd.DataFrame:
-    sources = [_source_keys(s, t) for s, t in zip(table["source"], table["target_model"], strict=True)]
+    settings = [dict(part.split("=", 1) for part in text.split(";") if part) for text in table["setting"]]
+    sources = [
+        _source_keys(source, target, _options(setting))
+        for source, target, setting in zip(table["source"], table["target_model"], settings, strict=True)
+    ]
     table["source_key"] = [source for source, _ in sources]
     table["model_key"] = [model for _, model in sources]
-    table["target_key"] = _column(table["target_model"], architecture)
-    table["compressor_key"] = _column(table["method"], _plain)
+    taught = table["task"] == "kd"  # the files have the student in target_model; here the teacher is the target
+    teacher = pd.Series([setting.get("teacher", "") for setting in settings], index=table.index, dtype=str)
+    table["target_key"] = _column(teacher.where(taught, table["target_model"]), architecture)
+    # the papers name a pruning by its criterion, we by what is removed
+    kinds = [f"prune{setting['pruning']}" if "pruning" in setting else "" for setting in settings]
+    named = _column(table["method"], _plain)
+    table["compressor_key"] = [kind or name for kind, name in zip(kinds, named, strict=True)]
     known = (table["w_bits"] != "") & (table["a_bits"] != "")
     table["bits"] = ("W" + table["w_bits"] + "A" + table["a_bits"]).where(known, "")
+    table["bits"] = table["target_model"].where(taught, table["bits"])
+    sparse = [f"S{100 * float(setting['sparsity']):g}" if "sparsity" in setting else "" for setting in settings]
+    table["bits"] = [left or bits for left, bits in zip(sparse, table["bits"], strict=True)]
+    table["setting_key"] = _column(table["bits"], architecture)
     return table
+
+
+_OPTIONS = {
+    ("m_prime", "1"): "mix1",
+    ("m_prime", "2"): "mix2",
+    ("m_prime", "4"): "mix4",
+    ("dmix", "0"): "datamixingfalse",
+}
+"""Printed settings of a source beside its default (MixMix: m' = 3, data mixing), as :func:`_plain` writes our label."""
+
+
+def _options(setting: Mapping[str, str]) -> str:
+    return "".join(word for (name, value), word in _OPTIONS.items() if setting.get(name) == value)
 
 
 _OF_NETWORK = re.compile(r"^(KW|DeepDream|DeepInversion|Inverted)-(.+)$")
 _SAME = {"Single-Model": "KW"}  # A-T2 prints T6's KW values for the target itself under this name
-_FROM_TARGET = ("KW", "ZeroQ", "DeepInversion", "Single-Model")
+_FROM_TARGET = ("KW", "ZeroQ", "DeepInversion", "Single-Model", "DAFL", "DAFL+MixMix")
 
 
-def _source_keys(source: str, target: str) -> tuple[str, str]:
-    """(method, network of the images) in our words; "own" where that network is the target."""
+def _source_keys(source: str, target: str, options: str = "") -> tuple[str, str]:
+    """(method with its options, network of the images) in our words; "own" where that network is the target."""
     if source.lower() in _REAL:
         return UPPER, ""
     named = _OF_NETWORK.match(source)
     if named:
         return _plain(named[1]), OWN if architecture(named[2]) == architecture(target) else architecture(named[2])
     # the papers invert the target itself when they name no network
-    return _plain(_SAME.get(source, source)), OWN if source in _FROM_TARGET else ""
+    return _plain(_SAME.get(source, source)) + options, OWN if source in _FROM_TARGET else ""

@@ -156,7 +156,11 @@ def _setting(record: ResultRecord) -> tuple[object, ...]:
 
 def _split(group: Sequence[ResultRecord]) -> list[list[ResultRecord]]:
     """Parts of one setting that share protocol, test set and target weights; cells that failed know none of these
-    and join the first part that lacks their seed."""
+    and join the first part that lacks their seed.
+
+    Where every part has it, the failure is another cell's of the same label (parameters have changed): it is a row
+    of its own if it is the newer one, and gone when the setting was measured after it.
+    """
     parts: dict[tuple[object, ...], list[ResultRecord]] = defaultdict(list)
     for record in group:
         if record.status == "ok":
@@ -166,11 +170,16 @@ def _split(group: Sequence[ResultRecord]) -> list[list[ResultRecord]]:
         if record.status == "ok":
             continue
         home = next((p for p in done if all(r.seed != record.seed for r in p)), None)
-        if home is None:
-            done.append([record])
-        else:
+        if home is not None:
             home.append(record)
+        elif all(_finished(record) > _finished(r) for p in parts.values() for r in p if r.seed == record.seed):
+            done.append([record])
     return done
+
+
+def _finished(record: ResultRecord) -> float:
+    """When the cell was done, in seconds since 1970; 0 where that was not written down."""
+    return float(record.provenance.get("finished", 0.0))
 
 
 def _one_per_seed(part: list[ResultRecord]) -> list[list[ResultRecord]]:

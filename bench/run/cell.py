@@ -77,12 +77,11 @@ def run_cell(bench: Bench, task: Task, report: Report) -> ResultRecord:
     try:
         return _run_cell(bench, task, report)
     except NotApplicable as error:
-        return cell_record(task, "not_applicable", reason=str(error), provenance=bench.facts)
+        return cell_record(task, "not_applicable", reason=str(error), provenance=_dated(bench))
     except Exception as error:  # noqa: BLE001 - a job's failure is a record (design, rule 9)
         reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-        return cell_record(
-            task, "failed", reason=reason, traceback=traceback.format_exc(limit=20), provenance=bench.facts
-        )
+        trace = traceback.format_exc(limit=20)
+        return cell_record(task, "failed", reason=reason, traceback=trace, provenance=_dated(bench))
 
 
 def _run_cell(bench: Bench, task: Task, report: Report) -> ResultRecord:

@@ -45,7 +45,9 @@ def show() -> None:
     if joined is None:
         _measured(table, what, found.suite)
         if reference:
-            st.caption(f"{_paper(reference)}, which this suite follows, prints no value for these rows.")
+            st.caption(
+                f"{_paper(reference)}, which this suite follows, prints no value that corresponds to these rows."
+            )
     else:
         left, right = st.columns(2, gap="medium")
         with left:

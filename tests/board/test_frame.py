@@ -64,6 +64,14 @@ def test_never_a_mean_over_a_missing_cell() -> None:
     assert line(other, preset="mini")["seeds"] == "1 of 1"
 
 
+def test_a_failure_before_the_setting_was_measured_is_gone() -> None:
+    done = record(0.9, cell_id="new", provenance={"finished": 5.0})
+    for when, rows in ((4.0, 1), (6.0, 2), (None, 1)):
+        found = {} if when is None else {"finished": when}
+        before = record(None, reason="boom", cell_id="old", provenance=found)
+        assert len(frame([before, done])) == len(frame([done, before])) == rows
+
+
 def test_failed_cells_join_their_row_with_the_reason() -> None:
     records = [*seeds([0.8, 0.81]), record(None, seed=2, reason="out of memory", protocol_id=None)]
     row = frame(records).iloc[0]

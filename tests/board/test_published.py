@@ -178,12 +178,43 @@ def test_join_names_the_zoo_and_skips_what_is_ambiguous() -> None:
     zoo = join(_rows(), "mixmix/A-T2").set_index(["source", "model", "compressor", "bits"])["published_mean"]
     assert zoo["mixmix", "zoo:mobile", "brecq", "W4A4"] == 64.13
     assert zoo["mixmix", "zoo:full", "brecq", "W4A4"] == 64.01
-    rows = frame([record(0.8, source="mixmix", model="zoo:full", target="resnet50_w8", compressor="l1_magnitude",
-                         bits="W32A32")])  # fmt: skip
-    assert join(rows, "mixmix/T8")["published_mean"].isna().all()  # eight settings of one name
-    one = published("mixmix/T8")
-    chosen = one[one["setting"].str.startswith("m_prime=3;dmix=1")]
-    assert join(rows, chosen)["published_mean"].tolist() == [69.80]
+    rows = frame([record(0.8, source="mixmix", model="zoo:full", target="resnet50_w8", compressor="prune_structured",
+                         bits="S20")])  # fmt: skip
+    twice = published("mixmix/T8").assign(source_key="mixmix")  # as if the settings had no word here
+    assert join(rows, twice)["published_mean"].isna().all()
+    assert join(rows, twice[twice["setting"].str.startswith("m_prime=3;dmix=1")])["published_mean"].tolist() == [69.80]
+
+
+def test_join_knows_sparsities_students_and_mixing() -> None:
+    pruned = {"target": "resnet50_w8", "source": "mixmix", "model": "zoo:full", "compressor": "prune_structured"}
+    taught = {"target": "resnet34_w8", "compressor": "kd", "bits": "resnet18_w10"}
+    rows = frame(
+        [
+            record(0.8, **pruned, bits="S20"),
+            record(0.8, **pruned, bits="S50"),  # the paper has a fifth of the channels only
+            record(0.8, **{**pruned, "compressor": "prune_unstructured"}, bits="S50"),
+            record(0.8, **{**pruned, "source": "mixmix(mix=2, data_mixing=false)"}, bits="S20"),
+            record(0.8, **taught, source="dafl_mixmix(stream)", model="resnet34_w8"),
+            record(0.8, **taught, source="deepinversion", model="resnet34_w8"),
+            record(0.8, **{**taught, "bits": "vgg_bn_w12"}, source="deepinversion", model="resnet34_w8"),
+        ]
+    )
+    names = ["source", "compressor", "bits"]
+    for table, expected in (
+        ("T5", {("mixmix", "prune_structured", "S20"): 69.80, ("mixmix", "prune_unstructured", "S50"): 75.41}),
+        (
+            "T8",
+            {
+                ("mixmix", "prune_structured", "S20"): 69.80,
+                ("mixmix(mix=2, data_mixing=false)", "prune_structured", "S20"): 68.87,
+            },
+        ),
+        ("T7", {("dafl_mixmix(stream)", "kd", "resnet18_w10"): 94.79, ("deepinversion", "kd", "resnet18_w10"): 93.26}),
+    ):
+        joined = join(rows, f"mixmix/{table}").dropna(subset=["published_mean"])
+        assert {
+            tuple(row[name] for name in names): row["published_mean"] for row in joined.to_dict("records")
+        } == expected
 
 
 def test_join_leaves_the_frame_alone() -> None:

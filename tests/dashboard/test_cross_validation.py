@@ -122,7 +122,7 @@ def test_rows_that_the_paper_lacks_stand_alone(store: RecordStore, app: App) -> 
     test = app("cross_validation", suite="ptq_w4a4", compressor="rtn", colour="drop")
     assert not test.exception
     assert len(test.get("plotly_chart")) == 1
-    assert "prints no value for these rows" in shown(test)
+    assert "prints no value that corresponds to these rows" in shown(test)
 
 
 def test_an_unknown_choice_in_the_address_is_named(alone: RecordStore, app: App) -> None:
