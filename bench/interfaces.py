@@ -347,7 +347,9 @@ class Compressor(Method, Protocol):
 
     ``accepts`` holds the setting's axes it needs: "bits", "sparsity", "student".  One without "bits" returns a plain
     floating-point network, which another step can take (``steps: [prune_structured, brecq]``).  ``deliveries`` says
-    how it takes its images; a compressor that does not say takes cached ones only.
+    how it takes its images; a compressor that does not say takes cached ones only.  In a chain of steps, one that
+    says ``makes_zeros = True`` (scattered ones, that is, in tensors of the old size) may only be followed by those
+    that say ``keeps_zeros = True``, else the row would claim a sparsity that the network has lost.
     """
 
     accepts: frozenset[str]

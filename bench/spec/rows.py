@@ -161,6 +161,7 @@ def _chain(
             raise SuiteError(
                 "only the last step may quantise", where=at(()), got=step.method, hint="Put it at the end of `steps`."
             )
+        _check_zeros(steps, catalogue, at(()))
     described = [{"method": step.method, "version": step.version, "params": step.params_json} for step in steps]
     return ResolvedCompressor(
         method=entry.method,
@@ -173,6 +174,17 @@ def _chain(
         deliveries=frozenset({"cached"}),
         steps=tuple(steps),
     )
+
+
+def _check_zeros(steps: Sequence[ResolvedCompressor], catalogue: Catalogue, where: str) -> None:
+    """Raise SuiteError when the last of ``steps`` would fill the zeros that one before it made."""
+    *before, last = [catalogue.compressors.get(step.method) for step in steps]
+    if any(getattr(method, "makes_zeros", False) for method in before) and not getattr(last, "keeps_zeros", False):
+        known = catalogue.compressors
+        keep = [name for name in known.names() if getattr(known.get(name), "keeps_zeros", False)]
+        raise SuiteError(
+            "this step would fill the zeros that one before it made", where=where, got=steps[-1].method, expected=keep
+        )
 
 
 def settings_of(suite: SuiteSpec, targets: tuple[str, ...], catalogue: Catalogue) -> Mapping[str, tuple[Setting, ...]]:

@@ -12,23 +12,19 @@ from bench.interfaces import Batch, BatchHook, ImageBatch, ImageSet, ImageStream
 from methods.compressors._training import shuffled
 
 
-def feed(images: ImageSet, size: int, ctx: RunContext) -> tuple[torch.Tensor, Iterator[Batch]]:
-    """Images to look at before training (for ranges), [n,C,H,W] on the context's device and channels last, and
-    endless batches.
+def feed(images: ImageSet, size: int, ctx: RunContext, look: int = 0) -> tuple[torch.Tensor, Iterator[Batch]]:
+    """Images to look at before training (for ranges), [n,C,H,W], and endless batches; both on the context's device and
+    channels last, while the set stays where it is.
 
-    A stored set is shuffled anew each epoch into batches of ``size``.  A stream has its own batch size; its first batch
-    is the one to look at, and is trained on as well.
+    Of a stored set the first ``look`` are looked at; it is shuffled anew each epoch into batches of ``size``.  A stream
+    has its own batch size; its first batch is the one to look at, and is trained on as well.
     """
     if images.stream is None:
-        data, labels, soft = (
-            None if part is None else part.to(ctx.device) for part in (images.images, images.labels, images.soft_labels)
-        )
-        assert data is not None
-        data = _ordered(data, ctx)
-        return data, shuffled(data, size, ctx.generator, labels, soft)
+        batches = shuffled(images.images, size, ctx.generator, images.labels, images.soft_labels)
+        return _ordered(images.images[:look], ctx), (_batch(b.images, b.labels, b.soft, ctx) for b in batches)
     first = images.stream.next_batch()
     made = itertools.chain([first], _endless(images.stream))
-    return _ordered(first.images, ctx), (_batch(batch, ctx) for batch in made)
+    return _ordered(first.images, ctx), (_batch(b.images, b.labels, b.soft_labels, ctx) for b in made)
 
 
 def offered(images: ImageSet, asked: bool) -> tuple[BatchHook, ...]:
@@ -49,9 +45,9 @@ def _endless(stream: ImageStream) -> Iterator[ImageBatch]:
         yield stream.next_batch()
 
 
-def _batch(made: ImageBatch, ctx: RunContext) -> Batch:
-    labels, soft = (None if part is None else part.to(ctx.device) for part in (made.labels, made.soft_labels))
-    return Batch(_ordered(made.images, ctx), labels, soft)
+def _batch(images: torch.Tensor, labels: torch.Tensor | None, soft: torch.Tensor | None, ctx: RunContext) -> Batch:
+    there = [None if part is None else part.to(ctx.device) for part in (labels, soft)]
+    return Batch(_ordered(images, ctx), *there)
 
 
 def _ordered(images: torch.Tensor, ctx: RunContext) -> torch.Tensor:

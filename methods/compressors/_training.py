@@ -2,7 +2,7 @@
 
 Quantisation-aware training, distillation and fine-tuning differ in student, batches and settings only.  Student and
 teacher are modules that return logits [B, K], or logits and a tuple of features.  All draws come from the context's CPU
-generator.
+generator, or are seeded from it (dropout).
 
 Loss: tau^2 KL(teacher / tau || student / tau), summed over classes and averaged over the batch (Hinton et al., arXiv
 1503.02531, whose section 2 gives the factor tau^2), plus ``features`` times the mean over the tapped tensors of their
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -68,7 +69,7 @@ class Schedule:
         return step >= round(self.bn_freeze * self.steps)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Optimiser:
     """SGD with momentum, or Adam (which ignores ``momentum`` and adds the decay to the gradient, as SGD does).
 
@@ -200,6 +201,44 @@ def train(
     """
     rule = optimiser.build(parameter_groups(student, optimiser.decay, decayed), schedule.lr)
     teacher.eval()
+    with _own_draws(student, ctx):
+        curve = _run(student, teacher, batches, schedule, (rule, optimiser, losses), ctx, hooks, settle)
+    student.eval()
+    return curve
+
+
+@contextmanager
+def _own_draws(student: nn.Module, ctx: RunContext) -> Iterator[None]:
+    """Dropout and stochastic depth draw from torch's global generators: seeded from the context's while training, and
+    put back afterwards.  A student without them draws nothing."""
+    if not any(map(_draws, student.modules())):
+        yield
+        return
+    devices = [ctx.device] if ctx.device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(int(torch.randint(2**62, (), generator=ctx.generator)))
+        yield
+
+
+def _draws(module: nn.Module) -> bool:
+    """Whether it drops something: torch's Dropout, torchvision's StochasticDepth (both say p), timm's DropPath."""
+    kind = type(module).__name__
+    rate = getattr(module, "p", getattr(module, "drop_prob", 0.0))
+    return ("Drop" in kind or kind == "StochasticDepth") and bool(rate)
+
+
+def _run(
+    student: nn.Module,
+    teacher: nn.Module,
+    batches: Iterator[Batch],
+    schedule: Schedule,
+    training: tuple[torch.optim.Optimizer, Optimiser, Losses],
+    ctx: RunContext,
+    hooks: Sequence[BatchHook],
+    settle: Callable[[], None],
+) -> Curve:
+    """The steps of :func:`train`."""
+    rule, optimiser, losses = training
     curve = Curve()
     every = max(schedule.steps // 100, 1)
     for step in range(schedule.steps):
@@ -219,7 +258,6 @@ def train(
             ctx.log_scalar("kl", step, kl)
             if losses.features:
                 ctx.log_scalar("features", step, features)
-    student.eval()
     return curve
 
 

@@ -45,6 +45,7 @@ class AdaRound:
     paper = "Nagel et al., Up or Down? Adaptive Rounding for Post-Training Quantization, ICML 2020"
     needs: frozenset[str] = frozenset()
     accepts = frozenset({"bits"})
+    keeps_zeros = True
     Params: type[MethodParams] = AdaRoundParams
     presets: Mapping[str, Mapping[str, Any]] = {
         "mini": {},

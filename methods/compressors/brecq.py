@@ -58,6 +58,7 @@ class Brecq:
     paper = "Li et al., BRECQ: Pushing the Limit of Post-Training Quantization by Block Reconstruction, ICLR 2021"
     needs: frozenset[str] = frozenset()
     accepts = frozenset({"bits"})
+    keeps_zeros = True
     Params: type[MethodParams] = BrecqParams
     presets: Mapping[str, Mapping[str, Any]] = {
         "mini": {},

@@ -65,6 +65,7 @@ class Dfq:
     paper = "Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, ICCV 2019"
     needs: frozenset[str] = frozenset()
     accepts = frozenset({"bits"})
+    keeps_zeros = True
     Params: type[MethodParams] = DfqParams
     presets: Mapping[str, Mapping[str, Any]] = {
         "mini": {},

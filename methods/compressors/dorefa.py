@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting
+from bench.interfaces import Compressed, Delivery, ImageSet, MethodParams, ModelHandle, RunContext, Setting
 from methods.compressors._qat import PRESETS, Family, QatParams, check_weighted, compress
 from methods.quant.learned import DorefaWeight, StepActivation
 from methods.quant.training import Makers
@@ -41,6 +41,7 @@ class Dorefa:
     paper = "Zhou et al., DoReFa-Net: Training Low Bitwidth Convolutional Neural Networks, arXiv 1606.06160 (2016)"
     needs: frozenset[str] = frozenset()
     accepts = frozenset({"bits"})
+    deliveries: frozenset[Delivery] = frozenset({"cached", "stream"})
     Params: type[MethodParams] = DorefaParams
     presets: Mapping[str, Mapping[str, Any]] = PRESETS
 

@@ -130,7 +130,7 @@ class Kd:
             teacher,
             batches,
             Schedule(params.steps, params.batch, params.lr, "cosine"),
-            Optimiser(params.momentum, False, params.decay, params.clip or None),
+            Optimiser(momentum=params.momentum, decay=params.decay, clip=params.clip or None),
             Losses(params.temperature, params.squared),
             ctx,
             hooks=hooks,

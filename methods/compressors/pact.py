@@ -24,7 +24,7 @@ from typing import Any
 
 from pydantic import Field
 
-from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting
+from bench.interfaces import Compressed, Delivery, ImageSet, MethodParams, ModelHandle, RunContext, Setting
 from methods.compressors._qat import PRESETS, Family, QatParams, check_weighted, compress
 from methods.quant.learned import DorefaWeight, PactActivation
 from methods.quant.training import Makers
@@ -47,6 +47,7 @@ class Pact:
     )
     needs: frozenset[str] = frozenset()
     accepts = frozenset({"bits"})
+    deliveries: frozenset[Delivery] = frozenset({"cached", "stream"})
     Params: type[MethodParams] = PactParams
     presets: Mapping[str, Mapping[str, Any]] = PRESETS
 

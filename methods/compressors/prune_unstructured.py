@@ -35,6 +35,7 @@ class PruneUnstructured:
     paper = "Li et al., MixMix: All You Need for Data-Free Compression Are Feature and Data Mixing, ICCV 2021"
     needs: frozenset[str] = frozenset()
     accepts = frozenset({"sparsity"})
+    makes_zeros = True
     Params: type[MethodParams] = PruneParams
     presets: Mapping[str, Mapping[str, Any]] = PRESETS
 

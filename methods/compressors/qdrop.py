@@ -48,6 +48,7 @@ class QDrop:
     paper = "Wei et al., QDrop: Randomly Dropping Quantization for Extremely Low-bit PTQ, ICLR 2022"
     needs: frozenset[str] = frozenset()
     accepts = frozenset({"bits"})
+    keeps_zeros = True
     Params: type[MethodParams] = QDropParams
     presets: Mapping[str, Mapping[str, Any]] = {
         "mini": {},

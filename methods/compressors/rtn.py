@@ -48,6 +48,7 @@ class Rtn:
     paper = "Nagel et al., A White Paper on Neural Network Quantization, arXiv 2106.08295 (2021)"
     needs: frozenset[str] = frozenset()
     accepts = frozenset({"bits"})
+    keeps_zeros = True
     Params: type[MethodParams] = RtnParams
     presets: Mapping[str, Mapping[str, Any]] = {
         "mini": {},

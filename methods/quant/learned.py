@@ -270,8 +270,14 @@ def _upper(values: Tensor, quantile: float) -> Tensor:
 
 
 def sample(x: Tensor) -> Tensor:
-    """Evenly spaced values of ``x``, flat, at most 2^16 + 1 of them; an odd stride visits all columns and channels."""
-    stride = -(-x.numel() // _SAMPLE) | 1
+    """Evenly spaced values of ``x`` [N, ...], flat, at most 2^16 + 1 of them.
+
+    The stride has no divisor in common with the size of an image's part of ``x``: with one, some columns or channels
+    would never be seen (a stride of 49 sees one corner of maps of 7 by 7).
+    """
+    stride, inner = -(-x.numel() // _SAMPLE), x[0].numel()
+    while math.gcd(stride, inner) > 1:
+        stride += 1
     return x.reshape(-1)[::stride]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
 from bench.errors import NotApplicable
@@ -83,6 +84,7 @@ class TrainedModel:
         taps: names of the tensors that are the features: each unit's output after its activation and before the
             fake quantiser, logits left out; () where the network cannot be traced.
         order: weighted layers in order of their first call.
+        normalised: whether it has batch normalisation (a network that was pruned before has it folded).
     """
 
     def __init__(self, module: nn.Module, example: Tensor, setting: Setting, makers: Makers) -> None:
@@ -94,6 +96,7 @@ class TrainedModel:
         except TraceError as error:
             self.reason = str(error)
             self.body, frozen = prepared_copy(module), prepared_copy(module)
+        self.normalised = any(isinstance(part, _BatchNorm) for part in self.body.modules())
         self.order = call_order(self.body, inner_layers(self.body), example[:1])
         if not self.order:
             raise NotApplicable("the network has no convolution or linear layer to quantise")
@@ -225,7 +228,9 @@ class TrainedModel:
             "activation_granularity": "per tensor",
             "activation_grid": activation_grid,
             "activation_placement": "input",
-            "batch_norm": "folded behind the quantised weights" if graph else "unfolded",
+            "batch_norm": ("folded behind the quantised weights" if graph else "unfolded")
+            if self.normalised
+            else "none",
             "path": self.path,
             "weight_range": weight_range,
             "activation_range": act_range,

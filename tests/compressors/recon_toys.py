@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.interfaces import ImageSet, ModelHandle, RunContext
+from bench.interfaces import ImageBatch, ImageSet, ModelHandle, RunContext
 from methods.quant.model import QuantModel
 from tests.quant.nets import randomise
 
@@ -85,3 +85,20 @@ def quantised_weights(net: QuantModel) -> dict[str, Tensor]:
     """Every layer's fake-quantised weight."""
     net.set_state(True, True)
     return {name: quantiser(net.layer(name).weight).detach() for name, quantiser in net.weights.items()}
+
+
+class Counter:
+    """A stream whose n-th batch holds the number n."""
+
+    label_kind, batch_size, warmup = "assigned", 4, 0
+    forward_equivalents = 0.0
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def next_batch(self) -> ImageBatch:
+        self.made += 1
+        return ImageBatch(torch.full((4, 3, 8, 8), float(self.made)), torch.full((4,), self.made))
+
+    def info(self) -> dict[str, Any]:
+        return {}

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import BenchError
-from bench.interfaces import Batch, Compressed, ImageBatch, ImageSet, ModelHandle, RunContext, Setting
+from bench.interfaces import Batch, Compressed, ImageSet, ModelHandle, RunContext, Setting
 from methods.compressors._feed import feed
 from methods.compressors.kd import METHOD, KdParams, Shifted
-from tests.compressors.recon_toys import Residual, context, digest, handle, image_set
+from tests.compressors.recon_toys import Counter, Residual, context, digest, handle, image_set
 
 
 def student(name: str) -> nn.Module:
@@ -80,6 +80,31 @@ def test_it_is_reproducible_and_leaves_teacher_and_images_alone() -> None:
     assert digest(given.module) == weights
 
 
+def test_every_setting_of_the_optimiser_has_an_effect() -> None:
+    plain = digest(distil(steps=4).variants[0].module)
+    for other in ({"momentum": 0.0}, {"decay": 0.1}, {"clip": 0.1}, {"lr": 0.05}, {"temperature": 1.0}):
+        assert digest(distil(steps=4, **other).variants[0].module) != plain
+
+
+def test_dropout_draws_from_the_context_and_leaves_torch_alone() -> None:
+    def dropping(name: str) -> nn.Module:
+        made = student(name)
+        return nn.Sequential(made[:-1], nn.Dropout(0.5), made[-1])  # type: ignore[index]
+
+    def again(seed: int) -> str:
+        ctx = dataclasses.replace(context(seed), untrained=dropping)
+        params = KdParams(steps=3, batch=16, flip=False, shift=0)
+        return digest(METHOD.compress(teacher(), image_set(), Setting(student="x"), params, ctx).variants[0].module)
+
+    before = torch.get_rng_state()
+    first = again(0)
+    torch.rand(5)
+    assert again(0) == first
+    torch.set_rng_state(before)
+    again(1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_student_must_be_named() -> None:
     with pytest.raises(BenchError, match="needs a student"):
         METHOD.compress(teacher(), image_set(), Setting(), KdParams(steps=1), with_student())
@@ -115,23 +140,6 @@ def test_shifts_move_whole_images_and_flips_mirror_them() -> None:
     assert len({down for _, down, _ in seen}) == len({right for _, _, right in seen}) == 5
     plain = Shifted(0, False)(Batch(images), 0, 1, torch.sum, torch.Generator())
     assert torch.equal(plain.images, images)
-
-
-class Counter:
-    """A stream whose n-th batch holds the number n."""
-
-    label_kind, batch_size, warmup = "assigned", 4, 0
-    forward_equivalents = 0.0
-
-    def __init__(self) -> None:
-        self.made = 0
-
-    def next_batch(self) -> ImageBatch:
-        self.made += 1
-        return ImageBatch(torch.full((4, 3, 8, 8), float(self.made)), torch.full((4,), self.made))
-
-    def info(self) -> dict[str, Any]:
-        return {}
 
 
 def test_a_stream_is_trained_on_batch_by_batch_the_first_included() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 from typing import Any
 
@@ -14,10 +15,18 @@ from bench.errors import NotApplicable
 from bench.interfaces import Setting
 from methods.compressors import dorefa, lsq, pact
 from methods.compressors._qat import PRESETS
-from methods.quant.learned import DorefaWeight, LsqWeight, PactActivation, PactClip, StepActivation, dorefa_weight
+from methods.quant.learned import (
+    DorefaWeight,
+    LsqWeight,
+    PactActivation,
+    PactClip,
+    StepActivation,
+    dorefa_weight,
+    sample,
+)
 from methods.quant.model import quantize_model
 from methods.quant.training import Makers, TrainedModel
-from tests.compressors.recon_toys import context, digest, handle, image_set
+from tests.compressors.recon_toys import Counter, context, digest, handle, image_set
 from tests.quant.nets import TwoCalls, images, randomise
 
 METHODS: dict[str, Any] = {"lsq": lsq.METHOD, "pact": pact.METHOD, "dorefa": dorefa.METHOD}
@@ -264,6 +273,35 @@ def test_protocol_has_the_keys_of_post_training_quantisation_and_differs(name: s
     assert protocol["weight_granularity"] == "per tensor"
     assert protocol["activation_placement"] == "input"
     assert protocol["left_in_float"] == other["left_in_float"] == []
+
+
+def test_a_network_without_batch_norm_says_so() -> None:
+    net = randomise(TwoCalls())
+    assert trained(net).protocol("", "", "", "")["batch_norm"] == "folded behind the quantised weights"
+    plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3))
+    assert trained(plain).protocol("", "", "", "")["batch_norm"] == "none"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_stream_s_batches_are_trained_on(name: str) -> None:
+    stream = Counter()
+    given = dataclasses.replace(image_set(), images=torch.empty(0, 3, 8, 8), stream=stream)
+    params = METHODS[name].Params(steps=3, batch=99)
+    made = METHODS[name].compress(handle(), given, W2A4, params, context())
+    assert "stream" in METHODS[name].deliveries
+    assert stream.made == 3  # the first batch chose the ranges and is trained on, too
+    assert made.report["delivery"] == "stream"
+    assert made.forward_equivalents == 3 * 4 * 3 + 4
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 4, 5, 6, 7, 8, 14, 28])
+def test_the_sample_sees_every_place_and_channel(side: int) -> None:
+    shape = (max(4, 2_000_000 // (48 * side * side)), 48, side, side)
+    places = torch.arange(48 * side * side, dtype=torch.float64).expand(shape[0], -1).reshape(shape)
+    seen = sample(places).long()
+    assert len(seen) <= 2**16 + 1
+    assert len(torch.unique(seen)) == min(48 * side * side, len(seen))
+    assert len(torch.unique(seen % (side * side))) == side * side
 
 
 def test_protocols_of_the_methods_differ() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bench.board.cells import repro_command
+from bench.errors import SuiteError
 from bench.interfaces import NetworkInfo
 from bench.spec.catalogue import ShippedCatalogue, full_name
 from bench.spec.plan import ONLY_AXES, Plan, make_plan
@@ -121,6 +122,18 @@ def test_the_command_of_a_cell_means_it_alone(plans: dict[str, Plan], name: str)
         assert command[command.index("--set") + 1] == f"images={cell.n}"
         found = {other.cell_id for other in cells if other.n == cell.n and chosen.accepts(other.labels())}
         assert found == {cell.cell_id}
+
+
+@pytest.mark.parametrize("last", ["lsq", "pact", "dorefa", "prune_structured"])
+def test_zeros_are_not_filled_by_a_later_step(last: str) -> None:
+    def made(then: str) -> Plan:
+        grid = {"grid.compressor": [{"steps": ["prune_unstructured", then]}]}
+        suite = load_suite("pruning_quantised", {**grid, "claims": []})
+        return make_plan(suite, catalogue=UntrainedCatalogue())
+
+    assert len(made("brecq").cells) == 3 * 2
+    with pytest.raises(SuiteError, match=r"would fill the zeros[\s\S]*adaround, brecq, dfq, qdrop, rtn"):
+        made(last)
 
 
 def passes(method: str, p: Any, count: int) -> float:
