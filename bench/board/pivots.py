@@ -36,8 +36,8 @@ def pivot_grids(table: pd.DataFrame, *, mean: bool = True, rows: RowsByKey | Non
     """Cross-validation tables as MixMix's Table 6: rows source [network of the images], columns targets.
 
     One grid per suite, compressor, n and preset; a column per target and bits.  The best row of a column that is no
-    control is bold; ties with it are marked.  ``mean`` adds the mean over the columns, blank as soon as one cell is
-    missing; the note lists the protocols it spans.  With ``rows`` it gets half of its interval where the targets share
+    control is bold; ties with it are marked.  ``mean`` adds the mean over the targets of each bits, blank as soon as one
+    cell is missing; the note lists the protocols they span.  With ``rows`` it gets half of its interval where the targets share
     seeds and test images (:func:`bench.board.means.target_mean`).
     """
     grids = []
@@ -52,20 +52,33 @@ def pivot_grids(table: pd.DataFrame, *, mean: bool = True, rows: RowsByKey | Non
 def _pivot(title: str, part: pd.DataFrame, known: RowsByKey, *, mean: bool) -> Grid:
     rows = line_dicts(part)
     columns = list(dict.fromkeys((str(r["target"]), str(r["bits"])) for r in rows))
-    body = [_fp_line(rows, columns, mean=mean)]
+    means = _means(columns) if mean else {}
+    body = [_fp_line(rows, columns, means)]
     for name, cells in lines_of(rows).items():
         found = [cells.get(column, []) for column in columns]
-        body.append((Cell(name), *map(_pivot_cell, found), *([_mean_cell(found, known)] if mean else [])))
+        averages = [_mean_cell([found[i] for i in group], known) for group in means.values()]
+        body.append((Cell(name), *map(_pivot_cell, found), *averages))
     several = {target for target, _ in columns if sum(t == target for t, _ in columns) > 1}
     all_bits = {bits for _, bits in columns}
     heads = [f"{t} {b}" if t in several or len(all_bits) > 1 else t for t, b in columns]
     notes = list(notes_of(part))
-    if mean:
+    if means:
         spans = ", ".join(sorted({str(p) for p in part["protocol_id"].dropna()}))
         notes.append(f"the mean spans the protocols {spans}; it is blank where a cell is missing")
     if len(all_bits) == 1:
         title += f" · {all_bits.pop()}"
-    return Grid(title, ("source", *heads, *(["mean"] if mean else [])), frozenset({0}), tuple(body), tuple(notes))
+    return Grid(title, ("source", *heads, *means), frozenset({0}), tuple(body), tuple(notes))
+
+
+def _means(columns: Sequence[Column]) -> dict[str, list[int]]:
+    """Head → the columns it is the mean of: those of one bits, never of several.  Where each bits has one target only
+    there is nothing to average."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    for i, (_, bits) in enumerate(columns):
+        groups[bits].append(i)
+    if len(groups) == 1:
+        return {"mean": list(range(len(columns)))}
+    return {f"mean {bits}": group for bits, group in groups.items() if len(group) > 1}
 
 
 def metric_grids(table: pd.DataFrame, metrics: Sequence[str]) -> list[Grid]:
@@ -151,19 +164,16 @@ def lines_of(rows: Sequence[Mapping[str, Any]]) -> Lines:
     return lines
 
 
-def _fp_line(rows: Sequence[Mapping[str, Any]], columns: Sequence[tuple[str, str]], *, mean: bool) -> tuple[Cell, ...]:
+def _fp_line(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], means: Mapping[str, Sequence[int]]
+) -> tuple[Cell, ...]:
     values: list[float | None] = []
     for target, _ in columns:
         values.append(next((r["fp_top1"] for r in rows if r["target"] == target and not missing(r["fp_top1"])), None))
     cells = [Cell("FP32"), *(Cell(number(v)) for v in values)]
-    if mean:
-        cells.append(
-            Cell(
-                BLANK
-                if any(v is None for v in values)
-                else number(sum(v for v in values if v is not None) / len(values))
-            )
-        )
+    for group in means.values():
+        known = [value for i in group if (value := values[i]) is not None]
+        cells.append(Cell(number(statistics.fmean(known)) if len(known) == len(group) else BLANK))
     return tuple(cells)
 
 

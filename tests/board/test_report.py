@@ -61,11 +61,17 @@ def test_pivot_marks_ties_stale_rows_and_several_bits() -> None:
         *seeds([0.9, 0.9], source="a", bits="W8A8", protocol_id="p8"),
     ]
     (grid,) = pivot_grids(frame(records, versions={("sources", "c"): 1}))
-    assert grid.headers == ("source", f"{A} W4A4", f"{A} W8A8", "mean")
+    assert grid.headers == ("source", f"{A} W4A4", f"{A} W8A8")  # nothing to average
     assert _text(grid, "a")[0] == "80.00="
     assert _text(grid, "b")[0] == "79.95="
     assert _text(grid, "c")[0] == "90.00†"
-    assert _text(grid, "c")[-1] == f"{BLANK} 0 of 2"  # a stale value enters no mean
+    other = {"target": B, "target_digest": B, "protocol_id": "pB"}
+    wide = [*records, *(r for name in "abc" for r in seeds([0.6, 0.6], source=name, **other))]
+    (grid_of_two,) = pivot_grids(frame(wide, versions={("sources", "c"): 1}))
+    assert grid_of_two.headers == ("source", f"{A} W4A4", f"{A} W8A8", f"{B} W4A4", "mean W4A4")
+    assert _text(grid_of_two, "a")[-1] == "70.00"  # W8A8 does not enter
+    assert _text(grid_of_two, "FP32")[-1] == "90.00"
+    assert _text(grid_of_two, "c")[-1] == f"{BLANK} 1 of 2"  # a stale value enters no mean
     assert any("stale" in note for note in grid.notes)
     # a fresh row takes the stale one's place in the pivot; the ranked table shows both
     both = frame([*records, *seeds([0.5, 0.5], source="c", source_version=1)], versions={("sources", "c"): 1})
