@@ -58,7 +58,10 @@ class Promotion:
 
 
 class HastParams(InversionParams):
-    """``hard_weight`` w_h, ``focus`` g, smallest ``crop`` share (0: none), ``patience`` (its/20), ``labels`` law."""
+    """``hard_weight`` w_h, ``focus`` g, smallest ``crop`` share (0: none), ``patience``, ``labels`` law.
+
+    ``promotion`` is the epsilon of the hook; no image depends on it.
+    """
 
     iterations: int = Field(500, ge=1)
     lr: float = Field(0.5, gt=0)
@@ -68,6 +71,7 @@ class HastParams(InversionParams):
     focus: float = Field(2.0, ge=0)
     crop: float = Field(0.0, ge=0, le=1)
     patience: int | None = Field(None, ge=1)
+    promotion: float = Field(0.01, ge=0)
     labels: LabelLaw = "balanced"
 
 
@@ -104,8 +108,8 @@ class Hast(SingleSource):
         )
 
     def hook(self, params: HastParams) -> Promotion:
-        """Sample difficulty promotion at the published strength."""
-        return Promotion()
+        """Sample difficulty promotion at the strength asked for."""
+        return Promotion(params.promotion)
 
     def label_law(self, params: HastParams) -> LabelLaw | None:
         """As asked for."""

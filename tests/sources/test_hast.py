@@ -113,10 +113,12 @@ def test_statistics_fall_and_labels_are_hit(zoo: tuple[ModelHandle, ...]) -> Non
     assert fingerprint(zoo[0].module) == before
 
 
-def test_the_hook_trains_on_the_batch_and_on_its_promoted_copy() -> None:
+@pytest.mark.parametrize("epsilon", [None, 0.02])
+def test_the_hook_trains_on_the_batch_and_on_its_promoted_copy(epsilon: float | None) -> None:
+    params = METHOD.Params() if epsilon is None else METHOD.Params(promotion=epsilon)
     x, labels = torch.randn(4, 1, 6, 6, generator=torch.Generator().manual_seed(0)), torch.arange(4)
-    made = METHOD.hook(METHOD.Params())(Batch(x, labels), 0, 1, lambda images: images.square().sum(), torch.Generator())
+    made = METHOD.hook(params)(Batch(x, labels), 0, 1, lambda images: images.square().sum(), torch.Generator())
     assert made.labels is not None
     assert torch.equal(made.images[:4], x)
-    torch.testing.assert_close(made.images[4:], x + 0.01 * x.sign())
+    torch.testing.assert_close(made.images[4:], x + (epsilon or 0.01) * x.sign())
     assert torch.equal(made.labels, torch.cat([labels, labels]))
