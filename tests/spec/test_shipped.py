@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from importlib import resources
-from typing import Any
 
 import pytest
 
@@ -15,6 +14,7 @@ from bench.spec.plan import ONLY_AXES, Plan, make_plan
 from bench.spec.select import parse_only
 from bench.spec.suite import load_suite, suite_names
 from tests.board.make import record
+from tests.sources.costs import passes
 
 NAMES = (
     "ablation_images",
@@ -121,16 +121,6 @@ def test_the_command_of_a_cell_means_it_alone(plans: dict[str, Plan], name: str)
         assert command[command.index("--set") + 1] == f"images={cell.n}"
         found = {other.cell_id for other in cells if other.n == cell.n and chosen.accepts(other.labels())}
         assert found == {cell.cell_id}
-
-
-def passes(method: str, p: Any, count: int) -> float:
-    """Images sent forward and backward through one network, generators included, for ``count`` images of a source."""
-    if method in ("real", "noise", "ood"):
-        return 0
-    networks = {"mixmix": getattr(p, "mix", 1), "genie": 2, "dafl": 2, "gdfq": 2, "qimera": 2, "dafl_mixmix": 3}
-    images = p.batch if hasattr(p, "images") else -(-count // p.batch) * p.batch  # a generator's training batch
-    extra = p.noise_images / 2 if hasattr(p, "noise_images") else 0  # forward only
-    return float(p.iterations * images * networks.get(method, 1) + extra)
 
 
 def test_every_source_of_sources_all_keeps_to_the_budget(plans: dict[str, Plan]) -> None:
