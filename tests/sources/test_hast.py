@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from bench.interfaces import Batch, ModelHandle
 from methods.sources._losses import focused_ce, mse_var
 from methods.sources._objectives import Network
-from methods.sources.hast import METHOD, Promotion
+from methods.sources.hast import METHOD, HastParams, Promotion
 from tests.sources.toy import CLASSES, GREY, Curves, context, fingerprint, request
 
 
@@ -111,6 +111,13 @@ def test_statistics_fall_and_labels_are_hit(zoo: tuple[ModelHandle, ...]) -> Non
     assert batch.info["augment"] == ["crop"]
     assert batch.forward_equivalents == 32 * (2 * 100 + 1)
     assert fingerprint(zoo[0].module) == before
+
+
+@pytest.mark.parametrize(("crop", "waits"), [(0.0, 20), (0.4, 50)])
+def test_the_plateau_waits_longer_where_crops_make_the_loss_noisy(crop: float, waits: int) -> None:
+    assert METHOD.settings(HastParams(iterations=400, crop=crop)).patience == waits
+    assert METHOD.settings(HastParams(iterations=2000, crop=crop)).patience == 100
+    assert METHOD.settings(HastParams(iterations=400, crop=crop, patience=7)).patience == 7
 
 
 @pytest.mark.parametrize("epsilon", [None, 0.02])
