@@ -9,12 +9,12 @@ job of its own, so it holds ``groups`` batches made one after the other, centres
 group of every stored batch has none. Features are the input of the last weighted layer. The plateau's patience is a
 twentieth of the iterations (50 at 1,000, as published), but 50 or more: the crops make the loss noisy. On our
 ResNet-18 (64 images, 400 iterations, 9 seeds) a patience of 20 (version 1) ended at a BN term of 0.03 to 0.10 in seven
-runs, and in two the rate fell to its floor within 63 iterations, or twice within 21, so that 0.38 and 0.22 remained; at 50 it
-fell once, and all ended at 0.04 to 0.11 (clean BN loss 15 to 19, against up to 40; without any fall of the rate 0.40
-and 41). Stepped on a running mean of 10 or 20 losses at patience 20, the one seed tried ended at 0.09 and 0.22 (plain
-0.03). ``mini`` makes 2 groups of 64 with 400 iterations. ``paper`` takes tau 0.9 and the band 0.3 to 0.8 that
-the paper states for ImageNet (from memory); the authors' ResNet-18 script has (1, 0, 2), which switches soft targets
-and band off. Stored labels are the hard ones.
+runs, and in two the rate fell to its floor within 63 iterations, or twice within 21, so that 0.38 and 0.22 remained;
+at 50 it fell once, and all ended at 0.04 to 0.11 (clean BN loss 15 to 19, against up to 40; without any fall of the
+rate 0.40 and 41). Stepped on a running mean of 10 or 20 losses at patience 20, the one seed tried ended at 0.09 and
+0.22 (plain 0.03). ``mini`` makes 2 groups of 64 with 400 iterations. ``paper`` takes tau 0.9 and the band 0.3 to 0.8
+that the paper states for ImageNet (from memory); the authors' ResNet-18 script has (1, 0, 2), which switches soft
+targets and band off. Stored labels are the hard ones.
 Paper's figure: MixMix does not measure it.
 """
 
