@@ -91,8 +91,9 @@ class Optimiser:
 
 @dataclass
 class Curve:
-    """What happened: forward passes of one image (a backward counting as one), last and mean of the last tenth of the
-    losses, steps whose gradient was clipped, and whether the feature loss outweighed the KL."""
+    """What happened: forward passes of one image (a backward counting as one), those of hooks that ask for the loss
+    included, last and mean of the last tenth of the losses, steps whose gradient was clipped, and whether the feature
+    loss outweighed the KL."""
 
     steps: int = 0
     passes: float = 0.0
@@ -244,7 +245,9 @@ def _run(
     for step in range(schedule.steps):
         batch = next(batches)
         for hook in hooks:
-            batch = hook(batch, step, schedule.steps, partial(_answer_loss, student, teacher, losses), ctx.generator)
+            batch = hook(
+                batch, step, schedule.steps, partial(_answer_loss, student, teacher, losses, curve), ctx.generator
+            )
         # A batch of one has no variance to normalise by.
         set_modes(student, schedule.frozen(step) or len(batch.images) == 1)
         for group in rule.param_groups:
@@ -261,8 +264,12 @@ def _run(
     return curve
 
 
-def _answer_loss(student: nn.Module, teacher: nn.Module, losses: Losses, images: Tensor) -> Tensor:
-    """The student's distillation loss on ``images``, differentiable in them, with its statistics as they are."""
+def _answer_loss(student: nn.Module, teacher: nn.Module, losses: Losses, curve: Curve, images: Tensor) -> Tensor:
+    """The student's distillation loss on ``images``, differentiable in them, with its statistics as they are.
+
+    Counts three passes per image: the teacher's forward, the student's forward and the backward the loss is for.
+    """
+    curve.passes += 3.0 * len(images)
     student.eval()
     with torch.no_grad():
         target, _ = _outputs(teacher(images))

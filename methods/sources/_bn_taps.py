@@ -76,6 +76,12 @@ def pooled(stats: Stats) -> Stats:
     return Stats(mean, var, stats.counts * len(stats.mean), stats.layout)
 
 
+def together(parts: Sequence[Stats]) -> Stats:
+    """Statistics over all images of ``parts``, which are batch statistics [K] of equally many images each."""
+    rows = (torch.stack([part.mean for part in parts]), torch.stack([part.var for part in parts]))
+    return pooled(Stats(*rows, parts[0].counts, parts[0].layout))
+
+
 class _TappedNorm(nn.Module):
     """Stands in for one frozen batch norm; what followed the normalisation inside it (timm's ``BatchNormAct2d``) stays.
 

@@ -5,6 +5,10 @@ batches as large as those of its training.  More images than that come from a se
 that a stored batch never depends on how many are asked for.
 ``stream``: the same trainer is stepped from outside, once per batch that the student takes; the student is no part of
 any objective here, so it never gets a gradient from the generator nor the other way round.
+
+Cost: one image forward through one network counts 1, and so does its backward, whatever the network; the generator is
+one of them.  ``generator_macs_ratio`` in the record (its multiply-accumulates for one image over the teacher's) lets a
+reader weigh its passes otherwise.
 """
 
 from __future__ import annotations
@@ -31,14 +35,15 @@ from bench.interfaces import (
     Tier,
 )
 from methods.sources._augment import PixelSpace
+from methods.sources._bn_taps import Stats, together
 from methods.sources._generators import Codes, ImageGenerator
 from methods.sources._inversion import NonFiniteLoss, edge_fraction
 from methods.sources._losses import l2norm
 from methods.sources._objectives import Network
 from methods.sources._single import Beta
 
-GENERATOR_PASSES = 3.0
-"""A training step's cost in forwards of the generator: forward, and gradients of activations and of weights."""
+GENERATOR_PASSES = 2.0
+"""Of each image in a training step: forward and backward through the generator."""
 
 
 class GeneratorParams(MethodParams):
@@ -98,7 +103,7 @@ class GeneratorTrainer:
     ) -> None:
         self.generator, self.objective = generator.to(ctx.device), objective
         self.params, self.ctx, self.classes = params, ctx, classes
-        self.relative_macs = generator.body.macs / macs
+        self.macs_ratio = generator.body.macs / macs
         self.optimiser = torch.optim.Adam(generator.parameters(), lr=params.lr, betas=params.betas, foreach=False)
         self.schedule = torch.optim.lr_scheduler.MultiStepLR(self.optimiser, list(params.milestones))
         self.done, self.forward_equivalents, self.prefix = 0, 0.0, ""
@@ -117,9 +122,11 @@ class GeneratorTrainer:
         images = self.generator(codes)
         leaf = images.detach().requires_grad_()
         self.terms, logits = self.objective.backward(leaf, codes, log)
+        images.backward(leaf.grad)
+        cost = len(images) * (self.objective.passes + GENERATOR_PASSES)
+        self.forward_equivalents += cost
         if log and not math.isfinite(float(self.terms["loss"])):
             raise NonFiniteLoss(f"loss is {float(self.terms['loss'])} at iteration {self.done}")
-        images.backward(leaf.grad)
         self.optimiser.step()
         self.schedule.step()
         self.objective.stepped()
@@ -127,23 +134,22 @@ class GeneratorTrainer:
             for name, value in self.terms.items():
                 self.ctx.log_scalar(self.prefix + name, self.done, float(value))
         self.done += 1
-        cost = len(images) * (self.objective.passes + GENERATOR_PASSES * self.relative_macs)
-        self.forward_equivalents += cost
         return self._batch(leaf.detach(), codes, logits, cost)
 
     @torch.no_grad()
     def sample(self, parts: Iterable[Codes]) -> Sampled:
         """Images of each of ``parts`` as one batch, and what the teacher says of them."""
         made: list[ImageBatch] = []
-        bn, right = [], []
+        seen: list[Stats] = []
+        right = []
         for part in parts:
             codes = part.to(self.ctx.device)
             images = self.generator(codes)
             logits, stats = self.objective.teacher(images)
-            made.append(self._batch(images, codes, logits, len(images) * (1.0 + self.relative_macs)))
+            made.append(self._batch(images, codes, logits, 2.0 * len(images)))
             right.append(self._labels(codes, logits) == logits.argmax(1))
             if stats is not None:
-                bn.append(float(l2norm(stats)))
+                seen.append(stats)
         soft = [batch.soft_labels for batch in made if batch.soft_labels is not None]
         labels = [batch.labels for batch in made if batch.labels is not None]
         return Sampled(
@@ -151,7 +157,7 @@ class GeneratorTrainer:
             labels=torch.cat(labels).cpu(),
             soft_labels=torch.cat(soft).cpu() if soft else None,
             right=torch.cat(right).cpu(),
-            bn=sum(bn) / len(bn) if bn else None,
+            bn=float(l2norm(together(seen))) if seen else None,
             cost=sum(batch.forward_equivalents for batch in made),
         )
 
@@ -165,7 +171,11 @@ class GeneratorTrainer:
 
 @dataclass(frozen=True)
 class Sampled:
-    """Images [n,C,H,W], labels [n], soft labels [n,K] or None, where the teacher agrees [n], its BN loss per batch."""
+    """Images [n,C,H,W], labels [n], soft labels [n,K] or None, where the teacher agrees [n].
+
+    ``bn`` is its BN loss (``l2norm``) over all images made, pooled as ``_objectives.inspect`` does, None without
+    statistics; ``cost`` in forward-equivalents.
+    """
 
     images: Tensor
     labels: Tensor
@@ -203,7 +213,8 @@ class GeneratorStream:
     def info(self) -> Mapping[str, Any]:
         """Steps made and the last logged loss terms."""
         losses = {name: float(value) for name, value in self.trainer.terms.items()}
-        return {"iterations": self.trainer.done, "losses": losses, **self.trainer.objective.info()}
+        found = {"iterations": self.trainer.done, "losses": losses, "generator_macs_ratio": self.trainer.macs_ratio}
+        return {**found, **self.trainer.objective.info()}
 
 
 def is_logged(step: int, iterations: int) -> bool:
@@ -214,7 +225,7 @@ def is_logged(step: int, iterations: int) -> bool:
 class GeneratorSource(ABC):
     """DataSource that trains a generator; a subclass builds generator and objective, and says what to sample."""
 
-    version: int = 2
+    version: int = 3
     summary: str
     paper: str
     needs: frozenset[str] = frozenset({"bn"})
@@ -248,7 +259,7 @@ class GeneratorSource(ABC):
         Raises:
             NonFiniteLoss: when the retry fails too.
         """
-        params = request.params
+        params, failed = request.params, 0.0
         self.check(params, request.models)
         for retried in (False, True):
             trainer = self.build(request, ctx, params)
@@ -258,10 +269,11 @@ class GeneratorSource(ABC):
                     trainer.step(log=log)
                     if log:
                         ctx.report("train generator", step + 1, params.iterations)
-                return self._packed(trainer, request, ctx, retried)
+                return self._packed(trainer, request, ctx, failed if retried else None)
             except NonFiniteLoss as error:
                 if retried:
                     raise
+                failed = trainer.forward_equivalents
                 ctx.logger.warning("%s; trying again with learning rate %g", error, params.lr / 2)
                 params = params.model_copy(update={"lr": params.lr / 2})
         raise AssertionError("unreachable")
@@ -273,7 +285,10 @@ class GeneratorSource(ABC):
         parts = [trainer.objective.draw(classes) for classes in wanted.split(trainer.params.batch)]
         return trainer.sample(parts).rows(torch.arange(request.batch_size))
 
-    def _packed(self, trainer: GeneratorTrainer, request: SynthRequest, ctx: RunContext, retried: bool) -> ImageBatch:
+    def _packed(
+        self, trainer: GeneratorTrainer, request: SynthRequest, ctx: RunContext, failed: float | None
+    ) -> ImageBatch:
+        """Sample and describe; ``failed`` is what an attempt before this one cost, None for a first one."""
         made = self.sampled(trainer, request, ctx)
         space = PixelSpace.of(request.dataset)
         teacher = trainer.objective.teacher.name
@@ -283,16 +298,16 @@ class GeneratorSource(ABC):
             "losses": {name: float(value) for name, value in trainer.terms.items()},
             "iterations": {"1/1": trainer.done},
             "lr": trainer.params.lr,
-            "retried_at_half_lr": retried,
+            "retried_at_half_lr": failed is not None,
             "clipped": edge_fraction(made.images, space),
             "histogram": torch.bincount(made.labels, minlength=request.dataset.classes).tolist(),
             "clean_bn": {} if made.bn is None else {teacher: made.bn},
-            "generator_macs": trainer.relative_macs,
+            "generator_macs_ratio": trainer.macs_ratio,
             **trainer.objective.info(),
         }
         if self.label_kind == "assigned":
             info["top1"] = {teacher: float(made.right.float().mean() * 100.0)}
-        cost = trainer.forward_equivalents + made.cost
+        cost = trainer.forward_equivalents + made.cost + (failed or 0.0)
         return ImageBatch(made.images, made.labels, made.soft_labels, cost, info)
 
 

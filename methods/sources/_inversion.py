@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 import torch
@@ -35,7 +35,7 @@ class Objective(Protocol):
         """Called after the images' step."""
 
     def reset(self) -> None:
-        """Forget everything learned; the loop starts again after a non-finite loss."""
+        """Forget everything learned and halve rates of its own; the loop starts again after a non-finite loss."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,10 @@ class LoopSettings:
 
 @dataclass(frozen=True)
 class Inverted:
-    """Final images [B,C,H,W], the last logged terms, iterations per scale, and what had to be done."""
+    """Final images [B,C,H,W], the last logged terms, iterations per scale, and what had to be done.
+
+    ``failed`` are the iterations per scale of an attempt that left the finite numbers; they cost as much.
+    """
 
     images: Tensor
     losses: Mapping[str, float]
@@ -80,10 +83,12 @@ class Inverted:
     clipped: float
     lr: float
     retried: bool
+    failed: Mapping[int, int] = field(default_factory=dict)
 
     def forwards(self, *, enlarged: bool = False) -> float:
         """Forward-equivalents of one network: two per iteration and image, a quarter at half size if not enlarged."""
-        costs = (2.0 * n / (1 if enlarged else scale**2) for scale, n in self.iterations.items())
+        made = (*self.iterations.items(), *self.failed.items())
+        costs = (2.0 * n / (1 if enlarged else scale**2) for scale, n in made)
         return sum(costs) * len(self.images)
 
 
@@ -110,15 +115,16 @@ def invert(init: Tensor, objective: Objective, space: PixelSpace, settings: Loop
     Raises:
         NonFiniteLoss: when the retry fails too.
     """
-    lr = settings.lr
+    lr, failed = settings.lr, dict[int, int]()
     for retried in (False, True):
+        attempt = _Run(init, objective, space, settings, ctx, lr)
         try:
-            return _Run(init, objective, space, settings, ctx, lr).result(retried)
+            return replace(attempt.result(retried), failed=failed)
         except NonFiniteLoss as error:
             if retried:
                 raise
             ctx.logger.warning("%s; trying again with learning rate %g", error, lr / 2)
-            lr /= 2
+            lr, failed = lr / 2, attempt.iterations
             objective.reset()
     raise AssertionError("unreachable")
 
@@ -133,10 +139,10 @@ class _Run:
         self.objective, self.space, self.settings, self.ctx, self.lr = objective, space, settings, ctx, lr
         self.low, self.high = space.box(self.x)
         self.terms: Mapping[str, Tensor] = {}
+        self.iterations: dict[int, int] = {}
         self.done = 0
 
     def result(self, retried: bool) -> Inverted:
-        iterations: dict[int, int] = {}
         set_lr, after = self._fresh(self.settings.stages()[0][0] if self.settings.restart else self.settings.iterations)
         stop = False
         for number, (span, scale) in enumerate(self.settings.stages()):
@@ -146,7 +152,6 @@ class _Run:
                 set_lr(step if self.settings.restart else self.done)
                 stop = self._iterate(scale)
                 after(self.terms["loss"])
-                iterations[scale] = iterations.get(scale, 0) + 1
                 if stop:
                     break
             if stop:
@@ -154,7 +159,7 @@ class _Run:
         return Inverted(
             images=self.x.detach(),
             losses={name: float(value) for name, value in self.terms.items()},
-            iterations=iterations,
+            iterations=self.iterations,
             clipped=edge_fraction(self.x.detach(), self.space),
             lr=self.lr,
             retried=retried,
@@ -183,6 +188,7 @@ class _Run:
         self.optimiser.zero_grad(set_to_none=True)
         view = F.avg_pool2d(self.x, scale) if scale > 1 else self.x
         self.terms = self.objective.backward(view, scale, log)
+        self.iterations[scale] = self.iterations.get(scale, 0) + 1
         self.optimiser.step()
         if settings.clip:
             with torch.no_grad():

@@ -29,6 +29,15 @@ from methods.sources._tap_function import Scope
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
+CROPS_PATIENCE = 50
+"""Least patience of a plateau on the noisy loss of random crops: IntraQ's and HAST's own at 1,000 iterations."""
+
+
+def patience(given: int | None, iterations: int, *, crops: bool) -> int:
+    """``given`` iterations without a new best loss, else a twentieth of all, with ``crops`` at least 50."""
+    return given or max(CROPS_PATIENCE if crops else 1, iterations // 20)
+
+
 class InversionParams(MethodParams):
     """Switches of every inversion: iterations (``half_iterations`` of them at half size), batch, Adam's rate, clip."""
 

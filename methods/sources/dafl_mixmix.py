@@ -9,10 +9,10 @@ The networks S = {A_j}, |S| = m' (``mix``): without a zoo the teacher itself (m'
 generator has no fixed image batch.  The teacher's own terms are DAFL's, on unmixed images, and the student learns from
 the teacher only.
 ``weights=fixed``: l1 = 0.05, l2 = 1; ``learned``: eq. 8 of the appendix over the mixed terms of every network of the
-pool, normalised by their first values.  DAFL's terms stay outside: two of the three are negative, and eq. 8 divides by
-a positive first value.  No image prior: DAFL has none.
+pool, normalised by their first values, at the rate 1e-3 / (iterations/5000) as ``mixmix``.  DAFL's terms stay outside:
+two of the three are negative, and eq. 8 divides by a positive first value.  No image prior: DAFL has none.
 Statistics are compared with unsquared norms, so their gradient does not fade near the target.  Delivery, preset
-``mini`` and batch as ``dafl``.
+``mini`` and batch as ``dafl``.  Declared as reading other networks (T2b), though without a zoo it sees the target only.
 Paper's figures (Table 7, CIFAR-10): VGG11 to VGG11 93.97, VGG11 to ResNet-18 91.57, ResNet-34 to ResNet-18 94.79.
 """
 
@@ -32,12 +32,15 @@ from methods.sources._dafl import DaflObjective, DaflParams
 from methods.sources._generator_loop import GeneratorSource, GeneratorTrainer
 from methods.sources._generators import Body, Codes, ImageGenerator
 from methods.sources._losses import l2norm
-from methods.sources._mixing import LossWeights, Targets
+from methods.sources._mixing import LossWeights, Targets, alpha_rate
 from methods.sources._objectives import Network, need_models
 
 
 class DaflMixMixParams(DaflParams):
-    """``mix`` is m'; ``box`` the range of the guest's sides; ``ce_weight`` and ``bn_weight`` are l1 and l2 (fixed)."""
+    """``mix`` is m'; ``box`` the range of the guest's sides; ``ce_weight`` and ``bn_weight`` are l1 and l2 (fixed).
+
+    ``alpha_lr``, the rate of learned weights, is scaled with the iterations as ``mixmix`` does where it is None.
+    """
 
     mix: int = Field(1, ge=1)
     data_mixing: bool = True
@@ -45,7 +48,7 @@ class DaflMixMixParams(DaflParams):
     weights: Literal["learned", "fixed"] = "fixed"
     ce_weight: float = Field(0.05, ge=0)
     bn_weight: float = Field(1.0, ge=0)
-    alpha_lr: float = Field(1e-3, gt=0)
+    alpha_lr: float | None = Field(None, gt=0)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -70,7 +73,9 @@ class DaflMixMixObjective(DaflObjective):
         self.passes = 2.0 + 2.0 * params.mix
         self.weights: LossWeights | None = None
         if params.weights == "learned":
-            self.weights = LossWeights(2 * len(self.pool), params.alpha_lr, teacher.device)
+            self.weights = LossWeights(
+                2 * len(self.pool), alpha_rate(params.alpha_lr, params.iterations), teacher.device
+            )
 
     def backward(self, images: Tensor, codes: Codes, log: bool) -> tuple[dict[str, Tensor], Tensor]:
         """DAFL's gradient and MixMix's add up on the leaf ``images``."""

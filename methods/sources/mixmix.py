@@ -29,7 +29,7 @@ from bench.interfaces import Control, ImageBatch, LabelKind, MethodParams, Model
 from methods.sources._augment import Augment, Mixed, PixelSpace, mix_data
 from methods.sources._inversion import LoopSettings
 from methods.sources._losses import Prior, TvNorm, l2norm
-from methods.sources._mixing import LossWeights, Targets
+from methods.sources._mixing import LossWeights, Targets, alpha_rate
 from methods.sources._objectives import (
     LabelLaw,
     Network,
@@ -41,8 +41,6 @@ from methods.sources._objectives import (
     top1,
 )
 from methods.sources._single import Beta, InversionParams
-
-PUBLISHED_ITERATIONS = 5000
 
 
 class MixMixParams(InversionParams):
@@ -89,7 +87,7 @@ class MixMixParams(InversionParams):
 
     def resolved_alpha_lr(self) -> float:
         """Rate of the loss weights."""
-        return self.alpha_lr or 1e-3 / (self.iterations / PUBLISHED_ITERATIONS)
+        return alpha_rate(self.alpha_lr, self.iterations)
 
 
 class MixMixObjective:

@@ -17,6 +17,7 @@ CIFAR-10 W4A4 91.26; ResNet-18 on ImageNet W4A4 63.84.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any, Literal
 
 import torch
@@ -116,16 +117,23 @@ class Qimera(GeneratorSource):
         )
 
     def sampled(self, trainer: GeneratorTrainer, request: SynthRequest, ctx: RunContext) -> Sampled:
-        """Both kinds in full batches of their own, then shuffled together by one coin per image."""
+        """Both kinds in full batches of their own, then shuffled together by one coin per image.
+
+        Single classes run on from stored batch to stored batch, whose offset is their number of images.
+        """
         params: QimeraParams = request.params
         size = trainer.generator.body.linear.in_features
         law = Law(params, request.dataset.classes, size, ctx.generator)
         count, batch = request.batch_size, params.batch
         several = torch.rand(count, generator=ctx.generator) < params.superpose
         single = count - int(several.sum())
-        wanted = torch.arange(full(single, batch)) % request.dataset.classes
-        parts = [law.single(classes) for classes in wanted.split(batch) if len(classes)]
-        parts += [law.superposed(batch) for _ in range(full(count - single, batch) // batch)]
+        first = request.batch_index * count
+        wanted = torch.arange(first, first + full(single, batch)) % request.dataset.classes
+        # drawn as they are needed: K latents of several hundred images are hundreds of megabytes
+        parts = chain(
+            (law.single(classes) for classes in wanted.split(batch) if len(classes)),
+            (law.superposed(batch) for _ in range(full(count - single, batch) // batch)),
+        )
         position = torch.where(several, several.cumsum(0) - 1 + len(wanted), (~several).cumsum(0) - 1)
         return trainer.sample(parts).rows(position)
 

@@ -126,6 +126,17 @@ def test_student_approaches_teacher_and_the_passes_are_counted() -> None:
     assert (curve.steps, len(curve.kl)) == (40, 40)
 
 
+def test_passes_of_a_hook_that_asks_for_the_loss_are_counted() -> None:
+    def promote(batch: Batch, step: int, total: int, loss: Any, generator: torch.Generator) -> Batch:
+        images = batch.images.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(loss(images), images)
+        return Batch(torch.cat([batch.images, batch.images + 0.01 * gradient.sign()]))
+
+    student, teacher = pair()
+    # teacher, student and the student's backward, of 16 images for the hook and of 32 in the step
+    assert run(student, teacher, 5, hooks=(promote,)).passes == 5 * (3 * 16 + 3 * 32)
+
+
 def test_decay_is_for_weights_and_what_is_named() -> None:
     student, _ = pair()
     named = student.bn1.bias

@@ -23,7 +23,7 @@ SHORT: dict[str, Any] = {"iterations": 2, "batch": 8, "width": 8, "latent": 6}
 
 
 def objective(models: tuple[ModelHandle, ...], **params: Any) -> DaflMixMixObjective:
-    made = METHOD.build(request(METHOD, models, **SHORT), context(), METHOD.Params(**SHORT, **params)).objective
+    made = METHOD.build(request(METHOD, models, **SHORT), context(), METHOD.Params(**{**SHORT, **params})).objective
     assert isinstance(made, DaflMixMixObjective)
     made.generator.manual_seed(9)
     return made
@@ -101,6 +101,21 @@ def test_first_step_of_learned_weights(zoo: tuple[ModelHandle, ...], x: Tensor) 
     assert set(made.info()["alphas"]) == {"toy8", "toy10"}
     assert made.weights is not None
     assert made.weights.alpha.tolist() == pytest.approx([1.0] * 4, abs=1e-2)
+
+
+@pytest.mark.parametrize(("given", "rate"), [({}, 1e-3 * 5000 / 200), ({"alpha_lr": 3e-3}, 3e-3)])
+def test_rate_of_learned_weights_grows_as_the_budget_shrinks(
+    zoo: tuple[ModelHandle, ...], x: Tensor, given: dict[str, float], rate: float
+) -> None:
+    """The first gradient is 0 (every term is its own first value); the second moves Adam by 0.1/0.19 / sqrt(1/1.999)
+    of its rate, whatever its size."""
+    made = objective(zoo[:1], weights="learned", **{**SHORT, "iterations": 200, "data_mixing": False, **given})
+    for images in (x, 0.5 * x):
+        made.backward(images.clone().requires_grad_(), Codes(x[:, 0]), False)
+        made.stepped()
+    assert made.weights is not None
+    moved = (made.weights.alpha.detach() - 1.0).abs()
+    torch.testing.assert_close(moved, torch.full((2,), rate * 0.1 / 0.19 * 1.999**0.5), rtol=0.01, atol=1e-6)
 
 
 def test_too_few_networks(zoo: tuple[ModelHandle, ...]) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from bench.interfaces import ModelHandle
 from methods.sources import zeroq
 from methods.sources._bn_taps import Stats
-from methods.sources._losses import Slack, slack_bands, sq_std_image, sq_std_slack
+from methods.sources._losses import Slack, image_gaps, slack_bands, sq_std_image, sq_std_slack
 from methods.sources._objectives import Network
 from methods.sources.dsg import METHOD, SlackObjective, enhancement, noise_statistics
 from tests.sources.test_losses import layout_of
@@ -124,12 +124,27 @@ def test_batches_share_bands_and_differ_in_layers_and_images(zoo: tuple[ModelHan
     assert fingerprint(zoo[0].module) == before
 
 
+@torch.no_grad()
+def share_inside(objective: SlackObjective, images: Tensor) -> float:
+    """Part of the gaps of mean and deviation, over images and channels, that lie within their layer's band."""
+    stats = objective.network(images)[1]
+    assert stats is not None
+    slack, layer = objective.slack, stats.layout.segment
+    pairs = zip(image_gaps(stats), (slack.mean, slack.deviation), strict=True)
+    return float(torch.cat([(gap.abs() <= 1.02 * band[layer]).float() for gap, band in pairs]).mean())
+
+
 def test_loss_falls_and_bands_are_reached(zoo: tuple[ModelHandle, ...]) -> None:
     curves = Curves()
     source = request(METHOD, zoo[:1], iterations=60, batch=16, quantile=0.2, noise_images=128)
-    METHOD.synthesize_batch(source, context(curves=curves))
+    batch = METHOD.synthesize_batch(source, context(curves=curves))
     bn = [value for _, value in curves.points["bn"]]
     assert bn[-1] * 5 < bn[0]
+    objective = METHOD.prepare(source, context()).objective
+    assert isinstance(objective, SlackObjective)
+    inside = [share_inside(objective, images) for images in (METHOD.prepare(source, context()).init, batch.images)]
+    assert inside[0] < 0.5
+    assert inside[1] > 0.8
 
 
 def test_journal_adds_class_term_and_priors_but_hands_no_labels_on(zoo: tuple[ModelHandle, ...]) -> None:

@@ -17,6 +17,7 @@ from methods.sources._features import Head
 from methods.sources._generator_loop import full
 from methods.sources._generators import Body, ClassNorm, Codes, ImageGenerator
 from methods.sources._inversion import NonFiniteLoss
+from methods.sources._losses import l2norm
 from methods.sources._objectives import Network
 from tests.sources.toy import CLASSES, COLOUR, GREY, Curves, NoNorm, ToyNet, context, fingerprint, handle, request
 
@@ -102,11 +103,23 @@ def test_stream_shows_the_batch_before_the_update_and_trains_on(name: str, zoo: 
     curves = Curves()
     plain, late = stream_of(name, zoo, curves=curves), stream_of(name, zoo, warmup=2)
     assert (plain.batch_size, plain.warmup, late.warmup) == (8, 0, 2)
-    batches = [plain.next_batch() for _ in range(3)]
+    trainer = plain.trainer  # type: ignore[attr-defined]
+    batches = []
+    for _ in range(3):
+        state = trainer.ctx.generator.get_state()
+        with torch.no_grad():
+            codes = trainer.objective.draw()
+            expected = trainer.generator(codes)
+        trainer.ctx.generator.set_state(state)
+        batches.append(plain.next_batch())
+        torch.testing.assert_close(batches[-1].images, expected)
+        with torch.no_grad():
+            assert not torch.allclose(trainer.generator(codes), expected, rtol=1e-4, atol=1e-4)
     assert torch.equal(late.next_batch().images, batches[2].images)
     assert not torch.equal(batches[0].images, batches[1].images)
     assert plain.forward_equivalents == late.forward_equivalents == sum(b.forward_equivalents for b in batches)
     assert plain.info()["iterations"] == 3
+    assert plain.info()["generator_macs_ratio"] > 1
     assert all(name.startswith("generator_") for name in curves.points)
     assert [step for step, _ in curves.points["generator_loss"]] == [0, 1, 2]
     assert all(b.labels is not None and b.labels.shape == (8,) for b in batches)
@@ -130,20 +143,63 @@ def test_cached_is_the_stream_stopped_and_sampled(name: str, zoo: tuple[ModelHan
 
 @pytest.mark.parametrize(("name", "networks"), [("dafl", 1), ("gdfq", 1), ("qimera", 1), ("dafl_mixmix", 3)])
 def test_cost_counts_generator_and_networks(name: str, networks: int, zoo: tuple[ModelHandle, ...]) -> None:
+    """Forward and backward of every image through each of them, then one forward each: the interface's unit."""
     params = {"mix": 2} if name == "dafl_mixmix" else {}
     batch = batch_of(name, zoo, images=16, **params)
-    maps, inputs = 16, SHORT["latent"]
-    generator = inputs * 8 * maps + 9 * (8 * 8 * 4 * maps + 8 * 4 * 16 * maps + 4 * 1 * 16 * maps)  # toy's MACs are 1
-    training = 3 * 8 * (2 * networks + 3 * generator)
-    shown = batch.forward_equivalents - training
+    shown = batch.forward_equivalents - 3 * 8 * 2 * (networks + 1)
     # qimera rounds each of its two kinds up to full batches
-    assert shown in ((16 * (1 + generator), 24 * (1 + generator)) if name == "qimera" else (16 * (1 + generator),))
+    assert shown in ((16 * 2, 24 * 2) if name == "qimera" else (16 * 2,))
+    maps, inputs = 16, SHORT["latent"]
+    macs = inputs * 8 * maps + 9 * (8 * 8 * 4 * maps + 8 * 4 * 16 * maps + 4 * 1 * 16 * maps)  # toy's are 1
+    assert batch.info["generator_macs_ratio"] == macs
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_loss_that_leaves_the_finite_numbers_is_tried_once_more(name: str, zoo: tuple[ModelHandle, ...]) -> None:
+def test_loss_that_leaves_the_finite_numbers_is_tried_once_more(
+    name: str, zoo: tuple[ModelHandle, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second step of the first attempt goes wrong, nothing after it."""
+    source, steps = method(name), list[int]()
+    build = source.build
+
+    def broken_once(*args: Any) -> Any:
+        trainer = build(*args)
+        backward = trainer.objective.backward
+
+        def bad(*args: Any) -> Any:
+            steps.append(1)
+            found, logits = backward(*args)
+            return ({**found, "loss": found["loss"] * float("nan")} if len(steps) == 2 else found), logits
+
+        monkeypatch.setattr(trainer.objective, "backward", bad)
+        return trainer
+
+    expected = batch_of(name, zoo, lr=0.002, images=16)
+    monkeypatch.setattr(source, "build", broken_once, raising=False)
+    batch = batch_of(name, zoo, lr=0.002, images=16)
+    assert (expected.info["retried_at_half_lr"], batch.info["retried_at_half_lr"]) == (False, True)
+    assert (expected.info["lr"], batch.info["lr"]) == (0.002, 0.001)
+    assert len(steps) == 2 + 3
+    # the failed attempt's two steps; qimera's two kinds take one batch more, or not, with the draws
+    more = batch.forward_equivalents - expected.forward_equivalents - 2 * 8 * (4 + 2 * name.endswith("mixmix"))
+    assert more in ((-16, 0, 16) if name == "qimera" else (0,))
+    assert bool(torch.isfinite(batch.images).all())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_loss_that_stays_beyond_the_finite_numbers_is_an_error(name: str, zoo: tuple[ModelHandle, ...]) -> None:
     with pytest.raises(NonFiniteLoss):
         batch_of(name, zoo, lr=1e37)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_statistics_are_those_of_all_images_together(name: str, zoo: tuple[ModelHandle, ...]) -> None:
+    """As the inverted sources record them, whatever the training's batch; only a mean over batches would be larger."""
+    batch = batch_of(name, zoo, images=24, **({"superpose": 0.0} if name == "qimera" else {}))
+    with torch.no_grad():
+        _, stats = Network(zoo[0], GREY, context())(batch.images)
+    assert stats is not None
+    assert batch.info["clean_bn"] == {zoo[0].name: pytest.approx(float(l2norm(stats)), rel=1e-4)}
 
 
 @pytest.mark.parametrize("name", NAMES)

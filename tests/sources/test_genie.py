@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -149,9 +150,32 @@ def test_generator_rate_decays_and_reset_starts_afresh(zoo: tuple[ModelHandle, .
         objective.stepped()
     assert rates == pytest.approx([0.02, 0.02, 0.019, 0.019, 0.01805])
     objective.reset()
-    assert objective.optimiser.param_groups[0]["lr"] == 0.02
+    assert objective.optimiser.param_groups[0]["lr"] == 0.01  # the loop's retry halves the latents' rate likewise
     assert fingerprint(objective.body) != first
     assert [GenieParams.model_validate({"iterations": n}).span(None) for n in (4000, 1000, 230)] == [100, 25, 25]
+
+
+def test_non_finite_loss_is_tried_again_with_both_rates_halved(
+    zoo: tuple[ModelHandle, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = GenieObjective.backward
+    losses: list[int] = []
+
+    def bad_once(self: GenieObjective, view: Tensor, scale: int, log: bool) -> Mapping[str, Tensor]:
+        found = plain(self, view, scale, log)
+        losses.append(1)
+        return {**found, "loss": found["loss"] * float("nan")} if len(losses) == 2 else found
+
+    monkeypatch.setattr(GenieObjective, "backward", bad_once)
+    batch = made(zoo, lr=0.2, generator_lr=0.02)
+    assert (batch.info["retried_at_half_lr"], batch.info["lr"], batch.info["generator_lr"]) == (True, 0.1, 0.01)
+    assert batch.forward_equivalents == 8 * (4 * (4 + 2) + 2)  # two iterations before the failure was seen
+
+
+def test_the_record_weighs_the_generator(zoo: tuple[ModelHandle, ...]) -> None:
+    """Toy's multiply-accumulates are 1; the maps are 4x4, 8x8 and 16x16."""
+    macs = 256 * 8 * 16 + 9 * 8 * 4 * 64 + 9 * 4 * 1 * 256
+    assert made(zoo).info["generator_macs_ratio"] == macs
 
 
 def test_same_request_same_bits_whatever_the_global_generator(zoo: tuple[ModelHandle, ...]) -> None:

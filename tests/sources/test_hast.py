@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from bench.interfaces import Batch, ModelHandle
 from methods.sources._losses import focused_ce, mse_var
 from methods.sources._objectives import Network
-from methods.sources.hast import METHOD, Promotion
+from methods.sources.hast import METHOD, HastParams, Promotion
 from tests.sources.toy import CLASSES, GREY, Curves, context, fingerprint, request
 
 
@@ -113,10 +113,19 @@ def test_statistics_fall_and_labels_are_hit(zoo: tuple[ModelHandle, ...]) -> Non
     assert fingerprint(zoo[0].module) == before
 
 
-def test_the_hook_trains_on_the_batch_and_on_its_promoted_copy() -> None:
+@pytest.mark.parametrize(("crop", "waits"), [(0.0, 20), (0.4, 50)])
+def test_the_plateau_waits_longer_where_crops_make_the_loss_noisy(crop: float, waits: int) -> None:
+    assert METHOD.settings(HastParams(iterations=400, crop=crop)).patience == waits
+    assert METHOD.settings(HastParams(iterations=2000, crop=crop)).patience == 100
+    assert METHOD.settings(HastParams(iterations=400, crop=crop, patience=7)).patience == 7
+
+
+@pytest.mark.parametrize("epsilon", [None, 0.02])
+def test_the_hook_trains_on_the_batch_and_on_its_promoted_copy(epsilon: float | None) -> None:
+    params = METHOD.Params() if epsilon is None else METHOD.Params(promotion=epsilon)
     x, labels = torch.randn(4, 1, 6, 6, generator=torch.Generator().manual_seed(0)), torch.arange(4)
-    made = METHOD.hook(METHOD.Params())(Batch(x, labels), 0, 1, lambda images: images.square().sum(), torch.Generator())
+    made = METHOD.hook(params)(Batch(x, labels), 0, 1, lambda images: images.square().sum(), torch.Generator())
     assert made.labels is not None
     assert torch.equal(made.images[:4], x)
-    torch.testing.assert_close(made.images[4:], x + 0.01 * x.sign())
+    torch.testing.assert_close(made.images[4:], x + (epsilon or 0.01) * x.sign())
     assert torch.equal(made.labels, torch.cat([labels, labels]))

@@ -138,6 +138,14 @@ def test_statistics_fall_and_labels_are_hit(zoo: tuple[ModelHandle, ...]) -> Non
     assert min(batch.info["top1"].values()) >= 85
 
 
+@pytest.mark.parametrize(
+    ("given", "waits"),
+    [({"iterations": 400}, 50), ({"iterations": 2000}, 100), ({"iterations": 400, "patience": 7}, 7)],
+)
+def test_the_plateau_waits_for_the_noise_of_crops(given: dict[str, Any], waits: int) -> None:
+    assert METHOD.settings(IntraqParams(**given)).patience == waits
+
+
 @pytest.mark.parametrize("band", [(0.5, 0.2), (-0.1, 1.0), (0.0, 2.5)])
 def test_impossible_bands_are_refused(band: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="band"):

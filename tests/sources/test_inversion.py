@@ -141,6 +141,8 @@ def test_non_finite_loss_gets_one_retry_at_half_the_rate() -> None:
     bowl = Bowl(bad_attempts=1)
     result = solve(bowl, LoopSettings(20, 0.1))
     assert (result.retried, result.lr, bowl.resets) == (True, 0.05, 1)
+    assert (result.iterations, result.failed) == ({1: 20}, {1: 1})
+    assert result.forwards() == 4 * 2 * 21
     assert bool(torch.isfinite(result.images).all())
     with pytest.raises(NonFiniteLoss, match="nan"):
         solve(Bowl(bad_attempts=2), LoopSettings(20, 0.1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 from torch import Tensor
@@ -79,6 +81,39 @@ def test_stored_images_hold_both_kinds_in_every_prefix(zoo: tuple[ModelHandle, .
     assert labels[single].tolist() == [i % CLASSES for i in range(int(single.sum()))]
     assert stored(zoo, superpose=0.0)[0].tolist() == [i % CLASSES for i in range(100)]
     assert float(stored(zoo, superpose=1.0, slots=8)[1].max()) < 1.0
+
+
+def test_single_classes_run_on_from_stored_batch_to_stored_batch(zoo: tuple[ModelHandle, ...]) -> None:
+    for superpose in (0.0, 0.4):
+        params = {**SHORT, "images": 10, "superpose": superpose, "slots": 8}
+        for index in (0, 1, 3):
+            batch = METHOD.synthesize_batch(request(METHOD, zoo, index, **params), context())
+            assert batch.labels is not None
+            assert batch.soft_labels is not None
+            single = batch.labels[batch.soft_labels.max(1).values == 1.0].tolist()
+            assert len(single) == 10 or (superpose and len(single) > 1)
+            assert single == [(10 * index + i) % CLASSES for i in range(len(single))]
+
+
+def test_codes_are_drawn_when_their_images_are_made(
+    zoo: tuple[ModelHandle, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[weakref.ref[Codes]] = []
+    held: list[int] = []
+    plain = Law.superposed
+
+    def watched(self: Law, count: int) -> Codes:
+        held.append(sum(seen() is not None for seen in drawn))
+        codes = plain(self, count)
+        drawn.append(weakref.ref(codes))
+        return codes
+
+    source = request(METHOD, zoo, **SHORT, images=40, superpose=1.0)
+    trainer = METHOD.build(source, context(), source.params)
+    monkeypatch.setattr(Law, "superposed", watched)
+    METHOD.sampled(trainer, source, context())
+    assert len(held) == 5
+    assert max(held) <= 1
 
 
 def test_rows_of_the_stored_set_belong_together(zoo: tuple[ModelHandle, ...]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from importlib import resources
-from typing import Any
 
 import pytest
 
@@ -16,6 +15,7 @@ from bench.spec.plan import ONLY_AXES, Plan, make_plan
 from bench.spec.select import parse_only
 from bench.spec.suite import load_suite, suite_names
 from tests.board.make import record
+from tests.sources.costs import passes
 
 NAMES = (
     "ablation_images",
@@ -134,16 +134,6 @@ def test_zeros_are_not_filled_by_a_later_step(last: str) -> None:
     assert len(made("brecq").cells) == 3 * 2
     with pytest.raises(SuiteError, match=r"would fill the zeros[\s\S]*adaround, brecq, dfq, qdrop, rtn"):
         made(last)
-
-
-def passes(method: str, p: Any, count: int) -> float:
-    """Images sent forward and backward through one network, generators included, for ``count`` images of a source."""
-    if method in ("real", "noise", "ood"):
-        return 0
-    networks = {"mixmix": getattr(p, "mix", 1), "genie": 2, "dafl": 2, "gdfq": 2, "qimera": 2, "dafl_mixmix": 3}
-    images = p.batch if hasattr(p, "images") else -(-count // p.batch) * p.batch  # a generator's training batch
-    extra = p.noise_images / 2 if hasattr(p, "noise_images") else 0  # forward only
-    return float(p.iterations * images * networks.get(method, 1) + extra)
 
 
 def test_every_source_of_sources_all_keeps_to_the_budget(plans: dict[str, Plan]) -> None:
