@@ -52,13 +52,13 @@ def is_shared(axis: str) -> bool:
 
 def is_ablation(rows: pd.DataFrame) -> bool:
     """Whether some method occurs with several parameters, zoos, image counts, bits or compressors."""
-    own = rows[rows["control"] == "none"]
+    own = _methods(rows)
     return varies_source(rows) or any(own[axis].nunique() > 1 for axis in ("compressor", "bits", "n"))
 
 
 def varies_source(rows: pd.DataFrame) -> bool:
     """Whether some method occurs with several parameters or zoos."""
-    own = rows[rows["control"] == "none"]
+    own = _methods(rows)
     names = own.assign(_method=_method(own["source"]), _zoo=own["model"].where(own["model"].str.startswith(ZOO), ""))
     return bool((names.drop_duplicates(["_method", "source", "_zoo"]).groupby("_method").size() > 1).any())
 
@@ -98,8 +98,7 @@ def layout(found: pd.DataFrame, along: str | None = None) -> Layout:
     more; else the axis of most values among setting of the source, compressor, bits and images.  ``along`` overrides.
     """
     axes = varied_axes(found)
-    own = found[found["control"] == "none"]
-    own = own if len(own) else found
+    own = _methods(found)
     lines = [axis for axis in axes if _is_line(own, axis, axes)]
     x = along if along in (*axes, SETTING) else lines[0] if len(lines) == 1 else _broadest(own, axes)
     source = tuple(axis for axis in axes if not is_shared(axis))
@@ -115,8 +114,7 @@ def layout(found: pd.DataFrame, along: str | None = None) -> Layout:
 
 def varied_axes(found: pd.DataFrame) -> tuple[str, ...]:
     """The axes of :func:`with_axes` along which methods differ: source's first, then those all sources share."""
-    own = found[found["control"] == "none"]
-    own = own if len(own) else found
+    own = _methods(found)
     params, options = ([str(c) for c in found if str(c).startswith(start)] for start in (PARAM, OPTION))
     names = ["method", *params, "model", SCHEME, *options, "bits", "n"]
     return tuple(name for name in names if _values(own, name) > 1)
@@ -137,9 +135,9 @@ def panels(found: pd.DataFrame, plan: Layout) -> list[Panel]:
 
 
 def aside(found: pd.DataFrame, plan: Layout) -> pd.Series:
-    """Which rows are controls that do not vary along x."""
-    across = plan.numeric and not is_shared(plan.x)
-    return (found["control"] != "none") & across
+    """Which rows are controls that do not vary along x; none where there is no method to draw them beside."""
+    control = found["control"] != "none"
+    return control & (plan.numeric and not is_shared(plan.x) and not control.all())
 
 
 def axis_name(axis: str) -> str:
@@ -159,8 +157,14 @@ def metrics(rows: pd.DataFrame) -> list[str]:
 # --- reading the axes ---
 
 
+def _methods(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of methods; all rows where there are controls only, which are then what the suite is about."""
+    own = rows[rows["control"] == "none"]
+    return own if len(own) else rows
+
+
 def _method(labels: pd.Series) -> pd.Series:
-    return labels.astype(str).str.partition("(")[0]
+    return labels.astype(str).str.split("(", n=1, regex=False).str[0]
 
 
 def _varied(labels: pd.Series, params: Mapping[str, Mapping[str, Any]]) -> list[str]:

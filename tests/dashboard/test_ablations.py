@@ -130,6 +130,28 @@ def test_metrics_leave_out_ends_and_spreads() -> None:
     assert sorted(axes_of.metrics(table)) == ["kid", "low", "score"]
 
 
+def test_a_suite_of_controls_is_read_like_any_other() -> None:
+    records = [record(0.5 + k / 9, source=f"real(k={k})", control="upper") for k in (1, 2, 3)]
+    table = frame(records)
+    assert axes_of.is_ablation(table)
+    assert axes_of.varies_source(table)
+    assert not axes_of.is_ablation(table[:1])
+    params = {f"real(k={k})": {"k": k} for k in (1, 2, 3)}
+    found = axes_of.with_axes(table, params)
+    plan = axes_of.layout(found)
+    assert (plan.x, plan.numeric) == ("param:k", True)
+    (panel,) = axes_of.panels(found, plan)
+    assert len(panel.rows) == 3  # drawn, not set apart as lines beside methods that are not there
+
+
+def test_page_draws_a_suite_of_controls(pages: Pages) -> None:
+    AWKWARD["controls only"](pages)
+    pages.write([made(0.5, suite="t", source=s) for s in ("inv", "inv(mix=1)")])
+    app = pages.open("ablations", suite="s")
+    assert not app.exception
+    assert sum(len(t["text"]) for figure in charts(app) for t in figure["data"]) == 4
+
+
 @pytest.mark.parametrize("name", AWKWARD)
 def test_page_answers_awkward_stores(pages: Pages, name: str) -> None:
     check_awkward(pages, "ablations", name)

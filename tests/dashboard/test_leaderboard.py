@@ -201,6 +201,16 @@ def test_one_row_and_rows_without_a_value(alone: RecordStore, app: App, view: st
 
 
 @pytest.mark.parametrize("view", ["leaderboard", "cross_validation", "cell", "claims"])
+def test_controls_only(alone: RecordStore, app: App, view: str) -> None:
+    same = {"source": "real", "control": "upper"}
+    for one in stored([record(0.8, bits=b, compressor=c, **same) for b in ("W2A4", "W4A4") for c in ("p", "q")]):
+        alone.write(one)
+    test = app(view)
+    assert not test.exception
+    assert len(shown(test)) > 40
+
+
+@pytest.mark.parametrize("view", ["leaderboard", "cross_validation", "cell", "claims"])
 def test_only_rows_without_a_value(alone: RecordStore, app: App, view: str) -> None:
     for one in stored([record(status="failed", reason="boom", traceback="Traceback: x"), record(source="b")]):
         alone.write(one)
