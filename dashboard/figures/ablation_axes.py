@@ -27,13 +27,14 @@ _BITS = re.compile(r"W(\d+)A(\d+)")
 @dataclass(frozen=True)
 class Layout:
     """How rows are drawn: along ``x`` (numeric if so), one colour per value of ``colour``, one panel per values of
-    ``panels``; ``axes`` are all that vary, target aside."""
+    ``panels``; ``axes`` are all that vary, target aside; ``beside`` those that follow from x, said beside its value."""
 
     x: str
     numeric: bool
     colour: tuple[str, ...]
     panels: tuple[str, ...]
     axes: tuple[str, ...]
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,8 @@ def layout(found: pd.DataFrame, along: str | None = None) -> Layout:
 
     The x axis is the numeric one that varies with everything else fixed, if exactly one does with three values or
     more; else the axis of most values among setting of the source, compressor, bits and images.  ``along`` overrides.
+    An axis whose value follows from that of x (the bits of a step, where each compressor has its own) parts no panels.
+    Where one method stands beside controls, they share panels by target, unless these are more than the sources.
     """
     axes = varied_axes(found)
     own = _methods(found)
@@ -103,13 +106,16 @@ def layout(found: pd.DataFrame, along: str | None = None) -> Layout:
     x = along if along in (*axes, SETTING) else lines[0] if len(lines) == 1 else _broadest(own, axes)
     source = tuple(axis for axis in axes if not is_shared(axis))
     numeric = x in axes and _is_line(own, x, axes)
+    others = [axis for axis in axes if is_shared(axis) and axis != x]
+    beside = tuple(axis for axis in others if _follows(found, axis, x))
+    shared = tuple(axis for axis in others if axis not in beside)
     if x == SETTING:
-        return Layout(x, False, ("target",), tuple(a for a in axes if is_shared(a)), axes)
-    rest = tuple(axis for axis in source if axis != x) or ("method",)
-    shared = tuple(axis for axis in axes if is_shared(axis) and axis != x)
-    if numeric:
-        return Layout(x, True, rest, ("target", *shared), axes)
-    return Layout(x, False, ("target",), (*rest, *shared), axes)
+        return Layout(x, False, ("target",), shared, axes)
+    rest = tuple(axis for axis in source if axis != x)
+    together = not rest and is_shared(x) and found["target"].nunique() <= found["method"].nunique()
+    if numeric or together:
+        return Layout(x, numeric, rest or ("method",), ("target", *shared), axes, beside)
+    return Layout(x, False, ("target",), (*(rest or ("method",)), *shared), axes, beside)
 
 
 def varied_axes(found: pd.DataFrame) -> tuple[str, ...]:
@@ -193,6 +199,12 @@ def _is_line(rows: pd.DataFrame, axis: str, axes: Sequence[str]) -> bool:
     counts = known.assign(_key=others).drop_duplicates(["_key", axis]).groupby("_key").size()
     distinct = known[axis].map(lambda v: number_of(axis, v))
     return bool(counts.max() >= MANY) and distinct.nunique() == known[axis].map(repr).nunique()
+
+
+def _follows(rows: pd.DataFrame, axis: str, x: str) -> bool:
+    """Whether each value of ``x`` occurs with one value of ``axis`` only."""
+    keys = [rows[name].map(repr) for name in (("source", "model") if x == SETTING else (x,))]
+    return bool((rows[axis].map(repr).groupby(keys).nunique() <= 1).all())
 
 
 def _broadest(rows: pd.DataFrame, axes: Sequence[str]) -> str:

@@ -115,7 +115,41 @@ def test_two_compressors_and_one_parameter_keep_apart() -> None:
     plan = axes_of.layout(found)
     assert plan.x == axes_of.SCHEME
     titles = {panel.title: set(panel.rows["source"]) for panel in axes_of.panels(found, plan)}
-    assert titles == {"a": {"a"}, "r": {"r"}}  # controls vary along compressors, too
+    assert titles == {"resnet18_w10": {"a", "r"}}  # controls vary along compressors, too
+    many = pd.concat([found.assign(target=t) for t in "tuv"])
+    titles = {panel.title: set(panel.rows["source"]) for panel in axes_of.panels(many, axes_of.layout(many))}
+    assert titles == {"a": {"a"}, "r": {"r"}}
+
+
+def test_an_axis_that_follows_from_another_parts_no_panels() -> None:
+    """One step, the other, both: the bits follow from the compressor."""
+    steps = {"p": "S20", "q": "W4A4", "p+q": "S20 W4A4"}
+    sources = (("a", "none"), ("r", "upper"), ("z", "lower"))
+    records = [
+        record(0.5, compressor=c, bits=b, source=s, control=k, target=t, target_digest=t)
+        for c, b in steps.items()
+        for s, k in sources
+        for t in ("t", "u")
+    ]
+    found = axes_of.with_axes(frame(records), {})
+    plan = axes_of.layout(found)
+    assert (plan.x, plan.panels, plan.beside) == (axes_of.SCHEME, ("target",), ("bits",))
+    drawn = axes_of.panels(found, plan)
+    assert [(panel.title, len(panel.rows)) for panel in drawn] == [("t", 9), ("u", 9)]
+    figure = figures.panel_figure(drawn[0], plan, "top1_mean", figures.colour_map(found, plan), "%")
+    assert list(figure.layout.yaxis.ticktext) == ["p · S20", "p+q · S20 W4A4", "q · W4A4"]
+    assert {trace.name for trace in figure.data} == {"a", "r", "z"}
+    # one compressor at a second width: the bits no longer follow
+    more = axes_of.with_axes(frame([*records, record(0.5, compressor="q", bits="W2A4", source="a", target="t")]), {})
+    assert axes_of.layout(more, axes_of.SCHEME).panels == ("target", "bits")
+
+
+def test_images_that_follow_from_the_setting_part_no_panels() -> None:
+    """A source that streams has no stored images, the others have: their counts are no experiment."""
+    cells = [("a", 8, "S"), ("a, stream", 0, "S"), ("b", 8, "S"), ("a", 8, "T"), ("a, stream", 0, "T"), ("b", 8, "T")]
+    found = axes_of.with_axes(frame([record(0.5, source=s, n=n, bits=b) for s, n, b in cells]), {})
+    plan = axes_of.layout(found)
+    assert (plan.x, plan.panels) == (axes_of.SETTING, ("bits",))
 
 
 def test_a_reader_may_draw_along_another_axis() -> None:
