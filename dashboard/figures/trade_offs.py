@@ -131,7 +131,7 @@ def _front_line(figure: go.Figure, known: pd.DataFrame, cost: Cost) -> None:
             x=[*xs, right],
             y=[*ys, ys[-1]],
             mode="lines+text" if names else "lines",
-            text=[*labels, ""] if names else None,
+            text=[*(f"{label}\u00a0\u00a0" for label in labels), ""] if names else None,  # clear of the marker
             textposition="top left",  # where no method is: it would beat the point
             textfont={"size": 11},
             cliponaxis=False,

@@ -54,7 +54,10 @@ NOTHING = "no other row"
 
 def show() -> None:
     """Draw the page."""
-    heading("Bits per layer", "How many bits each layer of a compressed network keeps for its weights and its inputs.")
+    heading(
+        "Bits per layer",
+        "How many bits each layer of a compressed network keeps for its weights and its inputs, and how many weights.",
+    )
     problems()
     found = scope(snapshot().table["compressor"] != "", "No record of a compressed network yet.")
     if found is None:

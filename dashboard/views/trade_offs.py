@@ -170,10 +170,13 @@ def _best(measured: pd.DataFrame, columns: Sequence[Shown]) -> None:
         st.info(f"No method fits under {under}." if under else "No method here has a rank yet.")
         return
     rows = found.rows.sort_values("top1_mean", ascending=False, kind="stable")
-    group = rows.groupby(list(GROUP), sort=False, dropna=False).ngroup()
+    group = rows.groupby(list(GROUP), sort=False, dropna=False).ngroup().sort_values(kind="stable")
+    rows = rows.loc[group.index]
     best: Any = next(rows.itertuples())
     tied = int((group == group.iloc[0]).sum()) - 1
-    shared = f" At its bits {counted(tied, 'other')} within the limits not shown to differ from it." if tied else ""
+    shared = (
+        f" Within its protocol and the limits {counted(tied, 'other')} not shown to differ from it." if tied else ""
+    )
     accuracy = f"{rounded(best.top1_mean, best.top1_low, best.top1_high)} %"
     name = f"{row_name(best.source, best.model)} with {best.compressor} at {best.bits}{_images(best, measured)}"
     st.html(
@@ -183,7 +186,7 @@ def _best(measured: pd.DataFrame, columns: Sequence[Shown]) -> None:
     )
     st.html(_table(rows.head(BEST), columns, ["" if later else "best" for later in group.duplicated()]))
     says = [
-        "bold: the best of its protocol (bits) within the limits; beneath, those not shown to differ from it",
+        "bold: the best of a protocol (what is compressed, and to which bits); beneath it those not shown to differ",
         "controls, stale and incomplete rows take no part",
         f"the first {BEST} of {len(rows)}" if len(rows) > BEST else "",
         f"{counted(found.left_out, 'row')} without the limited cost left out" if found.left_out else "",
