@@ -170,14 +170,19 @@ def _methods(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _method(labels: pd.Series) -> pd.Series:
-    return labels.astype(str).str.split("(", n=1, regex=False).str[0]
+    return labels.astype(str).map(_bare)
+
+
+def _bare(label: str) -> str:
+    """A label without parameters: ``dafl(warmup=9), stream`` is ``dafl, stream``, ``p(k=1)+q(l=2)`` is ``p+q``."""
+    return re.sub(r"\([^()]*\)", "", label)
 
 
 def _varied(labels: pd.Series, params: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Parameters that differ between labels of one method, in the order of their names."""
     by_method: dict[str, list[Mapping[str, Any]]] = {}
     for label in sorted(set(labels)):
-        by_method.setdefault(label.partition("(")[0], []).append(params.get(label, {}))
+        by_method.setdefault(_bare(label), []).append(params.get(label, {}))
     found = set()
     for group in by_method.values():
         for name in {name for one in group for name in one}:
