@@ -24,7 +24,13 @@ from bench.board.frame import COLUMNS
 from bench.board.grids import image_set_grid, number
 from bench.board.pivots import metric_grids
 from bench.store.records import ResultRecord, record_bytes
-from dashboard.report_figures import claims_forest, cross_validation, trade_off, trade_off_points
+from dashboard.report_figures import (
+    claims_forest,
+    cross_validation,
+    cross_validation_parts,
+    trade_off,
+    trade_off_points,
+)
 from dashboard.report_html import claims_html, figure_html, grid_html, notes_html, ranked_html, table_html
 
 _KNOWN = {column.name for column in COLUMNS}
@@ -113,7 +119,7 @@ def _section(part: Part) -> str:
         f'<section id="{escape(part.name)}"><h2>{escape(title)}</h2>{about}{notes_html(part.notes)}',
         _coverage(part),
         _claims(part.verdicts),
-        *(_cross_validation(compressed, str(name)) for name in compressed["compressor"].drop_duplicates()),
+        *(_cross_validation(name, rows) for name, rows in cross_validation_parts(compressed)),
         _trade_off(compressed),
         _ranked(compressed),
         _measures(table),
@@ -146,15 +152,14 @@ def _claims(verdicts: Sequence[Verdict]) -> str:
     return "<h3>Claims</h3>" + claims_html(verdicts) + (figure_html(claims_forest(verdicts)) if drawn else "")
 
 
-def _cross_validation(table: pd.DataFrame, compressor: str) -> str:
+def _cross_validation(name: str, part: pd.DataFrame) -> str:
     """The heat map, where there are enough sources and targets for one."""
-    part = table[table["compressor"] == compressor]
     if part["source"].nunique() < 3 or part["target"].nunique() < 2 or part["top1_mean"].isna().all():
         return ""
     return (
-        f"<h3>Sources by targets, {escape(compressor)}</h3>"
+        f"<h3>Sources by targets, {escape(name)}</h3>"
         '<p class="soft">Top-1 in percent; colour: drop from the uncompressed network. Framed: images made from the '
-        "target itself.</p>" + figure_html(cross_validation(table, compressor), wide=True)
+        "target itself.</p>" + figure_html(cross_validation(part), wide=True)
     )
 
 
@@ -164,6 +169,9 @@ def _trade_off(table: pd.DataFrame) -> str:
         return ""
     protocols = sorted({str(value) for value in table["protocol_id"].dropna()})
     note = f"hollow: controls; the means span {len(protocols)} protocols: {', '.join(protocols)}"
+    counts = sorted({point["n"] for point in points})
+    if len(counts) > 1:
+        note += f"; larger markers: more images ({', '.join(f'{count:,}' for count in counts)})"
     return "<h3>Accuracy against time</h3>" + figure_html(trade_off(table)) + notes_html([note])
 
 

@@ -29,13 +29,29 @@ def claims_forest(verdicts: Sequence[Verdict]) -> go.Figure:
     return _plain(figure, int(figure.layout.height))
 
 
-def cross_validation(table: pd.DataFrame, compressor: str) -> go.Figure:
+def cross_validation_parts(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The rows of one heat map each, as :func:`bench.board.pivots.pivot_grids` parts them, with what to call them:
+    the compressor, and what else tells the parts of this table apart (data set, preset, images)."""
+    keys = ["compressor", "dataset", "preset", "n"]
+    several = [name for name in keys[1:] if table[name].nunique() > 1]
+    parts = []
+    for key, part in table.groupby(keys, sort=False):
+        values = dict(zip(keys, key, strict=True))
+        words = [f"{values[name]} images" if name == "n" else str(values[name]) for name in several]
+        parts.append((", ".join([str(values["compressor"]), *words]), part))
+    return parts
+
+
+def cross_validation(part: pd.DataFrame) -> go.Figure:
     """Sources by targets, as MixMix's Table 6: colour is the drop from the uncompressed network in points, text top-1.
 
     A frame marks images made from the target itself.  A missing cell is blank; hover gives interval, seeds, seconds.
     The colours end at the largest drop of what is no lower control, else noise would leave the rest one colour.
+
+    Args:
+        part: rows of one compressor, image count and preset (:func:`cross_validation_parts`).
     """
-    rows = line_dicts(table[table["compressor"] == compressor])
+    rows = line_dicts(part)
     columns = list(dict.fromkeys((str(row["target"]), str(row["bits"])) for row in rows))
     lines = lines_of(rows)
     found = [[_fresh(cells.get(column, [])) for column in columns] for cells in lines.values()]
@@ -74,14 +90,16 @@ def cross_validation(table: pd.DataFrame, compressor: str) -> go.Figure:
 
 def trade_off(table: pd.DataFrame) -> go.Figure:
     """Mean top-1 over the targets against mean seconds (synthesis and compression), one point per source,
-    compressor and bits; the lines are the Pareto fronts, one per bits, of what is no control.
+    compressor, bits, image count and preset; the lines are the Pareto fronts, one per bits, of what is no control.
 
-    A combination with a missing target has no mean and no point: means over different targets do not compare.
+    Colour says the compressor, marker the bits, its size the image count, smallest first.  A combination with a
+    missing target has no mean and no point: means over different targets do not compare.
     """
     points = trade_off_points(table)
     figure = go.Figure()
     compressors = list(dict.fromkeys(point["compressor"] for point in points))
     widths = list(dict.fromkeys(point["bits"] for point in points))
+    sizes = marker_sizes([point["n"] for point in points])
     for compressor, bits in dict.fromkeys((point["compressor"], point["bits"]) for point in points):
         part = [point for point in points if (point["compressor"], point["bits"]) == (compressor, bits)]
         part.sort(key=lambda point: bool(point["control"]))  # the legend shows the first one's marker
@@ -92,7 +110,7 @@ def trade_off(table: pd.DataFrame) -> go.Figure:
                 y=[point["top1"] for point in part],
                 mode="markers",
                 marker={
-                    "size": 11,
+                    "size": [sizes[point["n"]] for point in part],
                     "symbol": [shape + ("-open" if point["control"] else "") for point in part],
                     "color": PALETTE[compressors.index(compressor) % len(PALETTE)],
                     "line": {"width": 1.5},
@@ -123,23 +141,34 @@ def trade_off(table: pd.DataFrame) -> go.Figure:
     return _plain(figure, 420)
 
 
+def marker_sizes(counts: Sequence[int]) -> dict[int, float]:
+    """Image count → size of its marker in pixels: 7 to 15 in equal steps, 11 where there is one count."""
+    places = sorted(set(counts))
+    return {count: 11.0 if len(places) == 1 else 7 + 8 * i / (len(places) - 1) for i, count in enumerate(places)}
+
+
 def trade_off_points(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """label, compressor, bits, seconds, top1, control of every combination measured on all targets of its bits."""
+    """label, compressor, bits, n, seconds, top1, control of every combination measured on all targets of its bits."""
     rows = [row for row in line_dicts(table[table["compressor"] != ""]) if not row["stale"]]
     groups: dict[str, set[str]] = {}
     for row in rows:
         groups.setdefault(row["target"], set()).add(row["bits"])
     mixed = any(len(bits) > 1 for bits in groups.values())  # else each target has its own bits: one group
+    targets: dict[str, set[tuple[str, str]]] = {}
+    parts: dict[tuple[str, str, int, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        bits = str(row["bits"]) if mixed else ""
+        targets.setdefault(bits, set()).add((row["target"], row["bits"]))
+        parts.setdefault((str(row["compressor"]), bits, int(row["n"]), str(row["preset"])), []).append(row)
+    several = [len({key[i] for key in parts}) > 1 for i in (2, 3)]
     points = []
-    for compressor in dict.fromkeys(str(row["compressor"]) for row in rows):
-        for bits in dict.fromkeys(str(row["bits"]) for row in rows) if mixed else ("",):
-            part = [r for r in rows if r["compressor"] == compressor and bits in ("", r["bits"])]
-            targets = {(r["target"], r["bits"]) for r in rows if bits in ("", r["bits"])}
-            for name, cells in lines_of(part).items():
-                label = " · ".join(text for text in (name, compressor, bits) if text)
-                point = _point(cells, targets)
-                if point is not None:
-                    points.append({"label": label, "compressor": compressor, "bits": bits} | point)
+    for (compressor, bits, n, preset), part in parts.items():
+        told = [f"{n} images" if several[0] else "", preset if several[1] else ""]
+        for name, cells in lines_of(part).items():
+            label = " · ".join(filter(None, (name, compressor, bits, *told)))
+            point = _point(cells, targets[bits])
+            if point is not None:
+                points.append({"label": label, "compressor": compressor, "bits": bits, "n": n} | point)
     return points
 
 

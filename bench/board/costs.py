@@ -68,7 +68,7 @@ def best_under(
             within &= (spent <= limit).fillna(False)
     left = ranked[known & within]
     kept = []
-    for _, group in left.groupby(list(GROUP), sort=False):
+    for _, group in left.groupby(list(GROUP), sort=False, dropna=False):
         best = group.loc[group["top1_mean"] == group["top1_mean"].max(), "letters"]
         held = {letter for text in best for letter in split_letters(text)}
         kept += [i for i, text in group["letters"].items() if held & set(split_letters(text))]
@@ -78,13 +78,6 @@ def best_under(
 def split_letters(text: str) -> list[str]:
     """The letters of one row: "abd" or, past "z", "y,z,aa"."""
     return text.split(",") if "," in text else list(text)
-
-
-def at_most(table: pd.DataFrame, caps: dict[str, float]) -> Selection:
-    """Rows that spend no more than the cap in every column of ``caps`` (say ``{"forward_equivalents": 1e6}``)."""
-    known = table.dropna(subset=list(caps))
-    within = np.logical_and.reduce([known[name] <= cap for name, cap in caps.items()], axis=0)
-    return Selection(known[within] if caps else known, len(table) - len(known))
 
 
 def equal_budget(table: pd.DataFrame, ratio: float, columns: Sequence[str] = BUDGETS) -> Selection:

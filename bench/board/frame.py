@@ -83,6 +83,12 @@ def _fp_top1(row: Row, _: Context) -> float | None:
     return float(np.mean(found)) if found else None
 
 
+def _macs_effective(row: Row, _: Context) -> float | None:
+    """Records list it only where weights are zero; without any, every multiply-accumulate counts."""
+    found = row.metric("macs_effective") or row.metric("macs")
+    return float(np.mean(found)) if found else None
+
+
 def _drop(row: Row, context: Context) -> float | None:
     before = _fp_top1(row, context)
     return before - context.interval[0] if before is not None and context.interval else None
@@ -155,6 +161,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("test_digest", "str", "key", "fingerprint of the test images", _head("test_digest")),
     Column("test_count", "Int64", "images", "test images", _head("test_count")),
     Column("macs", "Float64", "MAC", "multiply-accumulates for one image", _metric("macs")),
+    Column("macs_effective", "Float64", "MAC", "macs without those of weights that are zero", _macs_effective),
     Column("bitops_g", "Float64", "G", "sum over layers of MACs x weight bits x input bits", _metric("bitops_g")),
     Column("size_bytes", "Float64", "byte", "size of the compressed network", _metric("size_bytes")),
     Column("size_ratio", "Float64", "", "size_bytes over 4 bytes per parameter of the target", _metric("size_ratio")),

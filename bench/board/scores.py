@@ -1,4 +1,4 @@
-"""Scores that compare across targets: recovered share with its interval, and means over targets that hide no gap."""
+"""Scores that compare across targets: recovered share with its interval, and tables of targets by methods."""
 
 from __future__ import annotations
 
@@ -119,7 +119,6 @@ def _place(row: Row) -> tuple[object, ...]:
     return tuple(getattr(row.head, name) for name in _BESIDE)
 
 
-SCORES = ("top1_mean", "drop", "recovered")
 _BOARD = ["suite", "suite_version", "dataset", "preset", "compressor", "n"]
 
 
@@ -133,7 +132,7 @@ def method_names(table: pd.DataFrame) -> pd.Series:
 
 
 def target_scores(table: pd.DataFrame, score: str = "top1_mean") -> dict[tuple[object, ...], pd.DataFrame]:
-    """Board → targets x methods of ``score``, NaN where it is blank; for means and critical differences.
+    """Board → targets x methods of ``score``, NaN where it is blank; for critical differences.
 
     A board is one suite, version, data set, preset, compressor, image count and, when a target has several, bits; the
     key lists them in this order.  Stale rows are left out; so is a cell measured under two protocols, which has no one
@@ -162,25 +161,3 @@ def _boards(table: pd.DataFrame) -> dict[tuple[object, ...], pd.DataFrame]:
         for bits, piece in part.groupby("bits", sort=False):
             found[*key, str(bits)] = piece
     return found
-
-
-def target_means(table: pd.DataFrame, scores: Sequence[str] = SCORES) -> pd.DataFrame:
-    """Mean of each score over the targets, one line per board and method; never over a missing cell.
-
-    Columns: the board's keys, ``method``, ``control``, each of ``scores`` (NaN as soon as one target lacks it), for
-    each of them ``<score>_cells`` ("k of n"), and ``protocols``: the fingerprints that the cells span, comma-separated.
-    """
-    lines = []
-    for key, part in _boards(table).items():
-        grids = {score: _grid(part, score).astype(float) for score in scores}
-        for method, own in part.groupby("method", sort=False):
-            line: dict[str, object] = dict(zip([*_BOARD, "bits"], key, strict=True))
-            line |= {"method": method, "control": own["control"].iloc[0]}
-            for score, grid in grids.items():
-                known = int(grid[method].notna().sum())
-                line[score] = float(grid[method].mean()) if known == len(grid) else math.nan
-                line[f"{score}_cells"] = f"{known} of {len(grid)}"
-            fresh = own.loc[~own["stale"].astype(bool), "protocol_id"].dropna()
-            lines.append(line | {"protocols": ", ".join(sorted(set(fresh)))})
-    cells = [name for score in scores for name in (score, f"{score}_cells")]
-    return pd.DataFrame(lines, columns=[*_BOARD, "bits", "method", "control", *cells, "protocols"])

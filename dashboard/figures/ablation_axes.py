@@ -27,13 +27,14 @@ _BITS = re.compile(r"W(\d+)A(\d+)")
 @dataclass(frozen=True)
 class Layout:
     """How rows are drawn: along ``x`` (numeric if so), one colour per value of ``colour``, one panel per values of
-    ``panels``; ``axes`` are all that vary, target aside."""
+    ``panels``; ``axes`` are all that vary, target aside; ``beside`` those that follow from x, said beside its value."""
 
     x: str
     numeric: bool
     colour: tuple[str, ...]
     panels: tuple[str, ...]
     axes: tuple[str, ...]
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,13 @@ def is_shared(axis: str) -> bool:
 
 def is_ablation(rows: pd.DataFrame) -> bool:
     """Whether some method occurs with several parameters, zoos, image counts, bits or compressors."""
-    own = rows[rows["control"] == "none"]
+    own = _methods(rows)
     return varies_source(rows) or any(own[axis].nunique() > 1 for axis in ("compressor", "bits", "n"))
 
 
 def varies_source(rows: pd.DataFrame) -> bool:
     """Whether some method occurs with several parameters or zoos."""
-    own = rows[rows["control"] == "none"]
+    own = _methods(rows)
     names = own.assign(_method=_method(own["source"]), _zoo=own["model"].where(own["model"].str.startswith(ZOO), ""))
     return bool((names.drop_duplicates(["_method", "source", "_zoo"]).groupby("_method").size() > 1).any())
 
@@ -96,27 +97,30 @@ def layout(found: pd.DataFrame, along: str | None = None) -> Layout:
 
     The x axis is the numeric one that varies with everything else fixed, if exactly one does with three values or
     more; else the axis of most values among setting of the source, compressor, bits and images.  ``along`` overrides.
+    An axis whose value follows from that of x (the bits of a step, where each compressor has its own) parts no panels.
+    Where one method stands beside controls, they share panels by target, unless these are more than the sources.
     """
     axes = varied_axes(found)
-    own = found[found["control"] == "none"]
-    own = own if len(own) else found
+    own = _methods(found)
     lines = [axis for axis in axes if _is_line(own, axis, axes)]
     x = along if along in (*axes, SETTING) else lines[0] if len(lines) == 1 else _broadest(own, axes)
     source = tuple(axis for axis in axes if not is_shared(axis))
     numeric = x in axes and _is_line(own, x, axes)
+    others = [axis for axis in axes if is_shared(axis) and axis != x]
+    beside = tuple(axis for axis in others if _follows(found, axis, x))
+    shared = tuple(axis for axis in others if axis not in beside)
     if x == SETTING:
-        return Layout(x, False, ("target",), tuple(a for a in axes if is_shared(a)), axes)
-    rest = tuple(axis for axis in source if axis != x) or ("method",)
-    shared = tuple(axis for axis in axes if is_shared(axis) and axis != x)
-    if numeric:
-        return Layout(x, True, rest, ("target", *shared), axes)
-    return Layout(x, False, ("target",), (*rest, *shared), axes)
+        return Layout(x, False, ("target",), shared, axes)
+    rest = tuple(axis for axis in source if axis != x)
+    together = not rest and is_shared(x) and found["target"].nunique() <= found["method"].nunique()
+    if numeric or together:
+        return Layout(x, numeric, rest or ("method",), ("target", *shared), axes, beside)
+    return Layout(x, False, ("target",), (*(rest or ("method",)), *shared), axes, beside)
 
 
 def varied_axes(found: pd.DataFrame) -> tuple[str, ...]:
     """The axes of :func:`with_axes` along which methods differ: source's first, then those all sources share."""
-    own = found[found["control"] == "none"]
-    own = own if len(own) else found
+    own = _methods(found)
     params, options = ([str(c) for c in found if str(c).startswith(start)] for start in (PARAM, OPTION))
     names = ["method", *params, "model", SCHEME, *options, "bits", "n"]
     return tuple(name for name in names if _values(own, name) > 1)
@@ -137,9 +141,9 @@ def panels(found: pd.DataFrame, plan: Layout) -> list[Panel]:
 
 
 def aside(found: pd.DataFrame, plan: Layout) -> pd.Series:
-    """Which rows are controls that do not vary along x."""
-    across = plan.numeric and not is_shared(plan.x)
-    return (found["control"] != "none") & across
+    """Which rows are controls that do not vary along x; none where there is no method to draw them beside."""
+    control = found["control"] != "none"
+    return control & (plan.numeric and not is_shared(plan.x) and not control.all())
 
 
 def axis_name(axis: str) -> str:
@@ -159,15 +163,26 @@ def metrics(rows: pd.DataFrame) -> list[str]:
 # --- reading the axes ---
 
 
+def _methods(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of methods; all rows where there are controls only, which are then what the suite is about."""
+    own = rows[rows["control"] == "none"]
+    return own if len(own) else rows
+
+
 def _method(labels: pd.Series) -> pd.Series:
-    return labels.astype(str).str.partition("(")[0]
+    return labels.astype(str).map(_bare)
+
+
+def _bare(label: str) -> str:
+    """A label without parameters: ``dafl(warmup=9), stream`` is ``dafl, stream``, ``p(k=1)+q(l=2)`` is ``p+q``."""
+    return re.sub(r"\([^()]*\)", "", label)
 
 
 def _varied(labels: pd.Series, params: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Parameters that differ between labels of one method, in the order of their names."""
     by_method: dict[str, list[Mapping[str, Any]]] = {}
     for label in sorted(set(labels)):
-        by_method.setdefault(label.partition("(")[0], []).append(params.get(label, {}))
+        by_method.setdefault(_bare(label), []).append(params.get(label, {}))
     found = set()
     for group in by_method.values():
         for name in {name for one in group for name in one}:
@@ -189,6 +204,12 @@ def _is_line(rows: pd.DataFrame, axis: str, axes: Sequence[str]) -> bool:
     counts = known.assign(_key=others).drop_duplicates(["_key", axis]).groupby("_key").size()
     distinct = known[axis].map(lambda v: number_of(axis, v))
     return bool(counts.max() >= MANY) and distinct.nunique() == known[axis].map(repr).nunique()
+
+
+def _follows(rows: pd.DataFrame, axis: str, x: str) -> bool:
+    """Whether each value of ``x`` occurs with one value of ``axis`` only."""
+    keys = [rows[name].map(repr) for name in (("source", "model") if x == SETTING else (x,))]
+    return bool((rows[axis].map(repr).groupby(keys).nunique() <= 1).all())
 
 
 def _broadest(rows: pd.DataFrame, axes: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.figures.ablation_axes import SETTING, Layout, Panel, aside, axis_name, is_shared, joined, number_of, said
+from dashboard.figures.ablation_axes import SETTING, Layout, Panel, aside, axis_name, is_shared, joined, number_of
 from dashboard.text import digits_for, interval, missing, number
 from dashboard.theme import CONTROLS, GREY, PALETTE, styled
 
@@ -94,7 +94,7 @@ def value_text(row: Any, measure: str) -> str:
 def _setting(rows: pd.DataFrame, plan: Layout) -> pd.Series:
     """The name of each row's place on a categorical axis; a control's is its source."""
     if plan.x != SETTING:
-        return rows[plan.x].map(lambda v: said(plan.x, v))
+        return joined(rows, (plan.x, *plan.beside))
     axes = [a for a in plan.axes if not is_shared(a)]
     several = rows.loc[rows["control"] == "none", "method"].nunique() > 1
     named = axes if several or "method" not in axes else [a for a in axes if a != "method"]

@@ -20,7 +20,12 @@ CEILING = 10
 COLUMNS = ("layer", "kind", "weight_bits", "activation_bits", "macs", "parameters")
 _COLOURS = {2: PALETTE[5], 3: PALETTE[1], 4: PALETTE[0], 8: PALETTE[2], FLOAT: GREY}
 _OTHERS = (PALETTE[3], PALETTE[4], PALETTE[6])
-_STRIPS = (("weight_bits", "weights, bits"), ("activation_bits", "inputs, bits"), ("share", "MACs, %"))
+_STRIPS = (
+    ("weight_bits", "weights, bits"),
+    ("activation_bits", "inputs, bits"),
+    ("kept", "kept, %"),
+    ("share", "MACs, %"),
+)
 
 
 def layer_bits(record: ResultRecord) -> pd.DataFrame:
@@ -28,7 +33,8 @@ def layer_bits(record: ResultRecord) -> pd.DataFrame:
 
     Returns:
         layer, kind, weight_bits, activation_bits (of the layer's input; 32: floating point), macs (for one image),
-        parameters (scalars of the weight).  A policy of mixed precision is read the same way.
+        parameters (scalars of the weight); where the record says of some layer how many weights are not zero, also
+        nonzero (all of a layer of which it says nothing).  A policy of mixed precision is read the same way.
     """
     listed = record.report.get("layers")
     rows = [row for row in listed if isinstance(row, Mapping)] if isinstance(listed, list) else []
@@ -37,7 +43,12 @@ def layer_bits(record: ResultRecord) -> pd.DataFrame:
     table = pd.DataFrame(data, columns=list(COLUMNS))
     if table[list(COLUMNS[2:])].isna().any(axis=None):
         return table.iloc[:0]
-    return table.astype(dict.fromkeys(COLUMNS[2:], "int64"))
+    table = table.astype(dict.fromkeys(COLUMNS[2:], "int64"))
+    if not any(isinstance(row.get("nonzero"), int) for row in rows):
+        return table
+    left = [row.get("nonzero") for row in rows]
+    whole = table["parameters"]
+    return table.assign(nonzero=[n if isinstance(n, int) else w for n, w in zip(left, whole, strict=True)])
 
 
 def protocol_bits(record: ResultRecord) -> dict[str, int]:
@@ -57,8 +68,16 @@ def mean_bits(layers: pd.DataFrame) -> tuple[float, float]:
     )
 
 
+def kept(layers: pd.DataFrame) -> pd.Series | None:
+    """Per cent of each layer's weights that are not zero; None where the record says nothing of it."""
+    if "nonzero" not in layers:
+        return None
+    return 100 * layers["nonzero"] / layers["parameters"].clip(lower=1)
+
+
 def layer_figure(layers: pd.DataFrame, name: str) -> go.Figure:
-    """Three strips of bars over the layers in order: bits of the weights, bits of the inputs, share of the MACs.
+    """Strips of bars over the layers in order: bits of the weights, bits of the inputs, share of the weights that are
+    not zero (where the record says so), share of the MACs.
 
     Args:
         layers: as :func:`layer_bits` gives them, not empty.
@@ -66,25 +85,34 @@ def layer_figure(layers: pd.DataFrame, name: str) -> go.Figure:
     """
     total = max(int(layers["macs"].sum()), 1)
     table = layers.assign(share=100 * layers["macs"] / total, place=range(1, len(layers) + 1))
+    left = kept(layers)
+    if left is not None:
+        table = table.assign(kept=left)
+    strips = [(column, title) for column, title in _STRIPS if column in table]
     figure = go.Figure()
     shown: set[int] = set()
-    for strip, (column, _) in enumerate(_STRIPS[:2], start=1):
+    for strip, (column, _) in enumerate(strips, start=1):
+        if not column.endswith("_bits"):
+            figure.add_trace(_share_bars(table, column, strip))
+            continue
         for bits, part in table.groupby(column, sort=True):
             figure.add_trace(_bars(part, int(str(bits)), strip, name, int(str(bits)) not in shown))
             shown.add(int(str(bits)))
-    figure.add_trace(
-        go.Bar(
-            x=table["place"],
-            y=table["share"],
-            width=0.85,
-            yaxis="y3",
-            marker={"color": GREY},
-            showlegend=False,
-            customdata=table[["layer", "macs"]],
-            hovertemplate="%{customdata[0]}<br>%{customdata[1]:,} MACs, %{y:.1f} %<extra></extra>",
-        )
+    return _strips(figure, table, strips)
+
+
+def _share_bars(table: pd.DataFrame, column: str, strip: int) -> go.Bar:
+    count, what = ("macs", "MACs") if column == "share" else ("nonzero", "weights not zero")
+    return go.Bar(
+        x=table["place"],
+        y=table[column],
+        width=0.85,
+        yaxis=f"y{strip}",
+        marker={"color": GREY},
+        showlegend=False,
+        customdata=table[["layer", count]],
+        hovertemplate=f"%{{customdata[0]}}<br>%{{customdata[1]:,}} {what}, %{{y:.1f}} %<extra></extra>",
     )
-    return _strips(figure, table)
 
 
 def _bars(part: pd.DataFrame, bits: int, strip: int, name: str, legend: bool) -> go.Bar:
@@ -108,20 +136,26 @@ def _bars(part: pd.DataFrame, bits: int, strip: int, name: str, legend: bool) ->
     )
 
 
-def _strips(figure: go.Figure, table: pd.DataFrame) -> go.Figure:
-    domains = ((0.7, 1.0), (0.35, 0.65), (0.0, 0.3))
+def _strips(figure: go.Figure, table: pd.DataFrame, strips: Sequence[tuple[str, str]]) -> go.Figure:
+    pitch = 1.05 / len(strips)  # of which 0.05 is the gap beneath a strip
+    domains = [(max(0.0, 1 - i * pitch + 0.05), 1 - (i - 1) * pitch) for i in range(1, len(strips) + 1)]
     floating = bool((table[["weight_bits", "activation_bits"]] >= FLOAT).any(axis=None))
-    for strip, ((_, title), domain) in enumerate(zip(_STRIPS, domains, strict=True), start=1):
+    for strip, ((column, title), domain) in enumerate(zip(strips, domains, strict=True), start=1):
         axis: dict[str, Any] = {"domain": domain, "title": title, "anchor": "x"}
-        if strip < 3:
+        if column == "kept":
+            axis |= {"range": [0, 105], "tickvals": [0, 50, 100]}
+        if column.endswith("_bits"):
             ticks = [2, 4, 8, *([CEILING] if floating else [])]
             axis |= {"range": [0, CEILING + 0.5 if floating else 8.6], "tickvals": ticks}
             axis["ticktext"] = [str(FLOAT) if t == CEILING else str(t) for t in ticks]
         figure.update_layout({f"yaxis{strip if strip > 1 else ''}": axis})
     figure.update_xaxes(
-        title="layer, in the order of execution", anchor="y3", showgrid=False, range=[0.4, len(table) + 0.6]
+        title="layer, in the order of execution",
+        anchor=f"y{len(strips)}",
+        showgrid=False,
+        range=[0.4, len(table) + 0.6],
     )
-    return styled(figure, 500).update_layout(barmode="overlay")
+    return styled(figure, 80 + 140 * len(strips)).update_layout(barmode="overlay")
 
 
 def protocol_figure(found: Mapping[str, int]) -> go.Figure:
@@ -160,11 +194,10 @@ def sentence(found: Mapping[str, int]) -> str:
 
 
 def by_kind(layers: pd.DataFrame) -> pd.DataFrame:
-    """Layers, weights and MACs per kind and pair of bits, most MACs first."""
+    """Layers, weights (and those not zero, where known) and MACs per kind and pair of bits, most MACs first."""
     keys = ["kind", "weight_bits", "activation_bits"]
-    table = layers.groupby(keys, as_index=False).agg(
-        layers=("layer", "size"), parameters=("parameters", "sum"), macs=("macs", "sum")
-    )
+    sums = {name: (name, "sum") for name in ("parameters", "macs", "nonzero") if name in layers}
+    table = layers.groupby(keys, as_index=False).agg(layers=("layer", "size"), **sums)
     return table.sort_values("macs", ascending=False, kind="stable", ignore_index=True)
 
 
@@ -179,3 +212,21 @@ def differing(one: pd.DataFrame, other: pd.DataFrame) -> Sequence[str]:
         both["activation_bits"] != both["activation_bits_other"]
     )
     return [str(name) for name in both.loc[changed, "layer"]]
+
+
+def resized(one: pd.DataFrame, other: pd.DataFrame) -> Sequence[str]:
+    """Layers of both of which one row keeps another number of weights (fewer channels, or more zeroes) or which do
+    other work, with both numbers, in the order of the first: ``conv1: 288 and 460 weights``."""
+    both = one.assign(left=_left(one)).merge(other.assign(left=_left(other)), on="layer", suffixes=("", "_other"))
+    changed = both[(both["left"] != both["left_other"]) | (both["macs"] != both["macs_other"])]
+    return [f"{row.layer}: {row.left:,} and {row.left_other:,} weights" for row in changed.itertuples()]
+
+
+def alone(one: pd.DataFrame, other: pd.DataFrame) -> int:
+    """How many layers only one of the two has."""
+    return len(set(one["layer"]) ^ set(other["layer"]))
+
+
+def _left(layers: pd.DataFrame) -> pd.Series:
+    """Weights that a layer keeps."""
+    return layers["nonzero"] if "nonzero" in layers else layers["parameters"]

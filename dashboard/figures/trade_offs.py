@@ -34,12 +34,29 @@ class Cost:
 
 COSTS = (
     Cost("bitops_g", "bit operations", "bit operations of one image, GBitOPs"),
+    Cost(
+        "macs_effective",
+        "effective MACs, zeroed weights not counted",
+        "multiply-accumulates of one image, zeroed weights not counted, M",
+        1e6,
+    ),
     Cost("size_bytes", "bytes", "size of the compressed network, kB", 1e3),
     Cost("synthesis_s", "synthesis time", "wall time of the image set, s"),
     Cost("compress_s", "compression time", "wall time of the compression, s"),
     Cost("forward_equivalents", "forward-equivalents", "one image through one network, synthesis and compression"),
     Cost("peak_memory_mib", "peak memory", "highest of all stages, MiB"),
 )
+
+
+def offered_costs(rows: pd.DataFrame) -> list[Cost]:
+    """The costs a reader may choose; effective MACs where they tell more than MACs: where weights were zeroed."""
+    zeroed = bool((rows["macs_effective"] != rows["macs"]).fillna(False).any())
+    return [cost for cost in COSTS if zeroed or cost.column != "macs_effective"]
+
+
+def varying(rows: pd.DataFrame) -> list[str]:
+    """Which of bits and images differ between rows; neither has a colour or a marker of its own."""
+    return [name for name in ("bits", "n") if rows[name].nunique() > 1]
 
 
 def contenders(rows: pd.DataFrame) -> pd.DataFrame:
@@ -55,7 +72,8 @@ def on_front(rows: pd.DataFrame, cost: Cost) -> pd.DataFrame:
 
 
 def trade_off(rows: pd.DataFrame, cost: Cost) -> go.Figure:
-    """Top-1 with its 95 % interval against ``cost``: colour = source method, marker = compressor, line = front.
+    """Top-1 with its 95 % interval against ``cost``: colour = source method, marker = compressor, line = front; where
+    bits or images differ, the points on the front say theirs.
 
     The axis is logarithmic where the cost spans a decade or more; what costs nothing then stands at its left edge.
 
@@ -106,16 +124,27 @@ def _front_line(figure: go.Figure, known: pd.DataFrame, cost: Cost) -> None:
         return
     xs, ys = best["_x"].to_numpy(float), _floats(best["top1_mean"])
     right = max(float(known["_x"].max()), float(xs[-1]))
+    names = varying(known)
+    labels = [escape(" · ".join(said(name, getattr(row, name)) for name in names)) for row in best.itertuples()]
     figure.add_trace(
         go.Scatter(
             x=[*xs, right],
             y=[*ys, ys[-1]],
-            mode="lines",
+            mode="lines+text" if names else "lines",
+            text=[*(f"{label}\u00a0\u00a0" for label in labels), ""] if names else None,  # clear of the marker
+            textposition="top left",  # where no method is: it would beat the point
+            textfont={"size": 11},
+            cliponaxis=False,
             line={"shape": "hv", "color": GREY, "width": 2, "dash": "dot"},
             name="Pareto front",
             hoverinfo="skip",
         )
     )
+
+
+def said(name: str, value: Any) -> str:
+    """A value of :func:`varying` in words."""
+    return f"{value} images" if name == "n" else str(value)
 
 
 def _symbol_legend(figure: go.Figure, symbols: Mapping[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -12,13 +13,16 @@ from bench.store.records import ResultRecord
 from dashboard.common import Scope, heading, problems, scope
 from dashboard.figures.bits import (
     FLOAT,
+    alone,
     by_kind,
     differing,
+    kept,
     layer_bits,
     layer_figure,
     mean_bits,
     protocol_bits,
     protocol_figure,
+    resized,
     sentence,
 )
 from dashboard.filters import choice
@@ -44,12 +48,16 @@ LAYERS = (
     Column("MACs", True, "for one image"),
     Column("BitOPs", True, "MACs x bits of the weights x bits of the input"),
 )
+KEPT = Column("kept %", True, "weights that are not zero, of those stored")
 NOTHING = "no other row"
 
 
 def show() -> None:
     """Draw the page."""
-    heading("Bits per layer", "How many bits each layer of a compressed network keeps for its weights and its inputs.")
+    heading(
+        "Bits per layer",
+        "How many bits each layer of a compressed network keeps for its weights and its inputs, and how many weights.",
+    )
     problems()
     found = scope(snapshot().table["compressor"] != "", "No record of a compressed network yet.")
     if found is None:
@@ -103,7 +111,8 @@ def _row(name: str, record: ResultRecord, table: pd.DataFrame, listed: ResultRec
     st.subheader(plain(name))
     _facts(record, name, table)
     layers = layer_bits(record)
-    same = (listed.protocol_id, listed.target_digest) == (record.protocol_id, record.target_digest)
+    # of the same bits, too: these say how much a step has pruned
+    same = all(getattr(listed, f) == getattr(record, f) for f in ("protocol_id", "target_digest", "bits"))
     if layers.empty and same:
         layers = layer_bits(listed)
         if not layers.empty:
@@ -113,13 +122,20 @@ def _row(name: str, record: ResultRecord, table: pd.DataFrame, listed: ResultRec
         return
     st.plotly_chart(layer_figure(layers, escape(name)), width="stretch", key=f"layers-{record.cell_id}")
     weights, inputs = mean_bits(layers)
-    st.caption(
-        f"{len(layers)} layers · a weight takes {weights:.2f} bits on average, an input {inputs:.2f} (by MACs) · "
-        "input: what a layer reads, be it the image or an activation"
-    )
-    st.html(html_table(KINDS, [_kind(r) for r in by_kind(layers).itertuples()]))
+    says = [
+        f"{len(layers)} layers of {int(layers['parameters'].sum()):,} weights",
+        f"a weight takes {weights:.2f} bits on average, an input {inputs:.2f} (by MACs)",
+        "input: what a layer reads, be it the image or an activation",
+    ]
+    left = kept(layers)
+    if left is not None:
+        share = 100 * layers["nonzero"].sum() / max(layers["parameters"].sum(), 1)
+        says.insert(1, f"{share:.1f} % of them are not zero")
+    st.caption(" · ".join(says))
+    more = () if left is None else (KEPT,)
+    st.html(html_table((*KINDS, *more), [_kind(r) for r in by_kind(layers).itertuples()]))
     with st.expander("All layers"):
-        st.html(html_table(LAYERS, [_layer(i, r) for i, r in enumerate(layers.itertuples(), start=1)]))
+        st.html(html_table((*LAYERS, *more), [_layer(i, r) for i, r in enumerate(layers.itertuples(), start=1)]))
 
 
 def _facts(record: ResultRecord, name: str, table: pd.DataFrame) -> None:
@@ -147,25 +163,38 @@ def _compare(one: ResultRecord, other: ResultRecord) -> None:
     first, second = layer_bits(one), layer_bits(other)
     if first.empty or second.empty:
         return
-    names = differing(first, second)
-    if not names:
-        st.caption("Both rows give every layer the same bits.")
-        return
-    with st.expander(f"{counted(len(names), 'layer')} with other bits"):
-        for name in names:
-            st.text(name)
+    unlike = alone(first, second)
+    if unlike:
+        st.caption(f"The networks differ: {counted(unlike, 'layer')} only one of them has.")
+    names, sizes = differing(first, second), resized(first, second)
+    if not names and not unlike:
+        st.caption("Both rows give every layer the same bits" + (", but not the same weights." if sizes else "."))
+    _named(names, "with other bits")
+    _named(sizes, "with another number of weights or of MACs")
+
+
+def _named(lines: Sequence[str], what: str) -> None:
+    if lines:
+        with st.expander(f"{counted(len(lines), 'layer')} {what}"):
+            for line in lines:
+                st.text(line)
 
 
 def _bits(bits: int) -> str:
     return "float" if bits >= FLOAT else str(bits)
 
 
+def _kept(r: Any) -> list[str]:
+    """Nothing where the record does not list how many weights are not zero."""
+    return [number(100 * r.nonzero / max(r.parameters, 1), 1)] if hasattr(r, "nonzero") else []
+
+
 def _kind(r: Any) -> list[str | Html]:
     counts = [f"{int(v):,}" for v in (r.layers, r.parameters, r.macs)]
-    return [r.kind, _bits(r.weight_bits), _bits(r.activation_bits), *counts]
+    return [r.kind, _bits(r.weight_bits), _bits(r.activation_bits), *counts, *_kept(r)]
 
 
 def _layer(place: int, r: Any) -> list[str | Html]:
     bitops = r.macs * r.weight_bits * r.activation_bits
     counts = [f"{int(v):,}" for v in (r.parameters, r.macs, bitops)]
-    return [str(place), r.layer, r.kind, _bits(r.weight_bits), _bits(r.activation_bits), *counts]
+    return [str(place), r.layer, r.kind, _bits(r.weight_bits), _bits(r.activation_bits), *counts, *_kept(r)]

@@ -107,12 +107,14 @@ def _telling(table: pd.DataFrame) -> str | None:
 
 
 def _equal_budget(table: pd.DataFrame, ratio: float) -> pd.DataFrame:
-    """The methods whose optimiser and image budgets lie within ``ratio``; controls, which spend next to none, stay."""
+    """The methods whose optimiser and image budgets lie within ``ratio``; controls, which spend next to no passes, stay
+    where a method left has as many images."""
     method = table["control"] == "none"
     found = equal_budget(table[method], ratio)
     out = int(method.sum()) - len(found.rows)
     st.caption(f"{out} rows spend more or less than the others and are left out; ranks are those of the whole board.")
-    return table[~method | table.index.isin(found.rows.index)]
+    controls = ~method & (table["n"].isin(found.rows["n"]) | found.rows.empty)
+    return table[controls | table.index.isin(found.rows.index)]
 
 
 def _sorted(part: pd.DataFrame, order: str) -> pd.DataFrame:

@@ -2,35 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
+from bench.board.costs import best_under
+from bench.board.ranks import GROUP
 from dashboard.common import heading, problems, scope
-from dashboard.figures.trade_offs import COSTS, Cost, contenders, on_front, trade_off
+from dashboard.figures.trade_offs import Cost, offered_costs, on_front, trade_off, varying
 from dashboard.filters import amount, choice, choices
 from dashboard.load import snapshot
 from dashboard.tables import Column, Html, html_table
-from dashboard.text import counted, interval, number, rounded, row_name, seconds, size
+from dashboard.text import counted, interval, missing, number, rounded, row_name, seconds, size
 
 SHOWN = 200
 """Rows of the table; more would make the page slow, and nobody reads them."""
-LABELS = {cost.column: cost.label for cost in COSTS}
-COLUMNS = (
-    Column("source", help="where the images come from"),
-    Column("compressor"),
-    Column("bits"),
-    Column("top-1 %", True, "mean over seeds, rounded to its uncertainty"),
-    Column("95 % interval", True),
-    Column("size", True, "of the compressed network"),
-    Column("GBitOPs", True),
-    Column("synthesis", True, "wall time of the image set, charged in full"),
-    Column("compression", True, "wall time"),
-    Column("passes", True, "forward-equivalents of synthesis and compression"),
-    Column("peak", True, "memory, MiB"),
+Shown = tuple[Column, Callable[[Any], str | Html]]
+COLUMNS: tuple[Shown, ...] = (
+    (
+        Column("source", help="where the images come from"),
+        lambda r: row_name(r.source, r.model) + (" †" if r.stale else ""),
+    ),
+    (Column("compressor"), lambda r: r.compressor),
+    (Column("bits"), lambda r: r.bits),
+    (Column("images", True), lambda r: number(r.n, 0)),
+    (
+        Column("top-1 %", True, "mean over seeds, rounded to its uncertainty"),
+        lambda r: rounded(r.top1_mean, r.top1_low, r.top1_high),
+    ),
+    (Column("95 % interval", True), lambda r: interval(r.top1_low, r.top1_high)),
+    (Column("size", True, "of the compressed network"), lambda r: size(r.size_bytes)),
+    (Column("GBitOPs", True), lambda r: number(r.bitops_g, 3)),
+    (
+        Column("effective MMACs", True, "million multiply-accumulates of one image, zeroed weights not counted"),
+        lambda r: number(None if missing(r.macs_effective) else r.macs_effective / 1e6, 2),
+    ),
+    (Column("synthesis", True, "wall time of the image set, charged in full"), lambda r: seconds(r.synthesis_s)),
+    (Column("compression", True, "wall time"), lambda r: seconds(r.compress_s)),
+    (
+        Column("passes", True, "forward-equivalents of synthesis and compression"),
+        lambda r: number(r.forward_equivalents, 0),
+    ),
+    (Column("peak", True, "memory, MiB"), lambda r: number(r.peak_memory_mib, 0)),
 )
+BEST = 10
+"""Rows shown of those that are best under a limit."""
 
 
 def show() -> None:
@@ -52,14 +71,17 @@ def show() -> None:
         st.info("None of these rows has a mean yet: every one still lacks a seed.")
         _unmeasured(rows)
         return
+    columns = shown_columns(rows)
     for digest, part in measured.groupby("test_digest", sort=False, dropna=False):
-        _plot(part, cost, f"{found.suite}-{digest}")
+        _plot(part, cost, columns, f"{found.suite}-{digest}")
     _unmeasured(rows)
     st.subheader("Best under a limit")
-    _best(measured)
+    _best(measured, columns)
     st.subheader("The rows")
     shown = measured.head(SHOWN)
-    st.html(html_table(COLUMNS, [_row(r) for r in shown.itertuples()], _classes(shown)))
+    st.html(_table(shown, columns, _classes(shown)))
+    if "n" not in varying(rows):
+        st.caption(f"all rows: {counted(rows['n'].iloc[0], 'image')}")
     if len(measured) > SHOWN:
         st.caption(f"The first {SHOWN} of {len(measured):,}; the download holds all.")
     st.download_button(
@@ -73,17 +95,30 @@ def _filtered(table: pd.DataFrame) -> tuple[pd.DataFrame, Cost]:
         target = choice("Target", "target", list(dict.fromkeys(table["target"])))
     with second:
         table = table[table["target"] == target]
-        telling = [column for column in LABELS if table[column].nunique() > 1]
-        column = choice("Cost", "cost", list(LABELS), next(iter(telling), None), shown=LABELS.__getitem__)
+        costs = {cost.column: cost for cost in offered_costs(table)}
+        telling = [column for column in costs if table[column].nunique() > 1]
+        column = choice("Cost", "cost", list(costs), next(iter(telling), None), shown=lambda name: costs[name].label)
     with third:
         compressors = choices("Compressor", "compressor", list(dict.fromkeys(table["compressor"])))
     with fourth:
         bits = choices("Bits", "bits", list(dict.fromkeys(table["bits"])))
-    cost = next(cost for cost in COSTS if cost.column == column)
-    return table[table["compressor"].isin(compressors) & table["bits"].isin(bits)], cost
+    return table[table["compressor"].isin(compressors) & table["bits"].isin(bits)], costs[column]
 
 
-def _plot(part: pd.DataFrame, cost: Cost, key: str) -> None:
+def shown_columns(rows: pd.DataFrame) -> list[Shown]:
+    """All but images where every row has as many, and effective MACs where no weight was zeroed."""
+    left_out = set() if "n" in varying(rows) else {"images"}
+    if "macs_effective" not in {cost.column for cost in offered_costs(rows)}:
+        left_out.add("effective MMACs")
+    return [item for item in COLUMNS if item[0].header not in left_out]
+
+
+def _table(rows: pd.DataFrame, columns: Sequence[Shown], classes: Sequence[str] = ()) -> str:
+    cells = [[cell(r) for _, cell in columns] for r in rows.itertuples()]
+    return html_table([column for column, _ in columns], cells, classes)
+
+
+def _plot(part: pd.DataFrame, cost: Cost, columns: Sequence[Shown], key: str) -> None:
     known = part[part[cost.column].notna()]
     if known.empty:
         st.info(f"{cost.label.capitalize()}: not measured for these rows.")
@@ -100,7 +135,7 @@ def _plot(part: pd.DataFrame, cost: Cost, key: str) -> None:
     st.caption(" · ".join(filter(None, says)))
     if len(best):
         with st.expander("The rows on the front"):
-            st.html(html_table(COLUMNS, [_row(r) for r in best.itertuples()]))
+            st.html(_table(best, columns))
 
 
 def _unmeasured(rows: pd.DataFrame) -> None:
@@ -109,66 +144,54 @@ def _unmeasured(rows: pd.DataFrame) -> None:
         return
     with st.expander(f"{counted(len(missing), 'row')} without a mean, not drawn"):
         for r in missing.itertuples():
-            name = f"{row_name(str(r.source), str(r.model))} · {r.compressor} · {r.bits}"
+            name = f"{row_name(str(r.source), str(r.model))} · {r.compressor} · {r.bits}{_images(r, rows)}"
             st.text(f"{name}: {r.status}, seeds {r.seeds}" + (f" ({r.reason!s})" if r.reason else ""))
 
 
-def _best(measured: pd.DataFrame) -> None:
-    """The best method within the limits, as a sentence and a table of those that fit."""
+def _images(row: Any, rows: pd.DataFrame) -> str:
+    """The row's image count where it tells rows apart."""
+    return f" on {row.n:,} images" if "n" in varying(rows) else ""
+
+
+def _best(measured: pd.DataFrame, columns: Sequence[Shown]) -> None:
+    """The best method within the limits, as a sentence, and those that the paired tests do not tell from it."""
     left, right = st.columns(2)
     with left:
         minutes = amount("At most this many minutes, synthesis and compression", "minutes")
     with right:
         kilobytes = amount("At most this many kB", "kb")
-    fits = within(measured, minutes, kilobytes)
+    found = best_under(measured, minutes=minutes, size_bytes=1e3 * kilobytes if kilobytes else None)
     limits = [
         f"{minutes:g} minute{'' if minutes == 1 else 's'}" if minutes else "",
         f"{kilobytes:g} kB" if kilobytes else "",
     ]
     under = " and ".join(filter(None, limits))
-    if fits.empty:
-        st.info(f"No method fits under {under}." if under else "No method here has both its time and its size.")
+    if found.rows.empty:
+        st.info(f"No method fits under {under}." if under else "No method here has a rank yet.")
         return
-    best: Any = next(fits.itertuples())
-    overlap = [r for r in fits.itertuples() if r.Index != best.Index and r.top1_high >= best.top1_low]
-    shared = f" Of {len(fits) - 1} others that fit, {len(overlap)} reach into its interval." if overlap else ""
+    rows = found.rows.sort_values("top1_mean", ascending=False, kind="stable")
+    group = rows.groupby(list(GROUP), sort=False, dropna=False).ngroup().sort_values(kind="stable")
+    rows = rows.loc[group.index]
+    best: Any = next(rows.itertuples())
+    tied = int((group == group.iloc[0]).sum()) - 1
+    shared = (
+        f" Within its protocol and the limits {counted(tied, 'other')} not shown to differ from it." if tied else ""
+    )
     accuracy = f"{rounded(best.top1_mean, best.top1_low, best.top1_high)} %"
-    name = f"{row_name(best.source, best.model)} with {best.compressor} at {best.bits}"
+    name = f"{row_name(best.source, best.model)} with {best.compressor} at {best.bits}{_images(best, measured)}"
     st.html(
         f"<p><b>{escape(f'Best under {under}' if under else 'Best without a limit')}:</b> {escape(name)}, top-1 "
         f"{accuracy} {interval(best.top1_low, best.top1_high)}, {seconds(best.synthesis_s + best.compress_s)}, "
         f"{size(best.size_bytes)}.{shared}</p>"
     )
-    st.html(html_table(COLUMNS, [_row(r) for r in fits.head(5).itertuples()], ["best"] + [""] * min(4, len(fits) - 1)))
-
-
-def within(rows: pd.DataFrame, minutes: float | None, kilobytes: float | None) -> pd.DataFrame:
-    """The methods whose synthesis and compression take at most ``minutes`` and whose network is at most ``kilobytes``
-    (1000 bytes) large, best mean top-1 first; None is no limit. A row that lacks a limited cost does not fit."""
-    part = contenders(rows)
-    time = part["synthesis_s"] + part["compress_s"]
-    fits = time.notna() & part["size_bytes"].notna()
-    if minutes:
-        fits &= (time <= 60 * minutes).fillna(False)
-    if kilobytes:
-        fits &= (part["size_bytes"] <= 1e3 * kilobytes).fillna(False)
-    return part[fits].sort_values("top1_mean", ascending=False, kind="stable")
-
-
-def _row(r: Any) -> list[str | Html]:
-    return [
-        row_name(r.source, r.model) + (" †" if r.stale else ""),
-        r.compressor,
-        r.bits,
-        rounded(r.top1_mean, r.top1_low, r.top1_high),
-        interval(r.top1_low, r.top1_high),
-        size(r.size_bytes),
-        number(r.bitops_g, 3),
-        seconds(r.synthesis_s),
-        seconds(r.compress_s),
-        number(r.forward_equivalents, 0),
-        number(r.peak_memory_mib, 0),
+    st.html(_table(rows.head(BEST), columns, ["" if later else "best" for later in group.duplicated()]))
+    says = [
+        "bold: the best of a protocol (what is compressed, and to which bits); beneath it those not shown to differ",
+        "controls, stale and incomplete rows take no part",
+        f"the first {BEST} of {len(rows)}" if len(rows) > BEST else "",
+        f"{counted(found.left_out, 'row')} without the limited cost left out" if found.left_out else "",
     ]
+    st.caption(" · ".join(filter(None, says)))
 
 
 def _classes(part: pd.DataFrame) -> list[str]:

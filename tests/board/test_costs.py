@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.board.costs import at_most, best_under, equal_budget, pareto_front, split_letters
+from bench.board.costs import best_under, equal_budget, pareto_front, split_letters
 from bench.board.frame import frame
 from bench.store.records import StageCost
 
@@ -81,9 +81,6 @@ def test_budgets_are_those_of_synthesis_and_compression() -> None:
     assert table.loc["slow", "forward_equivalents"] == 1010
     assert table.loc["slow", "synthesis_forwards"] == 1000
     assert table.loc["slow", "compress_forwards"] == 10
-    capped = at_most(_board(), {"forward_equivalents": 110, "n": 256})
-    assert set(capped.rows["source"]) == {"a", "b", "c", "real"}
-    assert capped.left_out == 1
 
 
 _budgets = st.lists(st.tuples(st.integers(0, 20), st.integers(1, 4)), min_size=1, max_size=7)

@@ -7,7 +7,16 @@ import pytest
 from bench.board.claims import judge
 from bench.board.frame import frame
 from bench.store.records import StageCost
-from dashboard.report_figures import claims_forest, cross_validation, pareto, trade_off, trade_off_points
+from dashboard.report import Part, build
+from dashboard.report_figures import (
+    claims_forest,
+    cross_validation,
+    cross_validation_parts,
+    marker_sizes,
+    pareto,
+    trade_off,
+    trade_off_points,
+)
 from tests.board.make import record, seeds
 
 A, B = "resnet18_w10", "vgg_bn_w12"
@@ -25,7 +34,7 @@ def _rows() -> list[object]:
 
 
 def test_the_heat_map_holds_the_drops_and_frames_the_diagonal() -> None:
-    figure = cross_validation(frame(_rows()), "brecq")
+    figure = cross_validation(frame(_rows()))
     heat = figure.data[0]
     assert list(heat.x) == [A, B]
     assert list(heat.y) == ["real", "noise", f"one [{A}]", "own [self]", "part"]
@@ -47,7 +56,7 @@ def test_the_heat_map_holds_the_drops_and_frames_the_diagonal() -> None:
 
 def test_labels_are_escaped() -> None:
     rows = [record(0.8, source="<b>x</b>", target=t, target_digest=t, model=m) for t in (A, B) for m in (A, B)]
-    figure = cross_validation(frame(rows), "brecq")
+    figure = cross_validation(frame(rows))
     assert list(figure.data[0].y) == [f"&lt;b&gt;x&lt;/b&gt; [{name}]" for name in (A, B)]
     assert "<b>" not in trade_off(frame(rows)).to_json()
 
@@ -73,6 +82,55 @@ def test_bits_are_not_mixed_where_a_target_has_several() -> None:
     own = [record(0.8, target=t, bits=b, target_digest=t) for t, b in ((A, "W4A4"), (B, "W4A8"))]
     (point,) = trade_off_points(frame(own))  # each target at its own bits: one mean over both
     assert point["bits"] == ""
+
+
+def _counts() -> list[object]:
+    """Three sources on two targets with 64 and 256 images; fewer images are better, to catch a mixed-up square."""
+    rows = []
+    for i, source in enumerate(("a", "b", "c")):
+        for t in (A, B):
+            for n, gain in ((64, 0.1), (256, 0.0)):
+                rows.append(record(0.5 + i / 10 + gain, source=source, target=t, target_digest=t, n=n))
+    return rows
+
+
+def test_each_image_count_has_its_own_squares() -> None:
+    parts = dict(cross_validation_parts(frame(_counts())))
+    assert set(parts) == {"brecq, 64 images", "brecq, 256 images"}
+    for name, lift in (("brecq, 64 images", 10.0), ("brecq, 256 images", 0.0)):
+        heat = cross_validation(parts[name]).data[0]
+        drops = dict(zip(heat.y, heat.z, strict=True))
+        assert {k: list(v) for k, v in drops.items()} == {
+            s: pytest.approx([90 - 50 - 10 * i - lift] * 2) for i, s in enumerate("abc")
+        }
+    assert [name for name, _ in cross_validation_parts(frame(_rows()))] == ["brecq"]
+    two = [record(0.8, preset=p, compressor=c) for p in ("mini", "thorough") for c in ("p", "q")]
+    assert {name for name, _ in cross_validation_parts(frame(two))} == {
+        "p, mini",
+        "p, thorough",
+        "q, mini",
+        "q, thorough",
+    }
+
+
+def test_image_counts_are_points_of_their_own() -> None:
+    points = {p["label"]: p for p in trade_off_points(frame(_counts()))}
+    assert set(points) == {f"{s} · brecq · {n} images" for s in "abc" for n in (64, 256)}
+    assert points["b · brecq · 64 images"]["top1"] == pytest.approx(70)
+    assert points["b · brecq · 256 images"]["top1"] == pytest.approx(60)
+    (trace, *_) = trade_off(frame(_counts())).data
+    drawn = dict(zip(trace.text, trace.marker.size, strict=True))
+    assert drawn["a · brecq · 64 images"] < drawn["a · brecq · 256 images"]
+    assert marker_sizes([5]) == {5: 11}
+    assert marker_sizes([9, 1, 4, 4]) == {1: 7, 4: 11, 9: 15}
+
+
+def test_the_report_of_several_image_counts() -> None:
+    records = _counts()
+    page = build([Part("s", "", "", frame(records), [], records, None, [], [])])
+    assert page.count("<h3>Sources by targets, brecq, ") == 2
+    assert "Accuracy against time" in page
+    assert "larger markers: more images (64, 256)" in page
 
 
 def test_pareto() -> None:

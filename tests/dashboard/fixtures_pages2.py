@@ -111,6 +111,14 @@ AWKWARD: dict[str, Callable[[Pages], None]] = {
     "one seed of two": lambda pages: pages.write([made(0.8), made(0.7, source="kw"), made(0.7, source="kw", seed=1)]),
     "half-written": lambda pages: pages.spoil("a" * 16, '{"schema_version": 1, "su', made(0.8)),
     "newer schema": lambda pages: pages.spoil("b" * 16, {"schema_version": 99}, made(0.8)),
+    "controls only": lambda pages: pages.write(
+        [
+            made(0.8, source="real(batch=5)", control="upper", compressor=c, bits=b)
+            for c in ("brecq", "lsq")
+            for b in ("W4A4", "W2A4")
+        ]
+    ),
+    "one control": lambda pages: pages.write([made(0.8, source="real", control="upper")]),
     "markup": lambda pages: pages.write([made(0.8, source="x<script>alert(1)</script>"), made(0.7)]),
 }
 """Stores that a page must answer with a sentence or a picture, never with a traceback."""

@@ -115,7 +115,63 @@ def test_two_compressors_and_one_parameter_keep_apart() -> None:
     plan = axes_of.layout(found)
     assert plan.x == axes_of.SCHEME
     titles = {panel.title: set(panel.rows["source"]) for panel in axes_of.panels(found, plan)}
-    assert titles == {"a": {"a"}, "r": {"r"}}  # controls vary along compressors, too
+    assert titles == {"resnet18_w10": {"a", "r"}}  # controls vary along compressors, too
+    many = pd.concat([found.assign(target=t) for t in "tuv"])
+    titles = {panel.title: set(panel.rows["source"]) for panel in axes_of.panels(many, axes_of.layout(many))}
+    assert titles == {"a": {"a"}, "r": {"r"}}
+
+
+def test_an_axis_that_follows_from_another_parts_no_panels() -> None:
+    """One step, the other, both: the bits follow from the compressor."""
+    steps = {"p": "S20", "q": "W4A4", "p+q": "S20 W4A4"}
+    sources = (("a", "none"), ("r", "upper"), ("z", "lower"))
+    records = [
+        record(0.5, compressor=c, bits=b, source=s, control=k, target=t, target_digest=t)
+        for c, b in steps.items()
+        for s, k in sources
+        for t in ("t", "u")
+    ]
+    found = axes_of.with_axes(frame(records), {})
+    plan = axes_of.layout(found)
+    assert (plan.x, plan.panels, plan.beside) == (axes_of.SCHEME, ("target",), ("bits",))
+    drawn = axes_of.panels(found, plan)
+    assert [(panel.title, len(panel.rows)) for panel in drawn] == [("t", 9), ("u", 9)]
+    figure = figures.panel_figure(drawn[0], plan, "top1_mean", figures.colour_map(found, plan), "%")
+    assert list(figure.layout.yaxis.ticktext) == ["p · S20", "p+q · S20 W4A4", "q · W4A4"]
+    assert {trace.name for trace in figure.data} == {"a", "r", "z"}
+    # one compressor at a second width: the bits no longer follow
+    more = axes_of.with_axes(frame([*records, record(0.5, compressor="q", bits="W2A4", source="a", target="t")]), {})
+    assert axes_of.layout(more, axes_of.SCHEME).panels == ("target", "bits")
+
+
+def test_a_stream_is_a_setting_of_its_own() -> None:
+    labels = ["a", "a, stream", "a(k=1), stream", "b"]
+    params = {"a": {"k": 2}, "a, stream": {"k": 2}, "a(k=1), stream": {"k": 1}, "b": {}}
+    found = axes_of.with_axes(_table(labels), params)
+    assert list(found[found["control"] == "none"].sort_values("source")["method"]) == [
+        "a",
+        "a, stream",
+        "a, stream",
+        "b",
+    ]
+    plan = axes_of.layout(found)
+    (panel,) = axes_of.panels(found, plan)
+    figure = figures.panel_figure(panel, plan, "top1_mean", figures.colour_map(found, plan), "%")
+    names = [name.replace("<br>", " · ") for name in figure.layout.yaxis.ticktext]
+    assert names == ["a · k 2", "a, stream · k 1", "a, stream · k 2", "b", "r"]
+
+
+def test_steps_in_a_row_are_a_compressor_of_their_own() -> None:
+    found = axes_of.with_axes(frame([record(0.5, compressor=c) for c in ("p", "p(k=1)+q(l=2)", "q(l=2)")]), {})
+    assert set(found[axes_of.SCHEME]) == {"p", "p+q", "q"}
+
+
+def test_images_that_follow_from_the_setting_part_no_panels() -> None:
+    """A source that streams has no stored images, the others have: their counts are no experiment."""
+    cells = [("a", 8, "S"), ("a, stream", 0, "S"), ("b", 8, "S"), ("a", 8, "T"), ("a, stream", 0, "T"), ("b", 8, "T")]
+    found = axes_of.with_axes(frame([record(0.5, source=s, n=n, bits=b) for s, n, b in cells]), {})
+    plan = axes_of.layout(found)
+    assert (plan.x, plan.panels) == (axes_of.SETTING, ("bits",))
 
 
 def test_a_reader_may_draw_along_another_axis() -> None:
@@ -128,6 +184,28 @@ def test_metrics_leave_out_ends_and_spreads() -> None:
     extra = ["kid", "kid_low", "kid_high", "score", "score_std", "low"]
     table = frame([record(0.5, metrics=dict.fromkeys(extra, 1.0))], extra=extra)
     assert sorted(axes_of.metrics(table)) == ["kid", "low", "score"]
+
+
+def test_a_suite_of_controls_is_read_like_any_other() -> None:
+    records = [record(0.5 + k / 9, source=f"real(k={k})", control="upper") for k in (1, 2, 3)]
+    table = frame(records)
+    assert axes_of.is_ablation(table)
+    assert axes_of.varies_source(table)
+    assert not axes_of.is_ablation(table[:1])
+    params = {f"real(k={k})": {"k": k} for k in (1, 2, 3)}
+    found = axes_of.with_axes(table, params)
+    plan = axes_of.layout(found)
+    assert (plan.x, plan.numeric) == ("param:k", True)
+    (panel,) = axes_of.panels(found, plan)
+    assert len(panel.rows) == 3  # drawn, not set apart as lines beside methods that are not there
+
+
+def test_page_draws_a_suite_of_controls(pages: Pages) -> None:
+    AWKWARD["controls only"](pages)
+    pages.write([made(0.5, suite="t", source=s) for s in ("inv", "inv(mix=1)")])
+    app = pages.open("ablations", suite="s")
+    assert not app.exception
+    assert sum(len(t["text"]) for figure in charts(app) for t in figure["data"]) == 4
 
 
 @pytest.mark.parametrize("name", AWKWARD)

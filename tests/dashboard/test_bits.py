@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -9,13 +10,16 @@ import pytest
 from bench.store.records import ResultRecord
 from dashboard.figures.bits import (
     CEILING,
+    alone,
     by_kind,
     differing,
+    kept,
     layer_bits,
     layer_figure,
     mean_bits,
     protocol_bits,
     protocol_figure,
+    resized,
     sentence,
 )
 from tests.board.make import record
@@ -80,6 +84,44 @@ def test_kinds_and_differences() -> None:
     assert differing(other, other) == []
 
 
+def _pruned(left: dict[str, int], **fields: Any) -> ResultRecord:
+    """A row whose layers keep these many weights; of the others it says nothing."""
+    layers = [row | ({"nonzero": left[row["name"]]} if row["name"] in left else {}) for row in _layers(LAYERS)]
+    return made(0.7, report={"layers": layers}, **fields)
+
+
+def test_what_a_pruned_row_keeps() -> None:
+    table = layer_bits(_pruned({"mid.1": 10, "mid.2": 0}))
+    assert list(table["nonzero"]) == [10, 10, 0, 20]
+    left = kept(table)
+    assert left is not None
+    assert list(left) == [100, 25, 0, 100]
+    assert kept(layer_bits(_record())) is None
+    kinds = by_kind(table).set_index("kind")
+    assert kinds["nonzero"].sum() == 40
+    assert kinds.loc["depthwise convolution", "nonzero"] == 0
+    figure = layer_figure(table, "row")
+    strips = {trace.yaxis: trace for trace in figure.data}
+    assert list(strips["y3"].y) == [100, 25, 0, 100]
+    assert list(strips["y4"].y) == pytest.approx([100 / 9.2, 300 / 9.2, 500 / 9.2, 20 / 9.2])
+    assert figure.layout.xaxis.anchor == "y4"
+    ends = [figure.layout[f"yaxis{i or ''}"].domain for i in ("", 2, 3, 4)]
+    assert ends[0][1] == 1
+    assert ends[-1][0] == pytest.approx(0)
+    assert all(upper[0] > lower[1] for upper, lower in itertools.pairwise(ends))
+
+
+def test_rows_of_the_same_bits_may_keep_other_weights() -> None:
+    half, fifth = layer_bits(_pruned({"mid.1": 20})), layer_bits(_pruned({"mid.1": 32}))
+    assert differing(half, fifth) == []
+    assert resized(half, fifth) == ["mid.1: 20 and 32 weights"]
+    assert resized(half, layer_bits(_record())) == ["mid.1: 20 and 40 weights"]
+    narrow = layer_bits(_record([*LAYERS[:2], ("mid.2", "depthwise convolution", 3, 4, 250, 15), LAYERS[3]]))
+    assert resized(narrow, layer_bits(_record())) == ["mid.2: 15 and 30 weights"]
+    assert resized(half, half) == []
+    assert alone(half, half.iloc[:2]) == 2
+
+
 def test_protocol_in_words_and_bars() -> None:
     found = protocol_bits(record(0.5, protocol=PROTOCOL))
     assert found == {"activation": 4, "weight": 2, "first last weight": 8, "logit": 32}
@@ -111,6 +153,29 @@ def test_page_shows_two_rows_and_what_differs(pages: Pages) -> None:
     old = pages.open("bits", row=name.format("old"))
     assert any("before records listed their layers" in e.value for e in old.info)
     assert len(charts(old)) == 1
+
+
+def test_page_says_what_pruned_rows_keep(pages: Pages) -> None:
+    pages.write(
+        [
+            _pruned({"mid.1": 20}, bits="S50", protocol_id="p5"),
+            _pruned({"mid.1": 32}, bits="S20", protocol_id="p2"),
+            _record(LAYERS[:2], source="small"),
+        ]
+    )
+    name = "mixmix · brecq · {} · 256 images"
+    app = pages.open("bits", row=name.format("S50"), beside=name.format("S20"))
+    assert not app.exception
+    text = text_of(app)
+    assert "kept %</th>" in text
+    assert ">50.0</td>" in text
+    assert "4 layers of 100 weights · 80.0 % of them are not zero" in text
+    assert "the same bits, but not the same weights." in text
+    assert "1 layer with another number of weights or of MACs" in [e.label for e in app.expander]
+    assert "mid.1: 20 and 32 weights" in [e.value for e in app.text]
+    unlike = pages.open("bits", row=name.format("S50"), beside="small · brecq · W4A4 · 256 images")
+    assert "2 layers only one of them has" in text_of(unlike)
+    assert "the same bits" not in text_of(unlike)
 
 
 def test_page_draws_the_protocol_of_measured_rows(measured: Pages) -> None:

@@ -200,6 +200,29 @@ def test_one_row_and_rows_without_a_value(alone: RecordStore, app: App, view: st
         assert "failed" in shown(test)
 
 
+def test_an_equal_budget_keeps_the_controls_of_its_image_counts(alone: RecordStore, app: App) -> None:
+    cells = [("one", "none", 64), ("two", "none", 64), ("one", "none", 1024)]
+    cells += [(source, control, n) for source, control in (("up", "upper"), ("low", "lower")) for n in (64, 1024)]
+    for one in stored([record(0.7, source=s, control=c, n=n, compressor="c") for s, c, n in cells]):
+        alone.write(one)
+
+    def listed(**filters: str) -> list[str]:
+        return sorted(re.findall(r"cell=[^>]*>(\w+)</a>", shown(app("leaderboard", **filters))))
+
+    assert listed() == ["low", "low", "one", "one", "two", "up", "up"]
+    assert listed(budget="equal within 2×") == ["low", "one", "two", "up"]
+
+
+@pytest.mark.parametrize("view", ["leaderboard", "cross_validation", "cell", "claims"])
+def test_controls_only(alone: RecordStore, app: App, view: str) -> None:
+    same = {"source": "real", "control": "upper"}
+    for one in stored([record(0.8, bits=b, compressor=c, **same) for b in ("W2A4", "W4A4") for c in ("p", "q")]):
+        alone.write(one)
+    test = app(view)
+    assert not test.exception
+    assert len(shown(test)) > 40
+
+
 @pytest.mark.parametrize("view", ["leaderboard", "cross_validation", "cell", "claims"])
 def test_only_rows_without_a_value(alone: RecordStore, app: App, view: str) -> None:
     for one in stored([record(status="failed", reason="boom", traceback="Traceback: x"), record(source="b")]):

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import re
+
+import numpy as np
 import pandas as pd
 import pytest
 
 from bench.board.frame import frame
 from dashboard.figures.scales import log_axis, short
-from dashboard.figures.trade_offs import COSTS, contenders, on_front, source_colours, source_fills, trade_off
-from dashboard.views.trade_offs import within
-from tests.board.make import record
+from dashboard.figures.trade_offs import (
+    COSTS,
+    contenders,
+    offered_costs,
+    on_front,
+    source_colours,
+    source_fills,
+    trade_off,
+)
+from tests.board.make import bits, record
 from tests.dashboard.fixtures_pages2 import AWKWARD, Pages, charts, check_awkward, made, measured, pages, text_of
 
 __all__ = ["measured", "pages"]
@@ -87,12 +97,35 @@ def test_log_ticks() -> None:
     assert [short(v) for v in (0.02, 5, 2000, 1.5e6)] == ["0.02", "5", "2k", "1.5M"]
 
 
-def test_best_within_limits() -> None:
+def test_points_on_the_front_say_what_no_colour_says() -> None:
+    grid = [("W2A4", 64, 1000, 0.5), ("W4A4", 64, 2000, 0.6), ("W4A4", 256, 2000, 0.7), ("W8A8", 256, 3000, 0.65)]
+    records = [record(a, bits=b, n=n, metrics={"size_bytes": s}) for b, n, s, a in grid]
+
+    def labels(kept: list[int]) -> list[str]:
+        figure = trade_off(frame([records[i] for i in kept]), COST["size_bytes"])
+        line = next(t for t in figure.data if t.name == "Pareto front")
+        assert line.mode == ("lines" if line.text is None else "lines+text")
+        return [] if line.text is None else [text.strip() for text in line.text]
+
+    assert labels([0, 1, 2, 3]) == ["W2A4 · 64 images", "W4A4 · 256 images", ""]
+    assert labels([0, 1]) == ["W2A4", "W4A4", ""]
+    assert labels([2]) == []
+
+
+def test_effective_macs_are_a_cost_where_weights_were_zeroed() -> None:
+    dense = record(0.8, source="a", metrics={"macs": 6e6})
+    zeroed = record(0.7, source="b", metrics={"macs": 6e6, "macs_effective": 3e6})
+    assert COST["macs_effective"] in offered_costs(frame([dense, zeroed]))
+    assert COST["macs_effective"] not in offered_costs(frame([dense]))
+    assert COST["macs_effective"] not in offered_costs(frame([record(0.8)]))
+    figure = trade_off(frame([dense, zeroed]), COST["macs_effective"])
+    drawn = {(x, y) for t in figure.data if t.error_y.array is not None for x, y in zip(t.x, t.y, strict=True)}
+    assert drawn == {(6, 80), (3, 70)}
+    assert "zeroed weights not counted" in figure.layout.xaxis.title.text
+
+
+def test_the_front_leaves_out_controls() -> None:
     table = _table((0.5, "a", 1000, "none"), (0.7, "b", 5000, "none"), (0.9, "r", 500, "upper"))
-    assert list(within(table, None, None)["source"]) == ["b", "a"]
-    assert list(within(table, None, 4)["source"]) == ["a"]
-    assert list(within(table, 0.25, None)["source"]) == ["b", "a"]  # 10 s + 5 s are exactly a quarter of a minute
-    assert within(table, 0.24, None).empty
     assert list(on_front(table, COST["size_bytes"])["source"]) == ["a", "b"]
 
 
@@ -121,6 +154,41 @@ def test_page_says_the_best_under_the_limits_of_the_address(pages: Pages) -> Non
     app = pages.open("trade_offs", kb="many")
     assert any("is no number" in e.value for e in app.info)
     assert "Best without a limit:</b> one" in text_of(app)
+
+
+def test_page_counts_ties_by_the_paired_tests(pages: Pages) -> None:
+    """Two rows whose images differ one by one are told apart though their intervals overlap widely."""
+    base = bits(0.80, seed=1)
+    nearly = base.copy()
+    nearly[np.flatnonzero(base)[:2]] = False
+    worse = base.copy()
+    worse[np.flatnonzero(base)[:30]] = False
+    for source, correct in (("top", base), ("tied", nearly), ("worse", worse)):
+        pages.write([made(correct, source=source, compressor="c")])
+    between = 0.7995  # of another protocol, in which it is the best
+    pages.write([made(between, source="coarse", compressor="c", bits="W2A4", protocol_id="p2")])
+    text = text_of(pages.open("trade_offs"))
+    assert "Best without a limit:</b> top with c at W4A4" in text
+    assert "Within its protocol and the limits 1 other not shown to differ from it." in text
+    best = text.partition("Best without a limit")[2].partition("bold: the best")[0]
+    rows = re.findall(r'<tr class="(\w*)"><td[^>]*>(\w+)</td>', best)
+    assert rows[:3] == [("best", "top"), ("", "tied"), ("best", "coarse")]
+
+
+def test_page_tells_image_counts_apart(pages: Pages) -> None:
+    same = {"source": "one", "compressor": "c"}
+    pages.write([made(0.6, n=64, **same), made(0.7, n=1024, **same), made(None, n=64, **same | {"source": "two"})])
+    app = pages.open("trade_offs")
+    text = text_of(app)
+    assert "one with c at W4A4 on 1,024 images" in text
+    assert ">images</th>" in text
+    assert ">64</td>" in text
+    assert "two · c · W4A4 on 64 images: failed" in text
+    pages.write([made(0.6, suite="t", n=64, **same)])
+    other = text_of(pages.open("trade_offs", suite="t"))
+    assert ">images</th>" not in other
+    assert "all rows: 64 images" in other
+    assert "images, top-1" not in other
 
 
 def test_page_writes_the_limit_into_the_address(pages: Pages) -> None:
