@@ -36,9 +36,9 @@ def pivot_grids(table: pd.DataFrame, *, mean: bool = True, rows: RowsByKey | Non
     """Cross-validation tables as MixMix's Table 6: rows source [network of the images], columns targets.
 
     One grid per suite, compressor, n and preset; a column per target and bits.  The best row of a column that is no
-    control is bold; ties with it are marked.  ``mean`` adds the mean over the targets of each bits, blank as soon as one
-    cell is missing; the note lists the protocols they span.  With ``rows`` it gets half of its interval where the targets share
-    seeds and test images (:func:`bench.board.means.target_mean`).
+    control is bold; ties with it are marked.  ``mean`` adds the mean over the targets of each bits, blank as soon as
+    one cell is missing; the note lists the protocols they span.  With ``rows`` it gets half of its interval where the
+    targets share seeds and test images (:func:`bench.board.means.target_mean`).
     """
     grids = []
     for key, part in table.groupby(["suite", "dataset", "preset", "compressor", "n"], sort=False):
