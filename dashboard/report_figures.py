@@ -34,8 +34,9 @@ def cross_validation_parts(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]
     the compressor, and what else tells the parts of this table apart (data set, preset, images)."""
     keys = ["compressor", "dataset", "preset", "n"]
     several = [name for name in keys[1:] if table[name].nunique() > 1]
+    order = list(dict.fromkeys(table["compressor"]))
     parts = []
-    for key, part in table.groupby(keys, sort=False):
+    for key, part in sorted(table.groupby(keys, sort=True), key=lambda item: order.index(item[0][0])):
         values = dict(zip(keys, key, strict=True))
         words = [f"{values[name]} images" if name == "n" else str(values[name]) for name in several]
         parts.append((", ".join([str(values["compressor"]), *words]), part))

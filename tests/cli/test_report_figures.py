@@ -96,7 +96,9 @@ def _counts() -> list[object]:
 
 def test_each_image_count_has_its_own_squares() -> None:
     parts = dict(cross_validation_parts(frame(_counts())))
-    assert set(parts) == {"brecq, 64 images", "brecq, 256 images"}
+    assert list(parts) == ["brecq, 64 images", "brecq, 256 images"]
+    reverse = frame([record(0.5 + n / 999, n=n) for n in (64, 128, 256)])  # the best first: 256
+    assert [name for name, _ in cross_validation_parts(reverse)] == [f"brecq, {n} images" for n in (64, 128, 256)]
     for name, lift in (("brecq, 64 images", 10.0), ("brecq, 256 images", 0.0)):
         heat = cross_validation(parts[name]).data[0]
         drops = dict(zip(heat.y, heat.z, strict=True))
