@@ -121,7 +121,8 @@ class ImageBatch:
     """What a source returns: images float32 [B,C,H,W] normalised, labels int64 [B] or None, soft [B,K] or None.
 
     ``forward_equivalents`` counts full-resolution forward passes of one image through one network, summed over the
-    batch (a backward counts as one), whatever the network, generators included. ``info`` is JSON: models used, final loss terms, clipped fraction.
+    batch (a backward counts as one), whatever the network, generators included. ``info`` is JSON: models used, final
+    loss terms, clipped fraction.
     """
 
     images: Tensor
