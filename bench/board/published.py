@@ -238,7 +238,8 @@ def _with_keys(table: pd.DataFrame) -> pd.DataFrame:
     ]
     table["source_key"] = [source for source, _ in sources]
     table["model_key"] = [model for _, model in sources]
-    taught = table["task"] == "kd"  # the files have the student in target_model; here the teacher is the target
+    # A distillation's one setting is its teacher; the files have the student in target_model, here it is the teacher.
+    taught = pd.Series([set(setting) == {"teacher"} for setting in settings], index=table.index, dtype=bool)
     teacher = pd.Series([setting.get("teacher", "") for setting in settings], index=table.index, dtype=str)
     table["target_key"] = _column(teacher.where(taught, table["target_model"]), architecture)
     # the papers name a pruning by its criterion, we by what is removed
