@@ -218,7 +218,7 @@ def image_set_grid(records: Iterable[ResultRecord]) -> Grid:
         if record.synth_id:
             lines[record.source, record.model, record.preset, record.n].append(record)
     rows = []
-    for key, members in lines.items():
+    for key, members in sorted(lines.items(), key=lambda item: item[0]):
         costs = {r.synth_id: r.costs["synthesis"] for r in members if "synthesis" in r.costs}
         texts = (*map(str, key), str(len({r.synth_id for r in members})), *_cost_texts(list(costs.values())))
         rows.append(tuple(Cell(text) for text in (*texts, str(len({r.cell_id for r in members})))))

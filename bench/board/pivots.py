@@ -41,7 +41,9 @@ def pivot_grids(table: pd.DataFrame, *, mean: bool = True, rows: RowsByKey | Non
     targets share seeds and test images (:func:`bench.board.means.target_mean`).
     """
     grids = []
-    for key, part in table.groupby(["suite", "dataset", "preset", "compressor", "n"], sort=False):
+    parts = list(table.groupby(["suite", "dataset", "preset", "compressor", "n"], sort=False))
+    place = {key[:-1]: i for i, (key, _) in reversed(list(enumerate(parts)))}
+    for key, part in sorted(parts, key=lambda item: (place[item[0][:-1]], item[0][-1])):  # fewest images first
         suite, dataset, preset, compressor, count = (str(item) for item in key)
         if part["top1_mean"].notna().any():
             title = f"{suite} · {dataset} · {compressor} · {count} images · preset {preset} · top-1 %"
@@ -76,9 +78,8 @@ def _means(columns: Sequence[Column]) -> dict[str, list[int]]:
     groups: dict[str, list[int]] = defaultdict(list)
     for i, (_, bits) in enumerate(columns):
         groups[bits].append(i)
-    if len(groups) == 1:
-        return {"mean": list(range(len(columns)))}
-    return {f"mean {bits}": group for bits, group in groups.items() if len(group) > 1}
+    several = len(groups) > 1
+    return {f"mean {bits}" if several else "mean": group for bits, group in groups.items() if len(group) > 1}
 
 
 def metric_grids(table: pd.DataFrame, metrics: Sequence[str]) -> list[Grid]:

@@ -53,6 +53,12 @@ def test_pivot_as_table_six() -> None:
     assert "W4A4" in grid.title
 
 
+def test_pivots_of_several_image_counts_begin_with_the_fewest() -> None:
+    records = [r for n, top1 in ((1024, 0.8), (64, 0.6), (256, 0.7)) for r in seeds([top1], source="a", n=n)]
+    titles = [grid.title for grid in pivot_grids(frame(records))]
+    assert [title.split(" · ")[3] for title in titles] == ["64 images", "256 images", "1024 images"]
+
+
 def test_pivot_marks_ties_stale_rows_and_several_bits() -> None:
     records = [
         *seeds([0.8, 0.8], source="a"),
