@@ -51,25 +51,6 @@ class Mean:
     interval: TargetMean = field(default_factory=lambda: TargetMean(None))
 
 
-def bit_groups(table: pd.DataFrame) -> dict[str, list[str]]:
-    """Bits that belong in one table: label → bits.
-
-    Bits of the same weights on targets that have no other such bits share a table: a suite may ask W4A8 of one
-    network where it asks W4A4 of all others.
-    """
-    targets = {str(bits): set(part["target"]) for bits, part in table.groupby("bits", sort=True)}
-    groups: list[tuple[list[str], set[str]]] = []
-    for bits in sorted(targets, key=lambda b: (-len(targets[b]), b)):
-        weights = bits.partition("A")[0]
-        home = next((g for g in groups if g[0][0].partition("A")[0] == weights and not g[1] & targets[bits]), None)
-        if home is None:
-            groups.append(([bits], set(targets[bits])))
-        else:
-            home[0].append(bits)
-            home[1].update(targets[bits])
-    return {", ".join(bits): bits for bits, _ in sorted(groups, key=lambda g: g[0][0])}
-
-
 def cross_table(part: pd.DataFrame, targets: Sequence[str] = ()) -> CrossTable:
     """The table of ``part``: real images first, then methods by what they look at, noise last.
 

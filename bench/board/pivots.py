@@ -24,7 +24,7 @@ from bench.board.grids import (
     number,
     tie_letters,
 )
-from bench.board.means import RowsByKey, target_mean
+from bench.board.means import RowsByKey, bit_groups, target_mean
 
 _PLAIN_STATUS = ("ok", "incomplete")
 _ORDER = {"upper": 0, "lower": 1, "none": 2}
@@ -36,7 +36,7 @@ def pivot_grids(table: pd.DataFrame, *, mean: bool = True, rows: RowsByKey | Non
     """Cross-validation tables as MixMix's Table 6: rows source [network of the images], columns targets.
 
     One grid per suite, compressor, n and preset; a column per target and bits.  The best row of a column that is no
-    control is bold; ties with it are marked.  ``mean`` adds the mean over the targets of each bits, blank as soon as
+    control is bold; ties with it are marked.  ``mean`` adds means over targets of like bits, blank as soon as
     one cell is missing; the note lists the protocols they span.  With ``rows`` it gets half of its interval where the
     targets share seeds and test images (:func:`bench.board.means.target_mean`).
     """
@@ -54,7 +54,7 @@ def pivot_grids(table: pd.DataFrame, *, mean: bool = True, rows: RowsByKey | Non
 def _pivot(title: str, part: pd.DataFrame, known: RowsByKey, *, mean: bool) -> Grid:
     rows = line_dicts(part)
     columns = list(dict.fromkeys((str(r["target"]), str(r["bits"])) for r in rows))
-    means = _means(columns) if mean else {}
+    means = _means(columns, part) if mean else {}
     body = [_fp_line(rows, columns, means)]
     for name, cells in lines_of(rows).items():
         found = [cells.get(column, []) for column in columns]
@@ -72,14 +72,13 @@ def _pivot(title: str, part: pd.DataFrame, known: RowsByKey, *, mean: bool) -> G
     return Grid(title, ("source", *heads, *means), frozenset({0}), tuple(body), tuple(notes))
 
 
-def _means(columns: Sequence[Column]) -> dict[str, list[int]]:
-    """Head → the columns it is the mean of: those of one bits, never of several.  Where each bits has one target only
-    there is nothing to average."""
-    groups: dict[str, list[int]] = defaultdict(list)
-    for i, (_, bits) in enumerate(columns):
-        groups[bits].append(i)
+def _means(columns: Sequence[Column], part: pd.DataFrame) -> dict[str, list[int]]:
+    """Head → the columns it is the mean of: one per target (:func:`bench.board.means.bit_groups`).  Where a group has
+    one target only there is nothing to average."""
+    groups = bit_groups(part)
     several = len(groups) > 1
-    return {f"mean {bits}" if several else "mean": group for bits, group in groups.items() if len(group) > 1}
+    found = {label: [i for i, (_, bits) in enumerate(columns) if bits in group] for label, group in groups.items()}
+    return {f"mean {label}" if several else "mean": places for label, places in found.items() if len(places) > 1}
 
 
 def metric_grids(table: pd.DataFrame, metrics: Sequence[str]) -> list[Grid]:

@@ -8,11 +8,12 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from bench.board.means import bit_groups
 from bench.board.published import join
 from bench.board.verdicts import suite_of
 from bench.errors import DataError
 from dashboard.common import heading, problems, scope
-from dashboard.crosstable import CrossTable, bit_groups, cross_table, one_seed, value_text
+from dashboard.crosstable import CrossTable, cross_table, one_seed, value_text
 from dashboard.figures.cross_validation import FP, OWN, TITLES, cross_map, names_of, published_map
 from dashboard.filters import choice
 from dashboard.links import cell_link, open_cell, with_cells

@@ -9,12 +9,12 @@ import pandas as pd
 import streamlit as st
 
 from bench.board.costs import equal_budget
-from bench.board.means import RowsByKey
+from bench.board.means import RowsByKey, bit_groups
 from bench.board.rows import ROW_KEY
 from bench.board.verdicts import suite_of
 from dashboard.board_columns import SAID_ONCE, classes, rows, shown_columns
 from dashboard.common import Scope, heading, problems, scope
-from dashboard.crosstable import CrossTable, Mean, bit_groups, cross_table, mean_of, one_seed, value_text
+from dashboard.crosstable import CrossTable, Mean, cross_table, mean_of, one_seed, value_text
 from dashboard.figures.leaderboard import leaderboard_bars
 from dashboard.filters import choice, choices
 from dashboard.links import cell_link, with_cells

@@ -10,11 +10,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from bench.board.frame import frame
-from bench.board.means import rows_by_key
+from bench.board.means import bit_groups, rows_by_key
 from bench.store.records import RecordStore
 from dashboard.board_columns import recovered, shown_columns
 from dashboard.board_columns import rows as table_rows
-from dashboard.crosstable import bit_groups, cross_table, mean_of, value_text
+from dashboard.crosstable import cross_table, mean_of, value_text
 from dashboard.figures.leaderboard import REFERENCE, leaderboard_bars
 from dashboard.links import address, with_cells
 from dashboard.text import interval
