@@ -13,8 +13,8 @@ from bench.board.stats import Bitmaps, Floats, Spread, floor_variance, spread
 from bench.spec.claims import selects
 from bench.spec.suite import Claim, Selector
 
-_AXES = ("source", "model", "target", "compressor", "bits")
-_ALWAYS = ("dataset", "preset", "n")
+_AXES = ("source", "model", "target", "compressor", "bits", "n")
+_ALWAYS = ("dataset", "preset")
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def _labels(row: Row, sources: set[str], compressors: set[str]) -> dict[str, str
     """
     head = row.head
     return {
-        **{axis: getattr(head, axis) for axis in (*_AXES, "membership")},
+        **{axis: str(getattr(head, axis)) for axis in (*_AXES, "membership")},
         "source_method": head.source if head.source_method in sources else head.source_method,
         "compressor_method": head.compressor if head.compressor_method in compressors else head.compressor_method,
     }

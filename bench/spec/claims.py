@@ -9,7 +9,7 @@ from bench.spec.origin import KeyPath
 from bench.spec.suite import Selector, SuiteSpec
 
 RELATIONS = ("own", "foreign", "any")
-_AXES = ("source", "model", "target", "compressor", "bits", "membership")
+_AXES = ("source", "model", "target", "compressor", "bits", "membership", "n")
 
 
 def selects(selector: Selector, row: Mapping[str, str]) -> bool:
@@ -24,6 +24,7 @@ def selects(selector: Selector, row: Mapping[str, str]) -> bool:
         "compressor": (row["compressor"], row["compressor_method"]),
         "bits": (row["bits"],),
         "membership": (row["membership"],),
+        "n": (row["n"],),
     }
     return all(wanted is None or any(name in wanted for name in names[axis]) for axis, wanted in _wanted(selector))
 
@@ -48,7 +49,7 @@ def check_claims(suite: SuiteSpec, rows: Sequence[Mapping[str, str]]) -> None:
         "source": [name for row in rows for name in (row["source"], row["source_method"])],
         "compressor": [name for row in rows for name in (row["compressor"], row["compressor_method"])],
         "model": [*RELATIONS, *(row["model"] for row in rows if row["model"])],
-        **{axis: [row[axis] for row in rows] for axis in ("target", "bits", "membership")},
+        **{axis: [row[axis] for row in rows] for axis in ("target", "bits", "membership", "n")},
     }
     allowed = {axis: tuple(dict.fromkeys(names)) for axis, names in known.items()}
     for i, claim in enumerate(suite.claims):
@@ -60,11 +61,12 @@ def check_claims(suite: SuiteSpec, rows: Sequence[Mapping[str, str]]) -> None:
 
 def _check_selector(suite: SuiteSpec, selector: Selector, allowed: Mapping[str, Sequence[str]], path: KeyPath) -> None:
     for axis, wanted in _wanted(selector):
+        key = "images" if axis == "n" else axis
         for value in wanted or ():
             if value not in allowed[axis]:
                 raise SuiteError(
-                    f"the suite has no such {axis}",
-                    where=suite.at(*path, axis),
+                    f"the suite has no such {key}",
+                    where=suite.at(*path, key),
                     got=value,
                     expected=allowed[axis],
                     nearest=nearest(value, allowed[axis]),

@@ -135,7 +135,10 @@ def _claim(claim: Any) -> Any:
         out["by"] = [out["by"]]
     for side in ("better", "worse"):
         if isinstance(out.get(side), dict):
-            out[side] = {
-                key: [value] if key in _LISTED and isinstance(value, str) else value for key, value in out[side].items()
-            }
+            out[side] = {key: [value] if _single(key, value) else value for key, value in out[side].items()}
     return out
+
+
+def _single(key: str, value: Any) -> bool:
+    """Whether a selector's value stands for a list of one."""
+    return isinstance(value, int) if key == "images" else key in _LISTED and isinstance(value, str)

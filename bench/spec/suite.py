@@ -134,7 +134,7 @@ class Selector(_Part):
 
     ``source`` and ``compressor`` take a row's label or a method's name.  ``model``: ``own`` (the images come from the
     target itself), ``foreign`` (from another single network), ``any``, or a value of the model column such as
-    ``zoo:full``.  ``over`` says what becomes of several rows in one pairing unit: ``each`` pairs every one of them,
+    ``zoo:full``.  ``images`` is their number, where the suite has several.  ``over`` says what becomes of several rows in one pairing unit: ``each`` pairs every one of them,
     ``mean`` averages them, ``best`` takes the highest.
     """
 
@@ -144,10 +144,13 @@ class Selector(_Part):
     compressor: Names | None = None
     bits: Names | None = None
     membership: Names | None = None
+    images: Counts | None = None
     over: Literal["each", "mean", "best"] = "mean"
 
     def values(self, axis: str) -> tuple[str, ...] | None:
-        """The selected values of ``axis``; None where the selector leaves it open."""
+        """The selected values of ``axis`` (``n`` for the images); None where the selector leaves it open."""
+        if axis == "n":
+            return None if self.images is None else tuple(map(str, self.images))
         got: tuple[str, ...] | None = getattr(self, axis)
         return got
 

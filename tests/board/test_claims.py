@@ -260,6 +260,22 @@ def test_a_label_means_its_row_alone() -> None:
     assert one(only, by_method).pairs == 1  # no row of that label: the method's name
 
 
+def test_image_counts_are_compared_where_named_and_else_paired_like_with_like() -> None:
+    records = [
+        r
+        for n, top1 in ((64, 0.6), (256, 0.7), (1024, 0.8))
+        for r in (record(top1, source="mixmix", n=n), record(top1 - 0.1, source="kw", n=n))
+    ]
+    claim = {"says": "x", "better": {"source": ["mixmix"], "images": [1024]}, "worse": {"images": [64, 256]}}
+    claim["worse"]["source"] = ["mixmix"]  # type: ignore[index]
+    found = one(claim, records)
+    assert found.pairs == 1
+    assert found.difference == pytest.approx(80 - 65)
+    sources = {"says": "x", "better": {"source": ["mixmix"]}, "worse": {"source": ["kw"]}}
+    assert one(sources, records).pairs == 3
+    assert one(sources, records).difference == pytest.approx(10)
+
+
 def test_nothing_to_pair_and_bad_claims() -> None:
     claim = {"says": "x", "better": {"source": "a"}, "worse": {"source": "b"}}
     assert one(claim, []).remarks == ("no two rows to pair",)

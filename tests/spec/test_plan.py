@@ -284,6 +284,7 @@ CLAIMS = [
     ("source: kw, model: foreign", "source: kw, target: resnet_c", ["claims[0].worse.target", "resnet_"]),
     ("source: kw, model: foreign", "source: mixmix, model: own", ["claims[0].worse", "selects no row"]),
     ("source: kw, model: foreign", "source: kw, bits: W2A4", ["claims[0].worse.bits", "W4A4, W4A8"]),
+    ("source: kw, model: foreign", "source: kw, images: 7", ["claims[0].worse.images", "no such images", "7"]),
 ]
 
 
