@@ -134,8 +134,8 @@ class Selector(_Part):
 
     ``source`` and ``compressor`` take a row's label or a method's name.  ``model``: ``own`` (the images come from the
     target itself), ``foreign`` (from another single network), ``any``, or a value of the model column such as
-    ``zoo:full``.  ``images`` is their number, where the suite has several.  ``over`` says what becomes of several rows in one pairing unit: ``each`` pairs every one of them,
-    ``mean`` averages them, ``best`` takes the highest.
+    ``zoo:full``.  ``images`` is their number, where the suite has several.  ``over`` says what becomes of several rows
+    in one pairing unit: ``each`` pairs every one of them, ``mean`` averages them, ``best`` takes the highest.
     """
 
     source: Names | None = None
