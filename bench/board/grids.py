@@ -209,7 +209,8 @@ def notes_of(part: pd.DataFrame) -> tuple[str, ...]:
 
 
 def image_set_grid(records: Iterable[ResultRecord]) -> Grid:
-    """What the image sets cost: one line per source and network of the images, means over its sets (seeds).
+    """What the image sets cost: one line per source and network of the images, means over its sets (seeds) by the
+    source's newest version.
 
     ``cells`` counts the cells they served together, which is over how many the cost may be spread.
     """
@@ -218,7 +219,9 @@ def image_set_grid(records: Iterable[ResultRecord]) -> Grid:
         if record.synth_id:
             lines[record.source, record.model, record.preset, record.n].append(record)
     rows = []
-    for key, members in sorted(lines.items(), key=lambda item: item[0]):
+    for key, found in sorted(lines.items(), key=lambda item: item[0]):
+        newest = max(r.source_version for r in found)
+        members = [r for r in found if r.source_version == newest]
         costs = {r.synth_id: r.costs["synthesis"] for r in members if "synthesis" in r.costs}
         texts = (*map(str, key), str(len({r.synth_id for r in members})), *_cost_texts(list(costs.values())))
         rows.append(tuple(Cell(text) for text in (*texts, str(len({r.cell_id for r in members})))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import lzma
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -68,8 +69,8 @@ def suites_with_grids(folder: Traversable | None = None) -> frozenset[str]:
 def pack_measured(records: Iterable[ResultRecord], grids: Mapping[str, bytes], out: Path) -> Path:
     """Write a suite's finished records to ``out/<suite>.json.xz`` and its grids to ``out/<suite>/<synth_id>.*``.
 
-    Records that are packed there already stay, unless a new one is of the same cell; so a suite can be measured in
-    several sittings.  Bitmaps and metrics are kept as they are; curves are thinned and tracebacks cut.
+    Records that are packed there already stay, unless a new one is of the same cell or of the same row and seed with
+    newer methods; so a suite can be measured in several sittings.  Bitmaps and metrics are kept as they are; curves are thinned and tracebacks cut.
 
     Args:
         records: all of one suite; failed ones are left out, since their cells are to run again.
@@ -84,7 +85,7 @@ def pack_measured(records: Iterable[ResultRecord], grids: Mapping[str, bytes], o
         raise StoreError("records of one suite are wanted", got=", ".join(names) or "no finished record")
     suite = names[0]
     kept = {(r.suite_version, r.cell_id): r for r in (*read_measured(out, suite), *finished)}
-    ordered = sorted(kept.values(), key=lambda r: (r.suite_version, r.cell_id))
+    ordered = sorted(_newest(kept.values()), key=lambda r: (r.suite_version, r.cell_id))
     text = json.dumps([_slim(record) for record in ordered], sort_keys=True, separators=(",", ":"), allow_nan=False)
     packed = lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME)
     images = _fit(_all_grids(out / suite, grids, ordered), MAX_SUITE_BYTES - len(packed), suite)
@@ -96,6 +97,25 @@ def pack_measured(records: Iterable[ResultRecord], grids: Mapping[str, bytes], o
     path = out / f"{suite}.json.xz"
     write_atomic(path, packed)
     return path
+
+
+def _newest(records: Iterable[ResultRecord]) -> list[ResultRecord]:
+    """Those whose row and seed nobody measured with newer methods."""
+    rows: dict[tuple[object, ...], list[ResultRecord]] = defaultdict(list)
+    for r in records:
+        labels = (r.suite_version, r.dataset, r.source, r.model, r.target, r.compressor, r.bits, r.n, r.preset, r.seed)
+        rows[labels].append(r)
+    return [
+        record
+        for row in rows.values()
+        for record in row
+        if not any(
+            new.source_version >= record.source_version
+            and new.compressor_version >= record.compressor_version
+            and (new.source_version, new.compressor_version) != (record.source_version, record.compressor_version)
+            for new in row
+        )
+    ]
 
 
 def thin(curve: Sequence[tuple[int, float]], points: int = CURVE_POINTS) -> list[tuple[int, float]]:

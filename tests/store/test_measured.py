@@ -59,6 +59,19 @@ def test_a_second_sitting_adds(tmp_path: Path, make_record: Make) -> None:
     assert len(list((tmp_path / "toy").iterdir())) == 2
 
 
+def test_a_newer_method_s_rows_take_the_places_of_the_old(tmp_path: Path, make_record: Make) -> None:
+    def row(cell: str, **fields: int) -> ResultRecord:
+        return make_record(cell_id=cell * 16, **fields)
+
+    first = [row(cell, seed=seed, source_version=1, compressor_version=3) for cell, seed in (("a", 0), ("b", 1))]
+    pack_measured(first, {}, tmp_path)
+    pack_measured([row("c", seed=0, source_version=2, compressor_version=3)], {}, tmp_path)
+    assert [r.cell_id[0] for r in read_measured(tmp_path)] == ["b", "c"]
+    # Neither is the newer one: both stay, and the board marks what is stale.
+    pack_measured([row("d", seed=0, source_version=1, compressor_version=4)], {}, tmp_path)
+    assert [r.cell_id[0] for r in read_measured(tmp_path)] == ["b", "c", "d"]
+
+
 def test_failed_cells_are_to_run_again(tmp_path: Path, make_record: Make) -> None:
     rows = [make_record(status="failed", reason="x"), make_record(cell_id="b" * 16, status="not_applicable")]
     pack_measured(rows, {}, tmp_path)
