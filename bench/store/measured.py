@@ -70,7 +70,8 @@ def pack_measured(records: Iterable[ResultRecord], grids: Mapping[str, bytes], o
     """Write a suite's finished records to ``out/<suite>.json.xz`` and its grids to ``out/<suite>/<synth_id>.*``.
 
     Records that are packed there already stay, unless a new one is of the same cell or of the same row and seed with
-    newer methods; so a suite can be measured in several sittings.  Bitmaps and metrics are kept as they are; curves are thinned and tracebacks cut.
+    newer methods; so a suite can be measured in several sittings.  Bitmaps and metrics are kept as they are; curves are
+    thinned and tracebacks cut.
 
     Args:
         records: all of one suite; failed ones are left out, since their cells are to run again.
