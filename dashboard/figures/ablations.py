@@ -43,11 +43,29 @@ def panel_figure(panel: Panel, plan: Layout, measure: str, colours: Mapping[str,
         symbol = marker(list(colours).index(key))[0]
         shift = 0.0 if plan.numeric else _shift(i, len(shown))
         figure.add_trace(_dots(part, plan, measure, key, (colours[key], symbol), (categories, shift)))
+    low, high = _reach(rows, measure)
     for row in panel.controls[panel.controls[measure].notna()].itertuples():
-        _line(figure, row, measure)
+        far = FAR * (high - low)
+        if low - far <= float(getattr(row, measure)) <= high + far:
+            _line(figure, row, measure)
+        else:
+            _beyond(figure, row, measure, below=float(getattr(row, measure)) < low)
     if plan.numeric:
         return _upright(figure, rows, plan, unit)
     return _lying(figure, categories, len(shown), unit)
+
+
+FAR = 5.0
+"""How many times the rows' own reach a control may lie beyond them and still have its line: farther off, it would press
+what the plot is about into one line."""
+
+
+def _reach(rows: pd.DataFrame, measure: str) -> tuple[float, float]:
+    """Least and greatest end of the rows' intervals."""
+    ends = [
+        float(v) for row in rows.itertuples() for v in (*bounds(row, measure), getattr(row, measure)) if not missing(v)
+    ]
+    return (min(ends), max(ends)) if ends else (0.0, 0.0)
 
 
 def marker(i: int) -> tuple[str, str]:
@@ -163,6 +181,13 @@ def _line(figure: go.Figure, row: Any, measure: str) -> None:
         annotation_position="bottom right",
         annotation_font_size=11,
     )
+
+
+def _beyond(figure: go.Figure, row: Any, measure: str, *, below: bool) -> None:
+    """A control that lies too far off, in words at the edge it lies beyond."""
+    text = f"{row.source} {number(getattr(row, measure), 1)} {'↓' if below else '↑'}"
+    place = {"xref": "paper", "yref": "paper", "x": 1, "y": 0.01 if below else 0.99, "xanchor": "right"}
+    figure.add_annotation(text=text, showarrow=False, font={"size": 11, "color": GREY}, **place)
 
 
 def _upright(figure: go.Figure, rows: pd.DataFrame, plan: Layout, unit: str) -> go.Figure:

@@ -64,6 +64,22 @@ def test_the_lines_are_the_rows_in_order_of_the_parameter() -> None:
     assert [shape.y0 for shape in figure.layout.shapes] == pytest.approx([90.0])
 
 
+def test_a_control_far_off_is_said_and_stretches_nothing() -> None:
+    found = _inv()
+    plan = axes_of.layout(found)
+    (panel,) = axes_of.panels(found, plan)
+    colours = figures.colour_map(found, plan)
+    rows = panel.rows
+    reach = rows["top1_high"].max() - rows["top1_low"].min()
+    for value, place in ((rows["top1_low"].min() - 4.9 * reach, None), (rows["top1_low"].min() - 5.1 * reach, 0.01),
+                         (rows["top1_high"].max() + 5.1 * reach, 0.99)):  # fmt: skip
+        panel.controls["top1_mean"] = value
+        figure = figures.panel_figure(panel, plan, "top1_mean", colours, "top-1 accuracy, %")
+        assert len(figure.layout.shapes) == (place is None)
+        (note,) = figure.layout.annotations
+        assert (place is None) or (note.y == place and f"{value:.1f}" in note.text)
+
+
 def test_settings_that_differ_in_several_things_are_no_line() -> None:
     labels = ["inv(mix=1, crop=false)", "inv(mix=2)", "inv"]
     found = axes_of.with_axes(_table(labels), PARAMS)
