@@ -28,6 +28,10 @@ Known deviations:
 
 Published figures (MixMix, Table 4, ImageNet, 100,000 real images): ResNet-50 W4A4 76.09 %, W2A4 70.20 % (FP 77.00 %);
 MobileNetV2 W4A4 68.50 % (72.49 %).
+Ours (suite ``qat_real``, narrow networks at 32 pixels, all 10,000 embedded training images, one seed; W4A4, W2A4, then
+``brecq`` on the same images): ResNet-18 90.9, 90.1, 91.1, 90.3 (91.4), ResNet-50 90.7, 90.2, 90.8, 89.7 (91.4),
+MobileNetV2 89.5, 87.1, 87.6, 84.6 (90.9), MNasNet 89.3, 86.6, 88.3, 85.2 (90.7), MobileNet-b 87.9, 85.9, 86.9, 82.3
+(89.7), EfficientNet 88.5, 86.5, 49.9, 23.2 (90.7).
 """
 
 from __future__ import annotations
