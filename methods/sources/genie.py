@@ -14,6 +14,8 @@ record has G's multiply-accumulates over the network's. A retry after a non-fini
 not clipped to the valid box (the record says how many pixels lie outside). Version 2: the retry halved the latents'
 rate only, and the failed attempt was not counted.
 Paper's figure: MixMix does not measure it.
+Ours (suite ``sources_all``, 128 images, 60,000 passes, BRECQ, one seed; MobileNetV2 and ResNet-18): W2A4 73.3 and
+88.9, W4A4 88.4 and 91.0 (real 82.7, 89.7, 82.3, 91.0; noise 25.5, 50.9, 74.0, 90.0).
 """
 
 from __future__ import annotations
