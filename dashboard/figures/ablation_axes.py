@@ -174,8 +174,9 @@ def _method(labels: pd.Series) -> pd.Series:
 
 
 def _bare(label: str) -> str:
-    """A label without parameters: ``dafl(warmup=9), stream`` is ``dafl, stream``, ``p(k=1)+q(l=2)`` is ``p+q``."""
-    return re.sub(r"\([^()]*\)", "", label)
+    """A label without parameters: ``dafl(warmup=9, stream)`` is ``dafl(stream)``, ``p(k=1)+q(l=2)`` is ``p+q``."""
+    streams = label.endswith(("(stream)", ", stream)"))
+    return re.sub(r"\([^()]*\)", "", label) + ("(stream)" if streams else "")
 
 
 def _varied(labels: pd.Series, params: Mapping[str, Mapping[str, Any]]) -> list[str]:

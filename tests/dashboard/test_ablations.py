@@ -161,20 +161,20 @@ def test_an_axis_that_follows_from_another_parts_no_panels() -> None:
 
 
 def test_a_stream_is_a_setting_of_its_own() -> None:
-    labels = ["a", "a, stream", "a(k=1), stream", "b"]
-    params = {"a": {"k": 2}, "a, stream": {"k": 2}, "a(k=1), stream": {"k": 1}, "b": {}}
+    labels = ["a", "a(stream)", "a(k=1, stream)", "b"]
+    params = {"a": {"k": 2}, "a(stream)": {"k": 2}, "a(k=1, stream)": {"k": 1}, "b": {}}
     found = axes_of.with_axes(_table(labels), params)
     assert list(found[found["control"] == "none"].sort_values("source")["method"]) == [
         "a",
-        "a, stream",
-        "a, stream",
+        "a(stream)",
+        "a(stream)",
         "b",
     ]
     plan = axes_of.layout(found)
     (panel,) = axes_of.panels(found, plan)
     figure = figures.panel_figure(panel, plan, "top1_mean", figures.colour_map(found, plan), "%")
     names = [name.replace("<br>", " · ") for name in figure.layout.yaxis.ticktext]
-    assert names == ["a · k 2", "a, stream · k 1", "a, stream · k 2", "b", "r"]
+    assert names == ["a · k 2", "a(stream) · k 1", "a(stream) · k 2", "b", "r"]
 
 
 def test_steps_in_a_row_are_a_compressor_of_their_own() -> None:
@@ -184,7 +184,7 @@ def test_steps_in_a_row_are_a_compressor_of_their_own() -> None:
 
 def test_images_that_follow_from_the_setting_part_no_panels() -> None:
     """A source that streams has no stored images, the others have: their counts are no experiment."""
-    cells = [("a", 8, "S"), ("a, stream", 0, "S"), ("b", 8, "S"), ("a", 8, "T"), ("a, stream", 0, "T"), ("b", 8, "T")]
+    cells = [("a", 8, "S"), ("a(stream)", 0, "S"), ("b", 8, "S"), ("a", 8, "T"), ("a(stream)", 0, "T"), ("b", 8, "T")]
     found = axes_of.with_axes(frame([record(0.5, source=s, n=n, bits=b) for s, n, b in cells]), {})
     plan = axes_of.layout(found)
     assert (plan.x, plan.panels) == (axes_of.SETTING, ("bits",))
