@@ -13,7 +13,7 @@ from bench.spec.catalogue import Catalogue, ShippedCatalogue
 from bench.spec.claims import check_claims
 from bench.spec.expand import Expansion
 from bench.spec.jobs import CellJob, ResolvedCompressor, ResolvedSource, SynthJob
-from bench.spec.select import parse_only
+from bench.spec.select import check_selection, own_labels, parse_only
 from bench.spec.suite import SuiteSpec
 
 __all__ = ["CellJob", "Plan", "ResolvedCompressor", "ResolvedSource", "SynthJob", "make_plan", "require_applicable"]
@@ -104,8 +104,9 @@ def make_plan(
     if not suite.changed("grid"):
         check_claims(suite, [{axis: str(label) for axis, label in cell.axes().items()} for _, cell in pairs])
     if only is not None:
-        selection = parse_only(only, ONLY_AXES).among([cell.labels() for _, cell in pairs])
-        pairs = [(job, cell) for job, cell in pairs if selection.accepts(cell.labels())]
+        selection, rows = parse_only(only, ONLY_AXES), own_labels([cell.labels() for _, cell in pairs])
+        check_selection(selection, rows)
+        pairs = [pair for pair, row in zip(pairs, rows, strict=True) if selection.accepts(row)]
     plan = Plan(suite, expansion.preset, _unique(pairs), tuple(cell for _, cell in pairs))
     require_applicable(suite, [cell.not_applicable for cell in plan.cells])
     return plan

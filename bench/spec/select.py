@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from bench.errors import SuiteError, nearest
@@ -14,41 +14,31 @@ Labels = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True)
 class Selection:
-    """Parsed ``--only``: each axis and the values or patterns any of which may match.
-
-    ``own``: the (axis, value) pairs that are some row's own label; they select rows of that label only, so that
-    ``source=mixmix`` is the row without parameters where the suite has one, and all of the method where it has none.
-    """
+    """Parsed ``--only``: each axis and the values or patterns any of which may match."""
 
     wanted: tuple[tuple[str, tuple[str, ...]], ...]
-    own: frozenset[tuple[str, str]] = frozenset()
 
     def accepts(self, labels: Labels) -> bool:
         """Whether a row with these labels is selected."""
-        return all(any(self._fits(axis, value, labels[axis]) for value in values) for axis, values in self.wanted)
+        return all(
+            any(matches(label, value) for value in values for label in labels[axis]) for axis, values in self.wanted
+        )
 
-    def _fits(self, axis: str, value: str, names: Sequence[str]) -> bool:
-        return any(matches(name, value) for name in (names[:1] if (axis, value) in self.own else names))
 
-    def among(self, rows: Sequence[Labels]) -> Selection:
-        """The selection read against the rows there are.
-
-        Raises:
-            SuiteError: a value matches no row, or nothing matches all of it.
-        """
-        own = {
-            (axis, value) for axis, values in self.wanted for value in values for row in rows if row[axis][0] == value
-        }
-        read = replace(self, own=frozenset(own))
-        _check(read, rows)
-        return read
+def own_labels(rows: Sequence[Labels]) -> list[Labels]:
+    """The rows without those names of methods that are some row's own label: such a word means that row alone, so that
+    ``source=mixmix`` is the row without parameters where the suite has one, and all of the method where it has none."""
+    taken = {(axis, names[0]) for row in rows for axis, names in row.items()}
+    return [
+        {axis: (names[0], *(n for n in names[1:] if (axis, n) not in taken)) for axis, names in row.items()}
+        for row in rows
+    ]
 
 
 def parse_only(text: str, axes: Sequence[str]) -> Selection:
     """Parse ``source=kw|mixmix,target=resnet*``: comma is "and", ``|`` is "or", values may be patterns.
 
-    Commas inside parentheses belong to a label: ``source=mixmix(mix=1, data_mixing=false)``.  A row's own label means
-    that row, a method's name all of its rows that have no such label; ``mixmix*`` means them all.
+    Commas inside parentheses belong to a label: ``source=mixmix(mix=1, data_mixing=false)``.
 
     Raises:
         SuiteError: no ``axis=value``, an unknown axis, an axis given twice.
@@ -67,7 +57,8 @@ def parse_only(text: str, axes: Sequence[str]) -> Selection:
     return Selection(tuple(wanted.items()))
 
 
-def _check(selection: Selection, rows: Sequence[Labels]) -> None:
+def check_selection(selection: Selection, rows: Sequence[Labels]) -> None:
+    """Raise SuiteError when a value of the selection matches no row, or nothing matches all of it."""
     for axis, values in selection.wanted:
         known = list(dict.fromkeys(label for row in rows for label in row[axis]))
         for value in values:

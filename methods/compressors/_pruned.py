@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from bench.errors import NotApplicable
 from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting, Variant
 from methods.compressors._latency import latency
+from methods.compressors._masked import Folded, Schedule, folded_copy, layer_of
 from methods.compressors._masks import Selection
-from methods.compressors._prune import Folded, Pruning, Row, Schedule, folded_copy, layer_of
+from methods.compressors._prune import Pruning, Row
+from methods.compressors._weighted import ForWeightedLayers
 from methods.quant.trace import TraceError
 
 TRAVEL = 0.2
@@ -71,12 +73,13 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def check_prunable(model: ModelHandle) -> None:
-    """Raise NotApplicable when the network has no convolution or linear layer."""
-    if not any(isinstance(part, nn.Conv2d | nn.Linear) for part in model.module.modules()):
-        raise NotApplicable(
-            "the network has no Conv2d or Linear layer to prune", where=model.name, got=model.architecture
-        )
+class Pruner(ForWeightedLayers):
+    """What both ways of pruning declare alike."""
+
+    paper = "Li et al., MixMix: All You Need for Data-Free Compression Are Feature and Data Mixing, ICCV 2021"
+    needs: frozenset[str] = frozenset()
+    accepts = frozenset({"sparsity"})
+    presets: Mapping[str, Mapping[str, Any]] = PRESETS
 
 
 def folded(model: ModelHandle, example: Tensor, params: PruneParams) -> Folded:

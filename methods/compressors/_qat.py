@@ -6,19 +6,30 @@ its grids.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from torch import nn
 
-from bench.errors import NotApplicable
-from bench.interfaces import BatchHook, Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting, Variant
+from bench.interfaces import (
+    BatchHook,
+    Compressed,
+    Delivery,
+    ImageSet,
+    MethodParams,
+    ModelHandle,
+    RunContext,
+    Setting,
+    Variant,
+)
 from methods.compressors._augment import Views
+from methods.compressors._distillation import Losses
 from methods.compressors._feed import feed, offered
-from methods.compressors._training import Losses, Optimiser, Schedule, train
+from methods.compressors._training import Optimiser, Schedule, train
+from methods.compressors._weighted import ForWeightedLayers
 from methods.quant.learned import StepInit
 from methods.quant.training import Makers, TrainedModel
 
@@ -104,14 +115,6 @@ class Family:
     decayed: tuple[str, ...] = ()
 
 
-def check_weighted(model: ModelHandle) -> None:
-    """Raise NotApplicable when the network has no convolution or linear layer."""
-    if not any(isinstance(part, nn.Conv2d | nn.Linear) for part in model.module.modules()):
-        raise NotApplicable(
-            "the network has no Conv2d or Linear layer to quantise", where=model.name, got=model.architecture
-        )
-
-
 def views(params: QatParams, model: ModelHandle) -> tuple[BatchHook, ...]:
     """The augmentation that ``params`` ask for."""
     if params.augment == "none":
@@ -155,3 +158,26 @@ def compress(
     delivery = "cached" if images.stream is None else "stream"
     report = curve.report() | {"features": list(net.taps), "images": len(images.images), "delivery": delivery}
     return Compressed((variant,), protocol, report, curve.passes + len(data))
+
+
+class QatCompressor(ForWeightedLayers, ABC):
+    """What the trainers have in common; a method adds its names, version, parameters and quantisers."""
+
+    needs: frozenset[str] = frozenset()
+    accepts = frozenset({"bits"})
+    deliveries: frozenset[Delivery] = frozenset({"cached", "stream"})
+    presets: Mapping[str, Mapping[str, Any]] = PRESETS
+
+    @abstractmethod
+    def family(self, params: Any) -> Family:
+        """The method's quantisers with ``params``."""
+
+    def compress(
+        self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext
+    ) -> Compressed:
+        """Train a quantised copy of ``model`` at ``setting``'s bits, taught by ``model``; the report holds the losses.
+
+        Raises:
+            BenchError: the loss is not finite.
+        """
+        return compress(model, images, setting, params, self.family(params), ctx)

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
-from torch import nn
 
-from bench.errors import NotApplicable
 from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting, Variant
 from methods.compressors._blocks import Recipe, Row, reconstruct
 from methods.compressors._reconstruct import RoundingRule
@@ -75,14 +73,6 @@ def rule_for(params: RoundingParams, model: ModelHandle) -> RoundingRule:
 def step_rate(params: StepParams, iterations: int, travel: float = STEP_TRAVEL) -> float:
     """Learning rate of the activation steps over ``iterations``; auto keeps lr * T = ``travel``."""
     return travel / max(iterations, 1) if params.step_lr == "auto" else params.step_lr
-
-
-def check_weighted(model: ModelHandle) -> None:
-    """Raise NotApplicable when the network has no convolution or linear layer."""
-    if not any(isinstance(part, nn.Conv2d | nn.Linear) for part in model.module.modules()):
-        raise NotApplicable(
-            "the network has no Conv2d or Linear layer to round", where=model.name, got=model.architecture
-        )
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:

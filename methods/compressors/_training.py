@@ -3,11 +3,6 @@
 Quantisation-aware training, distillation and fine-tuning differ in student, batches and settings only.  Student and
 teacher are modules that return logits [B, K], or logits and a tuple of features.  All draws come from the context's CPU
 generator, or are seeded from it (dropout).
-
-Loss: tau^2 KL(teacher / tau || student / tau), summed over classes and averaged over the batch (Hinton et al., arXiv
-1503.02531, whose section 2 gives the factor tau^2), plus ``features`` times the mean over the tapped tensors of their
-mean squared difference (The Knowledge Within, arXiv 1912.01274, as MixMix uses it; neither prints taps or
-normalisation).
 """
 
 from __future__ import annotations
@@ -21,25 +16,14 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bench.errors import BenchError
 from bench.interfaces import Batch, BatchHook, RunContext
+from methods.compressors._distillation import Losses, distillation, feature_loss
 
 WARN_RATIO = 50.0
 """Weighted feature loss over KL from which the run is warned about: there, weight 300 at lr 0.04 diverged."""
-
-
-@dataclass(frozen=True)
-class Losses:
-    """``temperature`` tau, whether the KL is multiplied by tau^2, weight of the feature loss, and whether each
-    feature's loss is divided by the mean square of the teacher's feature."""
-
-    temperature: float = 3.0
-    squared: bool = True
-    features: float = 0.0
-    relative: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,23 +104,6 @@ def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def distillation(student: Tensor, teacher: Tensor, losses: Losses) -> Tensor:
-    """(tau^2) KL(softmax(teacher / tau) || softmax(student / tau)) of logits [B, K], mean over the batch."""
-    tau = losses.temperature
-    target = F.log_softmax(teacher / tau, 1)
-    kl = F.kl_div(F.log_softmax(student / tau, 1), target, reduction="batchmean", log_target=True)
-    return kl * tau**2 if losses.squared else kl
-
-
-def feature_loss(student: Sequence[Tensor], teacher: Sequence[Tensor], relative: bool) -> Tensor:
-    """Mean over pairs of tensors of their mean squared difference; 0 without any."""
-    pieces = []
-    for ours, theirs in zip(student, teacher, strict=True):
-        error = F.mse_loss(ours, theirs)
-        pieces.append(error / theirs.square().mean().clamp_min(1e-12) if relative else error)
-    return torch.stack(pieces).mean() if pieces else torch.zeros(())
-
-
 def parameter_groups(student: nn.Module, decay: float, decayed: Iterable[nn.Parameter] = ()) -> list[dict[str, Any]]:
     """Two groups: parameters of two or more axes and ``decayed`` with weight decay, all others (normalisation, biases,
     learned steps) without."""
@@ -202,17 +169,17 @@ def train(
     """
     rule = optimiser.build(parameter_groups(student, optimiser.decay, decayed), schedule.lr)
     teacher.eval()
-    with _own_draws(student, ctx):
+    with _owndraws(student, ctx):
         curve = _run(student, teacher, batches, schedule, (rule, optimiser, losses), ctx, hooks, settle)
     student.eval()
     return curve
 
 
 @contextmanager
-def _own_draws(student: nn.Module, ctx: RunContext) -> Iterator[None]:
+def _owndraws(student: nn.Module, ctx: RunContext) -> Iterator[None]:
     """Dropout and stochastic depth draw from torch's global generators: seeded from the context's while training, and
     put back afterwards.  A student without them draws nothing."""
-    if not any(map(_draws, student.modules())):
+    if not any(map(draws, student.modules())):
         yield
         return
     devices = [ctx.device] if ctx.device.type == "cuda" else []
@@ -221,7 +188,7 @@ def _own_draws(student: nn.Module, ctx: RunContext) -> Iterator[None]:
         yield
 
 
-def _draws(module: nn.Module) -> bool:
+def draws(module: nn.Module) -> bool:
     """Whether it drops something: torch's Dropout, torchvision's StochasticDepth (both say p), timm's DropPath."""
     kind = type(module).__name__
     rate = getattr(module, "p", getattr(module, "drop_prob", 0.0))

@@ -28,7 +28,8 @@ from pydantic import Field
 
 from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting
 from methods.compressors._blocks import Recipe
-from methods.compressors._recipes import RoundingParams, check_weighted, compress, rule_for
+from methods.compressors._recipes import RoundingParams, compress, rule_for
+from methods.compressors._weighted import ForWeightedLayers
 
 
 class AdaRoundParams(RoundingParams):
@@ -37,7 +38,7 @@ class AdaRoundParams(RoundingParams):
     max_layers: int = Field(default=1, ge=1, le=1)
 
 
-class AdaRound:
+class AdaRound(ForWeightedLayers):
     """The compressor; see the module's docstring."""
 
     version = 2
@@ -52,10 +53,6 @@ class AdaRound:
         "thorough": {"iterations": 500},
         "paper": {"iterations": 20_000, "range_values": 1 << 22},
     }
-
-    def check(self, params: Any, model: ModelHandle) -> None:
-        """Raise NotApplicable for a network without weighted layers."""
-        check_weighted(model)
 
     def compress(
         self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext

@@ -39,7 +39,8 @@ from pydantic import Field
 
 from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting
 from methods.compressors._blocks import Recipe
-from methods.compressors._recipes import StepParams, check_weighted, compress, rule_for, step_rate
+from methods.compressors._recipes import StepParams, compress, rule_for, step_rate
+from methods.compressors._weighted import ForWeightedLayers
 
 
 class BrecqParams(StepParams):
@@ -50,7 +51,7 @@ class BrecqParams(StepParams):
     step_inputs: Literal["quantised", "full"] = "full"
 
 
-class Brecq:
+class Brecq(ForWeightedLayers):
     """The compressor; see the module's docstring."""
 
     version = 3
@@ -65,10 +66,6 @@ class Brecq:
         "thorough": {"iterations": 500, "step_iterations": 200},
         "paper": {"iterations": 20_000, "step_iterations": 5_000, "range_values": 1 << 22},
     }
-
-    def check(self, params: Any, model: ModelHandle) -> None:
-        """Raise NotApplicable for a network without weighted layers."""
-        check_weighted(model)
 
     def compress(
         self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext

@@ -30,8 +30,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, fx, nn
 
-from bench.errors import NotApplicable
 from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting, Variant
+from methods.compressors._weighted import ForWeightedLayers
 from methods.quant.equalise import Absorb, absorb, add_to_bias, equalise, find_pairs, grouped, through, unclip_relu6
 from methods.quant.graph import Prepared, prepare
 from methods.quant.model import Options, QuantModel, quantize_prepared
@@ -57,7 +57,7 @@ class DfqParams(MethodParams):
     per_channel: bool = True
 
 
-class Dfq:
+class Dfq(ForWeightedLayers):
     """The compressor; see the module's docstring."""
 
     version = 2
@@ -72,13 +72,6 @@ class Dfq:
         "thorough": {},
         "paper": {"per_channel": False, "act_source": "statistics", "weight_range": "minmax", "absorb": "all"},
     }
-
-    def check(self, params: Any, model: ModelHandle) -> None:
-        """Raise NotApplicable for a network without weighted layers."""
-        if not any(isinstance(part, nn.Conv2d | nn.Linear) for part in model.module.modules()):
-            raise NotApplicable(
-                "the network has no Conv2d or Linear layer to quantise", where=model.name, got=model.architecture
-            )
 
     def compress(
         self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext

@@ -18,11 +18,10 @@ Published figures: MixMix measures no DoReFa.  The paper's are of AlexNet with W
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from bench.interfaces import Compressed, Delivery, ImageSet, MethodParams, ModelHandle, RunContext, Setting
-from methods.compressors._qat import PRESETS, Family, QatParams, check_weighted, compress
+from bench.interfaces import MethodParams
+from methods.compressors._qat import Family, QatCompressor, QatParams
 from methods.quant.learned import DorefaWeight, StepActivation
 from methods.quant.training import Makers
 
@@ -33,28 +32,18 @@ class DorefaParams(QatParams):
     rescale: bool = True
 
 
-class Dorefa:
+class Dorefa(QatCompressor):
     """The compressor; see the module's docstring."""
 
     version = 1
     summary = "training with fake quantisers, tanh-squashed weights, fixed activation clips"
     paper = "Zhou et al., DoReFa-Net: Training Low Bitwidth Convolutional Neural Networks, arXiv 1606.06160 (2016)"
-    needs: frozenset[str] = frozenset()
-    accepts = frozenset({"bits"})
-    deliveries: frozenset[Delivery] = frozenset({"cached", "stream"})
     Params: type[MethodParams] = DorefaParams
-    presets: Mapping[str, Mapping[str, Any]] = PRESETS
 
-    def check(self, params: Any, model: ModelHandle) -> None:
-        """Raise NotApplicable for a network without weighted layers."""
-        check_weighted(model)
-
-    def compress(
-        self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext
-    ) -> Compressed:
-        """Train ``model`` at ``setting``'s bits; the report holds the losses."""
+    def family(self, params: Any) -> Family:
+        """DoReFa weights, fixed activation clips."""
         clip = None if params.rescale else 1.0
-        family = Family(
+        return Family(
             Makers(
                 lambda weight, bits: DorefaWeight(weight, bits, rescale=params.rescale),
                 lambda bits, nonnegative: StepActivation(bits, nonnegative, "mse", learn=False, clip=clip),
@@ -64,7 +53,6 @@ class Dorefa:
             "rescaled to the weight's norm" if params.rescale else "[-1, 1]",
             "fixed, mse" if params.rescale else "[0, 1]",
         )
-        return compress(model, images, setting, params, family, ctx)
 
 
 METHOD = Dorefa()

@@ -43,8 +43,9 @@ from bench.interfaces import (
     Setting,
     Variant,
 )
+from methods.compressors._distillation import Losses
 from methods.compressors._feed import feed, offered
-from methods.compressors._training import Losses, Optimiser, Schedule, train
+from methods.compressors._training import Optimiser, Schedule, train
 
 
 class KdParams(MethodParams):

@@ -36,37 +36,26 @@ MobileNetV2 89.5, 87.1, 87.6, 84.6 (90.9), MNasNet 89.3, 86.6, 88.3, 85.2 (90.7)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from bench.interfaces import Compressed, Delivery, ImageSet, MethodParams, ModelHandle, RunContext, Setting
-from methods.compressors._qat import PRESETS, Family, QatParams, check_weighted, compress
+from bench.interfaces import MethodParams
+from methods.compressors._qat import Family, QatCompressor, QatParams
 from methods.quant.learned import LsqWeight, StepActivation
 from methods.quant.training import Makers
 
 
-class Lsq:
+class Lsq(QatCompressor):
     """The compressor; see the module's docstring."""
 
     version = 1
     summary = "training with fake quantisers, step sizes learned, taught by the target"
     paper = "Esser et al., Learned Step Size Quantization, ICLR 2020"
-    needs: frozenset[str] = frozenset()
-    accepts = frozenset({"bits"})
-    deliveries: frozenset[Delivery] = frozenset({"cached", "stream"})
     Params: type[MethodParams] = QatParams
-    presets: Mapping[str, Mapping[str, Any]] = PRESETS
 
-    def check(self, params: Any, model: ModelHandle) -> None:
-        """Raise NotApplicable for a network without weighted layers."""
-        check_weighted(model)
-
-    def compress(
-        self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext
-    ) -> Compressed:
-        """Train ``model`` at ``setting``'s bits; the report holds the losses."""
+    def family(self, params: Any) -> Family:
+        """Learned steps for weights and activations."""
         init = params.init
-        family = Family(
+        return Family(
             Makers(
                 lambda weight, bits: LsqWeight(weight, bits, init, relative=params.relative_steps),
                 lambda bits, nonnegative: StepActivation(bits, nonnegative, init, relative=params.relative_steps),
@@ -76,7 +65,6 @@ class Lsq:
             f"learned from {init}",
             f"learned from {init}",
         )
-        return compress(model, images, setting, params, family, ctx)
 
 
 METHOD = Lsq()

@@ -19,13 +19,12 @@ Published figures: MixMix measures no PACT.  The paper (ImageNet, labelled train
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
 
-from bench.interfaces import Compressed, Delivery, ImageSet, MethodParams, ModelHandle, RunContext, Setting
-from methods.compressors._qat import PRESETS, Family, QatParams, check_weighted, compress
+from bench.interfaces import MethodParams
+from methods.compressors._qat import Family, QatCompressor, QatParams
 from methods.quant.learned import DorefaWeight, PactActivation
 from methods.quant.training import Makers
 
@@ -37,7 +36,7 @@ class PactParams(QatParams):
     rescale: bool = True
 
 
-class Pact:
+class Pact(QatCompressor):
     """The compressor; see the module's docstring."""
 
     version = 1
@@ -45,21 +44,11 @@ class Pact:
     paper = (
         "Choi et al., PACT: Parameterized Clipping Activation for Quantized Neural Networks, arXiv 1805.06085 (2018)"
     )
-    needs: frozenset[str] = frozenset()
-    accepts = frozenset({"bits"})
-    deliveries: frozenset[Delivery] = frozenset({"cached", "stream"})
     Params: type[MethodParams] = PactParams
-    presets: Mapping[str, Mapping[str, Any]] = PRESETS
 
-    def check(self, params: Any, model: ModelHandle) -> None:
-        """Raise NotApplicable for a network without weighted layers."""
-        check_weighted(model)
-
-    def compress(
-        self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext
-    ) -> Compressed:
-        """Train ``model`` at ``setting``'s bits; the report holds the losses."""
-        family = Family(
+    def family(self, params: Any) -> Family:
+        """DoReFa weights, learned activation clips."""
+        return Family(
             Makers(
                 lambda weight, bits: DorefaWeight(weight, bits, rescale=params.rescale),
                 lambda bits, nonnegative: PactActivation(
@@ -72,7 +61,6 @@ class Pact:
             "learned clip",
             decayed=("alpha", "beta"),
         )
-        return compress(model, images, setting, params, family, ctx)
 
 
 METHOD = Pact()

@@ -45,13 +45,13 @@ from torch import Tensor, nn
 from bench.errors import NotApplicable
 from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting
 from methods.compressors._channels import HINT, find_groups, remove
+from methods.compressors._masked import Folded, Schedule
 from methods.compressors._masks import ChannelGroup, Coupled, Filters
-from methods.compressors._prune import Folded, Pruning, Schedule
+from methods.compressors._prune import Pruning
 from methods.compressors._pruned import (
-    PRESETS,
     Plan,
     PruneParams,
-    check_prunable,
+    Pruner,
     compress,
     folded,
     prunable,
@@ -74,20 +74,12 @@ class PruneStructuredParams(PruneParams):
         return replace(super().schedule(), positions=self.positions)
 
 
-class PruneStructured:
+class PruneStructured(Pruner):
     """The compressor; see the module's docstring."""
 
     version = 1
     summary = "channels of least L1 norm removed, the others reconstruct each block's output"
-    paper = "Li et al., MixMix: All You Need for Data-Free Compression Are Feature and Data Mixing, ICCV 2021"
-    needs: frozenset[str] = frozenset()
-    accepts = frozenset({"sparsity"})
     Params: type[MethodParams] = PruneStructuredParams
-    presets: Mapping[str, Mapping[str, Any]] = PRESETS
-
-    def check(self, params: Any, model: ModelHandle) -> None:
-        """Raise NotApplicable for a network without weighted layers."""
-        check_prunable(model)
 
     def compress(
         self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext

@@ -22,29 +22,20 @@ ResNet-50 90.9, 90.7, 90.6, 81.6 (91.4), MobileNet-b 86.0, 80.3, 75.1, 37.4 (89.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting
 from methods.compressors._masks import Entries
-from methods.compressors._pruned import PRESETS, Plan, PruneParams, check_prunable, compress, folded, prunable
+from methods.compressors._pruned import Plan, PruneParams, Pruner, compress, folded, prunable
 
 
-class PruneUnstructured:
+class PruneUnstructured(Pruner):
     """The compressor; see the module's docstring."""
 
     version = 1
     summary = "smallest weights of each layer zeroed, the others reconstruct each block's output"
-    paper = "Li et al., MixMix: All You Need for Data-Free Compression Are Feature and Data Mixing, ICCV 2021"
-    needs: frozenset[str] = frozenset()
-    accepts = frozenset({"sparsity"})
     makes_zeros = True
     Params: type[MethodParams] = PruneParams
-    presets: Mapping[str, Mapping[str, Any]] = PRESETS
-
-    def check(self, params: Any, model: ModelHandle) -> None:
-        """Raise NotApplicable for a network without weighted layers."""
-        check_prunable(model)
 
     def compress(
         self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext

@@ -27,7 +27,8 @@ from pydantic import Field
 
 from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting
 from methods.compressors._blocks import Recipe
-from methods.compressors._recipes import StepParams, check_weighted, compress, rule_for, step_rate
+from methods.compressors._recipes import StepParams, compress, rule_for, step_rate
+from methods.compressors._weighted import ForWeightedLayers
 
 STEP_TRAVEL = 0.8
 """lr * T of the activation steps as published: 4e-5 for 20000 iterations."""
@@ -40,7 +41,7 @@ class QDropParams(StepParams):
     keep: float = Field(default=0.5, ge=0, le=1)
 
 
-class QDrop:
+class QDrop(ForWeightedLayers):
     """The compressor; see the module's docstring."""
 
     version = 2
@@ -55,10 +56,6 @@ class QDrop:
         "thorough": {"iterations": 700},
         "paper": {"iterations": 20_000, "range_values": 1 << 22},
     }
-
-    def check(self, params: Any, model: ModelHandle) -> None:
-        """Raise NotApplicable for a network without weighted layers."""
-        check_weighted(model)
 
     def compress(
         self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext

@@ -20,10 +20,9 @@ from typing import Any
 
 import torch
 from pydantic import Field
-from torch import nn
 
-from bench.errors import NotApplicable
 from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting, Variant
+from methods.compressors._weighted import ForWeightedLayers
 from methods.quant.graph import prepare
 from methods.quant.model import Options, QuantModel, quantize_prepared
 from methods.quant.ranges import RangeMethod
@@ -40,7 +39,7 @@ class RtnParams(MethodParams):
     max_layers: int = Field(default=8, ge=1, le=64)
 
 
-class Rtn:
+class Rtn(ForWeightedLayers):
     """The compressor; see the module's docstring."""
 
     version = 2
@@ -55,13 +54,6 @@ class Rtn:
         "thorough": {},
         "paper": {"range_values": 1 << 22},
     }
-
-    def check(self, params: Any, model: ModelHandle) -> None:
-        """Raise NotApplicable for a network without weighted layers."""
-        if not any(isinstance(part, nn.Conv2d | nn.Linear) for part in model.module.modules()):
-            raise NotApplicable(
-                "the network has no Conv2d or Linear layer to round", where=model.name, got=model.architecture
-            )
 
     def compress(
         self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext

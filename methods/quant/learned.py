@@ -11,6 +11,7 @@ by about its learning rate per step, and steps of 8 and of 2 bits differ by a hu
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -103,7 +104,7 @@ class DorefaWeight(nn.Module):
         return weight
 
 
-class LearnedActivation(nn.Module):
+class LearnedActivation(nn.Module, ABC):
     """Base of the activation quantisers: one tensor, one grid that holds zero.
 
     Attributes:
@@ -122,9 +123,9 @@ class LearnedActivation(nn.Module):
         """Choose the grid for ``x`` [N, ...]."""
         self.signed = not (self.nonnegative and float(x.min()) >= 0)
 
+    @abstractmethod
     def quantise(self, x: Tensor) -> Tensor:
         """Fake-quantise ``x``."""
-        raise NotImplementedError
 
     def keep_positive(self) -> None:
         """After an optimiser step: make the learned sizes positive again."""

@@ -18,8 +18,8 @@ from bench.spec.registry import Registry
 from bench.zoo import targets
 from methods.compressors import _channels
 from methods.compressors._least_squares import refit, samples, solve
+from methods.compressors._masked import Folded, folded_copy, layer_of
 from methods.compressors._masks import ChannelGroup, Coupled, Filters, Member
-from methods.compressors._prune import Folded, folded_copy, layer_of
 from methods.compressors.prune_structured import METHOD, PruneStructuredParams, groups_of
 from methods.quant.units import describe_units
 from tests.compressors.recon_toys import Residual, context, digest, handle, image_set

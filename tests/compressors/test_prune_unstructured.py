@@ -15,7 +15,7 @@ from bench.measure.complexity import complexity, count
 from bench.run.steps import run_steps
 from bench.spec.jobs import ResolvedCompressor
 from bench.spec.registry import Registry
-from methods.compressors import _prune, _reconstruct
+from methods.compressors import _masked, _prune, _reconstruct
 from methods.compressors._masks import Entries
 from methods.compressors._pruned import PruneParams
 from methods.compressors.prune_unstructured import METHOD
@@ -61,7 +61,7 @@ def test_ties_do_not_change_the_count() -> None:
 
 def test_least_magnitudes_go() -> None:
     out = compress(mask_iterations=0, weight_iterations=0)
-    folded = _prune.folded_copy(handle().module, image_set().images[:2], 8).net
+    folded = _masked.folded_copy(handle().module, image_set().images[:2], 8).net
     for name, part in layers(out.variants[0].module).items():
         full = layers(folded)[name].weight
         gone, left = full[part.weight == 0].abs(), full[part.weight != 0].abs()
@@ -110,7 +110,7 @@ def test_a_unit_given_back_holds_its_original_weights_pruned() -> None:
     out = compress(lr=1.0, lr_mask=1.0)
     one_shot = layers(compress(mask_iterations=0, weight_iterations=0).variants[0].module)
     rows = {row["unit"]: row for row in out.report["units"]}
-    units = _prune.folded_copy(handle().module, image_set().images[:2], 8).units
+    units = _masked.folded_copy(handle().module, image_set().images[:2], 8).units
     back = [unit for unit in units if rows[unit.name]["kept"] == "one shot"]
     assert back
     for name in (name for unit in back for name in unit.layers):

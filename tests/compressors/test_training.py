@@ -9,25 +9,18 @@ from typing import Any
 
 import pytest
 import torch
+from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.ops import StochasticDepth
 from torchvision.transforms.v2 import functional as VF
 
 from bench.errors import BenchError
 from bench.interfaces import Batch
 from methods.compressors._augment import Views, gaussian_blur, turn_hue
+from methods.compressors._distillation import Losses, distillation, feature_loss
 from methods.compressors._qat import DROPS
-from methods.compressors._training import (
-    Losses,
-    Optimiser,
-    Schedule,
-    distillation,
-    feature_loss,
-    parameter_groups,
-    set_modes,
-    shuffled,
-    train,
-)
+from methods.compressors._training import Optimiser, Schedule, draws, parameter_groups, set_modes, shuffled, train
 from tests.compressors.recon_toys import Residual, context, digest, image_set
 from tests.quant.nets import randomise
 
@@ -295,3 +288,8 @@ def test_one_channel_has_no_colour_and_noise_is_not_cut() -> None:
     assert batch.labels is labels
     assert torch.equal(batch.images, changed)
     assert F.mse_loss(batch.images, x) > 0
+
+
+def test_what_draws_from_torch_s_global_generator() -> None:
+    assert all(map(draws, (nn.Dropout(0.1), nn.Dropout2d(0.5), StochasticDepth(0.2, "row"), DropPath(0.1))))
+    assert not any(map(draws, (nn.Dropout(0.0), DropPath(0.0), nn.ReLU(), nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.errors import SuiteError
-from bench.spec.select import parse_only
+from bench.spec.select import check_selection, own_labels, parse_only
 
 AXES = ("source", "target", "seed")
 ROWS = [
@@ -17,8 +17,9 @@ ROWS = [
 
 
 def chosen(text: str) -> list[tuple[str, str, str]]:
-    selection = parse_only(text, AXES).among(ROWS)
-    return [(row["source"][0], row["target"][0], row["seed"][0]) for row in ROWS if selection.accepts(row)]
+    selection, rows = parse_only(text, AXES), own_labels(ROWS)
+    check_selection(selection, rows)
+    return [(row["source"][0], row["target"][0], row["seed"][0]) for row in rows if selection.accepts(row)]
 
 
 @pytest.mark.parametrize(
@@ -64,10 +65,10 @@ def test_nothing_matches_all_of_it() -> None:
     selection = parse_only("source=kw,target=mobilenet", AXES)
     rows = [row for row in ROWS if row["source"][0] != "kw" or row["target"][0] != "mobilenet"]
     with pytest.raises(SuiteError, match="selects nothing"):
-        selection.among(rows)
+        check_selection(selection, rows)
 
 
 def test_a_methods_name_means_its_rows_where_none_is_called_so() -> None:
-    rows = [row for row in ROWS if row["source"][0] != "mixmix"]
-    selection = parse_only("source=mixmix", AXES).among(rows)
+    rows = own_labels([row for row in ROWS if row["source"][0] != "mixmix"])
+    selection = parse_only("source=mixmix", AXES)
     assert {row["source"][0] for row in rows if selection.accepts(row)} == {"mixmix(mix=1, zoo=[a, b])"}

@@ -12,7 +12,7 @@ from bench.errors import SuiteError
 from bench.interfaces import NetworkInfo
 from bench.spec.catalogue import ShippedCatalogue, full_name
 from bench.spec.plan import ONLY_AXES, Plan, make_plan
-from bench.spec.select import parse_only
+from bench.spec.select import own_labels, parse_only
 from bench.spec.suite import load_suite, suite_names
 from tests.board.make import record
 from tests.sources.costs import passes
@@ -115,12 +115,16 @@ def test_sizes(plans: dict[str, Plan]) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_command_of_a_cell_means_it_alone(plans: dict[str, Plan], name: str) -> None:
     cells = plans[name].cells
-    labels = [cell.labels() for cell in cells]
+    labels = own_labels([cell.labels() for cell in cells])
     for cell in cells:
         command = shlex.split(repro_command(record(None, **cell.axes() | {"suite": name})))
-        chosen = parse_only(command[command.index("--only") + 1], ONLY_AXES).among(labels)
+        chosen = parse_only(command[command.index("--only") + 1], ONLY_AXES)
         assert command[command.index("--set") + 1] == f"images={cell.n}"
-        found = {other.cell_id for other in cells if other.n == cell.n and chosen.accepts(other.labels())}
+        found = {
+            other.cell_id
+            for other, names in zip(cells, labels, strict=True)
+            if other.n == cell.n and chosen.accepts(names)
+        }
         assert found == {cell.cell_id}
 
 

@@ -1,0 +1,44 @@
+"""What a student is trained towards: the teacher's answers and features (specification section 4).
+
+The loss is tau^2 KL(teacher / tau || student / tau), summed over classes and averaged over the batch (Hinton et al.,
+arXiv 1503.02531, whose section 2 gives the factor tau^2), plus ``features`` times the mean over the tapped tensors of
+their mean squared difference (The Knowledge Within, arXiv 1912.01274, as MixMix uses it; neither prints taps or
+normalisation).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Losses:
+    """``temperature`` tau, whether the KL is multiplied by tau^2, weight of the feature loss, and whether each
+    feature's loss is divided by the mean square of the teacher's feature."""
+
+    temperature: float = 3.0
+    squared: bool = True
+    features: float = 0.0
+    relative: bool = False
+
+
+def distillation(student: Tensor, teacher: Tensor, losses: Losses) -> Tensor:
+    """(tau^2) KL(softmax(teacher / tau) || softmax(student / tau)) of logits [B, K], mean over the batch."""
+    tau = losses.temperature
+    target = F.log_softmax(teacher / tau, 1)
+    kl = F.kl_div(F.log_softmax(student / tau, 1), target, reduction="batchmean", log_target=True)
+    return kl * tau**2 if losses.squared else kl
+
+
+def feature_loss(student: Sequence[Tensor], teacher: Sequence[Tensor], relative: bool) -> Tensor:
+    """Mean over pairs of tensors of their mean squared difference; 0 without any."""
+    pieces = []
+    for ours, theirs in zip(student, teacher, strict=True):
+        error = F.mse_loss(ours, theirs)
+        pieces.append(error / theirs.square().mean().clamp_min(1e-12) if relative else error)
+    return torch.stack(pieces).mean() if pieces else torch.zeros(())
