@@ -7,7 +7,6 @@ only read.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -20,8 +19,9 @@ import pandas as pd
 from filelock import FileLock
 
 from bench import __version__
-from bench.board.frame import COLUMNS, frame, frame_of_rows, in_order
+from bench.board.frame import COLUMNS, frame_of_rows
 from bench.board.listing import CELL_COLUMNS, DTYPES, FILE, STANDARD, Place, cell_row, cell_table, one_per_cell
+from bench.board.parts import joined, read_parquet, remove_others, typed, write_parquet
 from bench.board.rows import make_rows
 from bench.board.versions import board_stamp, code_stamp, versions
 from bench.errors import StoreError
@@ -258,17 +258,17 @@ class BoardIndex:
             facts = [[part[name].tolist() for name in FILE], seeds, fixed]
             name = f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]}.parquet"
             used.add(name)
-            found = _read_parquet(self.cache / "parts" / name)
+            found = read_parquet(self.cache / "parts" / name)
             if found is None:
                 before = len(problems)
                 records = [parsed[p] if p in parsed else self._try(p, problems) for p in part["place"]]
                 found = _part([record for record in records if record is not None], known, asked)
                 if len(problems) == before:
-                    _write_parquet(self.cache / "parts" / name, found)
+                    write_parquet(self.cache / "parts" / name, found)
             frames.append(found)
         progress("forming rows", len(cells), len(cells))
-        _remove_others(self.cache / "parts", used)
-        return _joined(frames)
+        remove_others(self.cache / "parts", used)
+        return joined(frames)
 
     # --- the cache ---
 
@@ -276,7 +276,7 @@ class BoardIndex:
         try:
             meta = json.loads((self.cache / "meta.json").read_bytes())
             problems = tuple(Problem(**item) for item in meta["problems"])
-            table, cells = (_read_parquet(self.cache / f"{n}-{meta['stamp']}.parquet") for n in ("table", "cells"))
+            table, cells = (read_parquet(self.cache / f"{n}-{meta['stamp']}.parquet") for n in ("table", "cells"))
         except (OSError, ValueError, KeyError, TypeError):
             return None
         if table is None or cells is None or tuple(cells.columns) != CELL_COLUMNS:
@@ -284,15 +284,15 @@ class BoardIndex:
         if not {column.name for column in COLUMNS} <= set(table.columns):
             return None  # an older version of the code wrote it
         # Parquet forgets the type of a column without a single value.
-        return Snapshot(_typed(table), cells.astype(DTYPES), problems, meta["stamp"])
+        return Snapshot(typed(table), cells.astype(DTYPES), problems, meta["stamp"])
 
     def _keep(self, found: Snapshot) -> None:
         names = {f"table-{found.stamp}.parquet": found.table, f"cells-{found.stamp}.parquet": found.cells}
         for name, table in names.items():
-            _write_parquet(self.cache / name, table)
+            write_parquet(self.cache / name, table)
         meta = {"stamp": found.stamp, "problems": [{"where": p.where, "says": p.says} for p in found.problems]}
         write_atomic(self.cache / "meta.json", json.dumps(meta).encode())
-        _remove_others(self.cache, set(names))
+        remove_others(self.cache, set(names))
 
 
 def _part(records: list[ResultRecord], known: dict[tuple[str, str], int], asked: dict[Any, list[int]]) -> pd.DataFrame:
@@ -302,40 +302,3 @@ def _part(records: list[ResultRecord], known: dict[tuple[str, str], int], asked:
     table = frame_of_rows(rows, extra)
     sets = [sorted({r.synth_id for r in rows[i].records if r.synth_id}) for i in table.index]
     return table.assign(image_sets=pd.Series(sets, index=table.index, dtype=object)).reset_index(drop=True)
-
-
-def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    """All parts; how many rows an image set feeds is a matter of the whole suite, so it is counted here."""
-    if not frames:
-        return frame([])
-    table = pd.concat(frames, ignore_index=True)
-    uses = table[["suite", "image_sets"]].explode("image_sets").dropna()
-    counts = uses.groupby(["suite", "image_sets"])["image_sets"].transform("size")
-    table["image_set_rows"] = counts.groupby(level=0).max().reindex(table.index, fill_value=0)
-    return in_order(_typed(table.drop(columns="image_sets"))).reset_index(drop=True)
-
-
-def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    """With the documented columns first, further metrics after them, each of its type."""
-    types = {column.name: column.dtype for column in COLUMNS}
-    types |= dict.fromkeys(sorted(set(table.columns) - set(types)), "Float64")
-    return table[list(types)].astype(types)
-
-
-def _read_parquet(path: Path) -> pd.DataFrame | None:
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError):
-        return None  # not there, or cut off
-
-
-def _write_parquet(path: Path, table: pd.DataFrame) -> None:
-    buffer = io.BytesIO()
-    table.to_parquet(buffer, index=False)
-    write_atomic(path, buffer.getvalue())
-
-
-def _remove_others(folder: Path, used: set[str]) -> None:
-    for old in folder.glob("*.parquet"):
-        if old.name not in used:
-            old.unlink(missing_ok=True)

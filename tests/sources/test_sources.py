@@ -172,7 +172,7 @@ def test_labels_are_balanced_over_batches_or_uniform() -> None:
     assert not torch.equal(drawn, draw_labels("uniform", 4000, 4, 0, g))
 
 
-@pytest.mark.parametrize("name", INVERSIONS)
+@pytest.mark.parametrize("name", [*INVERSIONS, "dsg"])
 def test_gradient_goes_to_the_pixels_only(name: str, zoo: tuple[ModelHandle, ...]) -> None:
     source = method(name)
     prepared = source.prepare(request(source, zoo, **short(name)), context())

@@ -1,0 +1,51 @@
+"""Parts of the board's frame: kept as Parquet, and joined."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pandas as pd
+
+from bench.board.frame import COLUMNS, frame, in_order
+from bench.store.files import write_atomic
+
+
+def joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """All parts; how many rows an image set feeds is a matter of the whole suite, so it is counted here."""
+    if not frames:
+        return frame([])
+    table = pd.concat(frames, ignore_index=True)
+    uses = table[["suite", "image_sets"]].explode("image_sets").dropna()
+    counts = uses.groupby(["suite", "image_sets"])["image_sets"].transform("size")
+    table["image_set_rows"] = counts.groupby(level=0).max().reindex(table.index, fill_value=0)
+    return in_order(typed(table.drop(columns="image_sets"))).reset_index(drop=True)
+
+
+def typed(table: pd.DataFrame) -> pd.DataFrame:
+    """With the documented columns first, further metrics after them, each of its type."""
+    types = {column.name: column.dtype for column in COLUMNS}
+    types |= dict.fromkeys(sorted(set(table.columns) - set(types)), "Float64")
+    return table[list(types)].astype(types)
+
+
+def read_parquet(path: Path) -> pd.DataFrame | None:
+    """The table kept at ``path``; None where there is none, or a damaged one, which is then made anew."""
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError):
+        return None
+
+
+def write_parquet(path: Path, table: pd.DataFrame) -> None:
+    """Keep ``table`` at ``path``, whole or not at all."""
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    write_atomic(path, buffer.getvalue())
+
+
+def remove_others(folder: Path, used: set[str]) -> None:
+    """Remove the tables of ``folder`` whose file names are not in ``used``."""
+    for old in folder.glob("*.parquet"):
+        if old.name not in used:
+            old.unlink(missing_ok=True)
