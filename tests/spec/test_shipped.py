@@ -105,7 +105,7 @@ def test_sizes(plans: dict[str, Plan]) -> None:
     assert found["ablation_images"] == (1 + 1 + 2 + 1, 4 * 2 * 5)
     assert found["ablation_weights"] == (6, 6 * 2 * 2)
     # real, noise, mixmix; deepinversion, dafl thrice (a set and two streams) of 2 teachers; 3 pairs of networks
-    assert found["kd"] == (3 + 2 + 3 * 2, 7 * 3)
+    assert found["kd"] == (3 + 2 + 4 * 2, 8 * 3)
     # real, noise, ood, mixmix; 12 sources that look at each target; W4A4 and W2A4
     assert found["sources_all"] == (4 + 12 * 2, 16 * 2 * 2)
     assert found["sources_all_full"] == (4 + 12 * 3, 16 * 3 * 2)
