@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -16,36 +17,53 @@ from bench.store.records import ResultRecord
 PLAIN_EVERY = 15.0  # seconds between two lines when no terminal is there
 
 
-class Eta:
-    """Seconds left from the mean duration of each kind of job and the workers' number; None before the first ends."""
+Like = tuple[str, ...]
+"""What a job is like, from the widest word to the narrowest; jobs that share more words take more nearly as long."""
 
-    def __init__(self, batches: int, cells: int, workers: int) -> None:
-        self._left = {"batch": batches, "cell": cells}
-        self._spent = {"batch": 0.0, "cell": 0.0}
-        self._ended = {"batch": 0, "cell": 0}
+
+def likeness(task: Task) -> Like:
+    """Of a batch its source and network; of a cell its compressor, its generator if one is streamed, its target."""
+    source = task.synth.source
+    if task.cell is None:
+        return "batch", source.label, task.synth.model
+    streamed = f"{source.label}[{task.synth.model}]" if source.delivery == "stream" else ""
+    return "cell", task.cell.compressor, streamed, task.cell.target
+
+
+class Eta:
+    """Seconds left, from the mean durations of the jobs most alike and the workers; None before the first job ends."""
+
+    def __init__(self, jobs: Iterable[Like], workers: int) -> None:
+        self._left = Counter(jobs)
+        self._spent: dict[Like, float] = defaultdict(float)
+        self._ended: Counter[Like] = Counter()
         self._workers = max(workers, 1)
 
-    def ended(self, kind: str, seconds: float) -> None:
-        """A job of this kind ended after so many seconds."""
-        self.dropped(kind)
-        self._spent[kind] += seconds
-        self._ended[kind] += 1
+    def ended(self, like: Like, seconds: float) -> None:
+        """A job like this ended after so many seconds."""
+        self.dropped(like)
+        for words in _wider(like):
+            self._spent[words] += seconds
+            self._ended[words] += 1
 
-    def dropped(self, kind: str) -> None:
-        """A job of this kind will not run, or failed in no time that tells anything."""
-        self._left[kind] = max(0, self._left[kind] - 1)
+    def dropped(self, like: Like) -> None:
+        """A job like this will not run, or failed in no time that tells anything."""
+        self._left[like] = max(0, self._left[like] - 1)
 
     def seconds(self) -> float | None:
-        """What is left, at the means so far; a kind without a mean borrows the other's."""
-        ended = sum(self._ended.values())
-        if not ended:
+        """What is left, each job at the mean of those that share the most words with it."""
+        if not self._ended:
             return None
-        overall = sum(self._spent.values()) / ended
         total = 0.0
-        for kind, left in self._left.items():
-            mean = self._spent[kind] / self._ended[kind] if self._ended[kind] else overall
-            total += left * mean
+        for like, left in self._left.items():
+            known = next(words for words in _wider(like) if self._ended[words])
+            total += left * self._spent[known] / self._ended[known]
         return total / self._workers
+
+
+def _wider(like: Like) -> Iterator[Like]:
+    """``like`` and its beginnings, the longest first; the empty one is every job."""
+    return (like[:count] for count in range(len(like), -1, -1))
 
 
 class Work:
@@ -56,7 +74,7 @@ class Work:
         batches = sum(task.kind == "batch" for task in tasks)
         self.batches, self.cells = batches, len(tasks) - batches
         self.total = len(tasks)
-        self._eta = Eta(self.batches, self.cells, workers)
+        self._eta = Eta((likeness(task) for task in tasks), workers)
 
     @property
     def done(self) -> int:
@@ -68,9 +86,9 @@ class Work:
         if self._left.pop(task.key, None) is None:
             return
         if seconds > 0:
-            self._eta.ended(task.kind, seconds)
+            self._eta.ended(likeness(task), seconds)
         else:
-            self._eta.dropped(task.kind)
+            self._eta.dropped(likeness(task))
 
     def recorded(self, record: ResultRecord) -> None:
         """A record came: of a cell that ran, or of one that waited for images in vain, as their other batches do."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import bench.run.live as module
 from bench.run import session
 from bench.run.live import LiveObserver
 from bench.run.observers import RunStart
-from bench.run.progress import Eta, Work
+from bench.run.progress import Eta, Work, likeness
 from bench.run.tasks import Progress, Task
 from bench.store.live import MISSED, SILENT, LiveState, live_path, read_live, write_live
 
@@ -181,15 +182,27 @@ def test_a_killed_run_is_told_dead(suite: Path, tmp_path: Path) -> None:
     assert found.phase(found.beat + MISSED + 1) == "died"
 
 
-def test_time_left_is_by_kind_and_workers() -> None:
-    eta = Eta(batches=4, cells=10, workers=2)
+def test_time_left_is_that_of_the_jobs_most_alike() -> None:
+    kw, mixed = ("batch", "kw", "a"), ("batch", "mixmix", "a+b")
+    near, far = ("cell", "kd", "", "x"), ("cell", "kd", "", "y")
+    eta = Eta([kw] * 4 + [mixed] * 3 + [near] * 5 + [far] * 2, workers=2)
     assert eta.seconds() is None
-    eta.ended("batch", 6.0)
-    assert eta.seconds() == pytest.approx((3 * 6 + 10 * 6) / 2)  # cells borrow the batches' mean
-    eta.ended("cell", 1.0)
-    assert eta.seconds() == pytest.approx((3 * 6 + 9 * 1) / 2)
-    eta.dropped("batch")
-    assert eta.seconds() == pytest.approx((2 * 6 + 9 * 1) / 2)
+    eta.ended(kw, 6.0)
+    assert eta.seconds() == pytest.approx((3 * 6 + 3 * 6 + 7 * 6) / 2)  # all borrow the one mean there is
+    eta.ended(near, 1.0)
+    assert eta.seconds() == pytest.approx((3 * 6 + 3 * 6 + 4 * 1 + 2 * 1) / 2)
+    eta.ended(mixed, 30.0)
+    assert eta.seconds() == pytest.approx((3 * 6 + 2 * 30 + 4 * 1 + 2 * 1) / 2)
+    eta.ended(far, 9.0)
+    eta.dropped(kw)
+    assert eta.seconds() == pytest.approx((2 * 6 + 2 * 30 + 4 * 1 + 1 * 9) / 2)
+
+
+def test_a_streamed_generator_makes_a_cell_another_kind(tasks: Any) -> None:
+    cell = next(task for task in tasks[1] if task.kind == "cell")
+    stream = replace(cell, synth=replace(cell.synth, source=replace(cell.synth.source, delivery="stream")))
+    assert likeness(stream)[:2] == likeness(cell)[:2]
+    assert likeness(stream)[2] != likeness(cell)[2] == ""
 
 
 def test_a_task_is_counted_once(tasks: Any) -> None:
