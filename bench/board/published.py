@@ -87,8 +87,9 @@ def published(reference: str) -> pd.DataFrame:
     """The printed numbers of one table ("mixmix/T6") or of a whole paper ("mixmix").
 
     Besides the file's columns (strings; ``value`` as float, ``printed`` as it stands in the paper) the frame has
-    ``provenance`` (always "claimed"), ``bits`` in our words (W4A4, S50 for a sparsity, a distillation's student) and
-    the keys of :func:`join`: source_key, model_key, target_key, compressor_key, setting_key.
+    ``provenance`` (always "claimed"), ``network`` (target_model; a distillation's teacher), ``bits`` in our words
+    (W4A4, S50 for a sparsity, a distillation's student) and the keys of :func:`join`: source_key, model_key,
+    target_key, compressor_key, setting_key.
 
     Raises:
         DataError: unknown paper or table.
@@ -109,11 +110,14 @@ def published(reference: str) -> pd.DataFrame:
 _JOINED = {
     "value": "published_mean",
     "printed": "published_printed",
-    "target_model": "published_target",
+    "network": "published_target",
     "dataset": "published_dataset",
     "fp": "published_fp",
     "row": "published_row",
 }
+
+
+_NETWORK = ["dataset", "target_key"]
 
 
 def join(table: pd.DataFrame, reference: str | pd.DataFrame, metric: str = "top1") -> pd.DataFrame:
@@ -130,15 +134,15 @@ def join(table: pd.DataFrame, reference: str | pd.DataFrame, metric: str = "top1
 
     Returns:
         A copy with columns published_mean (in the metric's unit), published_printed (as it stands in the paper),
-        published_target, published_dataset, published_fp (the paper's uncompressed target in percent, that of the
-        same table if it prints one), published_row (label of the row in the reference).
+        published_target, published_dataset, published_fp (the paper's uncompressed target on that data set in percent,
+        of the same table if it prints one), published_row (label of the row in the reference).
     """
     printed = published(reference) if isinstance(reference, str) else reference
     whole = pd.concat([printed, *(published(str(key)) for key in printed["paper"].unique())])
-    baselines = whole[(whole["metric"] == "fp_top1") & (whole["w_bits"] == "32")]
-    fp = baselines.drop_duplicates("target_key").set_index("target_key")["value"]
+    baselines = whole[whole["metric"].isin(("fp_top1", "teacher_top1")) & (whole["w_bits"] == "32")]
+    fp = baselines.drop_duplicates(_NETWORK).set_index(_NETWORK)["value"]
     chosen = printed[printed["metric"] == metric].drop_duplicates(subset=_KEY, keep=False)
-    chosen = chosen.assign(row=chosen.index, fp=chosen["target_key"].map(fp).astype(float))
+    chosen = chosen.assign(row=chosen.index).join(fp.astype(float).rename("fp"), on=_NETWORK)
     ours = table.copy()
     ours["source_key"] = _column(ours["source"], lambda name: _plain(name.removesuffix("(stream)")))
     ours.loc[ours["control"].astype(str) == "upper", "source_key"] = UPPER
@@ -241,7 +245,8 @@ def _with_keys(table: pd.DataFrame) -> pd.DataFrame:
     # A distillation's one setting is its teacher; the files have the student in target_model, here it is the teacher.
     taught = pd.Series([set(setting) == {"teacher"} for setting in settings], index=table.index, dtype=bool)
     teacher = pd.Series([setting.get("teacher", "") for setting in settings], index=table.index, dtype=str)
-    table["target_key"] = _column(teacher.where(taught, table["target_model"]), architecture)
+    table["network"] = teacher.where(taught, table["target_model"])
+    table["target_key"] = _column(table["network"], architecture)
     # the papers name a pruning by its criterion, we by what is removed
     kinds = [f"prune{setting['pruning']}" if "pruning" in setting else "" for setting in settings]
     named = _column(table["method"], _plain)

@@ -235,7 +235,7 @@ def said(axis: str, value: Any) -> str:
     """A value as a reader would say it beside others."""
     if missing(value) or value == "":
         return ""
-    if axis in ("target", "bits", "method", SCHEME, SETTING):
+    if axis in ("target", "bits", "method", "source", SCHEME, SETTING):
         return str(value)
     if isinstance(value, bool | np.bool_):
         value = "yes" if value else "no"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -10,7 +11,17 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.figures.ablation_axes import SETTING, Layout, Panel, aside, axis_name, is_shared, joined, number_of
+from dashboard.figures.ablation_axes import (
+    PARAM,
+    SETTING,
+    Layout,
+    Panel,
+    aside,
+    axis_name,
+    is_shared,
+    joined,
+    number_of,
+)
 from dashboard.text import digits_for, interval, missing, number
 from dashboard.theme import CONTROLS, GREY, PALETTE, styled
 
@@ -110,13 +121,15 @@ def value_text(row: Any, measure: str) -> str:
 
 
 def _setting(rows: pd.DataFrame, plan: Layout) -> pd.Series:
-    """The name of each row's place on a categorical axis; a control's is its source."""
+    """The name of each row's place on a categorical axis: its label where there are several methods, whose parameters
+    are not the same, else the parameters that vary; a control's is its source."""
     if plan.x != SETTING:
         return joined(rows, (plan.x, *plan.beside))
-    axes = [a for a in plan.axes if not is_shared(a)]
-    several = rows.loc[rows["control"] == "none", "method"].nunique() > 1
-    named = axes if several or "method" not in axes else [a for a in axes if a != "method"]
-    words = joined(rows, named)
+    axes = [a for a in plan.axes if not is_shared(a) and a != "method"]
+    if rows.loc[rows["control"] == "none", "method"].nunique() > 1:
+        words = joined(rows, ["source", *(a for a in axes if not a.startswith(PARAM))])
+    else:
+        words = joined(rows, axes)
     return words.where((rows["control"] == "none") & (words != ""), rows["source"])
 
 
@@ -213,16 +226,18 @@ def _tight(figure: go.Figure, height: int) -> go.Figure:
     return styled(figure, height).update_layout(margin_t=8)
 
 
+_PIECE = re.compile(r".+?(?: · |, |\+|$)")
+
+
 def _wrapped(name: str, width: int = 24) -> str:
-    """The name on several lines, broken between its parts, so that narrow screens keep room for the dots."""
+    """The name on several lines, broken between its parts, parameters or networks, so that the dots keep room."""
     lines = [""]
-    for part in escape(name).split(" · "):
-        joined = f"{lines[-1]} · {part}" if lines[-1] else part
-        if lines[-1] and len(joined) > width:
-            lines.append(part)
+    for piece in _PIECE.findall(name):
+        if lines[-1] and len((lines[-1] + piece).rstrip(" ·")) > width:
+            lines.append(piece)
         else:
-            lines[-1] = joined
-    return "<br>".join(lines)
+            lines[-1] += piece
+    return "<br>".join(escape(line.rstrip(" ·")) for line in lines)
 
 
 def _shift(i: int, count: int) -> float:

@@ -16,7 +16,7 @@ from dashboard.figures import ablations as figures
 from dashboard.filters import choice, choices
 from dashboard.load import records_of, snapshot, verdicts
 from dashboard.tables import Column, Html, html_table
-from dashboard.text import BLANK, counted, interval, missing, number, plain, rounded, row_name
+from dashboard.text import BLANK, counted, interval, missing, number, plain, rounded, row_name, setting_name
 
 TOP1 = "top1_mean"
 AUTOMATIC = "automatic"
@@ -28,7 +28,6 @@ CLAIMS = (
     Column("confidence", True),
     Column("margin", True, "points the difference must exceed"),
 )
-FILTERS = (("Target", "target"), ("Compressor", "compressor"), ("Bits", "bits"))
 PANELS = 6
 """Plots drawn at once; more would make the page slow."""
 MARKS = {"supported": "▲", "refuted": "▼", "open": "○"}
@@ -75,7 +74,8 @@ def _suites(stamp: str) -> dict[str, bool]:
 
 
 def _filtered(rows: pd.DataFrame) -> pd.DataFrame:
-    for place, (label, key) in zip(st.columns(len(FILTERS)), FILTERS, strict=True):
+    filters = (("Target", "target"), ("Compressor", "compressor"), (setting_name(rows["bits"]), "bits"))
+    for place, (label, key) in zip(st.columns(len(filters)), filters, strict=True):
         with place:
             rows = rows[rows[key].isin(choices(label, key, list(dict.fromkeys(rows[key]))))]
     return rows

@@ -19,7 +19,7 @@ from dashboard.filters import choice
 from dashboard.links import ROW, cell_link
 from dashboard.load import index, record, snapshot
 from dashboard.tables import Column, html_table
-from dashboard.text import interval, number, row_name, seconds, size
+from dashboard.text import interval, number, row_name, seconds, setting_name, size
 
 AXES = {
     "row": "Source",
@@ -95,6 +95,7 @@ def _chosen(cells: pd.DataFrame) -> pd.Series:
     if match.empty:
         match = own[own["status"] == "ok"] if (own["status"] == "ok").any() else own
     current = match.iloc[-1] if asked in set(match["cell_id"]) else match.iloc[0]
+    names = AXES | {"bits": setting_name(own["bits"])}
     offered = [axis for axis in AXES if own[axis].nunique() > 1]
     # three to a line, so that the order stays on a narrow screen, where columns stack
     columns = [column for _ in range(0, len(offered), 3) for column in st.columns(3)]
@@ -103,7 +104,7 @@ def _chosen(cells: pd.DataFrame) -> pd.Series:
         options = sorted(own[axis].unique())
         before = dict(current[list(AXES)])
         with columns[i]:
-            st.selectbox(AXES[axis], options, key=f"cell_{axis}", on_change=_moved, args=(axis, suite, before))
+            st.selectbox(names[axis], options, key=f"cell_{axis}", on_change=_moved, args=(axis, suite, before))
     st.session_state["cell_shown"] = current["cell_id"]
     if asked != current["cell_id"]:
         st.query_params["cell"] = str(current["cell_id"])

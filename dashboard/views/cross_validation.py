@@ -19,7 +19,7 @@ from dashboard.filters import choice
 from dashboard.links import cell_link, open_cell, with_cells
 from dashboard.load import snapshot
 from dashboard.tables import Column, Html, html_table
-from dashboard.text import number
+from dashboard.text import number, setting_name
 
 COLOURS = {"accuracy": "top1_mean", "drop": "drop"}
 
@@ -79,7 +79,7 @@ def _filtered(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     table = table[table["compressor"] == compressor]
     groups = bit_groups(table)
     with columns[1]:
-        bits = choice("Bits", "bits", list(groups))
+        bits = choice(setting_name(table["bits"]), "bits", list(groups))
     table = table[table["bits"].isin(groups[bits])]
     with columns[2]:
         count = choice("Images", "images", [str(n) for n in sorted(table["n"].unique(), reverse=True)])

@@ -21,7 +21,7 @@ from dashboard.links import cell_link, with_cells
 from dashboard.load import rows_of, snapshot
 from dashboard.pairwise import critical_differences, pairwise
 from dashboard.tables import Column, Html, html_table
-from dashboard.text import BLANK, interval, missing, number
+from dashboard.text import BLANK, interval, missing, number, setting_name
 
 ALL_TARGETS = "all targets (means)"
 SORTS = {
@@ -89,7 +89,7 @@ def _filtered(found: Scope) -> tuple[str, str, pd.DataFrame]:
     with columns[1]:
         compressors = choices("Compressor", "compressor", list(dict.fromkeys(table["compressor"])))
     with columns[2]:
-        bits = choices("Bits", "bits", list(dict.fromkeys(table["bits"])))
+        bits = choices(setting_name(table["bits"]), "bits", list(dict.fromkeys(table["bits"])))
     with columns[3]:
         budget = choice("Budget", "budget", list(BUDGETS))
     with columns[4]:

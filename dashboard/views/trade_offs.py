@@ -16,7 +16,7 @@ from dashboard.figures.trade_offs import Cost, offered_costs, on_front, trade_of
 from dashboard.filters import amount, choice, choices
 from dashboard.load import snapshot
 from dashboard.tables import Column, Html, html_table
-from dashboard.text import counted, interval, missing, number, rounded, row_name, seconds, size
+from dashboard.text import counted, interval, missing, number, rounded, row_name, seconds, setting_name, size
 
 SHOWN = 200
 """Rows of the table; more would make the page slow, and nobody reads them."""
@@ -101,7 +101,7 @@ def _filtered(table: pd.DataFrame) -> tuple[pd.DataFrame, Cost]:
     with third:
         compressors = choices("Compressor", "compressor", list(dict.fromkeys(table["compressor"])))
     with fourth:
-        bits = choices("Bits", "bits", list(dict.fromkeys(table["bits"])))
+        bits = choices(setting_name(table["bits"]), "bits", list(dict.fromkeys(table["bits"])))
     return table[table["compressor"].isin(compressors) & table["bits"].isin(bits)], costs[column]
 
 

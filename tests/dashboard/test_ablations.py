@@ -174,7 +174,23 @@ def test_a_stream_is_a_setting_of_its_own() -> None:
     (panel,) = axes_of.panels(found, plan)
     figure = figures.panel_figure(panel, plan, "top1_mean", figures.colour_map(found, plan), "%")
     names = [name.replace("<br>", " · ") for name in figure.layout.yaxis.ticktext]
-    assert names == ["a · k 2", "a(stream) · k 1", "a(stream) · k 2", "b", "r"]
+    assert names == ["a", "a(k=1, stream)", "a(stream)", "b", "r"]
+
+
+def test_long_names_break_between_parts_parameters_and_networks() -> None:
+    """In a suite of several methods rows have their labels, and what their images are from."""
+    labels = ["kd(warm=300, weights=mnist)", "mixed"]
+    models = ["zoo:resnet50d_w8+seresnet18_w10+regnetx_w16+densenet_g8", "resnet34_w8"]
+    records = [record(0.5, source=s, model=m, target="vgg") for s, m in zip(labels, models, strict=True)]
+    found = axes_of.with_axes(frame([*records, record(0.4, source="kd", model="vgg", target="vgg")]), {})
+    plan = axes_of.layout(found)
+    (panel,) = axes_of.panels(found, plan)
+    figure = figures.panel_figure(panel, plan, "top1_mean", figures.colour_map(found, plan), "%")
+    assert list(figure.layout.yaxis.ticktext) == [
+        "kd<br>from the target itself",
+        "kd(warm=300,<br>weights=mnist)<br>from zoo:resnet50d_w8+<br>seresnet18_w10+<br>regnetx_w16+densenet_g8",
+        "mixed · from resnet34_w8",
+    ]
 
 
 def test_steps_in_a_row_are_a_compressor_of_their_own() -> None:
