@@ -85,7 +85,7 @@ _KINDS = {"Bits": re.compile(r"W\w+A\w+"), "Sparsity": re.compile(r"S[\d.]+")}
 
 
 def setting_name(settings: Iterable[str]) -> str:
-    """What the board's column ``bits`` holds in these rows: bits, a sparsity, or else (students, steps, several kinds) a
-    setting."""
+    """What the board's column ``bits`` holds in these rows: bits, a sparsity, or else (students, steps, several of
+    these) a setting."""
     known = [value for value in settings if value]
     return next((name for name, kind in _KINDS.items() if known and all(map(kind.fullmatch, known))), "Setting")
