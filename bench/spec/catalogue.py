@@ -48,6 +48,9 @@ class Catalogue(Protocol):
     def info(self, name: str) -> NetworkInfo:
         """Of a network, light. Raises WeightsError when its manifest is missing or damaged."""
 
+    def check_student(self, name: str, dataset: str, where: str) -> None:
+        """Raise SuiteError when the network (full name) cannot be built for the data set's images."""
+
     def membership(self, target: str, models: tuple[str, ...]) -> Membership:
         """How ``target`` relates to the networks the images come from."""
 
@@ -101,6 +104,12 @@ class ShippedCatalogue:
         from bench.zoo.targets import info
 
         return info(name)
+
+    def check_student(self, name: str, dataset: str, where: str) -> None:
+        from bench.zoo.libraries import check_build, library_of
+
+        if library_of(name):
+            check_build(name, self.dataset(dataset).shape[0], where)
 
     def membership(self, target: str, models: tuple[str, ...]) -> Membership:
         from bench.zoo.targets import membership

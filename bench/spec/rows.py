@@ -192,7 +192,8 @@ def settings_of(suite: SuiteSpec, targets: tuple[str, ...], catalogue: Catalogue
     the target, or else the plain ones.
 
     Raises:
-        SuiteError: a pattern that fits no target; a target left without a value; an unknown student.
+        SuiteError: a pattern that fits no target; a target left without a value; a student that is unknown or cannot be
+            built for the images.
     """
     bits = _per_target(suite, "bits", targets, catalogue)
     sparsity = _per_target(suite, "sparsity", targets, catalogue)
@@ -227,7 +228,9 @@ def _per_target(
             )
         if asked.student is not None:
             where = suite.at("grid", axis, i)
-            asked = replace(asked, student=find_network(catalogue, suite.dataset, asked.student, where))
+            student = find_network(catalogue, suite.dataset, asked.student, where)
+            catalogue.check_student(student, suite.dataset, where)
+            asked = replace(asked, student=student)
         made.append((asked, entry.target))
     plain = tuple(asked for asked, pattern in made if pattern is None)
     out: dict[str, tuple[Setting, ...]] = {}

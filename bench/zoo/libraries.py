@@ -134,31 +134,51 @@ def build(name: str, classes: int, channels: int) -> nn.Module:
     Raises:
         SuiteError: the library has no such network, or cannot build it so.
     """
+    check_build(name, channels)
     library, short = name.split(":", 1)
-    options = {"num_classes": classes}
-    if library == "timm":
-        options["in_chans"] = channels
-    elif channels != 3:
-        raise SuiteError(
-            "torchvision's networks take three channels", got=f"{channels} for {name}", hint=f"Use timm:{short}."
-        )
-    module: nn.Module = _create(library, short, **options)
+    channelled = {"in_chans": channels} if library == "timm" else {}
+    module: nn.Module = _create(library, short, num_classes=classes, **channelled)
     return module
 
 
-def _create(library: str, short: str, **options: int) -> Any:
+def check_build(name: str, channels: int, where: str | None = None) -> None:
+    """Whether :func:`build` can, without building.
+
+    Raises:
+        SuiteError: the library has no such network, or it cannot have so many channels; ``where`` says who asked.
+    """
+    library, short = name.split(":", 1)
+    _check_name(library, short, where)
+    if library == "torchvision" and channels != 3:
+        raise SuiteError(
+            "torchvision's networks take three channels",
+            where=where,
+            got=f"{channels} for {name}",
+            hint="timm's networks take any number.",
+        )
+
+
+def _check_name(library: str, short: str, where: str | None = None) -> None:
     if library == "timm":
         import timm
 
         names = timm.list_models()
-        if short.split(".")[0] not in names:
-            raise SuiteError("timm has no such network", got=short, nearest=nearest(short, names))
+    else:
+        from torchvision import models
+
+        names = models.list_models(module=models)
+    if (short.split(".")[0] if library == "timm" else short) not in names:
+        raise SuiteError(f"{library} has no such network", where=where, got=short, nearest=nearest(short, names))
+
+
+def _create(library: str, short: str, **options: int) -> Any:
+    _check_name(library, short)
+    if library == "timm":
+        import timm
+
         return timm.create_model(short, pretrained=False, **options)
     from torchvision import models
 
-    names = models.list_models(module=models)
-    if short not in names:
-        raise SuiteError("torchvision has no such network", got=short, nearest=nearest(short, names))
     return models.get_model(short, weights=None, **options)
 
 

@@ -140,6 +140,22 @@ def test_zeros_are_not_filled_by_a_later_step(last: str) -> None:
         made(last)
 
 
+@pytest.mark.parametrize(
+    ("student", "said"),
+    [
+        ("torchvision:mobilenet_v2", r"grid.student\[0\]: torchvision's networks take three channels"),
+        ("timm:resnet81", r"grid.student\[0\]: timm has no such network[\s\S]*did you mean: resnet"),
+    ],
+)
+def test_a_student_that_cannot_be_built_is_refused(student: str, said: str) -> None:
+    def made(name: str) -> Plan:
+        return make_plan(load_suite("kd", {"grid.student": [name], "claims": []}), catalogue=UntrainedCatalogue())
+
+    assert {cell.bits for cell in made("timm:resnet18").cells} == {"timm:resnet18"}
+    with pytest.raises(SuiteError, match=said):
+        made(student)
+
+
 def test_every_source_of_sources_all_keeps_to_the_budget(plans: dict[str, Plan]) -> None:
     plan = plans["sources_all"]
     found = {job.source.method: passes(job.source.method, job.source.params, 128) for job in plan.synths}
