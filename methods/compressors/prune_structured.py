@@ -24,6 +24,8 @@ Known deviations:
 - A filter whose mask is 0 and that a ReLU follows cannot come back: the derivative of ReLU at 0 is 0, so its mask gets
   no gradient in stage 1, where only linear outputs and what stays learn their masks.
 - ``positions`` (not in the paper; off): a least-squares fit of each layer before stage 1, as in He et al.
+- ``mask`` leaves norms that do not fold into a convolution (DenseNet) as they are: a channel of zeros comes out as
+  their shift.
 - Guard (not in the paper): a unit that learning made worse over all images keeps its original weights, pruned.
 
 Published figures (MixMix, table 5, ImageNet, real data, 20 %): ResNet-50 70.95 % (FP 77.00 %), MobileNet-b 48.38 %,
