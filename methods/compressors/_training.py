@@ -169,14 +169,14 @@ def train(
     """
     rule = optimiser.build(parameter_groups(student, optimiser.decay, decayed), schedule.lr)
     teacher.eval()
-    with _owndraws(student, ctx):
+    with _own_draws(student, ctx):
         curve = _run(student, teacher, batches, schedule, (rule, optimiser, losses), ctx, hooks, settle)
     student.eval()
     return curve
 
 
 @contextmanager
-def _owndraws(student: nn.Module, ctx: RunContext) -> Iterator[None]:
+def _own_draws(student: nn.Module, ctx: RunContext) -> Iterator[None]:
     """Dropout and stochastic depth draw from torch's global generators: seeded from the context's while training, and
     put back afterwards.  A student without them draws nothing."""
     if not any(map(draws, student.modules())):
