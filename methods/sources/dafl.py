@@ -14,9 +14,9 @@ choice; ``paper`` has the authors').  At 0.02, 300 steps end at the same loss bu
 (555 against 405 in the unit of MixMix eq. 2, N(0,1) noise 109), and BRECQ W2A4 on 128 images falls from 64 to 41.
 Seeds differ widely: the last batch norm fixes an image's mean and deviation, nothing its sign.  With the authors'
 weights for MNIST (1, 0.1, 5) and rate 0.02, one seed drew bright shapes on black, as the data (BRECQ W2A4 of ResNet-18
-88.5), the next one black specks on white, down to -42 where the data ends at -0.66 (10.0).  With those weights and rate 1e-3, a
-VGG distilled in lock-step reaches 50.4 instead of 30.3 (800 steps, one seed), BRECQ W2A4 of ResNet-18 59.7 instead of
-70.6; the default stays as specified and suite ``kd`` has both.
+88.5), the next one black specks on white, down to -42 where the data ends at -0.66 (10.0).  With those weights and
+rate 1e-3, a VGG distilled in lock-step reaches 50.4 instead of 30.3 (800 steps, one seed), BRECQ W2A4 of ResNet-18
+59.7 instead of 70.6; the default stays as specified and suite ``kd`` has both.
 Delivery ``cached`` freezes the generator after ``iterations`` steps and samples it, which is not the authors' protocol:
 theirs trains the student on every step's images (``stream``), with KL(T || S) on the detached images, which is the
 consumer's part.  ``mini`` is 300 steps of a body half as wide.
