@@ -156,7 +156,7 @@ def complexity(module: nn.Module, shape: tuple[int, int, int], variant: Variant)
     return {
         **sparse,
         "macs": counts.macs,
-        "bitops_g": bitops(counts, variant.layer_bits) / 1e9,
+        "bitops_g": (bitops(counts, variant.layer_bits) if variant.bitops is None else variant.bitops) / 1e9,
         "size_bytes": size,
         "size_ratio": size / (4 * original.parameters),
     }

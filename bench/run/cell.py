@@ -92,7 +92,7 @@ def _run_cell(bench: Bench, task: Task, report: Report) -> ResultRecord:
         return _gated(bench, task, None, report)
     images = bench.store.read(job.synth_id, cell.n, job.source.label_kind)
     source = bench.sources.get(job.source.method)
-    if hasattr(source, "hook"):
+    if "hook" in source.offers:
         images = dataclasses.replace(images, hook=source.hook(job.source.params))
     synthesis = StageCost(**images.info["cost"])
     if cell.measures:
@@ -145,7 +145,7 @@ def _compress_and_measure(
     size = complexity(target.module, dataset.spec.shape, variant)
     layers = layer_table(variant.network or target.module, dataset.spec.shape, variant)
     constants = {"test_set": cell.test_digest[:16], "mean": target.mean, "std": target.std}
-    protocol = _plain({**made.protocol, **constants})
+    protocol = _plain({**variant.protocol, **constants})
     return cell_record(
         task,
         "ok",

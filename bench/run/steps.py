@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bench.interfaces import Compressed, Compressor, ImageSet, ModelHandle, RunContext, Setting, Variant
+from bench.spec import axes
 from bench.spec.jobs import ResolvedCompressor
 from bench.zoo.checkpoints import digest_of, freeze
 
@@ -37,7 +38,7 @@ def run_steps(
             handle = _handle(model, done[-1][1].variants[0])
         method = find(step.method)
         method.check(step.params, handle)
-        made = method.compress(handle, images, setting.only(step.accepts), step.params, ctx)
+        made = method.compress(handle, images, axes.only(setting, step.accepts), step.params, ctx)
         done.append((step, made))
     return done[0][1] if len(done) == 1 else _joined(done, handle, setting)
 
@@ -50,16 +51,22 @@ def _handle(model: ModelHandle, variant: Variant) -> ModelHandle:
 def _joined(done: list[tuple[ResolvedCompressor, Compressed]], handle: ModelHandle, setting: Setting) -> Compressed:
     """One answer of several; ``handle`` is the network the last step was given."""
     last = done[-1][1]
-    variants = tuple(
-        dataclasses.replace(v, label=setting.label, network=v.network or handle.module) for v in last.variants
-    )
 
     def earlier(facts: Callable[[Compressed], Mapping[str, Any]]) -> list[dict[str, Any]]:
         return [{"compressor": step.label, **facts(made)} for step, made in done[:-1]]
 
+    protocols = earlier(lambda made: made.variants[0].protocol)
+    variants = tuple(
+        dataclasses.replace(
+            variant,
+            setting=setting.joined(variant.setting),
+            network=variant.network or handle.module,
+            protocol={**variant.protocol, "steps": protocols},
+        )
+        for variant in last.variants
+    )
     return Compressed(
         variants,
-        {**last.protocol, "steps": earlier(lambda made: made.protocol)},
         {**last.report, "steps": earlier(lambda made: made.report)},
         sum(made.forward_equivalents for _, made in done),
     )

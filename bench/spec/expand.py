@@ -9,8 +9,9 @@ from typing import Any
 
 from bench.errors import SuiteError
 from bench.interfaces import DatasetSpec, NetworkInfo, Preset, Setting
+from bench.spec import axes
 from bench.spec.catalogue import Catalogue, short_name
-from bench.spec.identity import cell_id, setting_identity, synth_id
+from bench.spec.identity import cell_id, synth_id
 from bench.spec.jobs import CellJob, ResolvedCompressor, SynthJob
 from bench.spec.rows import SourceRow, compressor_rows, settings_of, source_rows, target_rows
 from bench.spec.suite import SuiteSpec
@@ -62,7 +63,7 @@ class Expansion:
         return [
             (made, asked)
             for made in self.compressors
-            for asked in dict.fromkeys(setting.only(made.accepts) for setting in settings)
+            for asked in dict.fromkeys(axes.only(setting, made.accepts) for setting in settings)
         ]
 
     def _check_new(self, row: SourceRow, cell: CellJob, seen: dict[str, CellJob]) -> None:
@@ -136,7 +137,7 @@ class Expansion:
                 compressor=compressor.method if compressor else None,
                 version=compressor.version if compressor else None,
                 params=compressor.params_json if compressor else {},
-                setting=setting_identity(setting) if setting else None,
+                setting=axes.identity(setting) if setting else None,
                 target_digest=digest,
                 test_digest=self.test_digest,
                 seed=job.seed,
@@ -149,7 +150,7 @@ class Expansion:
             target=short_name(suite.dataset, target),
             compressor=compressor.label if compressor else "",
             compressor_method=compressor.method if compressor else "",
-            bits=setting.label if setting else "",
+            bits=axes.label(setting) if setting else "",
             n=count,
             seed=job.seed,
             preset=self.preset,
@@ -170,8 +171,7 @@ class Expansion:
         """Why a cell cannot be, as far as manifests and declarations tell; the methods' own checks come at run time."""
         compressor = treatment[0]
         if compressor and (missing := {axis for axis in compressor.accepts if not getattr(self.suite.grid, axis, ())}):
-            words = {"bits": "a bit-width", "sparsity": "a sparsity", "student": "a student"}
-            return f"{compressor.method} needs {' and '.join(words.get(axis, axis) for axis in sorted(missing))}"
+            return f"{compressor.method} needs {' and '.join(axes.axis(name).noun for name in sorted(missing))}"
         if compressor and row.source.delivery not in compressor.deliveries:
             return f"{compressor.method} takes no {row.source.delivery} of images"
         if "bn" in row.needs and job.models and all(self.info(name).batch_norms == 0 for name in job.models):

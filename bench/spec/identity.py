@@ -13,8 +13,6 @@ import math
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
-from bench.interfaces import Setting
-
 ID_LENGTH = 16
 """Hex digits of an id: 64 bits, so that a million cells collide with probability 3e-8."""
 
@@ -113,13 +111,6 @@ def cell_id(
             "measures": sorted(measures),
         }
     )[:ID_LENGTH]
-
-
-def setting_identity(setting: Setting) -> dict[str, Any]:
-    """What is hashed: the bits always, sparsity and student where they are asked for."""
-    plain, found = dataclasses.asdict(Setting()), dataclasses.asdict(setting)
-    late = ("sparsity", "student")  # axes younger than the records that have bits only
-    return {key: value for key, value in found.items() if key not in late or value != plain[key]}
 
 
 def seed_from(*parts: Any) -> int:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.errors import SuiteError, nearest
-from bench.interfaces import Delivery, Preset, Setting
+from bench.interfaces import Preset, Setting
+from bench.spec import axes
 from bench.spec.catalogue import OUTSIDE, Catalogue, find_network, full_name, short_name
 from bench.spec.jobs import ResolvedCompressor, ResolvedSource
 from bench.spec.origin import KeyPath
@@ -113,7 +114,7 @@ def source_rows(
 
 def _check_stream(suite: SuiteSpec, method: Any, name: str, where: str) -> None:
     """Raise SuiteError for a source without a generator to train, and where nothing would be trained by it."""
-    if not hasattr(method, "stream"):
+    if "stream" not in method.offers:
         raise SuiteError(f"{name} makes no stream of images", where=where, got="stream", expected="cached")
     if suite.measures:
         raise SuiteError("a stream leaves no image set to measure", where=where, got="stream", expected="cached")
@@ -145,8 +146,9 @@ def _compressor(
     method = catalogue.compressors.get(name, where=at(()))
     params = resolve_params(method, preset, given, name=name, at=at)
     label = row_label(name, method, preset, params)
-    deliveries: frozenset[Delivery] = getattr(method, "deliveries", frozenset({"cached"}))
-    return ResolvedCompressor(name, label, method.version, params, params_json(params), method.accepts, deliveries)
+    return ResolvedCompressor(
+        name, label, method.version, params, params_json(params), method.accepts, method.deliveries
+    )
 
 
 def _chain(
@@ -179,9 +181,9 @@ def _chain(
 def _check_zeros(steps: Sequence[ResolvedCompressor], catalogue: Catalogue, where: str) -> None:
     """Raise SuiteError when the last of ``steps`` would fill the zeros that one before it made."""
     *before, last = [catalogue.compressors.get(step.method) for step in steps]
-    if any(getattr(method, "makes_zeros", False) for method in before) and not getattr(last, "keeps_zeros", False):
+    if any(method.makes_zeros for method in before) and not last.keeps_zeros:
         known = catalogue.compressors
-        keep = [name for name in known.names() if getattr(known.get(name), "keeps_zeros", False)]
+        keep = [name for name in known.names() if known.get(name).keeps_zeros]
         raise SuiteError(
             "this step would fill the zeros that one before it made", where=where, got=steps[-1].method, expected=keep
         )
@@ -201,7 +203,7 @@ def settings_of(suite: SuiteSpec, targets: tuple[str, ...], catalogue: Catalogue
     out: dict[str, tuple[Setting, ...]] = {}
     for target in targets:
         crossed = itertools.product(bits[target], sparsity[target], students[target])
-        out[target] = tuple(replace(b, sparsity=s.sparsity, student=n.student) for b, s, n in crossed)
+        out[target] = tuple(b.joined(s).joined(n) for b, s, n in crossed)
     return out
 
 
@@ -221,7 +223,7 @@ def _per_target(
         if entry.target is not None and not any(matches(name, entry.target) for name in known):
             raise SuiteError(
                 "the pattern fits no target",
-                where=suite.at("grid", axis, i, asked.label, "target"),
+                where=suite.at("grid", axis, i, axes.label(asked), "target"),
                 got=entry.target,
                 expected=list(shown.values()),
                 nearest=nearest(entry.target, shown.values()),
@@ -230,7 +232,7 @@ def _per_target(
             where = suite.at("grid", axis, i)
             student = find_network(catalogue, suite.dataset, asked.student, where)
             catalogue.check_student(student, suite.dataset, where)
-            asked = replace(asked, student=student)
+            asked = asked.joined(Setting(student=student))
         made.append((asked, entry.target))
     plain = tuple(asked for asked, pattern in made if pattern is None)
     out: dict[str, tuple[Setting, ...]] = {}

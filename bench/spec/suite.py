@@ -90,7 +90,7 @@ class BitsEntry(_Part):
     @property
     def setting(self) -> Setting:
         """The setting asked of a compressor (first and last layer at 8 bits)."""
-        return Setting(weight_bits=self.weight_bits, act_bits=self.act_bits)
+        return Setting(weight_bits=self.weight_bits, act_bits=self.act_bits, first_last_bits=8)
 
 
 class SparsityEntry(_Part):

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from bench.errors import NotApplicable
 from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting, Variant
+from methods.compressors._base import ForWeightedLayers
 from methods.compressors._latency import latency
 from methods.compressors._masked import Folded, Schedule, folded_copy, layer_of
 from methods.compressors._masks import Selection
 from methods.compressors._prune import Pruning, Row
-from methods.compressors._weighted import ForWeightedLayers
 from methods.quant.trace import TraceError
 
 TRAVEL = 0.2
@@ -77,7 +77,6 @@ class Pruner(ForWeightedLayers):
     """What both ways of pruning declare alike."""
 
     paper = "Li et al., MixMix: All You Need for Data-Free Compression Are Feature and Data Mixing, ICCV 2021"
-    needs: frozenset[str] = frozenset()
     accepts = frozenset({"sparsity"})
     presets: Mapping[str, Mapping[str, Any]] = PRESETS
 
@@ -118,10 +117,11 @@ def compress(
     if params.latency_runs:
         pair = {"before": deepcopy(before), "after": deepcopy(net)}
         report["latency"] = latency(pair, data[:1], params.latency_runs, LATENCY_BATCHES)
-    variant = Variant(setting.label, net, network=net, nonzero=nonzero)
     facts = {"sparsity": setting.sparsity, "first_last_whole": params.skip_first_last, "batch_norm": "folded"}
     bits = {"weight_bits": setting.weight_bits, "activation_bits": setting.act_bits}
-    return Compressed((variant,), {**plan.protocol, **facts, **bits}, report, cost(params, len(data)))
+    protocol = {**plan.protocol, **facts, **bits}
+    variant = Variant(setting, net, network=net, nonzero=nonzero, protocol=protocol)
+    return Compressed((variant,), report, cost(params, len(data)))
 
 
 def weights_left(work: Folded) -> dict[str, int]:

@@ -26,10 +26,10 @@ from bench.interfaces import (
     Variant,
 )
 from methods.compressors._augment import Views
+from methods.compressors._base import ForWeightedLayers
 from methods.compressors._distillation import Losses
 from methods.compressors._feed import feed, offered
 from methods.compressors._training import Optimiser, Schedule, train
-from methods.compressors._weighted import ForWeightedLayers
 from methods.quant.learned import StepInit
 from methods.quant.training import Makers, TrainedModel
 
@@ -154,16 +154,15 @@ def compress(
     )
     module = net.export()
     protocol = net.protocol(family.weight_grid, family.activation_grid, family.weight_range, family.activation_range)
-    variant = Variant(setting.label, module, net.layer_bits(), net.scale_count(module), 0)
+    variant = Variant(setting, module, net.layer_bits(), net.scale_count(module), 0, protocol=protocol)
     delivery = "cached" if images.stream is None else "stream"
     report = curve.report() | {"features": list(net.taps), "images": len(images.images), "delivery": delivery}
-    return Compressed((variant,), protocol, report, curve.passes + len(data))
+    return Compressed((variant,), report, curve.passes + len(data))
 
 
 class QatCompressor(ForWeightedLayers, ABC):
     """What the trainers have in common; a method adds its names, version, parameters and quantisers."""
 
-    needs: frozenset[str] = frozenset()
     accepts = frozenset({"bits"})
     deliveries: frozenset[Delivery] = frozenset({"cached", "stream"})
     presets: Mapping[str, Mapping[str, Any]] = PRESETS

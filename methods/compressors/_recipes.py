@@ -102,8 +102,9 @@ def compress(
     module.calibrate(data, count=params.calibration, max_values=params.range_values)
     rows = reconstruct(module, data, recipe, ctx)
     scales, zero_points = module.parameter_count()
-    variant = Variant(setting.label, module, module.layer_bits(), scales, zero_points, nonzero=module.nonzero())
-    return Compressed((variant,), module.protocol(), summary(rows), cost(recipe, len(data)))
+    bits, protocol, nonzero = module.layer_bits(), module.protocol(), module.nonzero()
+    variant = Variant(setting, module, bits, scales, zero_points, nonzero=nonzero, protocol=protocol)
+    return Compressed((variant,), summary(rows), cost(recipe, len(data)))
 
 
 def cost(recipe: Recipe, images: int) -> float:

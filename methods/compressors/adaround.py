@@ -27,9 +27,9 @@ from typing import Any
 from pydantic import Field
 
 from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting
+from methods.compressors._base import ForWeightedLayers
 from methods.compressors._blocks import Recipe
 from methods.compressors._recipes import RoundingParams, compress, rule_for
-from methods.compressors._weighted import ForWeightedLayers
 
 
 class AdaRoundParams(RoundingParams):
@@ -44,7 +44,6 @@ class AdaRound(ForWeightedLayers):
     version = 2
     summary = "learned rounding of weights, layer by layer"
     paper = "Nagel et al., Up or Down? Adaptive Rounding for Post-Training Quantization, ICML 2020"
-    needs: frozenset[str] = frozenset()
     accepts = frozenset({"bits"})
     keeps_zeros = True
     Params: type[MethodParams] = AdaRoundParams

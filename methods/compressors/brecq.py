@@ -38,9 +38,9 @@ from typing import Any, Literal
 from pydantic import Field
 
 from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting
+from methods.compressors._base import ForWeightedLayers
 from methods.compressors._blocks import Recipe
 from methods.compressors._recipes import StepParams, compress, rule_for, step_rate
-from methods.compressors._weighted import ForWeightedLayers
 
 
 class BrecqParams(StepParams):
@@ -57,7 +57,6 @@ class Brecq(ForWeightedLayers):
     version = 3
     summary = "learned rounding of weights block by block, then learned activation steps"
     paper = "Li et al., BRECQ: Pushing the Limit of Post-Training Quantization by Block Reconstruction, ICLR 2021"
-    needs: frozenset[str] = frozenset()
     accepts = frozenset({"bits"})
     keeps_zeros = True
     Params: type[MethodParams] = BrecqParams

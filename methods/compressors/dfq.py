@@ -31,7 +31,7 @@ from pydantic import Field
 from torch import Tensor, fx, nn
 
 from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting, Variant
-from methods.compressors._weighted import ForWeightedLayers
+from methods.compressors._base import ForWeightedLayers
 from methods.quant.equalise import Absorb, absorb, add_to_bias, equalise, find_pairs, grouped, through, unclip_relu6
 from methods.quant.graph import Prepared, prepare
 from methods.quant.model import Options, QuantModel, quantize_prepared
@@ -63,7 +63,6 @@ class Dfq(ForWeightedLayers):
     version = 2
     summary = "cross-layer equalisation and bias correction from batch norm, nearest rounding"
     paper = "Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, ICCV 2019"
-    needs: frozenset[str] = frozenset()
     accepts = frozenset({"bits"})
     keeps_zeros = True
     Params: type[MethodParams] = DfqParams
@@ -94,10 +93,10 @@ class Dfq(ForWeightedLayers):
         report["empirical"] = correct_biases(net, params.correction, inputs, sample)
         net.freeze()
         scales, zero_points = net.parameter_count()
-        variant = Variant(setting.label, net, net.layer_bits(), scales, zero_points, nonzero=net.nonzero())
         protocol = {**net.protocol(), "activation_source": params.act_source}
+        variant = Variant(setting, net, net.layer_bits(), scales, zero_points, nonzero=net.nonzero(), protocol=protocol)
         cost = len(sample) * (1.0 + 0.5 * len(report["empirical"])) + len(sample[:64])
-        return Compressed((variant,), protocol, report, cost)
+        return Compressed((variant,), report, cost)
 
 
 def _equalise(prepared: Prepared, params: DfqParams, sample: Tensor) -> dict[str, Any]:

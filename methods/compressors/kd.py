@@ -48,6 +48,7 @@ from bench.interfaces import (
     Setting,
     Variant,
 )
+from methods.compressors._base import Defaults
 from methods.compressors._distillation import Losses
 from methods.compressors._feed import feed, offered
 from methods.compressors._training import Optimiser, Schedule, train
@@ -95,13 +96,12 @@ class Shifted:
         return Batch(moved.contiguous(), batch.labels, batch.soft)
 
 
-class Kd:
+class Kd(Defaults):
     """The compressor; see the module's docstring."""
 
     version = 1
     summary = "a student trained from random weights on the teacher's answers to the images"
     paper = "Hinton et al., Distilling the Knowledge in a Neural Network, 2015"
-    needs: frozenset[str] = frozenset()
     accepts = frozenset({"student"})
     deliveries: frozenset[Delivery] = frozenset({"cached", "stream"})
     Params: type[MethodParams] = KdParams
@@ -123,7 +123,7 @@ class Kd:
             BenchError: no student is named, or the loss is not finite.
         """
         if setting.student is None:
-            raise BenchError("distillation needs a student", got=setting.label, expected="a network's name")
+            raise BenchError("distillation needs a student", expected="a network's name")
         student, teacher = ctx.untrained(setting.student), copy.deepcopy(model.module)
         for network in (student, teacher):  # as the images are
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -145,7 +145,8 @@ class Kd:
         # A student is a network of its own: rows with another one are not ranked beside it.
         protocol = {"kind": "distillation", "student": setting.student, "bits": {"weights": 32, "activations": 32}}
         report = curve.report() | {"images": len(images.images), "delivery": "cached" if stored else "stream"}
-        return Compressed((Variant(setting.label, student, network=student),), protocol, report, curve.passes)
+        variant = Variant(setting, student, network=student, protocol=protocol)
+        return Compressed((variant,), report, curve.passes)
 
 
 METHOD = Kd()

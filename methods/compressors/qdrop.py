@@ -26,9 +26,9 @@ from typing import Any
 from pydantic import Field
 
 from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting
+from methods.compressors._base import ForWeightedLayers
 from methods.compressors._blocks import Recipe
 from methods.compressors._recipes import StepParams, compress, rule_for, step_rate
-from methods.compressors._weighted import ForWeightedLayers
 
 STEP_TRAVEL = 0.8
 """lr * T of the activation steps as published: 4e-5 for 20000 iterations."""
@@ -47,7 +47,6 @@ class QDrop(ForWeightedLayers):
     version = 2
     summary = "learned rounding and activation steps at once, activations quantised at random"
     paper = "Wei et al., QDrop: Randomly Dropping Quantization for Extremely Low-bit PTQ, ICLR 2022"
-    needs: frozenset[str] = frozenset()
     accepts = frozenset({"bits"})
     keeps_zeros = True
     Params: type[MethodParams] = QDropParams

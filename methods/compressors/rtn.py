@@ -22,7 +22,7 @@ import torch
 from pydantic import Field
 
 from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting, Variant
-from methods.compressors._weighted import ForWeightedLayers
+from methods.compressors._base import ForWeightedLayers
 from methods.quant.graph import prepare
 from methods.quant.model import Options, QuantModel, quantize_prepared
 from methods.quant.ranges import RangeMethod
@@ -45,7 +45,6 @@ class Rtn(ForWeightedLayers):
     version = 2
     summary = "nearest rounding; activation ranges from one pass over the images"
     paper = "Nagel et al., A White Paper on Neural Network Quantization, arXiv 2106.08295 (2021)"
-    needs: frozenset[str] = frozenset()
     accepts = frozenset({"bits"})
     keeps_zeros = True
     Params: type[MethodParams] = RtnParams
@@ -69,9 +68,17 @@ class Rtn(ForWeightedLayers):
         ctx.report("calibrate", 1, 1)
         net.freeze()
         scales, zero_points = net.parameter_count()
-        variant = Variant(setting.label, net, net.layer_bits(), scales, zero_points, nonzero=net.nonzero())
+        variant = Variant(
+            setting,
+            net,
+            net.layer_bits(),
+            scales,
+            zero_points,
+            nonzero=net.nonzero(),
+            protocol=net.protocol(),
+        )
         cost = float(min(params.calibration, len(data)))
-        return Compressed((variant,), net.protocol(), {"weight_error": weight_errors(net)}, cost)
+        return Compressed((variant,), {"weight_error": weight_errors(net)}, cost)
 
 
 @torch.no_grad()

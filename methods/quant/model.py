@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, fx, nn
 
-from bench.interfaces import Setting
+from bench.interfaces import BitPolicy, Setting
 from methods.quant.build import Built, Options, build
 from methods.quant.graph import Prepared, prepare
 from methods.quant.layers import QuantLayer
@@ -193,9 +193,9 @@ class QuantModel(nn.Module):
         """What is measured, as JSON: bits per tensor class, granularity, symmetry, placement, folding, path, ranges."""
         return dict(self._protocol)
 
-    def layer_bits(self) -> dict[str, tuple[int, int]]:
+    def layer_bits(self) -> BitPolicy:
         """{layer: (bits of its weight, bits of its input)}; the image counts 8 bits where activations are quantised."""
-        return {name: (min(q.bits, FLOAT_BITS), self._input_bits[name]) for name, q in self.weights.items()}
+        return BitPolicy.of({n: (min(q.bits, FLOAT_BITS), self._input_bits[n]) for n, q in self.weights.items()})
 
     @torch.no_grad()
     def nonzero(self) -> dict[str, int]:

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
 from bench.errors import NotApplicable
-from bench.interfaces import Setting
+from bench.interfaces import BitPolicy, Setting
 from methods.quant.fold import fold_batch_norm
 from methods.quant.graph import call_order
 from methods.quant.layers import inner_layers, is_opaque, module_of, node_layers
@@ -192,9 +192,9 @@ class TrainedModel:
             fold_batch_norm(body)
         return body.requires_grad_(False)
 
-    def layer_bits(self) -> dict[str, tuple[int, int]]:
+    def layer_bits(self) -> BitPolicy:
         """{layer: (bits of its weight, bits of its input)}; the image counts 8 bits where activations are quantised."""
-        return {name: (min(self._weight_bits[name], FLOAT_BITS), self._input_bits[name]) for name in self.order}
+        return BitPolicy.of({n: (min(self._weight_bits[n], FLOAT_BITS), self._input_bits[n]) for n in self.order})
 
     def scale_count(self, module: nn.Module) -> int:
         """Scales of the exported ``module``: one multiplier per output channel of each quantised layer (step and

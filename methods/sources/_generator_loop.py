@@ -30,6 +30,7 @@ from bench.interfaces import (
     LabelKind,
     MethodParams,
     ModelHandle,
+    Offer,
     RunContext,
     SynthRequest,
     Tier,
@@ -235,6 +236,7 @@ class GeneratorSource(ABC):
     control: Control = "none"
     models: Literal["none", "one", "zoo", "one+zoo"] = "one"
     label_kind: LabelKind = "assigned"
+    offers: frozenset[Offer] = frozenset({"stream"})
 
     @abstractmethod
     def check(self, params: Any, models: tuple[ModelHandle, ...]) -> None:

@@ -9,7 +9,17 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from bench.interfaces import Control, ImageBatch, LabelKind, MethodParams, ModelHandle, RunContext, SynthRequest, Tier
+from bench.interfaces import (
+    Control,
+    ImageBatch,
+    LabelKind,
+    MethodParams,
+    ModelHandle,
+    Offer,
+    RunContext,
+    SynthRequest,
+    Tier,
+)
 from methods.sources._augment import Augment, PixelSpace
 from methods.sources._inversion import LoopSettings
 from methods.sources._losses import BN_OBJECTIVES
@@ -67,6 +77,7 @@ class SingleSource(ABC):
     control: Control = "none"
     models: Literal["none", "one", "zoo"] = "one"
     label_kind: LabelKind = "assigned"
+    offers: frozenset[Offer] = frozenset()
 
     @abstractmethod
     def terms(self, params: Any) -> Terms:

@@ -25,7 +25,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.interfaces import Batch, MethodParams
+from bench.interfaces import Batch, MethodParams, Offer
 from methods.sources._augment import Augment, PixelSpace
 from methods.sources._inversion import LoopSettings
 from methods.sources._objectives import LabelLaw, Terms
@@ -85,6 +85,7 @@ class Hast(SingleSource):
     version = 2
     summary = "batch-norm statistics and a class term that favours hard images (HAST)"
     paper = "Li et al., Hard Sample Matters a Lot in Zero-Shot Quantization, CVPR 2023"
+    offers: frozenset[Offer] = frozenset({"hook"})
     Params: type[MethodParams] = HastParams
     presets: Mapping[str, Mapping[str, Any]] = {
         "mini": {"iterations": 400, "batch": 128},

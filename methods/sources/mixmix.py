@@ -25,7 +25,17 @@ from pydantic import Field, model_validator
 from torch import Generator, Tensor
 
 from bench.errors import NotApplicable
-from bench.interfaces import Control, ImageBatch, LabelKind, MethodParams, ModelHandle, RunContext, SynthRequest, Tier
+from bench.interfaces import (
+    Control,
+    ImageBatch,
+    LabelKind,
+    MethodParams,
+    ModelHandle,
+    Offer,
+    RunContext,
+    SynthRequest,
+    Tier,
+)
 from methods.sources._augment import Augment, Mixed, PixelSpace, mix_data
 from methods.sources._inversion import LoopSettings
 from methods.sources._losses import Prior, TvNorm, l2norm
@@ -198,6 +208,7 @@ class MixMix:
     control: Control = "none"
     models: Literal["none", "one", "zoo"] = "zoo"
     label_kind: LabelKind = "assigned"
+    offers: frozenset[Offer] = frozenset()
 
     def batch_size(self, params: Any) -> int:
         """Images per batch, which share their networks."""

@@ -13,7 +13,17 @@ from typing import Any, Literal
 import torch
 from pydantic import Field
 
-from bench.interfaces import Control, ImageBatch, LabelKind, MethodParams, ModelHandle, RunContext, SynthRequest, Tier
+from bench.interfaces import (
+    Control,
+    ImageBatch,
+    LabelKind,
+    MethodParams,
+    ModelHandle,
+    Offer,
+    RunContext,
+    SynthRequest,
+    Tier,
+)
 from methods.sources._augment import PixelSpace
 from methods.sources._inversion import edge_fraction
 
@@ -39,6 +49,7 @@ class Noise:
     control: Control = "lower"
     models: Literal["none", "one", "zoo"] = "none"
     label_kind: LabelKind = "none"
+    offers: frozenset[Offer] = frozenset()
 
     def batch_size(self, params: NoiseParams) -> int:
         """Images per batch."""

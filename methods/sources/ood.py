@@ -13,7 +13,17 @@ from typing import Any, Literal
 import torch
 from pydantic import Field
 
-from bench.interfaces import Control, ImageBatch, LabelKind, MethodParams, ModelHandle, RunContext, SynthRequest, Tier
+from bench.interfaces import (
+    Control,
+    ImageBatch,
+    LabelKind,
+    MethodParams,
+    ModelHandle,
+    Offer,
+    RunContext,
+    SynthRequest,
+    Tier,
+)
 
 
 class OodParams(MethodParams):
@@ -35,6 +45,7 @@ class Ood:
     control: Control = "none"
     models: Literal["none", "one", "zoo"] = "none"
     label_kind: LabelKind = "none"
+    offers: frozenset[Offer] = frozenset()
 
     def batch_size(self, params: OodParams) -> int:
         """Images per batch."""

@@ -14,7 +14,17 @@ from typing import Any, Literal
 import torch
 from pydantic import Field
 
-from bench.interfaces import Control, ImageBatch, LabelKind, MethodParams, ModelHandle, RunContext, SynthRequest, Tier
+from bench.interfaces import (
+    Control,
+    ImageBatch,
+    LabelKind,
+    MethodParams,
+    ModelHandle,
+    Offer,
+    RunContext,
+    SynthRequest,
+    Tier,
+)
 
 
 class RealParams(MethodParams):
@@ -37,6 +47,7 @@ class Real:
     control: Control = "upper"
     models: Literal["none", "one", "zoo"] = "none"
     label_kind: LabelKind = "native"
+    offers: frozenset[Offer] = frozenset()
 
     def batch_size(self, params: RealParams) -> int:
         """Images per batch."""

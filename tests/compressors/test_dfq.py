@@ -269,7 +269,7 @@ def test_report_names_what_was_done_and_the_model_stays(tmp_path: Path) -> None:
     # which has none.
     assert done.report["empirical"] == ["0", "12"]
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
-    assert done.protocol["activation_source"] == "images"
+    assert done.variants[0].protocol["activation_source"] == "images"
 
 
 @pytest.mark.parametrize(("pool", "corrected"), [(nn.MaxPool2d(2), ["0", "4"]), (nn.AvgPool2d(2), ["0"])])

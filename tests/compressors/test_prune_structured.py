@@ -161,7 +161,7 @@ def test_mask_mode_zeroes_filters_with_their_biases() -> None:
         assert int(dead.sum()) == (0 if name == "head" else round(0.3 * len(dead))), name
         assert float(seen[name][:, dead].abs().sum()) == 0
         assert out.variants[0].nonzero[name] == int(part.weight.count_nonzero())
-    assert out.protocol["mode"] == "mask"
+    assert out.variants[0].protocol["mode"] == "mask"
 
 
 def test_at_least_one_filter_stays() -> None:
@@ -239,8 +239,8 @@ def test_what_it_counts_is_the_smaller_network() -> None:
     sizes = out.report["parameters"]
     assert metrics["size_bytes"] == 4 * sizes["after"]
     assert sizes["after"] == sizes["nonzero"] < sizes["before"]
-    assert out.protocol["mode"] == "physical_all"
-    assert "latency" not in out.protocol
+    assert out.variants[0].protocol["mode"] == "physical_all"
+    assert "latency" not in out.variants[0].protocol
 
 
 def test_same_generator_same_network_and_inputs_stay() -> None:
@@ -265,8 +265,8 @@ def test_a_later_step_quantises_the_smaller_network() -> None:
     out = run_steps(both, find, model, images, Setting(4, 4, sparsity=0.2), context())
     (variant,) = out.variants
     alone = brecq.compress(model, images, Setting(4, 4), then, context())
-    assert variant.label == "S20 W4A4"
-    assert out.protocol["steps"][0]["mode"] == "physical_all"
+    assert axes.label(variant.setting) == "S20 W4A4"
+    assert out.variants[0].protocol["steps"][0]["mode"] == "physical_all"
     assert set(variant.layer_bits) == set(alone.variants[0].layer_bits)
     nets: list[Any] = [variant.module, alone.variants[0].module]
     assert [unit.name for unit in nets[0].units] == [unit.name for unit in nets[1].units]

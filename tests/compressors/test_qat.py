@@ -137,7 +137,7 @@ def test_input_placement() -> None:
     model.begin(x)
     assert model.order == ("stem", "conv", "fc")
     assert len(model.activations) == 2
-    assert model.layer_bits() == {"stem": (8, 8), "conv": (2, 4), "fc": (8, 8)}
+    assert dict(model.layer_bits()) == {"stem": (8, 8), "conv": (2, 4), "fc": (8, 8)}
     first, last = model.activations
     assert (first.bits, last.bits) == (4, 8)
     assert not first.signed
@@ -231,10 +231,10 @@ def test_a_network_that_cannot_be_traced_trains_without_features() -> None:
     params = method.Params(steps=3, batch=8)
     out = method.compress(handle(Untraceable()), image_set(), W2A4, params, context())
     module = out.variants[0].module
-    assert out.protocol["path"] == "modules"
-    assert out.protocol["batch_norm"] == "unfolded"
+    assert out.variants[0].protocol["path"] == "modules"
+    assert out.variants[0].protocol["batch_norm"] == "unfolded"
     assert out.report["features"] == []
-    assert out.variants[0].layer_bits == {"net.stem": (8, 8), "net.conv": (2, 4), "net.fc": (8, 8)}
+    assert dict(out.variants[0].layer_bits) == {"net.stem": (8, 8), "net.conv": (2, 4), "net.fc": (8, 8)}
     assert len(torch.unique(module.net.conv.layer.weight)) <= 4
     assert out.variants[0].scales == 8 + 8 + 5 + 2
 
@@ -267,7 +267,7 @@ def test_same_generator_same_network_and_inputs_stay(name: str) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_protocol_has_the_keys_of_post_training_quantisation_and_differs(name: str) -> None:
-    protocol = compress(name, steps=1).protocol
+    protocol = compress(name, steps=1).variants[0].protocol
     other = quantize_model(handle().module, image_set().images[:2], W2A4).protocol()
     assert protocol.keys() == other.keys()
     assert protocol["weight_granularity"] == "per tensor"
@@ -305,7 +305,7 @@ def test_the_sample_sees_every_place_and_channel(side: int) -> None:
 
 
 def test_protocols_of_the_methods_differ() -> None:
-    found = [compress(name, steps=0).protocol for name in METHODS]
+    found = [compress(name, steps=0).variants[0].protocol for name in METHODS]
     assert all(a != b for a, b in itertools.combinations(found, 2))
 
 

@@ -90,12 +90,12 @@ def test_the_result_says_what_it_is(tmp_path: Path) -> None:
         handle(randomise(Chain())), image_set(images(16)), Setting(4, 4), RtnParams(), context(tmp_path)
     )
     (variant,) = done.variants
-    assert variant.label == "W4A4"
+    assert (variant.setting.weight_bits, variant.setting.act_bits) == (4, 4)
     assert variant.layer_bits["0"] == (8, 8)
     assert variant.layer_bits["6"] == (4, 4)
     assert variant.scales == variant.zero_points == 12 + 12 + 24 + 12 + 5 + 4
-    assert done.protocol["path"] == "graph"
-    assert done.protocol["weight_grid"] == "affine"
+    assert done.variants[0].protocol["path"] == "graph"
+    assert done.variants[0].protocol["weight_grid"] == "affine"
     errors = done.report["weight_error"]
     assert 0 < errors["0"] < errors["6"] < 0.3
     assert done.forward_equivalents == 16

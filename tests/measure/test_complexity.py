@@ -11,7 +11,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.interfaces import Variant
+from bench.interfaces import Setting, Variant
 from bench.measure.complexity import Counts, bitops, complexity, count, layer_table, macs, size_bytes
 
 IMAGE = (3, 224, 224)
@@ -102,7 +102,7 @@ def test_size_by_hand() -> None:
     bits = {"0": (3, 4), "6": (8, 8)}
     expected = math.ceil(45 * 3 / 8) + 4 * 5 + 35 + 4 * 7 + 4 * 10 + 4 * 6 + 2
     assert size_bytes(counts, bits, scales=6, zero_points=2) == expected
-    metrics = complexity(net, (1, 8, 8), Variant("x", net, bits, scales=6, zero_points=2))
+    metrics = complexity(net, (1, 8, 8), Variant(Setting(), net, bits, scales=6, zero_points=2))
     assert metrics["size_bytes"] == expected
     assert metrics["size_ratio"] == pytest.approx(expected / (4 * 107))
     assert metrics["macs"] == 5 * 36 * 9 + 35
@@ -113,13 +113,13 @@ def test_sparse_storage_by_hand() -> None:
     # 5 filters of 9 weights, 7 filters of 5: dense 180 and 140 bytes, bitmaps of 6 and 5 bytes
     net = nn.Sequential(nn.Conv2d(1, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 7))
     shape = (1, 8, 8)
-    dense = complexity(net, shape, Variant("x", net))
+    dense = complexity(net, shape, Variant(Setting(), net))
     assert "macs_effective" not in dense
     biases = 4 * 12
 
     def size(first: int, last: int, bits: int = 32) -> float:
         layer_bits = {"0": (bits, 32), "3": (bits, 32)}
-        found = complexity(net, shape, Variant("x", net, layer_bits, nonzero={"0": first, "3": last}))
+        found = complexity(net, shape, Variant(Setting(), net, layer_bits, nonzero={"0": first, "3": last}))
         assert found["macs"] == dense["macs"] == 5 * 36 * 9 + 35
         assert found["macs_effective"] == 36 * first + last
         return found["size_bytes"] - biases
@@ -128,16 +128,16 @@ def test_sparse_storage_by_hand() -> None:
     assert size(45, 35) == dense["size_bytes"] - biases == 320
     assert size(22, 17, bits=4) == (11 + 6) + (9 + 5)
     assert size(40, 35, bits=2) == (10 + 2) + 9  # 10 + 6 with a bitmap is more than 12 dense
-    table = layer_table(net, shape, Variant("x", net, nonzero={"3": 17}))
+    table = layer_table(net, shape, Variant(Setting(), net, nonzero={"3": 17}))
     assert [row.get("nonzero") for row in table] == [None, 17]
     with pytest.raises(ValueError, match="nothing_like_it"):
-        complexity(net, shape, Variant("x", net, nonzero={"nothing_like_it": 4}))
+        complexity(net, shape, Variant(Setting(), net, nonzero={"nothing_like_it": 4}))
 
 
 def test_few_weights_are_stored_in_compressed_rows() -> None:
     net = nn.Sequential(nn.Linear(1000, 20, bias=False))
     net2 = nn.Sequential(nn.Flatten(), net)
-    found = complexity(net2, (1, 10, 100), Variant("x", net2, nonzero={"1.0": 100}))
+    found = complexity(net2, (1, 10, 100), Variant(Setting(), net2, nonzero={"1.0": 100}))
     assert found["size_bytes"] == 4 * 100 + 2 * 100 + 4 * 21  # two bytes hold a column, four the end of a row
     assert found["size_bytes"] < 4 * 100 + 20_000 // 8
 
@@ -172,7 +172,7 @@ def test_layer_table_holds_what_bitops_are_made_of() -> None:
         nn.Linear(5, 7),
     )
     bits = {"0": (8, 8), "1": (2, 8), "2": (3, 4), "6": (8, 6)}
-    variant = Variant("x", net, bits)
+    variant = Variant(Setting(), net, bits)
     table = layer_table(net, (4, 8, 8), variant)
     kinds = {row["name"]: row["kind"].removesuffix(" convolution") for row in table}
     assert kinds == {"0": "depthwise", "1": "pointwise", "2": "grouped", "3": "transposed", "6": "linear"}
@@ -181,4 +181,4 @@ def test_layer_table_holds_what_bitops_are_made_of() -> None:
     total = sum(row["macs"] * row["weight_bits"] * row["activation_bits"] for row in table)
     assert total == round(1e9 * complexity(net, (4, 8, 8), variant)["bitops_g"])
     with pytest.raises(ValueError, match="nothing_like_it"):
-        layer_table(net, (4, 8, 8), Variant("x", net, {"nothing_like_it": (4, 4)}))
+        layer_table(net, (4, 8, 8), Variant(Setting(), net, {"nothing_like_it": (4, 4)}))

@@ -131,14 +131,14 @@ def test_a_relu_called_twice_has_two_quantisers_and_the_convention_holds() -> No
     assert [q.bits for q in net.weights.values()] == [8, 4, 8]
     # Stem output and the input of the last layer have 8 bits; the convolution that feeds the sum has no quantiser.
     assert [(name, q.bits) for name, q in net.activations.items()] == [("act", 8), ("act_1", 8)]
-    assert net.layer_bits() == {"stem": (8, 8), "conv": (4, 8), "fc": (8, 8)}
+    assert dict(net.layer_bits()) == {"stem": (8, 8), "conv": (4, 8), "fc": (8, 8)}
     assert net.parameter_count() == (8 + 8 + 5 + 2, 8 + 8 + 5 + 2)
 
 
 def test_inner_tensors_have_the_settings_bits_and_logits_none() -> None:
     net = quantize_model(randomise(Chain()), images(), Setting(2, 5))
     assert [q.bits for q in net.activations.values()] == [8, 5, 5, 8]
-    assert net.layer_bits() == {"0": (8, 8), "3": (2, 8), "6": (2, 5), "9": (2, 5), "12": (8, 8)}
+    assert dict(net.layer_bits()) == {"0": (8, 8), "3": (2, 8), "6": (2, 5), "9": (2, 5), "12": (8, 8)}
     net.calibrate(images())
     with torch.no_grad():
         distinct = net(images(64)).unique().numel()
@@ -221,7 +221,7 @@ def test_layers_inside_an_untraceable_leaf_are_quantised() -> None:
     model = quantize_model(net, images(), Setting(4, 3))
     assert model.path == "graph"
     # fc1 reads what the graph quantised (the stem's output), fc2 has a quantiser of its own.
-    assert model.layer_bits() == {"0": (8, 8), "4.fc1": (4, 8), "4.fc2": (4, 3), "7": (8, 8)}
+    assert dict(model.layer_bits()) == {"0": (8, 8), "4.fc1": (4, 8), "4.fc2": (4, 3), "7": (8, 8)}
     model.calibrate(images())
     assert list(model.activations) == ["_2", "4.fc2", "_4"]
     assert [unit.layers for unit in model.units] == [("0",), ("4.fc2", "4.fc1"), ("7",)]
@@ -249,7 +249,7 @@ def test_an_untraceable_network_has_its_modules_replaced() -> None:
     model = quantize_model(net, images(), Setting(4, 4))
     assert model.path == "modules"
     assert model.protocol()["activation_placement"] == "input"
-    assert model.layer_bits() == {"one": (8, 8), "two": (4, 4), "head": (8, 8)}
+    assert dict(model.layer_bits()) == {"one": (8, 8), "two": (4, 4), "head": (8, 8)}
     assert [unit.layers for unit in model.units] == [("one",), ("two",), ("head",)]
     model.calibrate(images())
     with torch.no_grad():

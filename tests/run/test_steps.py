@@ -16,6 +16,7 @@ from bench.data.access import DataAccess
 from bench.data.datasets import get_dataset
 from bench.interfaces import Compressed, DatasetSpec, ImageSet, MethodParams, ModelHandle, RunContext, Setting, Variant
 from bench.run.steps import run_steps
+from bench.spec import axes
 from bench.spec.jobs import ResolvedCompressor
 from bench.spec.registry import Registry
 from bench.zoo import targets
@@ -35,7 +36,7 @@ class Halve:
         module = copy.deepcopy(model.module)
         with torch.no_grad():
             _last(module).weight[:, 4:] = 0
-        return Compressed((Variant(setting.label, module, network=module),), {"kind": "halved"}, {"cut": 1}, 10.0)
+        return Compressed((Variant(setting, module, network=module, protocol={"kind": "halved"}),), {"cut": 1}, 10.0)
 
 
 def _last(module: nn.Module) -> nn.Linear:
@@ -70,9 +71,11 @@ def test_a_later_step_sees_what_the_one_before_made(tmp_path: Path) -> None:
     expected = rtn.compress(handle, images, Setting(4, 4), rtn.Params(), context)
     with torch.no_grad():
         assert torch.equal(made.variants[0].module(images.images), expected.variants[0].module(images.images))
-    assert made.variants[0].label == "S50 W4A4"
-    assert made.protocol["steps"] == [{"compressor": "halve", "kind": "halved"}]
-    assert {key: value for key, value in made.protocol.items() if key != "steps"} == expected.protocol
+    assert axes.label(made.variants[0].setting) == "S50 W4A4"
+    assert made.variants[0].protocol["steps"] == [{"compressor": "halve", "kind": "halved"}]
+    assert {key: value for key, value in made.variants[0].protocol.items() if key != "steps"} == expected.variants[
+        0
+    ].protocol
     assert made.report["steps"] == [{"compressor": "halve", "cut": 1}]
     assert made.forward_equivalents == expected.forward_equivalents + 10
     network = made.variants[0].network
@@ -83,7 +86,7 @@ def test_a_later_step_sees_what_the_one_before_made(tmp_path: Path) -> None:
 
 def test_one_method_answers_as_it_did_alone(tmp_path: Path) -> None:
     row = ResolvedCompressor("one", "one", 1, MethodParams(), {}, frozenset({"bits"}))
-    answer = Compressed((), {"a": 1}, {"b": 2}, 3.0)
+    answer = Compressed((), {"b": 2}, 3.0)
 
     class One:
         def check(self, params: Any, model: Any) -> None: ...

@@ -32,6 +32,7 @@ class Source:
     summary = paper = ""
     needs = frozenset({needs})
     access, control, models, label_kind = {access!r}, {control!r}, {models!r}, "assigned"
+    offers = frozenset()
     Params = Params
     presets = {{"mini": {{"iterations": 10}}, "paper": {{"iterations": 1000}}}}
     def batch_size(self, params):
@@ -51,6 +52,9 @@ class Compressor:
     summary = paper = ""
     needs = frozenset()
     accepts = frozenset({accepts})
+    deliveries, makes_zeros, keeps_zeros = frozenset({{"cached"}}), False, False
+    def variants(self, params, setting):
+        return (setting,)
     Params = Params
     presets = {{"mini": {{}}, "paper": {{"steps": 50}}}}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
@@ -10,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.interfaces import Setting
-from bench.spec.identity import canonical, cell_id, digest, seed_from, setting_identity, synth_id
+from bench.spec import axes
+from bench.spec.identity import canonical, cell_id, digest, seed_from, synth_id
 from bench.store.records import SCHEMA_VERSION, ResultRecord, StageCost
 
 SYNTH: dict[str, Any] = {
@@ -57,13 +57,13 @@ def test_record_schema_is_pinned() -> None:
     assert (SCHEMA_VERSION, digest(fields)[:16]) == (1, "793e3eabb46429f0")
 
 
-def test_setting_fields_are_pinned() -> None:
-    """A new field of Setting must not be hashed where it asks for nothing, or it changes every cell's id."""
-    names = [f.name for f in dataclasses.fields(Setting)]
-    assert names == ["weight_bits", "act_bits", "first_last_bits", "sparsity", "student"]
-    assert setting_identity(Setting(4, 4)) == {"weight_bits": 4, "act_bits": 4, "first_last_bits": 8}
-    assert setting_identity(Setting(sparsity=0.5, student="a/b"))["sparsity"] == 0.5
-    assert setting_identity(Setting(sparsity=0.5, student="a/b"))["student"] == "a/b"
+def test_what_is_hashed_of_a_setting_is_pinned() -> None:
+    """A new axis must not be hashed where nothing is asked on it, or it changes every cell's id."""
+    plain = {"weight_bits": 32, "act_bits": 32, "first_last_bits": 8}
+    assert axes.identity(Setting()) == axes.identity(Setting(32, 32)) == plain
+    assert axes.identity(Setting(4, 4)) == {"weight_bits": 4, "act_bits": 4, "first_last_bits": 8}
+    assert axes.identity(Setting(sparsity=0.5, student="a/b"))["sparsity"] == 0.5
+    assert axes.identity(Setting(sparsity=0.5, student="a/b"))["student"] == "a/b"
 
 
 @pytest.mark.parametrize(

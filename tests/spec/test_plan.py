@@ -335,7 +335,7 @@ def test_each_compressor_is_asked_for_what_it_takes(plan: Planner) -> None:
     chain = [("prune+rtn(steps=7)", "S20 W4A4"), ("prune+rtn(steps=7)", "S50 W4A4")]
     assert first == [("rtn", "W4A4"), ("prune", "S20"), ("prune", "S50"), *chain]
     found = next(c for c in made.cells if c.bits == "S20 W4A4")
-    assert found.setting == Setting(4, 4, sparsity=0.2)
+    assert found.setting == Setting(4, 4, first_last_bits=8, sparsity=0.2)
     assert found.compressor_resolved is not None
     assert (found.compressor_resolved.version, found.compressor_method) == (4, "prune+rtn")
     assert [step.method for step in found.compressor_resolved.chain] == ["prune", "rtn"]

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import BenchError, SuiteError
+from bench.spec.axes import label
 from bench.spec.suite import load_suite, parse_override, suite_names
 from tests.spec.conftest import SUITE
 
@@ -25,7 +26,7 @@ def test_a_suite_reads_as_written(suite_file: Path) -> None:
     )
     assert [entry.method for entry in suite.grid.source] == ["real", "noise", "kw", "mixmix"]
     assert suite.grid.source[2].model == "each_target"
-    assert [(b.setting.label, b.target) for b in suite.grid.bits] == [("W4A4", None), ("W4A8", "resnet_b")]
+    assert [(label(b.setting), b.target) for b in suite.grid.bits] == [("W4A4", None), ("W4A8", "resnet_b")]
     claim = suite.claims[0]
     assert claim.better.source == ("kw",)
     assert claim.worse.over == "mean"

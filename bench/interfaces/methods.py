@@ -1,0 +1,216 @@
+"""What a method is, what it is given and what it answers. No torch import at run time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from bench.interfaces.data import (
+    BatchHook,
+    Control,
+    DataHandle,
+    DatasetSpec,
+    Delivery,
+    ImageBatch,
+    ImageSet,
+    ImageStream,
+    LabelKind,
+    ModelHandle,
+    Tier,
+)
+from bench.interfaces.settings import BitPolicy, Setting
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+Offer = Literal["stream", "hook"]
+"""What a source can do besides making batches."""
+
+
+class MethodParams(BaseModel):
+    """Base of every method's hyper-parameters: frozen, unknown keys forbidden."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class SynthRequest:
+    """One batch of an image set. ``models`` are frozen and in eval mode; methods must leave them so.
+
+    ``set_seed`` is the same for all batches of a set; the context's generator differs per batch, so that batch k does
+    not depend on how many images are asked for.
+    """
+
+    dataset: DatasetSpec
+    models: tuple[ModelHandle, ...]
+    params: Any
+    batch_index: int
+    batch_size: int
+    set_seed: int
+    student: ModelHandle | None = None
+
+
+def _ignore_progress(stage: str, step: int, total: int) -> None: ...
+
+
+def _ignore_scalar(name: str, step: int, value: float) -> None: ...
+
+
+def _no_network(name: str) -> nn.Module:
+    raise LookupError(f"no untrained network {name}: this context was made without a zoo")
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """Everything a method gets besides its request; nothing is global.
+
+    ``generator`` lives on the CPU: draw there and move, so that a device changes no random number. ``report(stage,
+    step, total)`` feeds the progress bar, ``log_scalar(name, step, value)`` the stored curves.  ``untrained(name)``
+    builds the network of a full name for the cell's data set, with random weights drawn from ``generator``.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    generator: torch.Generator
+    data: DataHandle
+    scratch: Path
+    logger: logging.Logger
+    report: Callable[[str, int, int], None] = _ignore_progress
+    log_scalar: Callable[[str, int, float], None] = _ignore_scalar
+    untrained: Callable[[str], nn.Module] = _no_network
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One network a compressor made.
+
+    ``setting`` is what it is of: one of those :meth:`Compressor.variants` promised.  ``layer_bits`` maps each weighted
+    layer (its name in the network that was compressed) to the bits in use; ``scales`` and ``zero_points`` count the
+    quantisers' parameters, for the size in bytes.  ``network`` is the floating-point network whose layers are named and
+    counted, where that is not the one given (pruned, a student).  ``nonzero`` maps layers with zeroed weights to how
+    many of their weights are not zero.  ``protocol`` holds what is measured (bits per tensor class, granularity,
+    placement…), JSON.  ``bitops`` are the mean bit operations per image where bits depend on the image, else None: they
+    then follow from ``layer_bits``.
+    """
+
+    setting: Setting
+    module: nn.Module
+    layer_bits: BitPolicy = field(default_factory=BitPolicy)
+    scales: int = 0
+    zero_points: int = 0
+    network: nn.Module | None = None
+    nonzero: Mapping[str, int] = field(default_factory=dict)
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    bitops: float | None = None
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """Result of a compressor: a network for each promised setting; ``report`` holds the losses per unit and the like,
+    JSON."""
+
+    variants: tuple[Variant, ...]
+    report: Mapping[str, Any] = field(default_factory=dict)
+    forward_equivalents: float = 0.0
+
+
+class Method(Protocol):
+    """What sources and compressors have in common. A method file exposes one instance as ``METHOD``.
+
+    ``presets`` maps preset name to parameter values that override the defaults of ``Params``.
+    ``summary`` is one line for ``bench ls``; ``paper`` the citation.
+    """
+
+    version: int
+    summary: str
+    paper: str
+    needs: frozenset[str]
+    Params: type[MethodParams]
+    presets: Mapping[str, Mapping[str, Any]]
+
+
+class DataSource(Method, Protocol):
+    """Where calibration images come from (methods/sources/NAME.py).
+
+    ``models``: none | one (the target, or the network the suite names) | zoo | one+zoo (that one first, then the zoo's
+    networks if the suite names any). ``control``: upper (real), lower (noise) or none. ``needs`` may hold "bn" (at
+    least one BatchNorm with running statistics in each model).  ``offers`` says what it can do besides: "stream" (a
+    :class:`StreamingSource`), "hook" (an :class:`AssistingSource`).
+    """
+
+    access: Tier
+    control: Control
+    models: Literal["none", "one", "zoo", "one+zoo"]
+    label_kind: LabelKind
+    offers: frozenset[Offer]
+
+    def batch_size(self, params: Any) -> int:
+        """Images per batch; part of the image set's identity."""
+
+    def check(self, params: Any, models: tuple[ModelHandle, ...]) -> None:
+        """Raise NotApplicable with the reason when these models cannot serve (no BN…)."""
+
+    def synthesize_batch(self, request: SynthRequest, ctx: RunContext) -> ImageBatch:
+        """Make batch ``request.batch_index``; a function of request and the context's generator only."""
+
+
+class StreamingSource(DataSource, Protocol):
+    """A source that can also deliver while its generator is trained; ``offers`` holds "stream"."""
+
+    def stream(self, request: SynthRequest, ctx: RunContext) -> ImageStream:
+        """A fresh stream; a function of request and the context's generator only."""
+
+
+class AssistingSource(DataSource, Protocol):
+    """A source with an extra for whoever trains on its images; ``offers`` holds "hook"."""
+
+    def hook(self, params: Any) -> BatchHook:
+        """The extra; nothing of it is in the stored images."""
+
+
+class PolicySearch(Method, Protocol):
+    """What assigns bits to each layer (methods/policies/NAME.py); any quantising compressor takes its policy."""
+
+    def check(self, params: Any, model: ModelHandle) -> None:
+        """Raise NotApplicable with the reason when this network cannot be searched."""
+
+    def search(self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext) -> BitPolicy:
+        """Bits per layer within ``setting``; ``model`` and ``images`` stay as they were."""
+
+
+class Compressor(Method, Protocol):
+    """What makes a target smaller (methods/compressors/NAME.py).
+
+    ``accepts`` holds the names of the setting's axes it needs ("bits", "sparsity", "student").  One without "bits"
+    returns a plain floating-point network, which another step can take (``steps: [prune_structured, brecq]``).
+    ``deliveries`` says how it takes its images.  In a chain of steps, one that ``makes_zeros`` (scattered ones, that
+    is, in tensors of the old size) may only be followed by those that ``keeps_zeros``, else the row would claim a
+    sparsity that the network has lost.
+    """
+
+    accepts: frozenset[str]
+    deliveries: frozenset[Delivery]
+    makes_zeros: bool
+    keeps_zeros: bool
+
+    def variants(self, params: Any, setting: Setting) -> tuple[Setting, ...]:
+        """The settings that one compression for ``setting`` delivers, a network each; mostly that one alone.
+
+        The plan makes a cell for each, so it must answer without looking at a network.
+        """
+
+    def check(self, params: Any, model: ModelHandle) -> None:
+        """Raise NotApplicable with the reason when this network cannot be compressed so."""
+
+    def compress(
+        self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext
+    ) -> Compressed:
+        """Return the compressed networks, one for each of :meth:`variants`; ``model`` and ``images`` stay as they
+        were."""

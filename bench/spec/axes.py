@@ -1,0 +1,157 @@
+"""The axes of the setting, one entry each: everything the engine and the board know of an axis stands here.
+
+The grid of a suite, ``--only``, claims, labels, identities and the board's columns derive from :data:`AXES`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.interfaces import FLOAT_BITS, Setting
+
+Values = Mapping[str, Any]
+"""Key of the setting → value."""
+
+
+class NoValue(ValueError):
+    """What was written is no value of the axis; ``expected`` says what is."""
+
+    def __init__(self, message: str, expected: str) -> None:
+        super().__init__(message)
+        self.expected = expected
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis.
+
+    Attributes:
+        name: its key in a suite's grid, in ``--only``, in claims; its column on the board; what a compressor
+            ``accepts``.
+        noun: for messages: "a bit-width".
+        keys: the keys of :class:`bench.interfaces.Setting` that it owns.
+        read: what stands in the suite (text or number) → values; raises NoValue.
+        text: values → the axis's part of a row's label.
+        meaning: for the list of the board's columns.
+        network: the key that names a network of the data set, which the plan resolves and checks.
+        plain: values as they are hashed when the axis was not asked for; only the axis that is older than the others
+            has any, so that ids made before the others existed stay.
+    """
+
+    name: str
+    noun: str
+    keys: tuple[str, ...]
+    read: Callable[[Any], Values]
+    text: Callable[[Values], str]
+    meaning: str
+    network: str | None = None
+    plain: Values = field(default_factory=dict)
+
+    def values(self, setting: Setting) -> dict[str, Any]:
+        """What the setting asks on this axis; empty when nothing."""
+        return {key: value for key, value in setting.values if key in self.keys}
+
+    def label(self, setting: Setting) -> str:
+        """The axis's part of the label; empty when nothing was asked."""
+        own = self.values(setting)
+        return self.text(own) if own else ""
+
+
+_BITS = re.compile(r"W(\d{1,3})A(\d{1,3})")
+_ALLOWED = (*range(2, 9), FLOAT_BITS)
+
+
+def _read_bits(item: Any) -> Values:
+    found = _BITS.fullmatch(item) if isinstance(item, str) else None
+    if not found:
+        raise NoValue("is no bit-width", "W<weights>A<activations>, such as W4A4")
+    weight, act = int(found[1]), int(found[2])
+    if weight not in _ALLOWED or act not in _ALLOWED:
+        raise NoValue("no such bit-width", "2 to 8 bits, or 32 (floating point)")
+    return {"weight_bits": weight, "act_bits": act, "first_last_bits": 8}
+
+
+def _read_sparsity(item: Any) -> Values:
+    if isinstance(item, bool) or not isinstance(item, int | float):
+        raise NoValue("is no sparsity", "the part to remove such as 0.5, or {0.5: {target: PATTERN}}")
+    if not 0 < item < 1:
+        raise NoValue("no such sparsity", "more than 0 and less than 1")
+    return {"sparsity": float(item)}
+
+
+def _read_student(item: Any) -> Values:
+    if not isinstance(item, str) or not item:
+        raise NoValue("is no student", "a network's name, or {NAME: {target: PATTERN}}")
+    return {"student": item}
+
+
+AXES: tuple[Axis, ...] = (
+    Axis(
+        name="bits",
+        noun="a bit-width",
+        keys=("weight_bits", "act_bits", "first_last_bits"),
+        read=_read_bits,
+        text=lambda values: f"W{values['weight_bits']}A{values['act_bits']}",
+        meaning="bits of weights and activations, W4A4",
+        plain={"weight_bits": FLOAT_BITS, "act_bits": FLOAT_BITS, "first_last_bits": 8},
+    ),
+    Axis(
+        name="sparsity",
+        noun="a sparsity",
+        keys=("sparsity",),
+        read=_read_sparsity,
+        text=lambda values: f"S{100 * values['sparsity']:g}",
+        meaning="part of the weights or channels removed, S50 for half",
+    ),
+    Axis(
+        name="student",
+        noun="a student",
+        keys=("student",),
+        read=_read_student,
+        text=lambda values: str(values["student"]).rpartition("/")[2],
+        meaning="network that is trained in the target's place",
+        network="student",
+    ),
+)
+"""In the order of the board's columns; a label holds their parts in the opposite order."""
+
+
+def axis_names() -> tuple[str, ...]:
+    """The axes' names, in the table's order."""
+    return tuple(axis.name for axis in AXES)
+
+
+def axis(name: str) -> Axis:
+    """The axis of this name."""
+    return next(axis for axis in AXES if axis.name == name)
+
+
+def label(setting: Setting) -> str:
+    """What a row is called by: ``resnet18_w16 S50 W4A4``; the axes that were asked for, the bits last."""
+    return " ".join(part for axis in reversed(AXES) if (part := axis.label(setting)))
+
+
+def labels(setting: Setting) -> dict[str, str]:
+    """Axis → its part of the label; empty where nothing was asked."""
+    return {axis.name: axis.label(setting) for axis in AXES}
+
+
+def only(setting: Setting, names: Collection[str]) -> Setting:
+    """The part of the setting that speaks of the axes ``names``."""
+    return setting.part([key for axis in AXES if axis.name in names for key in axis.keys])
+
+
+def identity(setting: Setting) -> dict[str, Any]:
+    """What is hashed of a setting."""
+    found: dict[str, Any] = {}
+    for axis in AXES:
+        found |= {**axis.plain, **axis.values(setting)}
+    return found
+
+
+def from_values(values: Values) -> Setting:
+    """The setting of a record's mapping."""
+    return Setting(**values)
