@@ -16,6 +16,7 @@ from bench.cli_board import all_records
 from bench.errors import BenchError, SuiteError, nearest
 from bench.run import session
 from bench.run.runner import FINAL
+from bench.spec.graph import counts
 from bench.spec.plan import Plan
 from bench.spec.registry import Registry
 from bench.store.records import ResultRecord
@@ -36,15 +37,17 @@ def show_plan(options: session.Options, console: Console, as_json: bool) -> None
     for job in plan.synths:
         sets.add_row(job.source.label, job.model or "–", str(job.seed), str(job.count), str(job.batches))
     console.print(sets)
-    grid = Table("source", "made from", "target", "compressor", "bits", "seed", "", title="cells")
+    grid = Table("source", "made from", "target", "compressor", "setting", "seed", "", title="cells")
     for cell in plan.cells:
         note = "n/a" if cell.not_applicable else ("stands" if cell.cell_id in standing else "")
-        row = (cell.source, cell.model or "–", cell.target, cell.compressor, cell.bits, str(cell.seed), note)
+        row = (cell.source, cell.model or "–", cell.target, cell.compressor, cell.setting_label, str(cell.seed), note)
         grid.add_row(*row)
     console.print(grid)
-    left = len(plan.applicable) - len(standing)
+    todo = [cell for cell in plan.applicable if cell.cell_id not in standing]
     size = plan.disk_bytes() / 2**20
-    console.print(f"{left} of {len(plan.cells)} cells to do, image sets {size:.0f} MiB", highlight=False)
+    console.print(f"{len(todo)} of {len(plan.cells)} cells to do, image sets {size:.0f} MiB", highlight=False)
+    jobs = ", ".join(f"{kind} {n}" for kind, n in counts(plan.graph(todo)).items())
+    console.print(f"jobs: {jobs or 'none'}; those whose results are stored are not run again", highlight=False)
 
 
 def _standing(plan: Plan, store: Path) -> set[str]:

@@ -123,10 +123,11 @@ _NETWORK = ["dataset", "target_key"]
 def join(table: pd.DataFrame, reference: str | pd.DataFrame, metric: str = "top1") -> pd.DataFrame:
     """``table`` (from :func:`bench.board.frame.frame`) with the papers' number beside each row that has one.
 
-    Rows correspond when source, network of the images, architecture of the target, compressor and bits (or sparsity,
-    or student) do; widths, data set and image counts do not, which ``published_target`` and ``published_dataset`` show.
-    Printed settings that have no word here (of which a table then has several rows of one key) join nothing, for which
-    is meant is not ours to say.  A source that streams is the paper's, whose generators all do.
+    Rows correspond when source, network of the images, architecture of the target, compressor and setting (bits,
+    sparsity, student) do; widths, data set and image counts do not, which ``published_target`` and
+    ``published_dataset`` show.  Printed settings that have no word here (of which a table then has several rows of one
+    key) join nothing, for which is meant is not ours to say.  A source that streams is the paper's, whose generators
+    all do.
 
     Args:
         reference: "mixmix/T6", or rows from :func:`published` (filtered, say).
@@ -148,7 +149,7 @@ def join(table: pd.DataFrame, reference: str | pd.DataFrame, metric: str = "top1
     ours.loc[ours["control"].astype(str) == "upper", "source_key"] = UPPER
     ours["target_key"] = _column(ours["target"], architecture)
     ours["compressor_key"] = _column(ours["compressor"], _plain)
-    ours["setting_key"] = _column(ours["bits"], architecture)
+    ours["setting_key"] = pd.Series(setting_keys(ours), index=ours.index, dtype=str)
     own = ours["model"] == ours["target"]
     ours["model_key"] = _column(ours["model"], lambda name: "" if name.startswith("zoo:") else architecture(name))
     ours.loc[own, "model_key"] = OWN
@@ -158,6 +159,19 @@ def join(table: pd.DataFrame, reference: str | pd.DataFrame, metric: str = "top1
     joined = ours.merge(chosen[[*_KEY, *_JOINED]].rename(columns=_JOINED), on=_KEY, how="left")
     joined["published_row"] = joined["published_row"].astype("Int64")
     return joined.drop(columns=_KEY)
+
+
+def setting_keys(table: pd.DataFrame) -> list[str]:
+    """What rows of the frame were asked, as the printed tables' ``setting_key`` says it."""
+    return [_setting_key(row) for row in table.to_dict("records")]
+
+
+def _setting_key(row: Mapping[Any, Any]) -> str:
+    known = {key: value for key, value in row.items() if not pd.isna(value)}
+    parts = [architecture(str(known["student"]))] if known.get("student") else []
+    parts += [f"s{100 * known['sparsity']:g}".replace(".", "")] if "sparsity" in known else []
+    parts += [f"w{known['weight_bits']}a{known['act_bits']}"] if "weight_bits" in known else []
+    return "".join(parts)
 
 
 def reproduction_gap(joined: pd.DataFrame) -> pd.DataFrame:

@@ -51,6 +51,7 @@ class Options:
     store: Path = DEFAULT_STORE
     data_root: Path | None = None
     fresh: bool = False
+    dtype: str = "float32"
 
 
 def plan_of(options: Options) -> Plan:
@@ -64,7 +65,9 @@ def plan_of(options: Options) -> Plan:
         pairs.append(("dataset", options.dataset))
     suite = load_suite(options.suite, dict(pairs))
     catalogue = ShippedCatalogue(root=options.data_root)
-    return make_plan(suite, preset=options.preset, only=options.only, seeds=options.seeds, catalogue=catalogue)
+    return make_plan(
+        suite, preset=options.preset, only=options.only, seeds=options.seeds, dtype=options.dtype, catalogue=catalogue
+    )
 
 
 def workers_of(options: Options, device: str) -> int:
@@ -106,7 +109,8 @@ def run(options: Options, console: Console) -> tuple[Plan, list[ResultRecord]]:
 
 def _executor(options: Options, device: str, workers: int, observers: Observers) -> Executor:
     root = str(options.data_root) if options.data_root else None
-    settings = Settings(str(options.store.resolve()), device, options.threads, root)
+    store = str(options.store.resolve())
+    settings = Settings(store, device, options.threads, root, dtype=options.dtype)
     if workers == 0:
         return InlineExecutor(settings, lambda event: observers.tell("progress", event))
     return ProcessExecutor(settings, workers)

@@ -15,9 +15,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from bench.errors import SuiteError, nearest
+from bench.identity import canonical
 from bench.interfaces import Method, MethodParams, Preset
 from bench.spec.explain import explain
-from bench.spec.identity import canonical
 from bench.spec.origin import KeyPath, dotted
 
 

@@ -72,8 +72,8 @@ def test_other_tables() -> None:
     listed = beside(frame(_records()), "mixmix/T8")  # pruning: no such bits here, so all are listed
     assert (listed.table["provenance"] == "claimed").sum() == 8
     cut = beside(frame(_records()), "mixmix/T3")
-    assert "4 printed numbers at bits this suite does not measure are left out" in cut.notes  # ResNet-50's W2A4
-    measures = beside(frame([record(0.5, compressor="", bits="")]), "mixmix/T2")
+    assert "4 printed numbers at settings this suite does not measure are left out" in cut.notes  # ResNet-50's W2A4
+    measures = beside(frame([record(0.5, compressor="", setting_label="")]), "mixmix/T2")
     assert set(measures.table["provenance"]) == {"claimed"}
     assert len(measures.table) == 11
     with pytest.raises(DataError, match="no such table"):

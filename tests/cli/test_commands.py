@@ -44,7 +44,18 @@ def test_a_second_run_does_nothing(folder: Path) -> None:
 def test_the_board_in_every_format(folder: Path) -> None:
     table = list(csv.DictReader(io.StringIO(bench(folder, "board", "mine.yaml", "--format", "csv"))))
     assert {row["source"] for row in table} == {"real", "noise"}
-    need = {"suite", "dataset", "source", "model", "target", "compressor", "bits", "n", "top1_mean", "top1_low"}
+    need = {
+        "suite",
+        "dataset",
+        "source",
+        "model",
+        "target",
+        "compressor",
+        "setting_label",
+        "n",
+        "top1_mean",
+        "top1_low",
+    }
     assert need | {"top1_high", "fp_top1"} <= set(table[0])
     assert any(name.endswith("_s") for name in table[0])
     for row in table:

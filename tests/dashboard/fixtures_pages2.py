@@ -113,7 +113,7 @@ AWKWARD: dict[str, Callable[[Pages], None]] = {
     "newer schema": lambda pages: pages.spoil("b" * 16, {"schema_version": 99}, made(0.8)),
     "controls only": lambda pages: pages.write(
         [
-            made(0.8, source="real(batch=5)", control="upper", compressor=c, bits=b)
+            made(0.8, source="real(batch=5)", control="upper", compressor=c, setting_label=b)
             for c in ("brecq", "lsq")
             for b in ("W4A4", "W2A4")
         ]

@@ -166,7 +166,7 @@ def test_a_damaged_batch_is_a_sentence(pages: Pages) -> None:
 
 def test_measures_belong_to_the_image_set(pages: Pages) -> None:
     def measure(source: str, target: str, loss: float, control: str = "none") -> None:
-        found = made(0.5, source=source, target=target, control=control, compressor="", bits="", suite="q")
+        found = made(0.5, source=source, target=target, control=control, compressor="", setting_label="", suite="q")
         metrics = {"bn_loss_u1": loss}
         pages.write([found.model_copy(update={"metrics": metrics, "correct": None, "test_count": 0})])
 
