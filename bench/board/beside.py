@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bench.board.grids import BLANK, Cell, Grid, line_dicts, missing, number
+from bench.board.names import BEST_ON_TEST
 from bench.board.published import (
     CLAIMED,
     MEASURED,
@@ -145,6 +146,11 @@ def _scale_notes(
     if presets:
         notes.append(f"hyper-parameters: preset {', '.join(presets)}, scaled down from the papers' own")
     seeds = sorted({str(value).rpartition(" ")[2] for value in table["seeds"]})
+    chosen = int((printed["selection"] == BEST_ON_TEST).sum())
+    if chosen:
+        notes.append(
+            f"epoch: the last one measured; {chosen} claimed numbers are of the one that was best on the test set"
+        )
     said = f"{source.seeds} claimed" if source.seeds else "the paper states none and prints no spread"
     notes.append(f"seeds: {' or '.join(seeds)} measured, {said}")
     return tuple(note for note in notes if note)
