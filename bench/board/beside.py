@@ -145,12 +145,10 @@ def _scale_notes(
     presets = [name for name in _values(table["preset"]) if name != "paper"]
     if presets:
         notes.append(f"hyper-parameters: preset {', '.join(presets)}, scaled down from the papers' own")
-    seeds = sorted({str(value).rpartition(" ")[2] for value in table["seeds"]})
     chosen = int((printed["selection"] == BEST_ON_TEST).sum())
     if chosen:
-        notes.append(
-            f"epoch: the last one measured; {chosen} claimed numbers are of the one that was best on the test set"
-        )
+        notes.append(f"epoch: the last one measured; the one best on the test set behind {chosen} claimed numbers")
+    seeds = sorted({str(value).rpartition(" ")[2] for value in table["seeds"]})
     said = f"{source.seeds} claimed" if source.seeds else "the paper states none and prints no spread"
     notes.append(f"seeds: {' or '.join(seeds)} measured, {said}")
     return tuple(note for note in notes if note)
