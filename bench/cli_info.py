@@ -14,6 +14,7 @@ from rich.table import Table
 from bench.board.cells import repro_command
 from bench.cli_board import all_records
 from bench.errors import BenchError, SuiteError, nearest
+from bench.interfaces import Units
 from bench.run import session
 from bench.run.runner import FINAL
 from bench.spec.graph import counts
@@ -110,21 +111,43 @@ def _list_units(name: str, dataset: str, console: Console, as_json: bool) -> Non
     import torch
 
     from bench.data.datasets import get_dataset
-    from bench.spec.registry import describe_units
     from bench.zoo.libraries import library_of
     from bench.zoo.targets import load
 
     full = name if library_of(name) or "/" in name else f"{dataset}/{name}"
     handle = load(full)
     shape = (3, 224, 224) if library_of(name) else get_dataset(handle.dataset).spec.shape
-    units = describe_units(handle.module, torch.zeros(1, *shape))
+    found = _units_of(handle.module, torch.zeros(1, *shape))
     if as_json:
-        typer.echo(json.dumps([{"unit": u, "rule": r, "layers": list(layers)} for u, r, layers in units], indent=1))
+        rows = [
+            {"unit": unit, "rule": rule, "layers": list(layers), "compressors": names}
+            for units, names in found.items()
+            for unit, rule, layers in units
+        ]
+        typer.echo(json.dumps(rows, indent=1))
         return
-    table = Table("#", "unit", "rule", "layers")
-    for number, (unit, rule, layers) in enumerate(units, 1):
-        table.add_row(str(number), unit, rule, "\n".join(layers))
-    console.print(table)
+    for units, names in found.items():
+        table = Table("#", "unit", "rule", "layers", title=", ".join(names))
+        for number, (unit, rule, layers) in enumerate(units, 1):
+            table.add_row(str(number), unit, rule, "\n".join(layers))
+        console.print(table)
+
+
+def _units_of(module: Any, example: Any) -> dict[Units, list[str]]:
+    """The network's units → the compressors that work on them; each that offers to say so is asked.
+
+    Raises:
+        BenchError: none does.
+    """
+    registry = Registry("compressors")
+    found: dict[Units, list[str]] = {}
+    for name in registry.names():
+        method = registry.get(name)
+        if "units" in method.offers:
+            found.setdefault(method.units(module, example), []).append(name)
+    if not found:
+        raise BenchError("no installed compressor says what units it works on", where="--units")
+    return found
 
 
 def _cell(prefix: str, store: Path) -> ResultRecord:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bench.board.grids import BLANK, Cell, Grid, line_dicts, missing, number
+from bench.board.names import BEST_ON_TEST
 from bench.board.published import (
     CLAIMED,
     MEASURED,
@@ -144,6 +145,9 @@ def _scale_notes(
     presets = [name for name in _values(table["preset"]) if name != "paper"]
     if presets:
         notes.append(f"hyper-parameters: preset {', '.join(presets)}, scaled down from the papers' own")
+    chosen = int((printed["selection"] == BEST_ON_TEST).sum())
+    if chosen:
+        notes.append(f"epoch: the last one measured; the one best on the test set behind {chosen} claimed numbers")
     seeds = sorted({str(value).rpartition(" ")[2] for value in table["seeds"]})
     said = f"{source.seeds} claimed" if source.seeds else "the paper states none and prints no spread"
     notes.append(f"seeds: {' or '.join(seeds)} measured, {said}")

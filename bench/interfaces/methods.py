@@ -30,8 +30,11 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-Offer = Literal["stream", "hook"]
-"""What a source can do besides making batches."""
+Offer = Literal["stream", "hook", "units"]
+"""What a method can do besides: a source "stream" and "hook", a compressor "units"."""
+
+Units = tuple[tuple[str, str, tuple[str, ...]], ...]
+"""(unit, rule by which it is one, its weighted layers), in order of execution."""
 
 
 class MethodParams(BaseModel):
@@ -192,13 +195,15 @@ class Compressor(Method, Protocol):
     returns a plain floating-point network, which another step can take (``steps: [prune_structured, brecq]``).
     ``deliveries`` says how it takes its images.  In a chain of steps, one that ``makes_zeros`` (scattered ones, that
     is, in tensors of the old size) may only be followed by those that ``keeps_zeros``, else the row would claim a
-    sparsity that the network has lost.
+    sparsity that the network has lost.  ``offers`` says what it can do besides: "units" (a
+    :class:`BlockwiseCompressor`).
     """
 
     accepts: frozenset[str]
     deliveries: frozenset[Delivery]
     makes_zeros: bool
     keeps_zeros: bool
+    offers: frozenset[Offer]
 
     def variants(self, params: Any, setting: Setting) -> tuple[Setting, ...]:
         """The settings that one compression for ``setting`` delivers, a network each; mostly that one alone.
@@ -214,3 +219,10 @@ class Compressor(Method, Protocol):
     ) -> Compressed:
         """Return the compressed networks, one for each of :meth:`variants`; ``model`` and ``images`` stay as they
         were."""
+
+
+class BlockwiseCompressor(Compressor, Protocol):
+    """A compressor that works on blocks of a network one after the other; ``offers`` holds "units"."""
+
+    def units(self, module: nn.Module, example: torch.Tensor) -> Units:
+        """The blocks of ``module``, which stays as it was; ``example`` holds images [N, C, H, W] of its size."""

@@ -6,10 +6,12 @@ Nothing is imported until it is asked for, and no name is known here.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from importlib import metadata, resources
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -20,6 +22,9 @@ from bench.interfaces import Method, MethodParams, Preset
 from bench.spec.explain import explain
 from bench.spec.origin import KeyPath, dotted
 
+PACKAGE = "methods"
+"""Where the built-in methods lie: the one place of the engine that names it."""
+
 
 class Registry:
     """The methods of one kind: ``sources``, ``compressors``.
@@ -29,7 +34,7 @@ class Registry:
         package: where the built-in methods lie.
     """
 
-    def __init__(self, kind: str, package: str = "methods") -> None:
+    def __init__(self, kind: str, package: str = PACKAGE) -> None:
         self.kind = kind
         self._package = f"{package}.{kind}"
         self._loaded: dict[str, Any] = {}
@@ -155,11 +160,8 @@ def _shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, separators=(", ", ":"), ensure_ascii=False)
 
 
-def describe_units(module: Any, example: Any) -> list[tuple[str, str, tuple[str, ...]]]:
-    """Reconstruction units of a network, as the built-in methods' shared quantisation code finds them.
-
-    The one call of the engine into methods' shared parts; it goes through here because here is the door to methods.
-    """
-    units = importlib.import_module("methods.quant.units")
-    found: list[tuple[str, str, tuple[str, ...]]] = units.describe_units(module, example)
-    return found
+def code_files(package: str = PACKAGE) -> list[Path]:
+    """The source files of the built-in methods and of what they share, sorted; imports nothing."""
+    spec = importlib.util.find_spec(package)
+    folders = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
+    return sorted(file for folder in folders for file in folder.rglob("*.py"))

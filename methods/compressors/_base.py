@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from bench.errors import NotApplicable
-from bench.interfaces import Delivery, ModelHandle, Setting
+from bench.interfaces import Delivery, ModelHandle, Offer, Setting, Units
+from methods.quant.units import describe_units
 
 
 class Defaults:
-    """Cached images, no zeros made or kept, one network for what was asked; see `bench.interfaces.Compressor`."""
+    """Cached images, no zeros made or kept, nothing offered besides, one network for what was asked; see
+    `bench.interfaces.Compressor`."""
 
     needs: frozenset[str] = frozenset()
     deliveries: frozenset[Delivery] = frozenset({"cached"})
     makes_zeros: bool = False
     keeps_zeros: bool = False
+    offers: frozenset[Offer] = frozenset()
 
     def variants(self, params: Any, setting: Setting) -> tuple[Setting, ...]:
         """The setting itself."""
@@ -32,3 +35,13 @@ class ForWeightedLayers(Defaults):
             raise NotApplicable(
                 "the network has no Conv2d or Linear layer to compress", where=model.name, got=model.architecture
             )
+
+
+class Blockwise(ForWeightedLayers):
+    """Base of those that reconstruct block by block; see `bench.interfaces.BlockwiseCompressor`."""
+
+    offers: frozenset[Offer] = frozenset({"units"})
+
+    def units(self, module: nn.Module, example: Tensor) -> Units:
+        """The blocks with the default parameters."""
+        return tuple(describe_units(module, example))

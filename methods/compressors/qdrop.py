@@ -26,7 +26,7 @@ from typing import Any
 from pydantic import Field
 
 from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting
-from methods.compressors._base import ForWeightedLayers
+from methods.compressors._base import Blockwise
 from methods.compressors._blocks import Recipe
 from methods.compressors._recipes import StepParams, compress, rule_for, step_rate
 
@@ -41,7 +41,7 @@ class QDropParams(StepParams):
     keep: float = Field(default=0.5, ge=0, le=1)
 
 
-class QDrop(ForWeightedLayers):
+class QDrop(Blockwise):
     """The compressor; see the module's docstring."""
 
     version = 2

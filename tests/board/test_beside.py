@@ -141,3 +141,9 @@ def test_nothing_that_measures_knows_of_published_numbers() -> None:
         }
         if names & {"bench.board.published", "bench.board.beside"}:
             assert file.name in may
+
+
+def test_numbers_chosen_on_the_test_set_are_named() -> None:
+    said = "the one best on the test set behind 4 claimed numbers"
+    assert [note for note in beside(frame(_records()), "mixmix/T7").notes if said in note]
+    assert not [note for note in beside(frame(_records()), "mixmix/T6").notes if "best on the test set" in note]

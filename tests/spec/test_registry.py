@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench.errors import SuiteError
-from bench.spec.registry import Registry, params_json, resolve_params, row_label
+from bench.spec.registry import Registry, code_files, params_json, resolve_params, row_label
 from tests.spec.conftest import ToyCatalogue
 
 
@@ -26,6 +26,16 @@ def test_nothing_is_imported_before_it_is_asked_for(package: str) -> None:
     assert not any(name.startswith(f"{package}.sources.") for name in sys.modules)
     registry.get("kw")
     assert [name for name in sys.modules if name.startswith(f"{package}.sources.")] == [f"{package}.sources.kw"]
+
+
+def test_the_methods_files_are_found_without_importing_them(package: str) -> None:
+    for name in [name for name in sys.modules if name.startswith(f"{package}.")]:
+        del sys.modules[name]
+    found = code_files(package)
+    assert found == sorted(found)
+    assert {"kw.py", "real.py"} <= {file.name for file in found if file.parent.name == "sources"}
+    assert not any(name.startswith(f"{package}.") for name in sys.modules)
+    assert code_files("no_such_package") == []
 
 
 def test_unknown_name(package: str) -> None:
