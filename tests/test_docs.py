@@ -24,6 +24,8 @@ _INLINE = re.compile(r"`[^`]*`")
 _LINK = re.compile(r"\[[^\]]*\]\(([^()\s]+)\)")
 _ID = re.compile(r'<a id="([^"]+)"></a>')
 _HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*$", re.MULTILINE)
+_PATH = re.compile(r"(?:bench|methods|dashboard|tests|suites|docs)/[\w./-]*")
+_METHOD = re.compile(r"methods/(?:sources|compressors|policies)/[a-z]\w*\.py")
 _REFERENCE = re.compile(r"\bdocs/[\w/-]+\.md(?:#[\w-]+(?:(?:,| to| and)\s+#[\w-]+)*)?")
 
 
@@ -144,3 +146,11 @@ def test_what_leads_nowhere_is_found(tmp_path: Path) -> None:
         ("rule-4", True),
         ("", False),
     ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=shown)
+def test_files_named_exist(page: Path) -> None:
+    """Paths in backticks; ``NAME`` stands for any.  A method's own file may go without this failing."""
+    named = {text.strip("`") for text in _INLINE.findall(prose(page))}
+    paths = {name for name in named if _PATH.fullmatch(name) and "NAME" not in name and not _METHOD.fullmatch(name)}
+    assert sorted(path for path in paths if not (ROOT / path).exists()) == []
