@@ -26,6 +26,9 @@ _ID = re.compile(r'<a id="([^"]+)"></a>')
 _HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*$", re.MULTILINE)
 _PATH = re.compile(r"(?:bench|methods|dashboard|tests|suites|docs)/[\w./-]*")
 _METHOD = re.compile(r"methods/(?:sources|compressors|policies)/[a-z]\w*\.py")
+_OLD = re.compile(
+    r"\bspec (?:sources )?\d|\bspec\n\s*\d|\b[Ss]pecifications?\b|\bdesign,? rule|[Dd]esign's rules?\b|\bas the spec\b"
+)
 _REFERENCE = re.compile(r"\bdocs/[\w/-]+\.md(?:#[\w-]+(?:(?:,| to| and)\s+#[\w-]+)*)?")
 
 
@@ -154,3 +157,14 @@ def test_files_named_exist(page: Path) -> None:
     named = {text.strip("`") for text in _INLINE.findall(prose(page))}
     paths = {name for name in named if _PATH.fullmatch(name) and "NAME" not in name and not _METHOD.fullmatch(name)}
     assert sorted(path for path in paths if not (ROOT / path).exists()) == []
+
+
+def test_no_reference_points_outside_the_tree() -> None:
+    """Sections and rules are named as ``docs/PAGE.md#ANCHOR``, never by the numbers of a document that is not here."""
+    found = [
+        f"{shown(file)}:{text.count(chr(10), 0, match.start()) + 1}: {match.group(0)!r}"
+        for file in CODE
+        for text in [file.read_text(encoding="utf-8")]
+        for match in _OLD.finditer(text)
+    ]
+    assert found == []
