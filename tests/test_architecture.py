@@ -24,9 +24,10 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("bench", "methods", "dashboard")
 KINDS = ("sources", "compressors", "policies")
 
-BASE = {"interfaces", "errors", "runtime", "paths"}
+BASE = {"interfaces", "errors", "runtime", "paths", "identity"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
+    "identity": set(),
     "interfaces": {"errors"},
     "paths": set(),
     "runtime": {"errors", "interfaces"},
