@@ -12,8 +12,9 @@ from bench.interfaces import ModelHandle
 from methods.sources._augment import Augment, Mixed, PixelSpace
 from methods.sources._losses import l2norm
 from methods.sources._mixing import LossWeights, Targets
+from methods.sources._mixmix_objective import MixMixObjective
 from methods.sources._objectives import Network
-from methods.sources.mixmix import METHOD, MixMixObjective, MixMixParams
+from methods.sources.mixmix import METHOD, MixMixParams
 from tests.sources.toy import GREY, ToyNet, context, handle, randomised, request
 
 PLAIN = {"flip": False, "jitter": 0.0, "data_mixing": False, "tv": 0.0, "l2": 0.0}
