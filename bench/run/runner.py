@@ -13,10 +13,7 @@ from bench.run.observers import Observers, RunStart
 from bench.run.tasks import Done, Event, Failed, Progress, Started, Task
 from bench.spec.plan import CellJob, Plan
 from bench.store.artifacts import ArtifactStore
-from bench.store.records import RecordStore, ResultRecord
-
-FINAL = ("ok", "not_applicable")
-"""Records that stand; failed and skipped cells are tried again."""
+from bench.store.records import FINAL, RecordStore, ResultRecord
 
 
 @dataclass

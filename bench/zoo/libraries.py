@@ -62,23 +62,24 @@ def facts_of(name: str) -> dict[str, Any]:
         SuiteError: the library has no such network.
         WeightsError: the manifest is damaged or another network's.
     """
-    from bench.zoo.seen import read_facts
+    from bench.zoo.seen import read_facts, write_facts
 
     library = name.split(":", 1)[0]
-    return brought(name) or read_facts(library, name) or _look_at(name, create(name))
+    found = brought(name) or read_facts(library, name)
+    if found is None:
+        found = _facts(name, create(name))
+        write_facts(library, name, found)
+    return found
 
 
-def _look_at(name: str, module: nn.Module) -> dict[str, Any]:
-    """Find out and keep what is to be known of ``module``, the network ``name`` with random weights."""
+def _facts(name: str, module: nn.Module) -> dict[str, Any]:
+    """What is to be known of ``module``, the network ``name`` with random weights."""
     from bench.zoo.checkpoints import digest_of
     from bench.zoo.macs import network_facts
-    from bench.zoo.seen import write_facts
 
     mean, std = _IMAGENET
     facts = {"network": name, "top1": None, "mean": list(mean), "std": list(std)}
-    facts |= {"digest": digest_of(module.state_dict()), **network_facts(module, _SHAPE)}
-    write_facts(name.split(":", 1)[0], name, facts)
-    return facts
+    return {**facts, "digest": digest_of(module.state_dict()), **network_facts(module, _SHAPE)}
 
 
 def bring(name: str, weights: Path, root: Path | None = None) -> dict[str, Any]:
@@ -126,7 +127,7 @@ def load_library(name: str) -> ModelHandle:
     if fact is not None:
         load_into(module, weights_folder(DATASET) / f"{_stem(name)}.safetensors", fact["sha256"])
     else:
-        fact = _look_at(name, module)
+        fact = _facts(name, module)
     return ModelHandle(
         name=name,
         module=freeze(module),
