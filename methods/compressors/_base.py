@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
-
 from bench.errors import NotApplicable
 from bench.interfaces import Delivery, ModelHandle, Setting
 
@@ -28,6 +26,8 @@ class ForWeightedLayers(Defaults):
 
     def check(self, params: Any, model: ModelHandle) -> None:
         """Raise NotApplicable when the network has no convolution or linear layer."""
+        from torch import nn
+
         if not any(isinstance(part, nn.Conv2d | nn.Linear) for part in model.module.modules()):
             raise NotApplicable(
                 "the network has no Conv2d or Linear layer to compress", where=model.name, got=model.architecture
