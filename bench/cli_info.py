@@ -1,4 +1,7 @@
-"""What the informing commands print: plan, lists, board, diff, repro, doctor; packing and syncing records."""
+"""What the informing commands print: plan, lists, diff, repro, doctor; packing and syncing records.
+
+Neither torch nor pandas comes with this module; the functions that need them import them.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench.board.cells import repro_command
-from bench.cli_board import all_records
 from bench.errors import BenchError, SuiteError, nearest
 from bench.interfaces import Units
 from bench.run import session
-from bench.run.runner import FINAL
 from bench.spec.graph import counts
 from bench.spec.plan import Plan
 from bench.spec.registry import Registry
-from bench.store.records import ResultRecord
+from bench.store.records import FINAL, ResultRecord
 
 KINDS = ("sources", "compressors", "targets", "datasets", "suites")
 
@@ -151,6 +151,8 @@ def _units_of(module: Any, example: Any) -> dict[Units, list[str]]:
 
 
 def _cell(prefix: str, store: Path) -> ResultRecord:
+    from bench.cli_board import all_records
+
     records = all_records(store)
     found = {r.cell_id: r for r in records if r.cell_id.startswith(prefix)}
     if len(found) != 1:
@@ -182,6 +184,8 @@ def _flat(value: dict[str, Any], before: str = "") -> dict[str, Any]:
 
 def repro(prefix: str, store: Path) -> str:
     """The one command that measures the cell of this id again."""
+    from bench.board.cells import repro_command
+
     return repro_command(_cell(prefix, store), store)
 
 

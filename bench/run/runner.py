@@ -12,10 +12,7 @@ from bench.run.standing import stored
 from bench.run.tasks import Done, Event, Failed, Progress, Started
 from bench.spec.plan import CellJob, Plan
 from bench.store.artifacts import ArtifactStore
-from bench.store.records import RecordStore, ResultRecord
-
-FINAL = ("ok", "not_applicable")
-"""Records that stand; failed and skipped cells are tried again."""
+from bench.store.records import FINAL, RecordStore, ResultRecord
 
 
 class Runner:

@@ -1,12 +1,14 @@
 """Methods by name: a name is a public file's stem in methods/<kind>/, or an entry point of an installed package.
 
-Nothing is imported until it is asked for, and no name is known here.
+Nothing is imported until it is asked for, and no name is known here.  What is imported must declare what its kind's
+Protocol names, so that nobody downstream has to ask whether an attribute is there.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import json
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -18,12 +20,15 @@ from pydantic import ValidationError
 
 from bench.errors import SuiteError, nearest
 from bench.identity import canonical
-from bench.interfaces import Method, MethodParams, Preset
+from bench.interfaces import Compressor, DataSource, Method, MethodParams, PolicySearch, Preset
 from bench.spec.explain import explain
 from bench.spec.origin import KeyPath, dotted
 
 PACKAGE = "methods"
 """Where the built-in methods lie: the one place of the engine that names it."""
+
+PROTOCOLS: Mapping[str, type] = {"sources": DataSource, "compressors": Compressor, "policies": PolicySearch}
+"""What a method of each kind declares."""
 
 
 class Registry:
@@ -59,7 +64,8 @@ class Registry:
             where: the place that named it, for the error.
 
         Raises:
-            SuiteError: unknown name; a module without ``METHOD``, or one that cannot be imported.
+            SuiteError: unknown name; a module without ``METHOD``, or one that cannot be imported; a method that does
+                not declare all that its kind's Protocol names.
         """
         if name not in self._places:
             names = self.names()
@@ -108,7 +114,30 @@ class Registry:
             raise SuiteError(
                 f"the {self.singular} exposes no method", where=where, got=module_name, expected=attribute or "METHOD"
             )
+        missing = undeclared(method, PROTOCOLS[self.kind])
+        if missing:
+            raise SuiteError(
+                f"the {self.singular} does not declare all it must",
+                where=where,
+                got=f"{name} ({module_name}) without {', '.join(missing)}",
+                hint=f"See bench.interfaces.{PROTOCOLS[self.kind].__name__}.",
+            )
         return method
+
+
+def undeclared(method: Any, protocol: type) -> tuple[str, ...]:
+    """What ``protocol`` and its bases name and ``method`` lacks, sorted: attributes, methods, and the methods behind
+    what it says it ``offers``."""
+    bases = [base for base in protocol.__mro__ if getattr(base, "_is_protocol", False)]
+    attributes = [name for base in bases for name in inspect.get_annotations(base)]
+    methods = [name for base in bases for name, item in vars(base).items() if inspect.isfunction(item)]
+    absent = object()
+    lacking = {name for name in attributes if getattr(method, name, absent) is absent}
+    wanted = {name for name in methods if not name.startswith("_")}
+    if "offers" in attributes:
+        wanted |= set(getattr(method, "offers", ()))
+    lacking |= {name for name in wanted if not callable(getattr(method, name, None))}
+    return tuple(sorted(lacking))
 
 
 def resolve_params(

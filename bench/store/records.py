@@ -163,6 +163,10 @@ def record_bytes(record: ResultRecord) -> bytes:
     return f"{text}\n".encode()
 
 
+FINAL: tuple[Status, ...] = ("ok", "not_applicable")
+"""Records that stand; failed and skipped cells are tried again."""
+
+
 class RecordStore:
     """``ROOT/records/<suite>@<version>/<cell_id>.json``, and the measured records shipped beside the suites.
 

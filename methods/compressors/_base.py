@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import NotApplicable
 from bench.interfaces import Delivery, ModelHandle, Offer, Setting, Units
-from methods.quant.units import describe_units
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class Defaults:
@@ -31,6 +31,8 @@ class ForWeightedLayers(Defaults):
 
     def check(self, params: Any, model: ModelHandle) -> None:
         """Raise NotApplicable when the network has no convolution or linear layer."""
+        from torch import nn
+
         if not any(isinstance(part, nn.Conv2d | nn.Linear) for part in model.module.modules()):
             raise NotApplicable(
                 "the network has no Conv2d or Linear layer to compress", where=model.name, got=model.architecture
@@ -44,4 +46,6 @@ class Blockwise(ForWeightedLayers):
 
     def units(self, module: nn.Module, example: Tensor) -> Units:
         """The blocks with the default parameters."""
+        from methods.quant.units import describe_units
+
         return tuple(describe_units(module, example))

@@ -39,7 +39,6 @@ from pydantic import Field
 
 from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting
 from methods.compressors._base import Blockwise
-from methods.compressors._blocks import Recipe
 from methods.compressors._recipes import StepParams, compress, rule_for, step_rate
 
 
@@ -70,6 +69,8 @@ class Brecq(Blockwise):
         self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext
     ) -> Compressed:
         """Quantise ``model`` to ``setting``'s bits; the report holds a row per unit and stage."""
+        from methods.compressors._blocks import Recipe
+
         recipe = Recipe(
             rule_for(params, model),
             params.iterations,

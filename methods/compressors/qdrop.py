@@ -27,7 +27,6 @@ from pydantic import Field
 
 from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting
 from methods.compressors._base import Blockwise
-from methods.compressors._blocks import Recipe
 from methods.compressors._recipes import StepParams, compress, rule_for, step_rate
 
 STEP_TRAVEL = 0.8
@@ -60,6 +59,8 @@ class QDrop(Blockwise):
         self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext
     ) -> Compressed:
         """Quantise ``model`` to ``setting``'s bits; the report holds a row per unit."""
+        from methods.compressors._blocks import Recipe
+
         recipe = Recipe(
             rule_for(params, model),
             params.iterations,

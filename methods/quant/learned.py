@@ -13,15 +13,15 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from methods.quant.choices import StepInit
 from methods.quant.quantizers import fake_quant
 from methods.quant.ranges import FLOAT_BITS, MIN_STEP, Grid, grid_limits, search_range
 
-StepInit = Literal["lsq", "mse"]
 _SAMPLE = 1 << 16
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from importlib import resources
+from pathlib import Path
 
 import pytest
 
@@ -147,7 +148,11 @@ def test_zeros_are_not_filled_by_a_later_step(last: str) -> None:
         ("timm:resnet81", r"grid.student\[0\]: timm has no such network[\s\S]*did you mean: resnet"),
     ],
 )
-def test_a_student_that_cannot_be_built_is_refused(student: str, said: str) -> None:
+def test_a_student_that_cannot_be_built_is_refused(
+    student: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+
     def made(name: str) -> Plan:
         return make_plan(load_suite("kd", {"grid.student": [name], "claims": []}), catalogue=UntrainedCatalogue())
 
