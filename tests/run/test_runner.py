@@ -12,7 +12,8 @@ from bench.run import session
 from bench.run.cell import run_batch
 from bench.run.tasks import Settings, Task
 from bench.run.worker import Bench
-from bench.store.artifacts import CLASS_NAMES, ArtifactStore
+from bench.store.artifacts import ArtifactStore
+from bench.store.meta import CLASS_NAMES
 from bench.store.records import RecordStore, unpack_bits
 from bench.zoo import checkpoints, targets
 
