@@ -13,6 +13,7 @@ from bench.run.observers import Observers, RunStart
 from bench.run.tasks import Done, Event, Failed, Progress, Started, Task
 from bench.spec.plan import CellJob, Plan
 from bench.store.artifacts import ArtifactStore
+from bench.store.objects import LostArtifact
 from bench.store.records import RecordStore, ResultRecord
 
 FINAL = ("ok", "not_applicable")
@@ -175,9 +176,12 @@ class Runner:
     def _show_images(self, task: Task) -> None:
         if task.synth.synth_id in self._shown or task.synth.source.delivery == "stream":
             return
-        self._shown.add(task.synth.synth_id)
         assert task.cell is not None
-        images = self.artifacts.read(task.synth.synth_id, task.cell.n, task.synth.source.label_kind)
+        try:
+            images = self.artifacts.read(task.synth.synth_id, task.cell.n, task.synth.source.label_kind)
+        except LostArtifact:
+            return  # nothing to show; the cell's record says what became of the images
+        self._shown.add(task.synth.synth_id)
         self.observers.tell("image_set", task.synth, images)
 
     def _write(self, record: ResultRecord) -> ResultRecord:
