@@ -9,12 +9,13 @@ import torch
 
 from bench import runtime
 from bench.errors import NotApplicable
-from bench.interfaces import ImageSet, ModelHandle, SynthRequest
+from bench.interfaces import ImageBatch, ImageSet, ModelHandle, SynthRequest
 from bench.run.reports import now
 from bench.run.worker import Bench, Recorder, Report, access_of, context_of
 from bench.spec.graph import BatchJob
 from bench.spec.jobs import SynthJob
-from bench.store.artifacts import CLASS_NAMES, BatchMeta
+from bench.store.meta import CLASS_NAMES, ArtifactMeta
+from bench.store.objects import LostArtifact
 
 
 def run_batch(bench: Bench, made: BatchJob, report: Report) -> float:
@@ -24,9 +25,46 @@ def run_batch(bench: Bench, made: BatchJob, report: Report) -> float:
         NotApplicable: the source cannot use these networks.
         BenchError: whatever the source or the store complains of.
     """
-    job = made.images
-    if bench.store.has(job.synth_id, made.index):
-        return 0.0
+    return make_batch(bench, made.images, made.index, report)
+
+
+def make_batch(bench: Bench, job: SynthJob, index: int, report: Report) -> float:
+    """As :func:`run_batch`. While another process makes the same batch, this one waits for it and says so."""
+
+    def waiting() -> None:
+        report("waiting for another run", 0, 1)
+
+    with bench.store.making(job.synth_id, index, waiting) as wanted:
+        if not wanted:
+            return 0.0
+        batch, meta = _synthesised(bench, job, index, report)
+        bench.store.write_batch(job.synth_id, index, batch, meta)
+    return meta.cost["seconds"] or 0.0
+
+
+def read_images(bench: Bench, job: SynthJob, count: int, report: Report) -> ImageSet:
+    """The first ``count`` images of a set, with what the source offers a training on them.  A batch that turns out damaged, or was deleted meanwhile, is made again.
+
+    Raises:
+        LostArtifact: that did not help.
+        BenchError: whatever the source or the store complains of.
+    """
+    images = _read(bench, job, count, report)
+    source = bench.sources.get(job.source.method)
+    return dataclasses.replace(images, hook=source.hook(job.source.params)) if "hook" in source.offers else images
+
+
+def _read(bench: Bench, job: SynthJob, count: int, report: Report) -> ImageSet:
+    for _ in range(job.batches):
+        try:
+            return bench.store.read(job.synth_id, count, job.source.label_kind)
+        except LostArtifact as error:
+            bench.store.set_aside(job.synth_id, int(error.part))
+            make_batch(bench, job, int(error.part), report)
+    return bench.store.read(job.synth_id, count, job.source.label_kind)
+
+
+def _synthesised(bench: Bench, job: SynthJob, index: int, report: Report) -> tuple[ImageBatch, ArtifactMeta]:
     source = bench.sources.get(job.source.method)
     models = tuple(bench.model(name) for name in job.models)
     student = bench.model(job.student) if job.student else None
@@ -37,34 +75,25 @@ def run_batch(bench: Bench, made: BatchJob, report: Report) -> float:
         dataset=job.dataset,
         models=models,
         params=job.source.params,
-        batch_index=made.index,
+        batch_index=index,
         batch_size=job.source.batch_size,
         set_seed=job.set_seed,
         student=student,
     )
     with tempfile.TemporaryDirectory() as scratch, runtime.measure() as spent:
-        batch = source.synthesize_batch(
-            request, context_of(bench, job.dataset, access, job.batch_seed(made.index), recorder, scratch)
+        batch: ImageBatch = source.synthesize_batch(
+            request, context_of(bench, job.dataset, access, job.batch_seed(index), recorder, scratch)
         )
-    cost = {**dataclasses.asdict(spent), "forward_equivalents": batch.forward_equivalents}
-    meta = BatchMeta(
+    meta = ArtifactMeta(
         source=job.source.method,
         version=job.source.version,
         models=job.models,
         info={**batch.info, "audit": access.audit, CLASS_NAMES: list(job.dataset.class_names)},
         curves=recorder.curves,
-        cost=cost,
+        cost={**dataclasses.asdict(spent), "forward_equivalents": batch.forward_equivalents},
         provenance={**bench.facts, "date": now()},
     )
-    bench.store.write_batch(job.synth_id, made.index, batch, meta)
-    return spent.seconds
-
-
-def read_images(bench: Bench, job: SynthJob, count: int) -> ImageSet:
-    """The first ``count`` images of a stored set, with what the source offers a training on them."""
-    images = bench.store.read(job.synth_id, count, job.source.label_kind)
-    source = bench.sources.get(job.source.method)
-    return dataclasses.replace(images, hook=source.hook(job.source.params)) if "hook" in source.offers else images
+    return batch, meta
 
 
 def renormalised(images: ImageSet, job: SynthJob, target: ModelHandle) -> ImageSet:

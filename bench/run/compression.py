@@ -41,7 +41,7 @@ def run_compression(bench: Bench, job: CompressionJob, report: Report) -> tuple[
     """Compress once, measure and describe every cell; whatever goes wrong becomes records with the reason."""
     try:
         if job.first.measures:
-            return (_measure_images(bench, job),)
+            return (_measure_images(bench, job, report),)
         made = _compress(bench, job, report)
     except Exception as error:  # noqa: BLE001 - a job's failure is a record (design, rule 9)
         return tuple(_broken(bench, job, cell, error) for cell in job.cells)
@@ -75,12 +75,12 @@ def _record(job: CompressionJob, cell: CellJob, status: str, **facts: Any) -> Re
     return cell_record(cell, job.images, job.suite, job.suite_version, status, **facts)
 
 
-def _measure_images(bench: Bench, job: CompressionJob) -> ResultRecord:
+def _measure_images(bench: Bench, job: CompressionJob, report: Report) -> ResultRecord:
     """The record of a cell of image measures."""
     from bench.run.measures import measure_images
 
     cell, target, dataset = job.first, bench.model(job.first.target_name), bench.dataset(job.first.dataset)
-    images = read_images(bench, job.images, cell.n)
+    images = read_images(bench, job.images, cell.n, report)
     with runtime.measure() as spent:
         ready = renormalised(images, job.images, target)
         metrics = measure_images(cell.measures, ready, target, dataset, cell.generator_seed)
@@ -103,7 +103,7 @@ def _compress(bench: Bench, job: CompressionJob, report: Report) -> Made:
     assert cell.compressor_resolved is not None  # a cell of image measures took the other way
     assert cell.asked is not None
     target, dataset = bench.model(cell.target_name), bench.dataset(cell.dataset)
-    stored = None if cell.delivery == "stream" else read_images(bench, job.images, cell.n)
+    stored = None if cell.delivery == "stream" else read_images(bench, job.images, cell.n, report)
     report("fp", 0, 1)
     fp = bench.fp(target, dataset, cell.test_subset)
     if target.fp_top1 is not None and abs(fp.full_top1 - target.fp_top1) > FP_GATE:

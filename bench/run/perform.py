@@ -6,6 +6,7 @@ from functools import singledispatch
 
 from bench.run.batch import run_batch
 from bench.run.compression import run_compression
+from bench.run.search import run_search
 from bench.run.worker import Bench, Report
 from bench.spec.graph import BatchJob, CompressionJob, Job, PolicyJob
 from bench.store.records import ResultRecord
@@ -30,8 +31,6 @@ def _(job: BatchJob, bench: Bench, report: Report) -> tuple[ResultRecord, ...]:
 
 @perform.register
 def _(job: PolicyJob, bench: Bench, report: Report) -> tuple[ResultRecord, ...]:
-    from bench.run.search import run_search
-
     run_search(bench, job, report)
     return ()
 

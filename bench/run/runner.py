@@ -12,6 +12,7 @@ from bench.run.standing import stored
 from bench.run.tasks import Done, Event, Failed, Progress, Started
 from bench.spec.plan import CellJob, Plan
 from bench.store.artifacts import ArtifactStore
+from bench.store.objects import LostArtifact
 from bench.store.records import FINAL, RecordStore, ResultRecord
 
 
@@ -121,9 +122,12 @@ class Runner:
     def _show_images(self, record: ResultRecord) -> None:
         if record.synth_id is None or record.synth_id in self._shown or record.delivery == "stream":
             return
-        self._shown.add(record.synth_id)
         job = self.plan.synth(record.synth_id)
-        images = self.artifacts.read(job.synth_id, record.n, job.source.label_kind)
+        try:
+            images = self.artifacts.read(job.synth_id, record.n, job.source.label_kind)
+        except LostArtifact:
+            return  # nothing to show; the cell's record says what became of the images
+        self._shown.add(record.synth_id)
         self.observers.tell("image_set", job, images)
 
     def _write(self, record: ResultRecord) -> ResultRecord:

@@ -21,13 +21,17 @@ def run_search(bench: Bench, job: PolicyJob, report: Report) -> None:
         BenchError: whatever the search or the store complains of.
     """
     search, images = job.search, job.images
-    with bench.policies.making(search.policy_id) as missing:
-        if not missing:
+
+    def waiting() -> None:
+        report("waiting for another run", 0, 1)
+
+    with bench.policies.making(search.policy_id, waiting) as wanted:
+        if not wanted:
             return
         target = bench.model(search.target_name)
         method = bench.searches.get(search.search.method)
         method.check(search.search.params, target)
-        ready = renormalised(read_images(bench, images, search.count), images, target)
+        ready = renormalised(read_images(bench, images, search.count, report), images, target)
         recorder = Recorder(report)
         # It sees the images it is given; of the data set itself nothing.
         access = access_of(bench, images.dataset_name, images, "T0")

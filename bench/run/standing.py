@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.spec.graph import BatchJob, Job
+from bench.spec.graph import BatchJob, Job, PolicyJob
 from bench.store.artifacts import ArtifactStore
+from bench.store.policies import PolicyStore
 
 
 def stored(jobs: Sequence[Job], artifacts: ArtifactStore) -> frozenset[str]:
@@ -18,4 +19,6 @@ def stored(jobs: Sequence[Job], artifacts: ArtifactStore) -> frozenset[str]:
     for synth_id, own in batches.items():
         missing = set(artifacts.missing(synth_id, 1 + max(job.index for job in own)))
         found |= {job.key for job in own if job.index not in missing}
+    policies = PolicyStore(artifacts.objects)
+    found |= {job.key for job in jobs if isinstance(job, PolicyJob) and policies.has(job.key)}
     return frozenset(found)

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -20,10 +20,8 @@ from bench.run.tasks import Settings
 from bench.spec.plan import SynthJob
 from bench.spec.registry import Registry
 from bench.store.artifacts import ArtifactStore
+from bench.store.policies import PolicyStore
 from bench.zoo import targets
-
-if TYPE_CHECKING:
-    from bench.store.policies import PolicyStore
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +46,6 @@ class Bench:
 
     @cached_property
     def policies(self) -> PolicyStore:
-        from bench.store.policies import PolicyStore
-
         return PolicyStore(self.store.objects)
 
     @cached_property

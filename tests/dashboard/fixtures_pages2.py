@@ -14,6 +14,7 @@ import streamlit as st
 from safetensors.numpy import save
 from streamlit.testing.v1 import AppTest
 
+from bench.store.meta import ArtifactMeta, make_header
 from bench.store.records import RecordStore, ResultRecord
 from tests.board.make import record
 
@@ -52,8 +53,8 @@ class Pages:
         folder = self.folder / "artifacts" / synth_id[:2] / synth_id
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {"images": images.astype(np.float32)} | ({} if labels is None else {"labels": labels})
-        meta = {"meta": json.dumps({"curves": curves, "info": {}})}
-        (folder / "00000.safetensors").write_bytes(save(tensors, meta))
+        header = make_header("not checked by who draws", ArtifactMeta("one", 1, curves=curves), synth_id)
+        (folder / "00000.safetensors").write_bytes(save(tensors, header))
 
     def open(self, page: str, **query: str) -> AppTest:
         """The page as the server draws it for this address; a failure in it shows as an exception of the test."""

@@ -13,7 +13,8 @@ from bench.run.batch import run_batch
 from bench.run.tasks import Settings
 from bench.run.worker import Bench
 from bench.spec.graph import BatchJob
-from bench.store.artifacts import CLASS_NAMES, ArtifactStore
+from bench.store.artifacts import ArtifactStore
+from bench.store.meta import CLASS_NAMES
 from bench.store.records import RecordStore, unpack_bits
 from bench.zoo import checkpoints, targets
 
