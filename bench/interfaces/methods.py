@@ -98,9 +98,11 @@ class Variant:
     layer (its name in the network that was compressed) to the bits in use; ``scales`` and ``zero_points`` count the
     quantisers' parameters, for the size in bytes.  ``network`` is the floating-point network whose layers are named and
     counted, where that is not the one given (pruned, a student).  ``nonzero`` maps layers with zeroed weights to how
-    many of their weights are not zero.  ``protocol`` holds what is measured (bits per tensor class, granularity,
-    placement…), JSON.  ``bitops`` are the mean bit operations per image where bits depend on the image, else None: they
-    then follow from ``layer_bits``.
+    many of their weights are not zero.  ``weight_levels`` maps quantised layers to the most distinct values that share
+    a scale, counted in the weight that is used; ``activation_levels`` maps layers whose input is quantised to how many
+    values its quantiser has.  ``protocol`` holds what is measured (bits per tensor class, granularity, placement…),
+    JSON.  ``bitops`` are the mean bit operations per image where bits depend on the image, else None: they then follow
+    from ``layer_bits``.
     """
 
     setting: Setting
@@ -110,6 +112,8 @@ class Variant:
     zero_points: int = 0
     network: nn.Module | None = None
     nonzero: Mapping[str, int] = field(default_factory=dict)
+    weight_levels: Mapping[str, int] = field(default_factory=dict)
+    activation_levels: Mapping[str, int] = field(default_factory=dict)
     protocol: Mapping[str, Any] = field(default_factory=dict)
     bitops: float | None = None
 

@@ -160,7 +160,16 @@ def compress(
     )
     module = net.export()
     protocol = net.protocol(family.weight_grid, family.activation_grid, family.weight_range, family.activation_range)
-    variant = Variant(setting, module, net.layer_bits(), net.scale_count(module), 0, protocol=protocol)
+    variant = Variant(
+        setting,
+        module,
+        net.layer_bits(),
+        net.scale_count(module),
+        0,
+        weight_levels=net.weight_levels(module),
+        activation_levels=net.activation_levels(),
+        protocol=protocol,
+    )
     delivery = "cached" if images.stream is None else "stream"
     report = curve.report() | {"features": list(net.taps), "images": len(images.images), "delivery": delivery}
     return Compressed((variant,), report, curve.passes + len(data))

@@ -108,8 +108,17 @@ def compress(
     module.calibrate(data, count=params.calibration, max_values=params.range_values)
     rows = reconstruct(module, data, recipe, ctx)
     scales, zero_points = module.parameter_count()
-    bits, protocol, nonzero = module.layer_bits(), module.protocol(), module.nonzero()
-    variant = Variant(setting, module, bits, scales, zero_points, nonzero=nonzero, protocol=protocol)
+    variant = Variant(
+        setting,
+        module,
+        module.layer_bits(),
+        scales,
+        zero_points,
+        nonzero=module.nonzero(),
+        weight_levels=module.weight_levels(),
+        activation_levels=module.activation_levels(),
+        protocol=module.protocol(),
+    )
     return Compressed((variant,), summary(rows), cost(recipe, len(data)))
 
 

@@ -90,7 +90,17 @@ class Dfq(ForWeightedLayers):
         net.freeze()
         scales, zero_points = net.parameter_count()
         protocol = {**net.protocol(), "activation_source": params.act_source}
-        variant = Variant(setting, net, net.layer_bits(), scales, zero_points, nonzero=net.nonzero(), protocol=protocol)
+        variant = Variant(
+            setting,
+            net,
+            net.layer_bits(),
+            scales,
+            zero_points,
+            nonzero=net.nonzero(),
+            weight_levels=net.weight_levels(),
+            activation_levels=net.activation_levels(),
+            protocol=protocol,
+        )
         cost = len(sample) * (1.0 + 0.5 * len(report["empirical"])) + len(sample[:64])
         return Compressed((variant,), report, cost)
 

@@ -78,6 +78,8 @@ class Rtn(ForWeightedLayers):
             scales,
             zero_points,
             nonzero=net.nonzero(),
+            weight_levels=net.weight_levels(),
+            activation_levels=net.activation_levels(),
             protocol=net.protocol(),
         )
         cost = float(min(params.calibration, len(data)))

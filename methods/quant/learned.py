@@ -119,6 +119,11 @@ class LearnedActivation(nn.Module, ABC):
         self.bits, self.nonnegative = bits, nonnegative
         self.signed, self.observing = True, False
 
+    @property
+    def levels(self) -> int:
+        """How many values the grid has."""
+        return 1 << self.bits
+
     def begin(self, x: Tensor) -> None:
         """Choose the grid for ``x`` [N, ...]."""
         self.signed = not (self.nonnegative and float(x.min()) >= 0)
