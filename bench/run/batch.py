@@ -43,7 +43,8 @@ def make_batch(bench: Bench, job: SynthJob, index: int, report: Report) -> float
 
 
 def read_images(bench: Bench, job: SynthJob, count: int, report: Report) -> ImageSet:
-    """The first ``count`` images of a set, with what the source offers a training on them.  A batch that turns out damaged, or was deleted meanwhile, is made again.
+    """The first ``count`` images of a set, with what the source offers a training on them.  A batch that turns out
+    damaged, or was deleted meanwhile, is made again.
 
     Raises:
         LostArtifact: that did not help.
