@@ -140,8 +140,8 @@ def _compress_and_measure(
     variant = made.variants[0]
     report("measure", 0, 1)
     with runtime.measure() as spent:
-        test = dataset.test(cell.test_subset)
-        top1, correct = evaluate(variant.module, *test, target.mean, target.std, context.device)
+        test = dataset.test_batches(cell.test_subset)
+        top1, correct = evaluate(variant.module, test, device=context.device, mean=target.mean, std=target.std)
     size = complexity(target.module, dataset.spec.shape, variant)
     layers = layer_table(variant.network or target.module, dataset.spec.shape, variant)
     constants = {"test_set": cell.test_digest[:16], "mean": target.mean, "std": target.std}
