@@ -153,8 +153,8 @@ def _measure(bench: Bench, job: CompressionJob, cell: CellJob, made: Made, repor
     dataset = bench.dataset(cell.dataset)
     report("measure", 0, 1)
     with runtime.measure() as spent:
-        test = dataset.test(cell.test_subset)
-        top1, correct = evaluate(variant.module, *test, target.mean, target.std, bench.device)
+        batches = dataset.test_batches(cell.test_subset)
+        top1, correct = evaluate(variant.module, batches, device=bench.device, mean=target.mean, std=target.std)
     layers = layer_table(variant.network or target.module, dataset.spec.shape, variant)
     protocol = plain({**variant.protocol, **_constants(cell, target)})
     stream = made.images.stream
