@@ -110,8 +110,9 @@ def test_parts_of_bench_import_downwards_only() -> None:
     assert wrong == []
 
 
-DOORS = ("bench/spec/registry.py", "dashboard/__main__.py")
-"""Who may import by name: the registry, which finds the methods, and the dashboard's server its own pages."""
+DOORS = ("bench/spec/registry.py", "dashboard/__main__.py", "bench/data/places.py")
+"""Who may import by name: the registry, which finds the methods, and the dashboard's server its own pages; the data
+sets ask whether a library of them is installed."""
 
 
 def reaches_out(place: str, text: str, packages: Sequence[str]) -> list[str]:
@@ -223,7 +224,9 @@ def test_a_method_builds_on_shared_parts_not_on_another_method() -> None:
     for found in all_imports("methods"):
         parts = found.module.split(".")
         if parts[:1] == ["methods"] and len(parts) > 2 and parts[1] in KINDS and not parts[2].startswith("_"):
-            wrong.append(str(found))
+            # what a method computes may lie in a neighbour of its name, which knows its parameters by their type
+            own = found.typing_only and found.file.stem.startswith(f"_{parts[2]}")
+            wrong += [] if own else [str(found)]
     assert wrong == []
 
 
