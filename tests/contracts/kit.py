@@ -1,4 +1,4 @@
-"""What the contracts of all kinds share: names from the registry, small parameters, declarations, states of networks."""
+"""What the contracts of all kinds share: names from the registry, small parameters, declarations, comparisons."""
 
 from __future__ import annotations
 
@@ -17,10 +17,15 @@ from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from bench.data.datasets import Dataset
-from bench.interfaces import DatasetSpec, MethodParams, ModelHandle
+from bench.errors import NotApplicable
+from bench.interfaces import DatasetSpec, MethodParams, ModelHandle, Preset
 from bench.spec.registry import Registry, params_json, resolve_params
 
-PRESETS = ("mini", "thorough", "paper")
+PRESETS: tuple[Preset, ...] = ("mini", "thorough", "paper")
+
+QUICK = 1.0
+"""Seconds of CPU that one small batch, compression or search may take; a method's checks make about ten of them, and
+may take five seconds on one core."""
 
 SMALL = {
     "iterations": 3,
@@ -86,6 +91,17 @@ def _changed(params: MethodParams, name: str, value: int) -> MethodParams | None
         return type(params).model_validate_json(text, strict=True)
     except ValidationError:
         return None
+
+
+def serves(method: Any, params: Any, given: Any) -> bool:
+    """Whether ``check`` lets a network (or several) pass; a refusal says why."""
+    try:
+        method.check(params, given)
+    except NotApplicable as error:
+        if not error.what.strip():
+            raise AssertionError("not applicable, without a reason") from error
+        return False
+    return True
 
 
 def check_declaration(method: Any, protocol: type) -> None:

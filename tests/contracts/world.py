@@ -9,6 +9,7 @@ import random
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +68,19 @@ def reseeded(seed: int) -> Iterator[None]:
         random.setstate(before[2])
 
 
+@cache
+def warm() -> None:
+    """A process's first optimiser lets torch import its compiler, which sets a variable: torch's doing, no method's."""
+    torch.optim.Adam([torch.nn.Parameter(torch.ones(1))]).step()
+
+
 @contextlib.contextmanager
 def sealed(scratch: Path) -> Iterator[None]:
     """Fails unless everything is left as it was: no switch turned, nothing printed, no file but in ``scratch``.
 
     The working folder is an empty one meanwhile, so that files written past Python's own calls show, too.
     """
+    warm()
     heard: list[str] = []
     said, before = io.StringIO(), switches()
     with tempfile.TemporaryDirectory() as empty, contextlib.chdir(empty):
@@ -83,11 +91,13 @@ def sealed(scratch: Path) -> Iterator[None]:
                 yield
         finally:
             _listening.pop()
-        after, left = switches(), os.listdir(empty)
+            after, left = switches(), os.listdir(empty)
+            _restore(before)
     changed = [name for name, value in (before | inside).items() if after[name] != value]
-    _restore(before)
     assert not changed, f"changed: {', '.join(changed)}"
-    outside = [what for what in heard if str(scratch) not in what and "__pycache__" not in what and "devnull" not in what]
+    outside = [
+        what for what in heard if str(scratch) not in what and "__pycache__" not in what and "devnull" not in what
+    ]
     assert not outside, f"reached out: {outside[:3]}"
     assert not left, f"files in the working folder: {left}"
     assert not said.getvalue(), f"printed: {said.getvalue()[:80]!r}"
