@@ -6,13 +6,11 @@ Exit codes: 0 all cells stand, 1 some failed, 2 bad input.
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
 from rich.logging import RichHandler
 
-from bench.cli_dashboard import dashboard
 from bench.cli_options import (
     STORE,
     DataRoot,
@@ -35,17 +33,21 @@ from bench.errors import BenchError
 
 HELP = """The reference benchmark for compressing neural networks without their training data.
 
-Examples: `bench run suites/quickstart.yaml` · `bench ls suites` · `bench board ptq_w4a4 --published` ·
-`bench report --out report.html`
-"""
+Examples: `bench run suites/quickstart.yaml` · `bench ls suites` · `bench board ptq_w4a4 --published`"""
 
-app = typer.Typer(
-    help=HELP,
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-)
+
+def command_line(text: str) -> typer.Typer:
+    """A command line without commands; ``text`` is its help."""
+    return typer.Typer(
+        help=text,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="markdown",
+        pretty_exceptions_enable=False,
+    )
+
+
+app = command_line(HELP)
 
 
 def _options(suite: str, **given: Any) -> Any:
@@ -213,24 +215,6 @@ def board(
 
 
 @app.command()
-def report(
-    suites: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Argument(metavar="[SUITE]...", help="Default: every suite there are records of."),
-    ] = None,
-    file: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The HTML file.")] = Path("report.html"),
-    store: StoreOpt = STORE,
-) -> None:
-    """Write one self-contained HTML file: boards, plots, claims, printed numbers, how to repeat. No network needed.
-
-    Examples: `bench report` · `bench report ptq_w4a4 ptq_w2a4 --out report.html` · `bench report mine.yaml`
-    """
-    from bench.cli_report import write_report
-
-    write_report(tuple(suites or ()), file, store)
-
-
-@app.command()
 def diff(first: str, second: str, store: StoreOpt = STORE) -> None:
     """Print what differs between two cells (their ids or unique beginnings of them).
 
@@ -263,18 +247,21 @@ def doctor(store: StoreOpt = STORE) -> None:
     raise typer.Exit(0 if show_doctor(store, out) else 1)
 
 
-app.command()(dashboard)
 for name, sub in (("measured", measured), ("mlflow", mlflow), ("zoo", zoo), ("data", data)):
     app.add_typer(sub, name=name)
 
 
-def main() -> None:
-    """The outer edge: errors a user can act on are printed without a traceback and exit with 2."""
+def main(commands: typer.Typer = app) -> None:
+    """The outer edge: errors a user can act on are printed without a traceback and exit with 2.
+
+    Args:
+        commands: what is run; an installed user interface gives these commands and its own.
+    """
     logging.basicConfig(
         level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=err, show_path=False)]
     )
     try:
-        app()
+        commands()
     except BenchError as error:
         err.print(f"[red]error:[/] {_escape(str(error))}", highlight=False)
         raise SystemExit(2) from None

@@ -1,4 +1,7 @@
-"""What the informing commands print: plan, lists, board, diff, repro, doctor; packing and syncing records."""
+"""What the informing commands print: plan, lists, diff, repro, doctor; packing and syncing records.
+
+Neither torch nor pandas comes with this module; the functions that need them import them.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench.board.cells import repro_command
-from bench.cli_board import all_records
 from bench.errors import BenchError, SuiteError, nearest
+from bench.interfaces import Units
 from bench.run import session
-from bench.run.runner import FINAL
+from bench.spec.graph import counts
 from bench.spec.plan import Plan
 from bench.spec.registry import Registry
-from bench.store.records import ResultRecord
+from bench.store.records import FINAL, ResultRecord
 
 KINDS = ("sources", "compressors", "targets", "datasets", "suites")
 
@@ -36,15 +38,17 @@ def show_plan(options: session.Options, console: Console, as_json: bool) -> None
     for job in plan.synths:
         sets.add_row(job.source.label, job.model or "–", str(job.seed), str(job.count), str(job.batches))
     console.print(sets)
-    grid = Table("source", "made from", "target", "compressor", "bits", "seed", "", title="cells")
+    grid = Table("source", "made from", "target", "compressor", "setting", "seed", "", title="cells")
     for cell in plan.cells:
         note = "n/a" if cell.not_applicable else ("stands" if cell.cell_id in standing else "")
-        row = (cell.source, cell.model or "–", cell.target, cell.compressor, cell.bits, str(cell.seed), note)
+        row = (cell.source, cell.model or "–", cell.target, cell.compressor, cell.setting_label, str(cell.seed), note)
         grid.add_row(*row)
     console.print(grid)
-    left = len(plan.applicable) - len(standing)
+    todo = [cell for cell in plan.applicable if cell.cell_id not in standing]
     size = plan.disk_bytes() / 2**20
-    console.print(f"{left} of {len(plan.cells)} cells to do, image sets {size:.0f} MiB", highlight=False)
+    console.print(f"{len(todo)} of {len(plan.cells)} cells to do, image sets {size:.0f} MiB", highlight=False)
+    jobs = ", ".join(f"{kind} {n}" for kind, n in counts(plan.graph(todo)).items())
+    console.print(f"jobs: {jobs or 'none'}; those whose results are stored are not run again", highlight=False)
 
 
 def _standing(plan: Plan, store: Path) -> set[str]:
@@ -107,24 +111,48 @@ def _list_units(name: str, dataset: str, console: Console, as_json: bool) -> Non
     import torch
 
     from bench.data.datasets import get_dataset
-    from bench.spec.registry import describe_units
     from bench.zoo.libraries import library_of
     from bench.zoo.targets import load
 
     full = name if library_of(name) or "/" in name else f"{dataset}/{name}"
     handle = load(full)
     shape = (3, 224, 224) if library_of(name) else get_dataset(handle.dataset).spec.shape
-    units = describe_units(handle.module, torch.zeros(1, *shape))
+    found = _units_of(handle.module, torch.zeros(1, *shape))
     if as_json:
-        typer.echo(json.dumps([{"unit": u, "rule": r, "layers": list(layers)} for u, r, layers in units], indent=1))
+        rows = [
+            {"unit": unit, "rule": rule, "layers": list(layers), "compressors": names}
+            for units, names in found.items()
+            for unit, rule, layers in units
+        ]
+        typer.echo(json.dumps(rows, indent=1))
         return
-    table = Table("#", "unit", "rule", "layers")
-    for number, (unit, rule, layers) in enumerate(units, 1):
-        table.add_row(str(number), unit, rule, "\n".join(layers))
-    console.print(table)
+    for units, names in found.items():
+        table = Table("#", "unit", "rule", "layers", title=", ".join(names))
+        for number, (unit, rule, layers) in enumerate(units, 1):
+            table.add_row(str(number), unit, rule, "\n".join(layers))
+        console.print(table)
+
+
+def _units_of(module: Any, example: Any) -> dict[Units, list[str]]:
+    """The network's units → the compressors that work on them; each that offers to say so is asked.
+
+    Raises:
+        BenchError: none does.
+    """
+    registry = Registry("compressors")
+    found: dict[Units, list[str]] = {}
+    for name in registry.names():
+        method = registry.get(name)
+        if "units" in method.offers:
+            found.setdefault(method.units(module, example), []).append(name)
+    if not found:
+        raise BenchError("no installed compressor says what units it works on", where="--units")
+    return found
 
 
 def _cell(prefix: str, store: Path) -> ResultRecord:
+    from bench.cli_board import all_records
+
     records = all_records(store)
     found = {r.cell_id: r for r in records if r.cell_id.startswith(prefix)}
     if len(found) != 1:
@@ -156,6 +184,8 @@ def _flat(value: dict[str, Any], before: str = "") -> dict[str, Any]:
 
 def repro(prefix: str, store: Path) -> str:
     """The one command that measures the cell of this id again."""
+    from bench.board.cells import repro_command
+
     return repro_command(_cell(prefix, store), store)
 
 

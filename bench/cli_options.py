@@ -19,7 +19,7 @@ err = Console(stderr=True)
 SuiteArg = Annotated[str, typer.Argument(metavar="SUITE", help="A suite file, or the bare name of a shipped one.")]
 Only = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option("--only", help="A part of the grid: `source=kw|mixmix,target=resnet*,seed=1`."),
+    typer.Option("--only", help="A part of the grid: `source=NAME|NAME,target=resnet*,seed=1`."),
 ]
 Sets = Annotated[Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the suite.")]  # noqa: UP045
 DatasetOpt = Annotated[Optional[str], typer.Option("--dataset", help="Another data set (see `bench ls datasets`).")]  # noqa: UP045

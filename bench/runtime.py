@@ -10,9 +10,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    import torch
 
 DEVICES = ("cpu", "cuda", "auto")
 
@@ -33,6 +36,19 @@ def resolve_device(name: str) -> str:
     if name == "cuda" and not found:
         raise BenchError("no CUDA device here", where="--device", got=name, hint="use --device cpu")
     return "cuda" if found else "cpu"
+
+
+def compute_dtype(name: str) -> torch.dtype:
+    """The dtype that networks compute in; image sets are hashed with its name.
+
+    Raises:
+        BenchError: images, weights and metrics are float32 throughout; nothing else is computed in.
+    """
+    import torch
+
+    if name != "float32":
+        raise BenchError("no such compute dtype", got=name, expected="float32")
+    return torch.float32
 
 
 def set_threads(count: int) -> None:

@@ -63,7 +63,7 @@ def cross_table(part: pd.DataFrame, targets: Sequence[str] = ()) -> CrossTable:
     """
     rows = line_dicts(part)
     order = {name: i for i, name in enumerate(dict.fromkeys([*targets, *sorted(set(part["target"]))]))}
-    columns = sorted({(str(r["target"]), str(r["bits"])) for r in rows}, key=lambda c: (order[c[0]], c[1]))
+    columns = sorted({(str(r["target"]), str(r["setting_label"])) for r in rows}, key=lambda c: (order[c[0]], c[1]))
     own: dict[str, bool] = defaultdict(lambda: True)
     for row in rows:
         own[str(row["source"])] &= row["model"] == row["target"]
@@ -72,7 +72,7 @@ def cross_table(part: pd.DataFrame, targets: Sequence[str] = ()) -> CrossTable:
     for row in sorted(rows, key=lambda r: _place(r, own[str(r["source"])], order)):
         name = row_name(str(row["source"]), "self" if own[str(row["source"])] else str(row["model"]))
         line = lines.setdefault(f"{name} · {row['compressor']}" if several else name, {})
-        line.setdefault((str(row["target"]), str(row["bits"])), row)
+        line.setdefault((str(row["target"]), str(row["setting_label"])), row)
     squares = tuple(tuple(line.get(column) for column in columns) for line in lines.values())
     return CrossTable(tuple(lines), tuple(columns), squares, tuple(_fp(rows, target) for target, _ in columns))
 

@@ -177,7 +177,7 @@ def _trade_off(table: pd.DataFrame) -> str:
 
 def _ranked(table: pd.DataFrame) -> str:
     pieces: list[str] = []
-    for key, part in table.groupby(["dataset", "preset", "target", "bits"], sort=False):
+    for key, part in table.groupby(["dataset", "preset", "target", "setting_label"], sort=False):
         dataset, preset, target, bits = (str(item) for item in key)
         fp = next((float(value) for value in part["fp_top1"].dropna()), None)
         name = f"{dataset}/{target} · {bits} · uncompressed {number(fp)} % · preset {preset}"
@@ -225,7 +225,7 @@ def _fingerprints(part: Part) -> str:
             {f"{r.compressor_method} v{r.compressor_version}" for r in records if r.compressor_method}
         ),
         "record schema": sorted({str(r.schema_version) for r in records}),
-        "protocols": sorted({f"{r.protocol_id} ({r.bits})" for r in records if r.protocol_id}),
+        "protocols": sorted({f"{r.protocol_id} ({r.setting_label})" for r in records if r.protocol_id}),
         "test images": sorted({f"{r.test_digest[:16]} ({r.test_count:,})" for r in records if r.test_digest}),
         "target weights": sorted({f"{r.target} {str(r.target_digest)[:16]}" for r in records}),
         "records": [records_digest(records)],

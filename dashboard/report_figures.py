@@ -53,7 +53,7 @@ def cross_validation(part: pd.DataFrame) -> go.Figure:
         part: rows of one compressor, image count and preset (:func:`cross_validation_parts`).
     """
     rows = line_dicts(part)
-    columns = list(dict.fromkeys((str(row["target"]), str(row["bits"])) for row in rows))
+    columns = list(dict.fromkeys((str(row["target"]), str(row["setting_label"])) for row in rows))
     lines = lines_of(rows)
     found = [[_fresh(cells.get(column, [])) for column in columns] for cells in lines.values()]
     several = len({bits for _, bits in columns}) > 1
@@ -99,10 +99,10 @@ def trade_off(table: pd.DataFrame) -> go.Figure:
     points = trade_off_points(table)
     figure = go.Figure()
     compressors = list(dict.fromkeys(point["compressor"] for point in points))
-    widths = list(dict.fromkeys(point["bits"] for point in points))
+    widths = list(dict.fromkeys(point["setting_label"] for point in points))
     sizes = marker_sizes([point["n"] for point in points])
-    for compressor, bits in dict.fromkeys((point["compressor"], point["bits"]) for point in points):
-        part = [point for point in points if (point["compressor"], point["bits"]) == (compressor, bits)]
+    for compressor, bits in dict.fromkeys((point["compressor"], point["setting_label"]) for point in points):
+        part = [point for point in points if (point["compressor"], point["setting_label"]) == (compressor, bits)]
         part.sort(key=lambda point: bool(point["control"]))  # the legend shows the first one's marker
         shape = SYMBOLS[widths.index(bits) % len(SYMBOLS)]
         figure.add_trace(
@@ -122,7 +122,7 @@ def trade_off(table: pd.DataFrame) -> go.Figure:
             )
         )
     for bits in widths:
-        front = pareto([point for point in points if point["bits"] == bits and not point["control"]])
+        front = pareto([point for point in points if point["setting_label"] == bits and not point["control"]])
         figure.add_trace(
             go.Scatter(
                 x=[point["seconds"] for point in front],
@@ -153,13 +153,13 @@ def trade_off_points(table: pd.DataFrame) -> list[dict[str, Any]]:
     rows = [row for row in line_dicts(table[table["compressor"] != ""]) if not row["stale"]]
     groups: dict[str, set[str]] = {}
     for row in rows:
-        groups.setdefault(row["target"], set()).add(row["bits"])
+        groups.setdefault(row["target"], set()).add(row["setting_label"])
     mixed = any(len(bits) > 1 for bits in groups.values())  # else each target has its own bits: one group
     targets: dict[str, set[tuple[str, str]]] = {}
     parts: dict[tuple[str, str, int, str], list[dict[str, Any]]] = {}
     for row in rows:
-        bits = str(row["bits"]) if mixed else ""
-        targets.setdefault(bits, set()).add((row["target"], row["bits"]))
+        bits = str(row["setting_label"]) if mixed else ""
+        targets.setdefault(bits, set()).add((row["target"], row["setting_label"]))
         parts.setdefault((str(row["compressor"]), bits, int(row["n"]), str(row["preset"])), []).append(row)
     several = [len({key[i] for key in parts}) > 1 for i in (2, 3)]
     points = []

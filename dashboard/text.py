@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -79,13 +78,3 @@ def plain(text: str) -> str:
 def counted(count: int, thing: str) -> str:
     """``1 row``, ``3 rows``."""
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
-
-
-_KINDS = {"Bits": re.compile(r"W\w+A\w+"), "Sparsity": re.compile(r"S[\d.]+")}
-
-
-def setting_name(settings: Iterable[str]) -> str:
-    """What the board's column ``bits`` holds in these rows: bits, a sparsity, or else (students, steps, several of
-    these) a setting."""
-    known = [value for value in settings if value]
-    return next((name for name, kind in _KINDS.items() if known and all(map(kind.fullmatch, known))), "Setting")

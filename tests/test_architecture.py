@@ -1,24 +1,33 @@
-"""The design's rules 1 and 2, read off the source: who may import whom, and that the engine knows no method by name."""
+"""The design's rules 1 and 2, read off the source: who may import whom, and that the engine knows no method by name.
+
+What counts as an import and as a name is in ``source_text.py``; the mutants below show that each rule catches what it
+should, and spares what only looks like it.
+"""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from textwrap import indent
 
 import pytest
+
+from tests.source_text import HIDDEN, Import, imports, is_machinery, named, paths_into
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("bench", "methods", "dashboard")
 KINDS = ("sources", "compressors", "policies")
 
-BASE = {"interfaces", "errors", "runtime", "paths"}
+BASE = {"interfaces", "errors", "runtime", "paths", "identity"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
+    "identity": set(),
     "interfaces": {"errors"},
     "paths": set(),
     "runtime": {"errors", "interfaces"},
@@ -33,20 +42,26 @@ ALLOWED: dict[str, set[str]] = {
 }
 """Part of bench → the other parts it may import (design, rule 2: cli → run → spec, store, measure → zoo, data)."""
 
-TORCH_FREE = ("bench/spec", "bench/board", "bench/store/records.py", "bench/store/files.py", "bench/store/measured.py")
+TORCH_FREE = (
+    "bench/spec",
+    "bench/board",
+    *(f"bench/store/{name}.py" for name in ("files", "measured", "meta", "objects", "policies", "records")),
+)
 
 
 @dataclass(frozen=True)
-class Import:
-    """One imported module, where, and whether it is seen by type checkers only."""
+class Found:
+    """An import and the file it stands in."""
 
     file: Path
-    line: int
-    module: str
-    typing_only: bool = False
+    what: Import
+
+    @property
+    def module(self) -> str:
+        return self.what.module
 
     def __str__(self) -> str:
-        return f"{self.file.relative_to(ROOT)}:{self.line} imports {self.module}"
+        return f"{self.file.relative_to(ROOT)}:{self.what.line} imports {self.module}"
 
 
 def sources(package: str) -> list[Path]:
@@ -54,27 +69,13 @@ def sources(package: str) -> list[Path]:
 
 
 @lru_cache(maxsize=512)
-def tree(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"), str(file))
+def text_of(file: Path) -> str:
+    return file.read_text(encoding="utf-8")
 
 
-def imports(file: Path) -> Iterator[Import]:
-    typing_only = {
-        id(inner)
-        for node in ast.walk(tree(file))
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree(file)):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}:{node.lineno}: imports name their package"
-            # "from bench import runtime" imports bench.runtime.
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        for name in names:
-            yield Import(file, node.lineno, name, id(node) in typing_only)
+@lru_cache(maxsize=512)
+def imports_of(file: Path) -> tuple[Import, ...]:
+    return tuple(imports(text_of(file)))
 
 
 def part_of(file: Path) -> str:
@@ -87,8 +88,12 @@ def part(name: str) -> str:
     return "cli" if name.startswith("cli_") else name
 
 
-def all_imports(*packages: str) -> list[Import]:
-    return [found for package in packages for file in sources(package) for found in imports(file)]
+def all_imports(*packages: str) -> list[Found]:
+    return [Found(file, one) for package in packages for file in sources(package) for one in imports_of(file)]
+
+
+def test_imports_name_their_package() -> None:
+    assert [str(found) for found in all_imports(*PACKAGES) if found.module.startswith(".")] == []
 
 
 def test_parts_of_bench_import_downwards_only() -> None:
@@ -105,8 +110,92 @@ def test_parts_of_bench_import_downwards_only() -> None:
     assert wrong == []
 
 
-def test_bench_reaches_methods_through_the_registry_only() -> None:
-    assert [str(f) for f in all_imports("bench", "dashboard") if f.module.split(".")[0] == "methods"] == []
+DOORS = ("bench/spec/registry.py", "dashboard/__main__.py")
+"""Who may import by name: the registry, which finds the methods, and the dashboard's server its own pages."""
+
+
+def reaches_out(place: str, text: str, packages: Sequence[str]) -> list[str]:
+    """How a file gets at ``packages``: by an import at any depth, for type checkers or at run time, or by a string."""
+    wrong = [f"{place}:{one.line} imports {one.module}" for one in imports(text) if part_root(one) in packages]
+    if place not in DOORS:
+        hidden = [one for one in imports(text) if one.module == HIDDEN or is_machinery(one.module)]
+        wrong += [f"{place}:{one.line} may import what is not shown" for one in hidden]
+        named_paths = paths_into(text, packages)
+        wrong += [f"{place}:{line} names {path}" for line, path in named_paths if path not in LABELS.get(place, ())]
+    return wrong
+
+
+LABELS = {"dashboard/figures/leaderboard.py": ("methods",)}
+"""Texts that are a package's name and mean something else."""
+
+
+def part_root(one: Import) -> str:
+    return one.module.split(".")[0]
+
+
+@pytest.mark.parametrize(("package", "others"), [("bench", ("methods", "dashboard")), ("dashboard", ("methods",))])
+def test_methods_are_reached_through_the_registry_and_the_dashboard_by_nobody(
+    package: str, others: tuple[str, ...]
+) -> None:
+    files = sources(package)
+    assert [wrong for f in files for wrong in reaches_out(str(f.relative_to(ROOT)), text_of(f), others)] == []
+
+
+def test_the_registry_names_one_package_in_one_place() -> None:
+    door = ROOT / DOORS[0]
+    assert [said for _, said in paths_into(text_of(door), ("methods", "dashboard"))] == ["methods"]
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        "import methods",
+        "import methods.quant.units as units",
+        "def f():\n    from dashboard.report import build",
+        "class A:\n    def f(self):\n        if self:\n            import dashboard",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from dashboard.report import Part",
+        "try:\n    from methods import sources\nexcept ImportError:\n    pass",
+        "import importlib",
+        "from importlib import import_module as get",
+        "import importlib.util as u",
+        "import runpy",
+        "__import__('methods.quant')",
+        "m = load.import_module(name)",
+        "m = load.import_module('meth' + 'ods.quant')",
+        "m = load.import_module(f'methods.{kind}')",
+        "m = load.import_module(name=f'{package}.{kind}')",
+        "from importlib import resources\nfolder = resources.files('methods')",
+        "from importlib import resources\nfolder = resources.files(package)",
+        "from importlib import metadata\npoint = metadata.entry_points(group='x')",
+        "exec('import ' + name)",
+        "import sys\nm = sys.modules['methods.quant.units']",
+        "command = [python, '-m', 'dashboard']",
+        "folder = root / 'methods/sources'",
+        "PLACE = 'dashboard.report:build'",
+    ],
+)
+def test_a_way_out_of_the_engine_is_caught(mutant: str) -> None:
+    assert reaches_out("bench/x.py", mutant, ("methods", "dashboard")) != []
+    inside = f'"""A module."""\n\n\ndef f(name, package, kind, load, root, python):\n{indent(mutant, "    ")}\n'
+    assert reaches_out("bench/x.py", inside, ("methods", "dashboard")) != []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"""Uses what methods.quant.units finds; see dashboard.report."""',
+        "# import methods\nx = 1",
+        "from bench.interfaces import methods",
+        "import methodsx",
+        "from importlib import metadata, resources\nfolder = resources.files('suites')",
+        "import re\npattern = re.compile('methods?')",
+        "module.eval()",
+        "said = 'newer methods. Ctrl-C ends the dashboard: now'",
+        "group = 'datafree_bench.methods'",
+    ],
+)
+def test_what_only_looks_like_a_way_out_is_spared(text: str) -> None:
+    assert reaches_out("bench/x.py", text, ("methods", "dashboard")) == []
 
 
 def test_methods_see_interfaces_and_errors_only() -> None:
@@ -138,13 +227,20 @@ def test_a_method_builds_on_shared_parts_not_on_another_method() -> None:
     assert wrong == []
 
 
+SHOWN = ("bench.board", "bench.store.records", "bench.store.measured", "bench.errors", "dashboard")
+"""What a page may read: the board and the records behind it."""
+COMMANDS = ("bench.cli", "bench.cli_options", "bench.cli_board", "bench.spec.suite", "bench.store.files")
+"""What ``dashboard/cli*.py`` needs besides: it is the command line, of which the engine's is one part, and gathers for
+the report what the engine's own commands gather."""
+
+
 def test_the_dashboard_reads_the_board_and_the_records() -> None:
-    allowed = ("bench.board", "bench.store.records", "bench.store.measured", "bench.errors", "dashboard")
-    wrong = [
-        str(found)
-        for found in all_imports("dashboard")
-        if found.module.split(".")[0] in PACKAGES and not found.module.startswith(allowed)
-    ]
+    wrong = []
+    for found in all_imports("dashboard"):
+        allowed = (*SHOWN, *COMMANDS) if found.file.match("dashboard/cli*.py") else SHOWN
+        inside = any(found.module == name or found.module.startswith(f"{name}.") for name in allowed)
+        if part_root(found.what) in PACKAGES and not inside:
+            wrong.append(str(found))
     assert wrong == []
 
 
@@ -157,7 +253,7 @@ def test_no_torch_where_nothing_is_computed() -> None:
         str(found)
         for found in all_imports("bench", "dashboard")
         if found.module.split(".")[0] in ("torch", "torchvision", "timm")
-        and not found.typing_only
+        and not found.what.typing_only
         and str(found.file.relative_to(ROOT)).startswith((*TORCH_FREE, "dashboard"))
     ]
     assert wrong == []
@@ -179,7 +275,7 @@ def test_only_runtime_touches_the_accelerator() -> None:
         f"{file.relative_to(ROOT)}:{node.lineno}"
         for package in PACKAGES
         for file in sources(package)
-        for node in ast.walk(tree(file))
+        for node in ast.walk(ast.parse(text_of(file)))
         if isinstance(node, ast.Attribute) and ast.unparse(node) == "torch.cuda" and file != ROOT / "bench/runtime.py"
     ]
     assert wrong == []
@@ -190,25 +286,127 @@ def method_names() -> set[str]:
     return {file.stem for file in files if not file.stem.startswith("_")}
 
 
-def literals(file: Path) -> Iterator[tuple[int, str]]:
-    """Strings of a file with their lines, docstrings and other bare strings aside."""
-    bare = {id(node.value) for node in ast.walk(tree(file)) if isinstance(node, ast.Expr)}
-    for node in ast.walk(tree(file)):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in bare:
-            yield node.lineno, node.value
+def ordinary_words() -> set[str]:
+    """Names of the controls, which say what they are ("real", "noise") and are words of every caption."""
+    files = [file for file in (ROOT / "methods/sources").glob("*.py") if not file.stem.startswith("_")]
+    return {file.stem for file in files if re.search(r'^    control: Control = "(upper|lower)"', text_of(file), re.M)}
+
+
+def test_only_controls_are_ordinary_words() -> None:
+    assert 0 < len(ordinary_words()) < len(method_names()) / 4
+
+
+TEXTS = (".py", ".css", ".js", ".json", ".yaml", ".csv", ".html")
+
+
+def known_by_name(place: str, text: str, names: set[str], words: set[str]) -> list[str]:
+    """Where a file, or its own name, has a method's name; of files that are no code all text counts but words."""
+    if place.endswith(".py"):
+        found = [f"{place}:{line}: {said!r}" for line, said in named(text, names, words)]
+    else:
+        found = [place for _ in named(f"x = {text!r}", names - words)]
+    return found + [f"{place} is called so" for _ in named(f"x = {place!r}", names - words)]
 
 
 @pytest.mark.parametrize("package", ["bench", "dashboard"])
 def test_no_method_is_known_by_name(package: str) -> None:
-    """No comparison, look-up, default or table in the engine or the dashboard holds a method's name.
+    """No comparison, look-up, default, table, identifier or message of the engine or the dashboard has a method's name.
 
-    What they must know of a method, the method declares: ``control``, ``needs``, ``access``, ``models``.
+    What they must know of a method, the method declares: ``control``, ``needs``, ``access``, ``models``, ``offers``.
+    Docstrings and comments may name one as an example, and a command's docstring is its help; no other text may.
     """
-    names = method_names()
-    wrong = [
-        f"{file.relative_to(ROOT)}:{line}: {text!r}"
-        for file in sources(package)
-        for line, text in literals(file)
-        if text in names
-    ]
-    assert wrong == []
+    names, words = method_names(), ordinary_words()
+    files = [file for file in (ROOT / package).rglob("*.*") if file.suffix in TEXTS]
+    places = [(str(file.relative_to(ROOT)), text_of(file)) for file in files]
+    assert [wrong for place, text in places for wrong in known_by_name(place, text, names, words)] == []
+
+
+NAMES, WORDS = {"kw", "mixmix", "prune_structured", "noise"}, {"noise"}
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        "if source == 'kw': pass",
+        "if source in ('a', 'mixmix'): pass",
+        "if source.lower() == 'KW': pass",
+        "match source:\n    case 'kw': pass",
+        "table = {'kw': 1}",
+        "table = dict(kw=1)",
+        "def f(source='mixmix'): pass",
+        "def f(source: Literal['kw', 'x']): pass",
+        "source.startswith('kw')",
+        "label = 'mixmix(mix=1)'",
+        "label = 'zoo/mixmix+brecq'",
+        "label = b'kw'",
+        "hint = 'Try source=kw or another.'",
+        "hint = f'{axis}=kw|{other}'",
+        "label = f'{name}-mixmix'",
+        "label = f'{\"mix\"}mix'",
+        "label = 'mix' + 'mix'",
+        "label = 'm' + ('ix' * 2 if x else '') or 'mi' + 'xmix'",
+        "label = 'mix' * 2",
+        "label = '%s%s' % ('k', 'w')",
+        "label = 'k{}'.format('w')",
+        "label = ''.join(['k', 'w'])",
+        "label = 'wk'[::-1]",
+        "import re\npattern = re.compile('^(KW|DeepX)-(.+)$')",
+        "kind = 'prune-structured'",
+        "kind = 'PruneStructured'",
+        "SAME = {'Single-Model': 'KW'}",
+        "PAIR = 'X+MixMix'",
+        "kw_images = 3",
+        "def run_mixmix(): pass",
+        "class MixMixPage: pass",
+        "class KWPage: pass",
+        "self.kw",
+        "f(kw=1)",
+        "from x import mixmix",
+        "import x as prune_structured",
+        "def f(a, *, kw): pass",
+        "lambda kw: 1",
+        "global kw",
+        "try: pass\nexcept E as kw: pass",
+        "match x:\n    case [kw, *_]: pass",
+        "if source == 'noise': pass",
+        "table = {'noise': 1}",
+        "table = dict(noise=1)",
+        "label = f'{axis}=noise'",
+        "only = 'source=noise'",
+        "only = 'source=x|noise'",
+        "label = 'noise(scale=1)'",
+        "label = 'no' + 'ise'",
+    ],
+)
+def test_a_method_known_by_name_is_caught(mutant: str) -> None:
+    assert known_by_name("bench/x.py", mutant, NAMES, WORDS) != []
+
+
+def test_a_method_known_by_name_beside_the_code_is_caught() -> None:
+    assert known_by_name("dashboard/views/mixmix_page.py", "x = 1", NAMES, WORDS) != []
+    assert known_by_name("bench/KwTable.py", "x = 1", NAMES, WORDS) != []
+    assert known_by_name("dashboard/x.js", "// if (name === 'kw') {}", NAMES, WORDS) != []
+    assert known_by_name("bench/x.json", '{"noise": "awkward"}', NAMES, WORDS) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"""An example: kw, mixmix(mix=1)."""',
+        'def f():\n    """Examples: `bench run --only source=kw`."""',
+        "x = 1  # as kw does",
+        "def f(*args, **kwargs): pass",
+        "kwarg = 'kwargs'",
+        "remixmixed = 1",
+        "text = 'awkward'",
+        "pruned = 'prune'",
+        "hint = 'structured pruning'",
+        "caption = 'dashed: real images and noise'",
+        "caption = 'lower (noise), none (a method)'",
+        "noise = frame['top1']",
+        "def share(value, noise, real): pass",
+        "label = f'{x} noise'",
+    ],
+)
+def test_what_only_looks_like_a_method_is_spared(text: str) -> None:
+    assert known_by_name("bench/noise_floor.py", text, NAMES, WORDS) == []

@@ -9,15 +9,16 @@ from typing import Any
 import pandas as pd
 
 from bench.board.grids import BLANK, Cell, Grid, line_dicts, missing, number
+from bench.board.names import BEST_ON_TEST
 from bench.board.published import (
     CLAIMED,
     MEASURED,
     Paper,
-    architecture,
     join,
     paper,
     published,
     reproduction_gap,
+    setting_keys,
     width_mark,
 )
 
@@ -28,7 +29,7 @@ _OURS = {
     "model": "model",
     "target": "target",
     "compressor": "compressor",
-    "bits": "bits",
+    "setting_label": "setting_label",
     "n": "n",
     "preset": "preset",
     "seeds": "seeds",
@@ -72,7 +73,7 @@ def beside(
     """Put the printed numbers of ``reference`` ("mixmix/T6") beside the rows of one suite.
 
     Measured and claimed numbers stay in columns of their own, so that no mean can take both in.  Of the printed rows
-    without a measured one those at bits the suite measures are listed; all of them where the table has no such bits.
+    without a measured one those at settings the suite measures are listed; all of them where it has none such.
 
     Args:
         table: from :func:`bench.board.frame.frame`.
@@ -91,7 +92,7 @@ def beside(
     lines = pd.concat([ours.drop(columns="published_row"), met], axis=1)
     lines["provenance"] = lines["paper"].notna().map({True: BOTH, False: MEASURED})
     alone, left_out = _without_partner(
-        printed, set(joined["published_row"].dropna()), set(compressed["bits"].map(architecture)), metric
+        printed, set(joined["published_row"].dropna()), set(setting_keys(compressed)), metric
     )
     extra = theirs.loc[alone].assign(provenance=CLAIMED, gap_reason="not measured here")
     found = pd.concat([lines, extra], ignore_index=True)[[*_OURS.values(), *_THEIRS.values(), *_GAP, "provenance"]]
@@ -111,7 +112,7 @@ def _without_partner(
     same = wanted[wanted["setting_key"].isin(settings)]
     shown = wanted if same.empty else same
     others = len(wanted) - len(shown)
-    note = f"{others} printed numbers at bits this suite does not measure are left out" if others else ""
+    note = f"{others} printed numbers at settings this suite does not measure are left out" if others else ""
     return [label for label in shown.index if label not in met], (note,) if note else ()
 
 
@@ -144,6 +145,9 @@ def _scale_notes(
     presets = [name for name in _values(table["preset"]) if name != "paper"]
     if presets:
         notes.append(f"hyper-parameters: preset {', '.join(presets)}, scaled down from the papers' own")
+    chosen = int((printed["selection"] == BEST_ON_TEST).sum())
+    if chosen:
+        notes.append(f"epoch: the last one measured; the one best on the test set behind {chosen} claimed numbers")
     seeds = sorted({str(value).rpartition(" ")[2] for value in table["seeds"]})
     said = f"{source.seeds} claimed" if source.seeds else "the paper states none and prints no spread"
     notes.append(f"seeds: {' or '.join(seeds)} measured, {said}")
@@ -206,7 +210,7 @@ def _texts(line: Mapping[str, Any]) -> tuple[str, ...]:
     gap = BLANK
     if not missing(line["gap"]):
         gap = f"{number(line['gap'])} [{number(line['gap_low'])}, {number(line['gap_high'])}]"
-    names = ("source", "model", "target", "compressor", "bits") if both else _CLAIMED_NAMES
+    names = ("source", "model", "target", "compressor", "setting_label") if both else _CLAIMED_NAMES
     metric = "" if line["metric"] == "top1" else f" ({line['metric']})"
     return (
         *("" if missing(line[name]) else str(line[name]) for name in names),

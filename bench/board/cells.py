@@ -8,13 +8,15 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from bench.paths import CELL_TAG, experiment_name, tracking_uri, ui_command
+from bench.spec.axes import WHOLE
 from bench.store.records import ResultRecord
 
 
 def repro_command(record: ResultRecord, store: Path | None = None) -> str:
     """The one command that measures this cell again, into ``store`` (the default store unless given)."""
     r = record
-    parts = {"source": r.source, "model": r.model, "target": r.target, "compressor": r.compressor, "bits": r.bits}
+    parts = {"source": r.source, "model": r.model, "target": r.target, "compressor": r.compressor}
+    parts |= {"policy": r.policy, WHOLE: r.setting_label}
     only = ",".join(f"{key}={value}" for key, value in [*parts.items(), ("seed", r.seed)] if value != "")
     threads = str(r.provenance.get("threads", 1))
     words = ["bench", "run", r.suite, "--only", only, "--set", f"images={r.n}", "--preset", r.preset]

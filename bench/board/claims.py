@@ -12,6 +12,7 @@ from bench.board.multiple import holm_levels
 from bench.board.pairing import Comparison, compare
 from bench.board.rows import Row, Versions, make_rows
 from bench.board.stats import LEVEL, Spread
+from bench.spec.axes import WHOLE
 from bench.spec.suite import Claim
 from bench.store.records import ResultRecord
 
@@ -56,7 +57,7 @@ class Verdict:
     images: int = 0
     by: tuple[str, ...] = ()
     parts: tuple[Part, ...] = ()
-    bits: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
     deciding: str = ""
     remarks: tuple[str, ...] = ()
 
@@ -98,7 +99,9 @@ def judge(
     for claim, result, decision, own in zip(parsed, found, decisions, levels, strict=True):
         verdict = _verdict(claim, decision, own, level)
         remarks = tuple(dict.fromkeys((*result.problems, *result.notes)))
-        verdicts.append(replace(verdict, remarks=remarks, parts=_parts(claim, result.units, level), bits=result.bits))
+        verdicts.append(
+            replace(verdict, remarks=remarks, parts=_parts(claim, result.units, level), settings=result.settings)
+        )
     return verdicts
 
 
@@ -167,9 +170,9 @@ def _verdict(claim: Claim, decision: _Decision | None, holm_level: float, level:
 
 
 def _parts(claim: Claim, units: Sequence[Comparison], level: float) -> tuple[Part, ...]:
-    """Breakdown along each axis of ``by`` and along bits, so that one sees where an effect appears."""
+    """Breakdown along each axis of ``by`` and along the setting, so that one sees where an effect appears."""
     parts = []
-    for axis in dict.fromkeys((*claim.by, "bits")):
+    for axis in dict.fromkeys((*claim.by, WHOLE)):
         groups: dict[str, list[Comparison]] = defaultdict(list)
         for unit in units:
             for value, piece in unit.along(axis):

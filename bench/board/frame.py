@@ -18,6 +18,7 @@ from bench.board.ranks import GROUP, Standing, standings
 from bench.board.rows import Asked, Row, Versions, make_rows
 from bench.board.scores import Share, recovered_shares
 from bench.board.stats import LEVEL, Interval, accuracy_interval, totals_interval
+from bench.spec.axes import columns as axis_columns
 from bench.store.records import ResultRecord
 
 STAGES = ("synthesis", "compress", "measure")
@@ -47,6 +48,10 @@ class Column:
 
 def _head(name: str) -> Callable[[Row, Context], Any]:
     return lambda row, _: getattr(row.head, name)
+
+
+def _asked(key: str) -> Callable[[Row, Context], Any]:
+    return lambda row, _: row.head.setting.get(key)
 
 
 def _metric(name: str) -> Callable[[Row, Context], Any]:
@@ -114,7 +119,9 @@ COLUMNS: tuple[Column, ...] = (
     Column("model", "str", "key", "network the images come from; zoo:NAME for several, empty for none", _head("model")),
     Column("target", "str", "key", "network that is compressed", _head("target")),
     Column("compressor", "str", "key", "what compresses it: method and non-default parameters", _head("compressor")),
-    Column("bits", "str", "key", "bits of weights and activations, W4A4", _head("bits")),
+    Column("policy", "str", "key", "search that gave each layer its bits; empty for none", _head("policy")),
+    Column("setting_label", "str", "key", "what was asked: W4A4, S50 W4A4, a student", _head("setting_label")),
+    *(Column(c.key, c.dtype, c.unit, c.meaning, _asked(c.key)) for c in axis_columns()),
     Column(
         "n",
         "Int64",
@@ -195,6 +202,12 @@ COLUMNS: tuple[Column, ...] = (
         "rows fed by the same image sets, this one included",
         lambda _, c: c.image_set_rows,
     ),
+    Column("source_method", "str", "key", "its method", _head("source_method")),
+    Column("compressor_method", "str", "key", "its method; + joins several steps", _head("compressor_method")),
+    Column("delivery", "str", "key", "images stored (cached), or made during the training (stream)", _head("delivery")),
+    Column("variant", "str", "key", "its setting, where one compression yields several networks", _head("variant")),
+    Column("row_id", "str", "key", "fingerprint of the row: everything but the seed", _head("row_id")),
+    Column("seed_scheme", "Int64", "", "how its cells were seeded; unlike ones share no draws", _head("seed_scheme")),
     Column("access", "str", "tier", "what the source may look at, T0 (nothing) to T6", _head("access")),
 )
 
@@ -207,7 +220,7 @@ def frame(
     extra: Sequence[str] = (),
     level: float = LEVEL,
 ) -> pd.DataFrame:
-    """One line per (suite, dataset, source, model, target, compressor, bits, n); see :data:`COLUMNS`.
+    """One line per (suite, dataset, source, model, target, compressor, policy, setting, n); see :data:`COLUMNS`.
 
     The same setting measured under another preset, protocol, test set, target weights or method version makes a line
     of its own.  Costs are means per seed.
@@ -236,7 +249,7 @@ def frame_of_rows(rows: Sequence[Row], extra: Sequence[str] = (), level: float =
 
 def in_order(table: pd.DataFrame) -> pd.DataFrame:
     """Within a group: ranked rows by rank and accuracy, then controls, then what could not be measured."""
-    order = ["suite", "dataset", "preset", "target", "bits", "rank", "top1_mean"]
+    order = ["suite", "dataset", "preset", "target", "setting_label", "rank", "top1_mean"]
     return table.sort_values(order, ascending=[name != "top1_mean" for name in order], kind="stable")
 
 

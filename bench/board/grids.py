@@ -99,16 +99,16 @@ def _letter(rank: int) -> str:
 
 
 def board_grids(table: pd.DataFrame) -> list[Grid]:
-    """One grid per suite, target and bits: the ranked rows, then the controls, then what was not measured.
+    """One grid per suite, target and setting: the ranked rows, then the controls, then what was not measured.
 
     Rows without a compressor hold image measures and have no rank; see :func:`bench.board.pivots.metric_grids`.
     """
     grids = []
-    keys = ["suite", "dataset", "preset", "target", "bits"]
+    keys = ["suite", "dataset", "preset", "target", "setting_label"]
     for key, part in table[table["compressor"] != ""].groupby(keys, sort=False):
-        suite, dataset, preset, target, bits = (str(item) for item in key)
+        suite, dataset, preset, target, setting = (str(item) for item in key)
         fp = next((v for v in part["fp_top1"] if not missing(v)), None)
-        title = f"{suite} · {dataset}/{target} · {bits} · FP32 {number(fp)} % · preset {preset}"
+        title = f"{suite} · {dataset}/{target} · {setting} · FP32 {number(fp)} % · preset {preset}"
         body = tuple(map(_board_row, line_dicts(part)))
         grids.append(_slim(Grid(title, _BOARD_HEADERS, _BOARD_TEXT, body, board_notes(part))))
     return grids

@@ -1,12 +1,11 @@
 """Stored image sets for people who look at them: images, labels, curves.  No torch; the store is only read.
 
-The digests are not checked again here: this draws, it does not measure (:mod:`bench.store.artifacts` checks them).
+The pixels' digests are not checked again here: this draws, it does not measure (:mod:`bench.store.artifacts` checks
+them).
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from bench.errors import StoreError
+from bench.store.meta import CLASS_NAMES, ArtifactMeta, Curves, batch_name, header_meta, read_header
+from bench.store.objects import ObjectReader, damaged, is_key
 
 Floats = npt.NDArray[np.float32]
-Curves = Mapping[str, Sequence[tuple[int, float]]]
-
-_ID = re.compile(r"[0-9a-f]{8,64}")
 
 
 @dataclass(frozen=True)
@@ -43,9 +40,7 @@ class StoredImages:
 
 def is_stored(store: Path | None, synth_id: str) -> bool:
     """Whether the store holds the set's first batch; False for an id of another form."""
-    if store is None or not _ID.fullmatch(synth_id):
-        return False
-    return (store / "artifacts" / synth_id[:2] / synth_id / "00000.safetensors").is_file()
+    return store is not None and is_key(synth_id) and ObjectReader(store).has(synth_id, batch_name(0))
 
 
 def read_images(store: Path | None, synth_id: str, count: int) -> StoredImages | None:
@@ -55,40 +50,39 @@ def read_images(store: Path | None, synth_id: str, count: int) -> StoredImages |
         StoreError: a batch is damaged.
         ValueError: ``synth_id`` is no key of an image set.
     """
-    if not _ID.fullmatch(synth_id):
+    if not is_key(synth_id):
         raise ValueError(f"no key of an image set: {synth_id!r}")
-    folder = store / "artifacts" / synth_id[:2] / synth_id if store else None
+    objects = ObjectReader(store) if store is not None else None
     parts: list[dict[str, Any]] = []
-    meta: dict[str, Any] = {}
-    while folder is not None and sum(len(p["images"]) for p in parts) < count:
-        path = folder / f"{len(parts):05d}.safetensors"
-        if not path.is_file():
+    meta: ArtifactMeta | None = None
+    while objects is not None and sum(len(p["images"]) for p in parts) < count:
+        name = batch_name(len(parts))
+        if not objects.has(synth_id, name):
             break
-        tensors, header = _batch(path)
+        tensors, found = _batch(objects.path(synth_id, name))
         parts.append(tensors)
-        meta = meta or header
-    if not parts:
+        meta = meta or found
+    if meta is None:
         return None
     labelled = all("labels" in part for part in parts)
     return StoredImages(
         images=np.concatenate([part["images"] for part in parts])[:count],
         labels=np.concatenate([part["labels"] for part in parts])[:count] if labelled else None,
-        curves={str(k): [(int(i), float(v)) for i, v in curve] for k, curve in meta.get("curves", {}).items()},
-        info=meta.get("info", {}),
-        class_names=tuple(map(str, meta.get("info", {}).get("class_names", ()))),
+        curves=meta.curves,
+        info=meta.info,
+        class_names=tuple(map(str, meta.info.get(CLASS_NAMES, ()))),
     )
 
 
-def _batch(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def _batch(path: Path) -> tuple[dict[str, Any], ArtifactMeta]:
+    meta = header_meta(read_header(path), path)
     try:
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys() if name in ("images", "labels")}  # noqa: SIM118
-            meta = json.loads((file.metadata() or {}).get("meta", "{}"))
         if tensors["images"].ndim != 4:
             raise ValueError(f"images of shape {tensors['images'].shape}")
     except (SafetensorError, OSError, ValueError, KeyError) as error:
-        hint = "Run the suite again; it remakes it."
-        raise StoreError("the stored batch is damaged", where=str(path), got=error, hint=hint) from error
+        raise damaged(path, error) from error
     return tensors, meta
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from bench.spec.axes import columns
 from bench.store.records import ResultRecord
 
 STANDARD = frozenset({"top1", "fp_top1", "macs", "macs_effective", "bitops_g", "size_bytes", "size_ratio"})
@@ -14,14 +15,18 @@ STANDARD = frozenset({"top1", "fp_top1", "macs", "macs_effective", "bitops_g", "
 
 KEYS = ("suite", "suite_version", "cell_id")
 FILE = ("place", "size", "time")
-_TEXT = ("dataset", "source", "model", "target", "compressor", "bits", "preset", "control", "membership", "status")
+_TEXT = (
+    *("dataset", "source", "source_method", "delivery", "model", "target", "compressor", "compressor_method", "policy"),
+    *("setting_label", "variant", "row_id", "preset", "control", "membership", "status"),
+)
 _READ = (*KEYS, *_TEXT, "reason", "n", "seed", "synth_id")
-CELL_COLUMNS = (*_READ, "top1", "finished", "metrics", *FILE)
+CELL_COLUMNS = (*_READ, *(column.key for column in columns()), "top1", "finished", "metrics", *FILE)
 """One row per record; ``place`` is its file: ``records/SUITE@V/CELL.json`` or ``measured/FILE#POSITION``."""
 
 DTYPES = dict.fromkeys(CELL_COLUMNS, "str")
 DTYPES |= dict.fromkeys(("suite_version", "n", "seed", "size", "time"), "int64")
 DTYPES |= dict.fromkeys(("top1", "finished"), "float64")
+DTYPES |= {column.key: column.dtype for column in columns()}
 
 
 class Place(NamedTuple):
@@ -38,6 +43,7 @@ def cell_row(record: ResultRecord, file: Place) -> dict[str, Any]:
     finished = record.provenance.get("finished")
     return {
         **{name: getattr(record, name) for name in _READ},
+        **{column.key: record.setting.get(column.key) for column in columns()},
         "top1": record.metrics.get("top1"),
         "finished": float(finished) if isinstance(finished, int | float) else None,
         "metrics": ",".join(sorted(set(record.metrics) - STANDARD)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,16 +10,15 @@ import numpy as np
 import pandas as pd
 
 from bench.board.grids import missing
-from bench.board.rows import ROW_KEY, Row, make_rows
+from bench.board.rows import Row, make_rows
 from bench.board.stats import LEVEL, Interval, floor_variance, spread
+from bench.spec.axes import columns
 from bench.store.records import ResultRecord
 
-KEYS = (*ROW_KEY, "preset", "protocol_id", "target_digest", "test_digest")
+KEYS = ("suite", "suite_version", "preset", "row_id", "protocol_id")
 """What a line of the frame is found by among the rows."""
 
-_EQUAL = 1e-6  # points; the frame's mean of a row and the row's own
-
-RowsByKey = Mapping[tuple[object, ...], Sequence[Row]]
+RowsByKey = Mapping[tuple[object, ...], Row]
 
 
 @dataclass(frozen=True)
@@ -32,12 +30,9 @@ class TargetMean:
 
 
 def rows_by_key(records: Iterable[ResultRecord]) -> RowsByKey:
-    """The measured rows of ``records`` for :func:`target_mean`; one key may hold several method versions."""
-    found: dict[tuple[object, ...], list[Row]] = defaultdict(list)
-    for row in make_rows(records):
-        if row.measured:
-            found[_key({name: getattr(row.head, name) for name in KEYS})].append(row)
-    return found
+    """The measured rows of ``records`` for :func:`target_mean`."""
+    rows = [row for row in make_rows(records) if row.measured]
+    return {_key({name: getattr(row.head, name) for name in KEYS}): row for row in rows}
 
 
 def _key(item: Mapping[str, Any]) -> tuple[object, ...]:
@@ -66,30 +61,28 @@ def target_mean(line: Sequence[Mapping[str, Any]], rows: RowsByKey, level: float
 
 
 def _row(item: Mapping[str, Any], rows: RowsByKey) -> Row | None:
-    """The row behind a line of the frame; versions of one method are told apart by the mean."""
-    if missing(item["top1_mean"]):
-        return None
-    for row in rows.get(_key(item), ()):
-        top1 = [v for r in row.measured if (v := r.metrics.get("top1")) is not None]
-        if len(top1) == len(row.measured) and abs(float(np.mean(top1)) - float(item["top1_mean"])) < _EQUAL:
-            return row
-    return None
+    """The row behind a line of the frame; None for one without a mean."""
+    return None if missing(item["top1_mean"]) else rows.get(_key(item))
 
 
-def bit_groups(table: pd.DataFrame) -> dict[str, list[str]]:
-    """Bits that belong in one table: label → bits.
+def setting_groups(table: pd.DataFrame) -> dict[str, list[str]]:
+    """Settings that belong in one table: label → settings.
 
-    Bits of the same weights on targets that have no other such bits share a table: a suite may ask W4A8 of one
-    network where it asks W4A4 of all others.
+    Settings that differ in the bits of the activations only, on targets that have no other such setting, share a table:
+    a suite may ask W4A8 of one network where it asks W4A4 of all others.
     """
-    targets = {str(bits): set(part["target"]) for bits, part in table.groupby("bits", sort=True)}
+    keys = [column.key for column in columns() if column.key != "act_bits"]
+    targets: dict[str, set[str]] = {}
+    alike: dict[str, tuple[str, ...]] = {}
+    for setting, part in table.groupby("setting_label", sort=True):
+        targets[str(setting)] = set(part["target"])
+        alike[str(setting)] = tuple("" if missing(part[key].iloc[0]) else str(part[key].iloc[0]) for key in keys)
     groups: list[tuple[list[str], set[str]]] = []
-    for bits in sorted(targets, key=lambda b: (-len(targets[b]), b)):
-        weights = bits.partition("A")[0]
-        home = next((g for g in groups if g[0][0].partition("A")[0] == weights and not g[1] & targets[bits]), None)
+    for setting in sorted(targets, key=lambda s: (-len(targets[s]), s)):
+        home = next((g for g in groups if alike[g[0][0]] == alike[setting] and not g[1] & targets[setting]), None)
         if home is None:
-            groups.append(([bits], set(targets[bits])))
+            groups.append(([setting], set(targets[setting])))
         else:
-            home[0].append(bits)
-            home[1].update(targets[bits])
-    return {", ".join(bits): bits for bits, _ in sorted(groups, key=lambda g: g[0][0])}
+            home[0].append(setting)
+            home[1].update(targets[setting])
+    return {", ".join(settings): settings for settings, _ in sorted(groups, key=lambda g: g[0][0])}

@@ -10,10 +10,17 @@ import numpy as np
 
 from bench.board.rows import Row
 from bench.board.stats import Bitmaps, Floats, Spread, floor_variance, spread
-from bench.spec.claims import selects
+from bench.interfaces import Setting
+from bench.spec.axes import WHOLE, axis, axis_names, names
+from bench.spec.claims import Labels, selects
 from bench.spec.suite import Claim, Selector
 
-_AXES = ("source", "model", "target", "compressor", "bits", "n")
+
+def _axes() -> tuple[str, ...]:
+    """The axes on which two rows may differ; the whole setting is all of its own axes at once."""
+    return ("source", "model", "target", "compressor", "policy", *axis_names(), "n")
+
+
 _ALWAYS = ("dataset", "preset")
 
 
@@ -69,7 +76,7 @@ class Compared:
 
     comparisons: tuple[Comparison, ...]
     units: tuple[Comparison, ...]
-    bits: tuple[str, ...]
+    settings: tuple[str, ...]
     problems: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -90,7 +97,7 @@ def compare(claim: Claim, rows: Sequence[Row]) -> Compared:
         left = [[row for row in side if row.status != "not_applicable"] for side in (better, worse)]
         if not left[0] or not left[1]:
             continue
-        found = _problems(left[0] + left[1], same_protocol=not free & {"bits", "compressor"})
+        found = _problems(left[0] + left[1], same_protocol=not free & {"compressor", "policy", *axis_names()})
         found += _twice(left[0]) + _twice(left[1])
         problems += found
         for name, first, second in _pairs(claim, left[0], left[1], free):
@@ -101,8 +108,8 @@ def compare(claim: Claim, rows: Sequence[Row]) -> Compared:
     if not problems and any(c.spread is None for c in comparisons):
         problems.append("the rows share no seed")
     units = tuple(Comparison.of(c.name, [unit], ()) for c in comparisons for unit in c.units)
-    bits = tuple(dict.fromkeys(unit.label("bits") for c in comparisons for unit in c.units))
-    return Compared(comparisons, units, bits, tuple(problems), tuple(notes))
+    settings = tuple(dict.fromkeys(unit.label(WHOLE) for c in comparisons for unit in c.units))
+    return Compared(comparisons, units, settings, tuple(problems), tuple(notes))
 
 
 def sides(claim: Claim, rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
@@ -119,12 +126,14 @@ def _free_axes(claim: Claim) -> frozenset[str]:
     An axis that one side names holds for both.  The network the images come from follows from the source, so it is
     free as soon as the sources differ or any side speaks of it.
     """
-    named = [(axis, claim.better.values(axis), claim.worse.values(axis)) for axis in (*_AXES, "membership")]
+    named = [(axis, claim.better.values(axis), claim.worse.values(axis)) for axis in (*_axes(), WHOLE, "membership")]
     free = {axis for axis, first, second in named if first and second and set(first) != set(second)}
     spoken = {axis for axis, first, second in named if first or second}
     if free & {"source", "membership"} or spoken & {"model", "membership"}:
         free.add("model")
-    return frozenset(free - {"membership"})
+    if WHOLE in free:
+        free |= set(axis_names())
+    return frozenset(free - {"membership", WHOLE})
 
 
 def _strata(selector: Selector, rows: Sequence[Row], free: frozenset[str]) -> dict[tuple[str, ...], list[Row]]:
@@ -132,22 +141,32 @@ def _strata(selector: Selector, rows: Sequence[Row], free: frozenset[str]) -> di
     strata: dict[tuple[str, ...], list[Row]] = defaultdict(list)
     for row in rows:
         if selects(selector, _labels(row, *names)):
-            key = tuple(str(getattr(row.head, axis)) for axis in (*_ALWAYS, *_AXES) if axis not in free)
+            key = tuple(_value(row, axis) for axis in (*_ALWAYS, *_axes()) if axis not in free)
             strata[key].append(row)
     return strata
 
 
-def _labels(row: Row, sources: set[str], compressors: set[str]) -> dict[str, str]:
+def _labels(row: Row, sources: set[str], compressors: set[str]) -> Labels:
     """The row as :func:`bench.spec.claims.selects` reads it; a word that is some row's label means that row alone.
 
     Otherwise ``mixmix`` would mean ``mixmix(mix=1)`` as well, and an ablation could not name its baseline.
     """
     head = row.head
+    source = () if head.source_method in sources else (head.source_method,)
+    compressor = () if head.compressor_method in compressors else (head.compressor_method,)
     return {
-        **{axis: str(getattr(head, axis)) for axis in (*_AXES, "membership")},
-        "source_method": head.source if head.source_method in sources else head.source_method,
-        "compressor_method": head.compressor if head.compressor_method in compressors else head.compressor_method,
+        **{axis: (str(getattr(head, axis)),) for axis in ("model", "target", "policy", "membership", "n")},
+        **names(Setting(**head.setting)),
+        "source": (head.source, *source),
+        "compressor": (head.compressor, *compressor),
     }
+
+
+def _value(row: Row, name: str) -> str:
+    """What the row is on an axis, by its label there."""
+    if name == WHOLE:
+        return row.head.setting_label
+    return axis(name).label(Setting(**row.head.setting)) if name in axis_names() else str(getattr(row.head, name))
 
 
 def _problems(rows: Sequence[Row], *, same_protocol: bool) -> list[str]:
@@ -189,7 +208,7 @@ def _pairs(
     for first in _side(claim.better, better):
         for second in _side(claim.worse, worse):
             each = [
-                " ".join(v for axis in _AXES if axis in free and (v := str(getattr(side[0].head, axis))))
+                " ".join(v for axis in _axes() if axis in free and (v := _value(side[0], axis)))
                 for selector, side in ((claim.better, first), (claim.worse, second))
                 if selector.over == "each"
             ]
@@ -206,7 +225,7 @@ def _side(selector: Selector, rows: Sequence[Row]) -> list[list[Row]]:
 
 
 def _unit(better: Sequence[Row], worse: Sequence[Row], *, missing: bool) -> Unit:
-    labels = tuple((axis, _side_label(axis, better, worse)) for axis in _AXES)
+    labels = tuple((axis, _side_label(axis, better, worse)) for axis in (*_axes(), WHOLE))
     if missing:
         return Unit(labels, "", None)
     first, second = _mean(better), _mean(worse)
@@ -216,7 +235,7 @@ def _unit(better: Sequence[Row], worse: Sequence[Row], *, missing: bool) -> Unit
 
 
 def _side_label(axis: str, better: Sequence[Row], worse: Sequence[Row]) -> str:
-    values = [" | ".join(dict.fromkeys(str(getattr(row.head, axis)) for row in side)) for side in (better, worse)]
+    values = [" | ".join(dict.fromkeys(_value(row, axis) for row in side)) for side in (better, worse)]
     return values[0] if values[0] == values[1] else " > ".join(values)
 
 
@@ -249,9 +268,9 @@ def _spread(units: Sequence[Unit], weights: Sequence[float]) -> Spread | None:
 
 
 def describe(row: Row) -> str:
-    """A row in words: source [model] → target, compressor, bits."""
+    """A row in words: source [model] → target, compressor, setting."""
     head = row.head
-    return f"{short(row)} → {head.target} {head.compressor} {head.bits}".rstrip()
+    return f"{short(row)} → {head.target} {head.compressor} {head.setting_label}".rstrip()
 
 
 def short(row: Row) -> str:

@@ -24,7 +24,7 @@ from bench.board.grids import (
     number,
     tie_letters,
 )
-from bench.board.means import RowsByKey, bit_groups, target_mean
+from bench.board.means import RowsByKey, setting_groups, target_mean
 
 _PLAIN_STATUS = ("ok", "incomplete")
 _ORDER = {"upper": 0, "lower": 1, "none": 2}
@@ -35,8 +35,8 @@ Lines = dict[str, dict[Column, list[dict[str, Any]]]]
 def pivot_grids(table: pd.DataFrame, *, mean: bool = True, rows: RowsByKey | None = None) -> list[Grid]:
     """Cross-validation tables as MixMix's Table 6: rows source [network of the images], columns targets.
 
-    One grid per suite, compressor, n and preset; a column per target and bits.  The best row of a column that is no
-    control is bold; ties with it are marked.  ``mean`` adds means over targets of like bits, blank as soon as
+    One grid per suite, compressor, n and preset; a column per target and setting.  The best row of a column that is no
+    control is bold; ties with it are marked.  ``mean`` adds means over targets of like settings, blank as soon as
     one cell is missing; the note lists the protocols they span.  With ``rows`` it gets half of its interval where the
     targets share seeds and test images (:func:`bench.board.means.target_mean`).
     """
@@ -53,7 +53,7 @@ def pivot_grids(table: pd.DataFrame, *, mean: bool = True, rows: RowsByKey | Non
 
 def _pivot(title: str, part: pd.DataFrame, known: RowsByKey, *, mean: bool) -> Grid:
     rows = line_dicts(part)
-    columns = list(dict.fromkeys((str(r["target"]), str(r["bits"])) for r in rows))
+    columns = list(dict.fromkeys((str(r["target"]), str(r["setting_label"])) for r in rows))
     means = _means(columns, part) if mean else {}
     body = [_fp_line(rows, columns, means)]
     for name, cells in lines_of(rows).items():
@@ -61,23 +61,25 @@ def _pivot(title: str, part: pd.DataFrame, known: RowsByKey, *, mean: bool) -> G
         averages = [_mean_cell([found[i] for i in group], known) for group in means.values()]
         body.append((Cell(name), *map(_pivot_cell, found), *averages))
     several = {target for target, _ in columns if sum(t == target for t, _ in columns) > 1}
-    all_bits = {bits for _, bits in columns}
-    heads = [f"{t} {b}" if t in several or len(all_bits) > 1 else t for t, b in columns]
+    settings = {setting for _, setting in columns}
+    heads = [f"{t} {s}" if t in several or len(settings) > 1 else t for t, s in columns]
     notes = list(notes_of(part))
     if means:
         spans = ", ".join(sorted({str(p) for p in part["protocol_id"].dropna()}))
         notes.append(f"the mean spans the protocols {spans}; it is blank where a cell is missing")
-    if len(all_bits) == 1:
-        title += f" · {all_bits.pop()}"
+    if len(settings) == 1:
+        title += f" · {settings.pop()}"
     return Grid(title, ("source", *heads, *means), frozenset({0}), tuple(body), tuple(notes))
 
 
 def _means(columns: Sequence[Column], part: pd.DataFrame) -> dict[str, list[int]]:
-    """Head → the columns it is the mean of: one per target (:func:`bench.board.means.bit_groups`).  Where a group has
-    one target only there is nothing to average."""
-    groups = bit_groups(part)
+    """Head → the columns it is the mean of: one per target (:func:`bench.board.means.setting_groups`).  Where a group
+    has one target only there is nothing to average."""
+    groups = setting_groups(part)
     several = len(groups) > 1
-    found = {label: [i for i, (_, bits) in enumerate(columns) if bits in group] for label, group in groups.items()}
+    found = {
+        label: [i for i, (_, setting) in enumerate(columns) if setting in group] for label, group in groups.items()
+    }
     return {f"mean {label}" if several else "mean": places for label, places in found.items() if len(places) > 1}
 
 
@@ -149,7 +151,7 @@ def _metric_cell(rows: Sequence[Mapping[str, Any]], metric: str) -> Cell:
 
 
 def lines_of(rows: Sequence[Mapping[str, Any]]) -> Lines:
-    """Line name → (target, bits) → rows; real images first, then noise, then the methods in their order.
+    """Line name → (target, setting) → rows; real images first, then noise, then the methods in their order.
 
     A source that only ever looks at the very target (zeroq) makes one line, [self], not one per network.
     """
@@ -160,7 +162,7 @@ def lines_of(rows: Sequence[Mapping[str, Any]]) -> Lines:
     for row in sorted(rows, key=lambda row: _ORDER.get(str(row["control"]), 2)):
         model = "self" if alone[str(row["source"])] and len(rows) > 1 else str(row["model"])
         name = f"{row['source']} [{model}]" if model else str(row["source"])
-        lines.setdefault(name, {}).setdefault((str(row["target"]), str(row["bits"])), []).append(dict(row))
+        lines.setdefault(name, {}).setdefault((str(row["target"]), str(row["setting_label"])), []).append(dict(row))
     return lines
 
 

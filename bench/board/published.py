@@ -19,14 +19,13 @@ from typing import Any
 
 import pandas as pd
 
+from bench.board.names import OWN, names
 from bench.errors import DataError, nearest
 
 _KEY = ["source_key", "model_key", "target_key", "compressor_key", "setting_key"]
-_REAL = ("training data", "training set")
 UPPER = "upper control"
 """Key of the rows with training images: a method declares itself the upper control, no name is compared."""
 
-OWN = "own"
 CLAIMED = "claimed"
 MEASURED = "measured"
 MAX_FP_DIFFERENCE = 3.0
@@ -87,7 +86,8 @@ def published(reference: str) -> pd.DataFrame:
     """The printed numbers of one table ("mixmix/T6") or of a whole paper ("mixmix").
 
     Besides the file's columns (strings; ``value`` as float, ``printed`` as it stands in the paper) the frame has
-    ``provenance`` (always "claimed"), ``network`` (target_model; a distillation's teacher), ``bits`` in our words
+    ``provenance`` (always "claimed"), ``selection`` ("last", or "best-on-test" where the network was chosen by its
+    accuracy on the test set), ``network`` (target_model; a distillation's teacher), ``bits`` in our words
     (W4A4, S50 for a sparsity, a distillation's student) and the keys of :func:`join`: source_key, model_key,
     target_key, compressor_key, setting_key.
 
@@ -104,6 +104,7 @@ def published(reference: str) -> pd.DataFrame:
     table["printed"] = table["value"]
     table["value"] = table["value"].astype(float)
     table["provenance"] = CLAIMED
+    table["selection"] = [names().selection_of(row) for row in table.to_dict("records")]
     return _with_keys(table)
 
 
@@ -123,10 +124,11 @@ _NETWORK = ["dataset", "target_key"]
 def join(table: pd.DataFrame, reference: str | pd.DataFrame, metric: str = "top1") -> pd.DataFrame:
     """``table`` (from :func:`bench.board.frame.frame`) with the papers' number beside each row that has one.
 
-    Rows correspond when source, network of the images, architecture of the target, compressor and bits (or sparsity,
-    or student) do; widths, data set and image counts do not, which ``published_target`` and ``published_dataset`` show.
-    Printed settings that have no word here (of which a table then has several rows of one key) join nothing, for which
-    is meant is not ours to say.  A source that streams is the paper's, whose generators all do.
+    Rows correspond when source, network of the images, architecture of the target, compressor and setting (bits,
+    sparsity, student) do; widths, data set and image counts do not, which ``published_target`` and
+    ``published_dataset`` show.  Printed settings that have no word here (of which a table then has several rows of one
+    key) join nothing, for which is meant is not ours to say.  A source that streams is the paper's, whose generators
+    all do.
 
     Args:
         reference: "mixmix/T6", or rows from :func:`published` (filtered, say).
@@ -148,7 +150,7 @@ def join(table: pd.DataFrame, reference: str | pd.DataFrame, metric: str = "top1
     ours.loc[ours["control"].astype(str) == "upper", "source_key"] = UPPER
     ours["target_key"] = _column(ours["target"], architecture)
     ours["compressor_key"] = _column(ours["compressor"], _plain)
-    ours["setting_key"] = _column(ours["bits"], architecture)
+    ours["setting_key"] = pd.Series(setting_keys(ours), index=ours.index, dtype=str)
     own = ours["model"] == ours["target"]
     ours["model_key"] = _column(ours["model"], lambda name: "" if name.startswith("zoo:") else architecture(name))
     ours.loc[own, "model_key"] = OWN
@@ -158,6 +160,19 @@ def join(table: pd.DataFrame, reference: str | pd.DataFrame, metric: str = "top1
     joined = ours.merge(chosen[[*_KEY, *_JOINED]].rename(columns=_JOINED), on=_KEY, how="left")
     joined["published_row"] = joined["published_row"].astype("Int64")
     return joined.drop(columns=_KEY)
+
+
+def setting_keys(table: pd.DataFrame) -> list[str]:
+    """What rows of the frame were asked, as the printed tables' ``setting_key`` says it."""
+    return [_setting_key(row) for row in table.to_dict("records")]
+
+
+def _setting_key(row: Mapping[Any, Any]) -> str:
+    known = {key: value for key, value in row.items() if not pd.isna(value)}
+    parts = [architecture(str(known["student"]))] if known.get("student") else []
+    parts += [f"s{100 * known['sparsity']:g}".replace(".", "")] if "sparsity" in known else []
+    parts += [f"w{known['weight_bits']}a{known['act_bits']}"] if "weight_bits" in known else []
+    return "".join(parts)
 
 
 def reproduction_gap(joined: pd.DataFrame) -> pd.DataFrame:
@@ -237,7 +252,7 @@ def _column(values: pd.Series, convert: Callable[[str], str]) -> pd.Series:
 def _with_keys(table: pd.DataFrame) -> pd.DataFrame:
     settings = [dict(part.split("=", 1) for part in text.split(";") if part) for text in table["setting"]]
     sources = [
-        _source_keys(source, target, _options(setting))
+        _source_keys(source, target, setting)
         for source, target, setting in zip(table["source"], table["target_model"], settings, strict=True)
     ]
     table["source_key"] = [source for source, _ in sources]
@@ -247,10 +262,8 @@ def _with_keys(table: pd.DataFrame) -> pd.DataFrame:
     teacher = pd.Series([setting.get("teacher", "") for setting in settings], index=table.index, dtype=str)
     table["network"] = teacher.where(taught, table["target_model"])
     table["target_key"] = _column(table["network"], architecture)
-    # the papers name a pruning by its criterion, we by what is removed
-    kinds = [f"prune{setting['pruning']}" if "pruning" in setting else "" for setting in settings]
-    named = _column(table["method"], _plain)
-    table["compressor_key"] = [kind or name for kind, name in zip(kinds, named, strict=True)]
+    pairs = zip(table["method"], settings, strict=True)
+    table["compressor_key"] = [_plain(names().compressor(method, setting)) for method, setting in pairs]
     known = (table["w_bits"] != "") & (table["a_bits"] != "")
     table["bits"] = ("W" + table["w_bits"] + "A" + table["a_bits"]).where(known, "")
     table["bits"] = table["target_model"].where(taught, table["bits"])
@@ -260,30 +273,12 @@ def _with_keys(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-_OPTIONS = {
-    ("m_prime", "1"): "mix1",
-    ("m_prime", "2"): "mix2",
-    ("m_prime", "4"): "mix4",
-    ("dmix", "0"): "datamixingfalse",
-}
-"""Printed settings of a source beside its default (MixMix: m' = 3, data mixing), as :func:`_plain` writes our label."""
-
-
-def _options(setting: Mapping[str, str]) -> str:
-    return "".join(word for (name, value), word in _OPTIONS.items() if setting.get(name) == value)
-
-
-_OF_NETWORK = re.compile(r"^(KW|DeepDream|DeepInversion|Inverted)-(.+)$")
-_SAME = {"Single-Model": "KW"}  # A-T2 prints T6's KW values for the target itself under this name
-_FROM_TARGET = ("KW", "ZeroQ", "DeepInversion", "Single-Model", "DAFL", "DAFL+MixMix")
-
-
-def _source_keys(source: str, target: str, options: str = "") -> tuple[str, str]:
+def _source_keys(source: str, target: str, setting: Mapping[str, str]) -> tuple[str, str]:
     """(method with its options, network of the images) in our words; "own" where that network is the target."""
-    if source.lower() in _REAL:
+    found = names().source(source)
+    if found.control:
         return UPPER, ""
-    named = _OF_NETWORK.match(source)
-    if named:
-        return _plain(named[1]), OWN if architecture(named[2]) == architecture(target) else architecture(named[2])
-    # the papers invert the target itself when they name no network
-    return _plain(_SAME.get(source, source)) + options, OWN if source in _FROM_TARGET else ""
+    key = _plain(f"{found.source}{names().options_of(setting)}")
+    if found.model in ("", OWN):
+        return key, found.model
+    return key, OWN if architecture(found.model) == architecture(target) else architecture(found.model)

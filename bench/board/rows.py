@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +19,8 @@ Versions = Mapping[tuple[str, str], int]
 Asked = Mapping[Any, Collection[int]]
 """Suite, or (suite, version, preset) → the seeds it was asked for."""
 
-ROW_KEY = ("suite", "dataset", "source", "model", "target", "compressor", "bits", "n")
+ROW_KEY = ("suite", "dataset", "source", "model", "target", "compressor", "policy", "setting_label", "n")
+"""What a row is named by."""
 _SEVERITY = ("failed", "skipped", "not_applicable")
 
 
@@ -123,78 +123,47 @@ def make_rows(
     versions: Versions | None = None,
     seeds: Asked | None = None,
 ) -> list[Row]:
-    """Group records into rows, in the order of their first appearance.
+    """Group records into rows by their ``row_id``, in the order of their first appearance.
 
-    A row never mixes what may not be averaged: presets, suite versions, protocols, test sets, weights of the target,
-    method versions.  ``seeds`` maps a suite, or a (suite, version, preset), to the seeds it was asked for; without
-    an entry they are all the seeds found in that suite, suite version and preset.
+    A row never mixes what may not be averaged: the id holds parameters, versions, weights and test set; presets, suite
+    versions and protocols are kept apart here.  ``seeds`` maps a suite, or a (suite, version, preset), to the seeds it
+    was asked for; without an entry they are all the seeds found in that suite, suite version and preset.
     """
     found = latest(records)
     asked: dict[tuple[str, int, str], set[int]] = defaultdict(set)
     for record in found:
         asked[record.suite, record.suite_version, record.preset].add(record.seed)
-    settings: dict[tuple[object, ...], list[ResultRecord]] = defaultdict(list)
+    groups: dict[tuple[object, ...], list[ResultRecord]] = defaultdict(list)
     for record in found:
-        settings[_setting(record)].append(record)
+        groups[record.suite, record.suite_version, record.preset, record.row_id].append(record)
     rows = []
-    for group in settings.values():
+    for group in groups.values():
         head = group[0]
         run = (head.suite, head.suite_version, head.preset)
         known = seeds or {}
         expected = tuple(sorted(known.get(run, known.get(head.suite, asked[run]))))
-        for part in _split(group):
+        for part in _by_protocol(group):
             ordered = tuple(sorted(part, key=lambda r: r.seed))
             rows.append(Row(ordered, expected, versions or {}))
     return rows
 
 
-def _setting(record: ResultRecord) -> tuple[object, ...]:
-    keys = tuple(getattr(record, name) for name in ROW_KEY)
-    versions = (record.suite_version, record.source_version, record.compressor_version)
-    return (*keys, record.preset, *versions)
-
-
-def _split(group: Sequence[ResultRecord]) -> list[list[ResultRecord]]:
-    """Parts of one setting that share protocol, test set and target weights; cells that failed know none of these
-    and join the first part that lacks their seed.
-
-    Where every part has it, the failure is another cell's of the same label (parameters have changed): it is a row
-    of its own if it is the newer one, and gone when the setting was measured after it.
-    """
-    parts: dict[tuple[object, ...], list[ResultRecord]] = defaultdict(list)
-    for record in group:
-        if record.status == "ok":
-            parts[record.protocol_id, record.test_digest, record.target_digest].append(record)
-    done = [piece for part in parts.values() for piece in _one_per_seed(part)]
-    for record in group:
-        if record.status == "ok":
-            continue
-        home = next((p for p in done if all(r.seed != record.seed for r in p)), None)
+def _by_protocol(group: Sequence[ResultRecord]) -> list[list[ResultRecord]]:
+    """Parts of one row that share a protocol, one record per seed; cells that failed know no protocol and join the
+    first part that lacks their seed, if any does."""
+    parts: dict[str | None, dict[int, ResultRecord]] = defaultdict(dict)
+    for record in sorted((r for r in group if r.status == "ok"), key=_finished):
+        parts[record.protocol_id][record.seed] = record
+    done = list(parts.values())
+    for record in sorted((r for r in group if r.status != "ok"), key=_finished):
+        home = next((part for part in done if part.get(record.seed, record).status != "ok"), None)
         if home is not None:
-            home.append(record)
-        elif all(_finished(record) > _finished(r) for p in parts.values() for r in p if r.seed == record.seed):
-            done.append([record])
-    return done
+            home[record.seed] = record
+        elif not done:
+            done.append({record.seed: record})
+    return [list(part.values()) for part in done]
 
 
 def _finished(record: ResultRecord) -> float:
     """When the cell was done, in seconds since 1970; 0 where that was not written down."""
     return float(record.provenance.get("finished", 0.0))
-
-
-def _one_per_seed(part: list[ResultRecord]) -> list[list[ResultRecord]]:
-    """Split further by parameters and image networks, only where one seed occurs twice (other cells of one label)."""
-    if max(Counter(r.seed for r in part).values()) == 1:
-        return [part]
-    finer: dict[str, list[ResultRecord]] = defaultdict(list)
-    for record in part:
-        inner = [record.source_params, record.compressor_params, record.model_digests]
-        finer[json.dumps(inner, sort_keys=True)].append(record)
-    pieces = []
-    for piece in finer.values():
-        by_seed: dict[int, list[ResultRecord]] = defaultdict(list)
-        for record in piece:
-            by_seed[record.seed].append(record)
-        for index in range(max(map(len, by_seed.values()))):
-            pieces.append([same[index] for same in by_seed.values() if index < len(same)])
-    return pieces

@@ -88,14 +88,14 @@ def _covariances(first: Floats, second: Floats) -> tuple[Floats, Floats, Floats]
     return seed_part, pooled, rest @ rest.T / ((seeds - 1) * (images - 1) * seeds * images)
 
 
-_BESIDE = (*GROUP, "compressor", "compressor_version", "bits", "n", "preset")
+_BESIDE = (*GROUP, "compressor", "compressor_version", "policy", "setting_label", "n", "preset")
 
 
 def recovered_shares(rows: Sequence[Row], level: float = LEVEL) -> list[Share | None]:
     """Recovered share of every row that is no control, against the controls measured beside it.
 
-    Beside: same target, compressor, bits, image count, preset, protocol and test set.  None where a cell is missing or
-    stale, where there is no such control or more than one, or where the share is undefined.
+    Beside: same target, compressor, setting, image count, preset, protocol and test set.  None where a cell is missing
+    or stale, where there is no such control or more than one, or where the share is undefined.
     """
     controls: dict[tuple[object, ...], list[Row]] = defaultdict(list)
     for row in rows:
@@ -134,9 +134,9 @@ def method_names(table: pd.DataFrame) -> pd.Series:
 def target_scores(table: pd.DataFrame, score: str = "top1_mean") -> dict[tuple[object, ...], pd.DataFrame]:
     """Board → targets x methods of ``score``, NaN where it is blank; for critical differences.
 
-    A board is one suite, version, data set, preset, compressor, image count and, when a target has several, bits; the
-    key lists them in this order.  Stale rows are left out; so is a cell measured under two protocols, which has no one
-    value.
+    A board is one suite, version, data set, preset, compressor, image count and, when a target has several, setting;
+    the key lists them in this order.  Stale rows are left out; so is a cell measured under two protocols, which has no
+    one value.
 
     Args:
         table: from :func:`bench.board.frame.frame`.
@@ -155,9 +155,9 @@ def _boards(table: pd.DataFrame) -> dict[tuple[object, ...], pd.DataFrame]:
     found = {}
     named = table[table["compressor"] != ""].assign(method=method_names)
     for key, part in named.groupby(_BOARD, sort=False):
-        if (part.groupby("target")["bits"].nunique() == 1).all():
-            found[*key, " | ".join(dict.fromkeys(part["bits"]))] = part
+        if (part.groupby("target")["setting_label"].nunique() == 1).all():
+            found[*key, " | ".join(dict.fromkeys(part["setting_label"]))] = part
             continue
-        for bits, piece in part.groupby("bits", sort=False):
-            found[*key, str(bits)] = piece
+        for setting, piece in part.groupby("setting_label", sort=False):
+            found[*key, str(setting)] = piece
     return found

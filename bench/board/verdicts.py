@@ -42,7 +42,7 @@ class ClaimRow:
     model: str
     target: str
     compressor: str
-    bits: str
+    setting_label: str
     top1: float | None
     seeds: str
     status: str
@@ -65,7 +65,7 @@ def _listed(side: str, rows: Sequence[Row]) -> list[ClaimRow]:
     for row in rows:
         head, top1 = row.head, row.metric("top1")
         mean = sum(top1) / len(top1) if top1 else None
-        keys = (head.source, head.model, head.target, head.compressor, head.bits)
+        keys = (head.source, head.model, head.target, head.compressor, head.setting_label)
         listed.append(ClaimRow(side, *keys, mean, row.seeds, row.status, row.records[0].cell_id))
     return listed
 

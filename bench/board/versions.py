@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from pathlib import Path
 
-from bench.spec.registry import Registry
+from bench.spec.registry import Registry, code_files
 
 KINDS = ("sources", "compressors")
 
@@ -22,11 +21,8 @@ def versions() -> dict[tuple[str, str], int]:
 
 def code_stamp() -> str:
     """What :func:`versions` was read from: the methods' files by path, size and time; imports nothing."""
-    spec = importlib.util.find_spec("methods")
-    folders = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
-    files = sorted(file for folder in folders for file in folder.rglob("*.py"))
     names = sorted(name for kind in KINDS for name in Registry(kind).names())
-    text = "\n".join([*names, *(f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files)])
+    text = "\n".join([*names, *(f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in code_files())])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -88,7 +88,9 @@ class DataAccess:
         """
         self._allow("T3", "unrelated images", count)
         if self._unrelated is None:
-            raise DataError("no data set of another domain is named", expected="a data set for ood, e.g. digits")
+            raise DataError(
+                "no data set of another domain is named", expected="a data set of unrelated images, e.g. digits"
+            )
         images, _ = self._unrelated.train()
         picks = self._pick(self._unrelated.spec.name, torch.randperm(len(images), generator=generator), count)
         channels, height, width = self._dataset.spec.shape

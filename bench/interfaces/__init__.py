@@ -19,6 +19,7 @@ from bench.interfaces.data import (
 )
 from bench.interfaces.methods import (
     AssistingSource,
+    BlockwiseCompressor,
     Compressed,
     Compressor,
     DataSource,
@@ -29,6 +30,7 @@ from bench.interfaces.methods import (
     RunContext,
     StreamingSource,
     SynthRequest,
+    Units,
     Variant,
 )
 from bench.interfaces.settings import FLOAT_BITS, BitPolicy, LayerBits, Preset, Setting
@@ -40,6 +42,7 @@ __all__ = [
     "Batch",
     "BatchHook",
     "BitPolicy",
+    "BlockwiseCompressor",
     "Compressed",
     "Compressor",
     "Control",
@@ -65,5 +68,6 @@ __all__ = [
     "StreamingSource",
     "SynthRequest",
     "Tier",
+    "Units",
     "Variant",
 ]

@@ -61,8 +61,10 @@ class ModelHandle:
 class NetworkInfo:
     """What the plan must know of a network, from its manifest: nothing is built or loaded.
 
-    ``digest`` is the SHA-256 of the weights; ``mean``/``std`` the constants of its input; ``batch_norms`` how many BN
-    layers with running statistics it has, None when the manifest does not say.
+    ``digest`` is the SHA-256 of the weights; ``mean``/``std`` the constants of its input, whose ``shape`` is (C, H, W);
+    ``classes`` how many logits it has; ``batch_norms`` how many BN layers with running statistics and ``layers`` how
+    many convolutions and linear layers it has; ``macs`` multiply-accumulates for one image; ``fp_top1`` the registered
+    top-1 in percent.  None is what the manifest does not say.
     """
 
     name: str
@@ -70,6 +72,12 @@ class NetworkInfo:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     batch_norms: int | None = None
+    classes: int | None = None
+    shape: tuple[int, int, int] | None = None
+    layers: int | None = None
+    parameters: int | None = None
+    macs: int | None = None
+    fp_top1: float | None = None
 
 
 class DataHandle(Protocol):

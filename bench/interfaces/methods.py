@@ -30,8 +30,11 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-Offer = Literal["stream", "hook"]
-"""What a source can do besides making batches."""
+Offer = Literal["stream", "hook", "units"]
+"""What a method can do besides: a source "stream" and "hook", a compressor "units"."""
+
+Units = tuple[tuple[str, str, tuple[str, ...]], ...]
+"""(unit, rule by which it is one, its weighted layers), in order of execution."""
 
 
 class MethodParams(BaseModel):
@@ -92,12 +95,14 @@ class Variant:
     """One network a compressor made.
 
     ``setting`` is what it is of: one of those :meth:`Compressor.variants` promised.  ``module`` is in eval mode and
-    asks for no gradient.  ``layer_bits`` maps each weighted layer (its name in the network that was compressed) to bits
-    in use; ``scales`` and ``zero_points`` count the quantisers' parameters, for the size in bytes.  ``network`` is the
-    floating-point network whose layers are named and counted, where that is not the one given (pruned, a student).
-    ``nonzero`` maps layers with zeroed weights to how many of their weights are not zero.  ``protocol`` holds what is
-    measured (bits per tensor class, granularity, placement…), JSON.  ``bitops`` are the mean bit operations per image
-    where bits depend on the image, else None: they then follow from ``layer_bits``.
+    asks for no gradient.  ``layer_bits`` maps each weighted layer (its name in the network that was compressed) to the
+    bits in use; ``scales`` and ``zero_points`` count the quantisers' parameters, for the size in bytes.  ``network`` is
+    the floating-point network whose layers are named and counted, where that is not the one given (pruned, a student).
+    ``nonzero`` maps layers with zeroed weights to how many of their weights are not zero.  ``weight_levels`` maps
+    quantised layers to the most distinct values that share a scale, counted in the weight that is used;
+    ``activation_levels`` maps layers whose input is quantised to how many values its quantiser has.  ``protocol`` holds
+    what is measured (bits per tensor class, granularity, placement…), JSON.  ``bitops`` are the mean bit operations per
+    image where bits depend on the image, else None: they then follow from ``layer_bits``.
     """
 
     setting: Setting
@@ -107,6 +112,8 @@ class Variant:
     zero_points: int = 0
     network: nn.Module | None = None
     nonzero: Mapping[str, int] = field(default_factory=dict)
+    weight_levels: Mapping[str, int] = field(default_factory=dict)
+    activation_levels: Mapping[str, int] = field(default_factory=dict)
     protocol: Mapping[str, Any] = field(default_factory=dict)
     bitops: float | None = None
 
@@ -192,13 +199,15 @@ class Compressor(Method, Protocol):
     returns a plain floating-point network, which another step can take (``steps: [prune_structured, brecq]``).
     ``deliveries`` says how it takes its images.  In a chain of steps, one that ``makes_zeros`` (scattered ones, that
     is, in tensors of the old size) may only be followed by those that ``keeps_zeros``, else the row would claim a
-    sparsity that the network has lost.
+    sparsity that the network has lost.  ``offers`` says what it can do besides: "units" (a
+    :class:`BlockwiseCompressor`).
     """
 
     accepts: frozenset[str]
     deliveries: frozenset[Delivery]
     makes_zeros: bool
     keeps_zeros: bool
+    offers: frozenset[Offer]
 
     def variants(self, params: Any, setting: Setting) -> tuple[Setting, ...]:
         """The settings that one compression for ``setting`` delivers, a network each; mostly that one alone.
@@ -214,3 +223,10 @@ class Compressor(Method, Protocol):
     ) -> Compressed:
         """Return the compressed networks, one for each of :meth:`variants`; ``model`` and ``images`` stay as they
         were."""
+
+
+class BlockwiseCompressor(Compressor, Protocol):
+    """A compressor that works on blocks of a network one after the other; ``offers`` holds "units"."""
+
+    def units(self, module: nn.Module, example: torch.Tensor) -> Units:
+        """The blocks of ``module``, which stays as it was; ``example`` holds images [N, C, H, W] of its size."""

@@ -166,24 +166,41 @@ def layer_table(module: nn.Module, shape: tuple[int, int, int], variant: Variant
     """The weighted layers of ``module``, which ``variant`` names, in the order of their first execution, as JSON.
 
     Returns:
-        per layer: name; kind; weight_bits; activation_bits (of its input); macs (for one image); parameters (scalars
-        of its weight, bias aside); nonzero (of these) where ``variant`` lists it. 32 bits: left in floating point.
+        per layer: name; kind; weight_bits and activation_bits (of its input) in use; macs (for one image); parameters
+        (scalars of its weight, bias aside); and where ``variant`` knows of it: nonzero (of these), weight_levels (the
+        most distinct values that share a scale), effective_weight_bits (their logarithm to base 2), activation_levels
+        (values its input's quantiser has), requested_weight_bits and requested_activation_bits (where its setting's
+        policy names the layer).  32 bits: left in floating point.
 
     Raises:
         ValueError: as :func:`bitops`.
     """
     counts = count(module, shape)
-    _check_names(counts, variant.layer_bits)
-    _check_names(counts, variant.nonzero)
+    for names in (variant.layer_bits, variant.nonzero, variant.weight_levels, variant.activation_levels):
+        _check_names(counts, names)
     table = []
     for name, layer in counts.layers.items():
         weight, act = variant.layer_bits.get(name, (FLOAT_BITS, FLOAT_BITS))
         row: dict[str, Any] = {"name": name, "kind": _kind(module.get_submodule(name))}
         row |= {"weight_bits": weight, "activation_bits": act, "macs": layer.macs, "parameters": layer.weights}
-        if name in variant.nonzero:
-            row["nonzero"] = variant.nonzero[name]
-        table.append(row)
+        table.append(row | _known(name, variant))
     return table
+
+
+def _known(name: str, variant: Variant) -> dict[str, Any]:
+    """What ``variant`` says of a layer besides its bits in use."""
+    row: dict[str, Any] = {}
+    if name in variant.nonzero:
+        row["nonzero"] = variant.nonzero[name]
+    if name in variant.weight_levels:
+        row["weight_levels"] = variant.weight_levels[name]
+        row["effective_weight_bits"] = math.log2(variant.weight_levels[name])
+    if name in variant.activation_levels:
+        row["activation_levels"] = variant.activation_levels[name]
+    if variant.setting.policy and name in variant.setting.policy:
+        wish = variant.setting.policy[name]
+        row |= {"requested_weight_bits": wish.weight, "requested_activation_bits": wish.input}
+    return row
 
 
 def _kind(part: nn.Module) -> str:

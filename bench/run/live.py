@@ -15,7 +15,8 @@ from typing import Literal
 from bench.errors import StoreError
 from bench.run.observers import Observer, RunStart
 from bench.run.progress import Work
-from bench.run.tasks import Progress, Task
+from bench.run.tasks import Progress
+from bench.spec.graph import Job
 from bench.store.live import BEAT, LiveRecord, LiveState, LiveTask, read_live, write_live
 from bench.store.records import ResultRecord
 
@@ -58,7 +59,7 @@ class LiveObserver(Observer):
 
     def run_started(self, start: RunStart) -> None:
         suite, now = start.plan.suite, time.time()
-        self._work = Work(start.tasks, self._workers)
+        self._work = Work(start.jobs, self._workers)
         self._state = LiveState(
             pid=os.getpid(),
             suite=suite.suite,
@@ -67,28 +68,28 @@ class LiveObserver(Observer):
             workers=self._workers,
             started=now,
             beat=now,
-            tasks=len(start.tasks),
+            tasks=len(start.jobs),
             standing=len(start.done),
         )
         write_live(self._store, self._state)
         self._writer.start()
 
-    def task_started(self, task: Task, worker: int) -> None:
+    def job_started(self, job: Job, worker: int) -> None:
         with self._lock:
-            self._begin(task)
+            self._begin(job)
         self._news.set()
 
     def progress(self, event: Progress) -> None:
         with self._lock:
-            begun = self._begin(event.task)
+            begun = self._begin(event.job)
             changes = {"stage": event.stage, "step": event.step, "total": event.total}
-            self._running[event.task.key] = begun.model_copy(update=changes)
+            self._running[event.job.key] = begun.model_copy(update=changes)
         self._news.set()
 
-    def task_done(self, task: Task, seconds: float) -> None:
+    def job_done(self, job: Job, seconds: float) -> None:
         with self._lock:
-            self._running.pop(task.key, None)
-            self._work.ended(task, seconds)
+            self._running.pop(job.key, None)
+            self._work.ended(job, seconds)
             self._count()
         self._news.set()
 
@@ -108,13 +109,13 @@ class LiveObserver(Observer):
     def run_ended(self, records: Sequence[ResultRecord]) -> None:
         self._end("finished")
 
-    def _begin(self, task: Task) -> LiveTask:
+    def _begin(self, job: Job) -> LiveTask:
         """The task's line; an executor in this process tells of progress before it tells of the start."""
-        if task.key not in self._running:
+        if job.key not in self._running:
             taken = {line.worker for line in self._running.values()}
             slot = next(k for k in range(1, len(taken) + 2) if k not in taken)
-            self._running[task.key] = LiveTask(worker=slot, title=task.title, kind=task.kind, began=time.time())
-        return self._running[task.key]
+            self._running[job.key] = LiveTask(worker=slot, title=job.title, kind=job.kind, began=time.time())
+        return self._running[job.key]
 
     def _count(self) -> None:
         assert self._state is not None
@@ -178,7 +179,7 @@ def _told(record: ResultRecord) -> LiveRecord:
     origin = f"{record.source}[{record.model}]" if record.model else record.source
     return LiveRecord(
         cell_id=record.cell_id,
-        title=f"{origin} → {record.target} {record.compressor} {record.bits} seed {record.seed}",
+        title=f"{origin} → {record.target} {record.compressor} {record.setting_label} seed {record.seed}",
         status=record.status,
         top1=record.metrics.get("top1"),
         reason=record.reason[:REASON] if record.reason else None,

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.interfaces import ImageSet
-from bench.run.tasks import Progress, Task
+from bench.run.tasks import Progress
+from bench.spec.graph import Job
 from bench.spec.plan import Plan, SynthJob
 from bench.store.records import ResultRecord
 
@@ -17,12 +18,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunStart:
-    """``done`` are records that stand already, ``tasks`` what is left to do (batches and cells)."""
+    """``done`` are records that stand already, ``jobs`` what is left to do."""
 
     plan: Plan
     store: Path
     done: Sequence[ResultRecord]
-    tasks: Sequence[Task]
+    jobs: Sequence[Job]
 
 
 class Observer:
@@ -30,11 +31,11 @@ class Observer:
 
     def run_started(self, start: RunStart) -> None: ...
 
-    def task_started(self, task: Task, worker: int) -> None: ...
+    def job_started(self, job: Job, worker: int) -> None: ...
 
     def progress(self, event: Progress) -> None: ...
 
-    def task_done(self, task: Task, seconds: float) -> None: ...
+    def job_done(self, job: Job, seconds: float) -> None: ...
 
     def image_set(self, job: SynthJob, images: ImageSet) -> None: ...
 

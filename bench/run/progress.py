@@ -11,23 +11,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from bench.run.observers import Observer, RunStart
 from bench.run.tasks import Progress as ProgressEvent
-from bench.run.tasks import Task
+from bench.spec.graph import Job, counts
 from bench.store.records import ResultRecord
 
 PLAIN_EVERY = 15.0  # seconds between two lines when no terminal is there
 
 
+OWN = "compression"
+"""The kind of job whose cells are counted instead."""
+
 Like = tuple[str, ...]
 """What a job is like, from the widest word to the narrowest; jobs that share more words take more nearly as long."""
-
-
-def likeness(task: Task) -> Like:
-    """Of a batch its source and network; of a cell its compressor, its generator if one is streamed, its target."""
-    source = task.synth.source
-    if task.cell is None:
-        return "batch", source.label, task.synth.model
-    streamed = f"{source.label}[{task.synth.model}]" if source.delivery == "stream" else ""
-    return "cell", task.cell.compressor, streamed, task.cell.target
 
 
 class Eta:
@@ -67,44 +61,48 @@ def _wider(like: Like) -> Iterator[Like]:
 
 
 class Work:
-    """The tasks of a run: how many are done, and how long the rest will take."""
+    """The jobs of a run: how many are done, and how long the rest will take."""
 
-    def __init__(self, tasks: Sequence[Task], workers: int) -> None:
-        self._left = {task.key: task for task in tasks}
-        batches = sum(task.kind == "batch" for task in tasks)
-        self.batches, self.cells = batches, len(tasks) - batches
-        self.total = len(tasks)
-        self._eta = Eta((likeness(task) for task in tasks), workers)
+    def __init__(self, jobs: Sequence[Job], workers: int) -> None:
+        self._queue = {job.key: job for job in jobs}
+        self.kinds = counts(jobs)
+        self.cells = sum(len(job.cells) for job in jobs)
+        self.total = len(jobs)
+        self._eta = Eta((job.like for job in jobs), workers)
 
     @property
     def done(self) -> int:
-        """Tasks that ended, and those that will never run because their image set cannot be made."""
-        return self.total - len(self._left)
+        """Jobs that ended, and those that will never run because what they need cannot be made."""
+        return self.total - len(self._queue)
 
-    def ended(self, task: Task, seconds: float) -> None:
-        """A task ended after so many seconds; 0 for one that failed."""
-        if self._left.pop(task.key, None) is None:
+    def ended(self, job: Job, seconds: float) -> None:
+        """A job ended after so many seconds; 0 for one that failed."""
+        if self._queue.pop(job.key, None) is None:
             return
         if seconds > 0:
-            self._eta.ended(likeness(task), seconds)
+            self._eta.ended(job.like, seconds)
         else:
-            self._eta.dropped(likeness(task))
+            self._eta.dropped(job.like)
 
     def recorded(self, record: ResultRecord) -> None:
-        """A record came: of a cell that ran, or of one that waited for images in vain, as their other batches do."""
-        if record.cell_id not in self._left:
+        """A record came: of a cell that ran, or of one that waited in vain, as do the jobs that only it needed."""
+        gone = self._queue.get(record.job_id)
+        if gone is None:
             return
-        gone = [record.cell_id, *(k for k, task in self._left.items() if _same_images(task, record))]
-        for key in gone:
-            self.ended(self._left[key], 0.0)
+        self.ended(gone, 0.0)
+        wanted = {key for job in self._queue.values() for key in job.needs}
+        for job in [job for job in self._queue.values() if not job.cells and job.key not in wanted]:
+            if job.key in gone.needs:
+                self.ended(job, 0.0)
 
     def seconds_left(self) -> float | None:
-        """At the mean durations so far; None before the first task ended."""
+        """At the mean durations so far; None before the first job ended."""
         return self._eta.seconds()
 
 
-def _same_images(task: Task, record: ResultRecord) -> bool:
-    return task.kind == "batch" and task.synth.synth_id == record.synth_id
+def named(kind: str, count: int) -> str:
+    """A kind of job for so many: ``image batches``, ``policy search``."""
+    return kind if count == 1 else f"{kind}es"
 
 
 def clock(seconds: float | None) -> str:
@@ -128,9 +126,10 @@ class ProgressObserver(Observer):
         self._last = 0.0
 
     def run_started(self, start: RunStart) -> None:
-        work = self._work = Work(start.tasks, self._workers)
+        work = self._work = Work(start.jobs, self._workers)
         standing = f", {len(start.done)} cells stand already" if start.done else ""
-        self._console.print(f"{work.cells} cells and {work.batches} batches of images to do{standing}")
+        parts = [f"{work.cells} cells", *(f"{n} {named(kind, n)}" for kind, n in work.kinds.items() if kind not in OWN)]
+        self._console.print(f"{' and '.join(parts)} to do{standing}")
         if self._console.is_terminal and work.total:
             self._live = Progress(
                 TextColumn("{task.description}"),
@@ -144,24 +143,24 @@ class ProgressObserver(Observer):
             self._total = self._live.add_task("jobs", total=work.total, note="")
             self._live.start()
 
-    def task_started(self, task: Task, worker: int) -> None:
+    def job_started(self, job: Job, worker: int) -> None:
         if self._live is not None:
-            self._lines[task.key] = self._live.add_task(task.title, total=None, note="")
+            self._lines[job.key] = self._live.add_task(job.title, total=None, note="")
 
     def progress(self, event: ProgressEvent) -> None:
-        line = self._lines.get(event.task.key)
+        line = self._lines.get(event.job.key)
         if self._live is not None and line is not None:
             self._live.update(line, completed=event.step, total=event.total, note=event.stage)
         elif self._live is None and time.monotonic() - self._last > PLAIN_EVERY:
             self._last = time.monotonic()
-            where = f"{event.task.title}: {event.stage} {event.step}/{event.total}"
+            where = f"{event.job.title}: {event.stage} {event.step}/{event.total}"
             left = clock(self._work.seconds_left())
             self._console.print(f"[{self._work.done}/{self._work.total}] {where}, left {left}", markup=False)
 
-    def task_done(self, task: Task, seconds: float) -> None:
-        self._work.ended(task, seconds)
+    def job_done(self, job: Job, seconds: float) -> None:
+        self._work.ended(job, seconds)
         self._show_total()
-        line = self._lines.pop(task.key, None)
+        line = self._lines.pop(job.key, None)
         if self._live is not None and line is not None:
             self._live.remove_task(line)
 
@@ -178,7 +177,7 @@ class ProgressObserver(Observer):
         top1 = record.metrics.get("top1")
         shown = f"{top1:.2f}" if top1 is not None else record.status
         origin = f"{record.source}[{record.model}]" if record.model else record.source
-        text = f"{origin} → {record.target} {record.compressor} {record.bits} seed {record.seed}: {shown}"
+        text = f"{origin} → {record.target} {record.compressor} {record.setting_label} seed {record.seed}: {shown}"
         if record.reason:
             text += f" ({record.reason.splitlines()[0]})"
         (self._live.console if self._live else self._console).print(text, markup=False, highlight=False)

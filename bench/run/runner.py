@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.run.cell import cell_record
 from bench.run.executors.base import Executor
 from bench.run.observers import Observers, RunStart
-from bench.run.tasks import Done, Event, Failed, Progress, Started, Task
+from bench.run.queue import Queue
+from bench.run.reports import cell_record
+from bench.run.standing import stored
+from bench.run.tasks import Done, Event, Failed, Progress, Started
 from bench.spec.plan import CellJob, Plan
 from bench.store.artifacts import ArtifactStore
-from bench.store.records import RecordStore, ResultRecord
-
-FINAL = ("ok", "not_applicable")
-"""Records that stand; failed and skipped cells are tried again."""
-
-
-@dataclass
-class _State:
-    """What is left: batches per synthesis, cells that wait for them, cells that can run."""
-
-    batches: deque[Task] = field(default_factory=deque)
-    open_batches: dict[str, int] = field(default_factory=dict)
-    waiting: dict[str, list[Task]] = field(default_factory=dict)
-    ready: deque[Task] = field(default_factory=deque)
-    running: set[str] = field(default_factory=set)
-
-    @property
-    def left(self) -> bool:
-        return bool(self.batches or self.ready or self.running)
+from bench.store.objects import LostArtifact
+from bench.store.records import FINAL, RecordStore, ResultRecord
 
 
 class Runner:
@@ -65,15 +47,16 @@ class Runner:
             StoreError: the store can no longer be written.
         """
         done, todo = self._standing()
-        state = self._state(todo)
-        tasks = [*state.batches, *(task for tasks in state.waiting.values() for task in tasks), *state.ready]
-        self.observers.tell("run_started", RunStart(self.plan, Path(self.artifacts.root), done, tasks))
+        graph = self.plan.graph(todo)
+        queue = Queue(graph, stored(graph, self.artifacts))
+        self.observers.tell("run_started", RunStart(self.plan, Path(self.artifacts.root), done, queue.open))
         found = {record.cell_id: record for record in done}
         try:
-            while state.left:
-                self._feed(state)
+            while queue.left:
+                while self.executor.free() > 0 and (job := queue.take()) is not None:
+                    self.executor.submit(job)
                 for event in self.executor.poll(0.25):
-                    for record in self._handle(event, state):
+                    for record in self._handle(event, queue):
                         found[record.cell_id] = record
         finally:
             self.executor.close()
@@ -86,7 +69,7 @@ class Runner:
         done, todo = [], []
         for cell in self.plan.cells:
             if cell.not_applicable is not None:
-                done.append(self._write(self._inapplicable(cell, cell.not_applicable)))
+                done.append(self._write(self._record(cell, "not_applicable", reason=cell.not_applicable)))
                 continue
             record = None if self.fresh else self._find(cell)
             if record is None or record.status not in FINAL:
@@ -108,77 +91,44 @@ class Runner:
         renamed = {**cell.axes(), "suite": suite.suite, "suite_version": suite.version}
         return self._write(record.model_copy(update=renamed))
 
-    def _state(self, cells: Sequence[CellJob]) -> _State:
-        state = _State()
-        for cell in cells:
-            job = self.plan.synth(cell.synth_id)
-            if cell.synth_id not in state.open_batches:
-                missing = self.artifacts.missing(cell.synth_id, job.batches)
-                state.open_batches[cell.synth_id] = len(missing)
-                state.batches.extend(Task("batch", job, index) for index in missing)
-            suite = self.plan.suite
-            task = Task("cell", job, cell=cell, suite=suite.suite, suite_version=suite.version)
-            if state.open_batches[cell.synth_id]:
-                state.waiting.setdefault(cell.synth_id, []).append(task)
-            else:
-                state.ready.append(task)
-        return state
-
-    def _feed(self, state: _State) -> None:
-        # Cells first: their records are what the user waits for, and batches fill the gaps between them.
-        while self.executor.free() > 0 and (state.ready or state.batches):
-            task = state.ready.popleft() if state.ready else state.batches.popleft()
-            state.running.add(task.key)
-            self.executor.submit(task)
-
-    def _handle(self, event: Event, state: _State) -> list[ResultRecord]:
+    def _handle(self, event: Event, queue: Queue) -> list[ResultRecord]:
         if isinstance(event, Started):
-            self.observers.tell("task_started", event.task, event.worker)
+            self.observers.tell("job_started", event.job, event.worker)
             return []
         if isinstance(event, Progress):
             self.observers.tell("progress", event)
             return []
-        state.running.discard(event.task.key)
-        self.observers.tell("task_done", event.task, event.seconds if isinstance(event, Done) else 0.0)
+        self.observers.tell("job_done", event.job, event.seconds if isinstance(event, Done) else 0.0)
         if isinstance(event, Failed):
-            return self._failed(event, state)
-        if event.record is not None:
-            self._show_images(event.task)
-            return [self._write(event.record)]
-        self._batch_done(event.task, state)
-        return []
+            return self._failed(event, queue)
+        queue.done(event.job)
+        if event.records:
+            self._show_images(event.records[0])
+        return [self._write(record) for record in event.records]
 
-    def _batch_done(self, task: Task, state: _State) -> None:
-        key = task.synth.synth_id
-        state.open_batches[key] -= 1
-        if state.open_batches[key] == 0:
-            state.ready.extend(state.waiting.pop(key, []))
-
-    def _failed(self, event: Failed, state: _State) -> list[ResultRecord]:
-        """A cell whose worker died, or all cells of an image set that cannot be made."""
+    def _failed(self, event: Failed, queue: Queue) -> list[ResultRecord]:
+        """Of the job's own cells, or of all that needed what it was to make."""
         status = "failed" if event.applicable else "not_applicable"
         facts = {"reason": event.reason, "traceback": event.traceback}
-        if event.task.cell is not None:
-            return [self._write(cell_record(event.task, status, **facts))]
-        key = event.task.synth.synth_id
-        state.batches = deque(task for task in state.batches if task.synth.synth_id != key)
-        stage = f"synthesis, batch {event.task.batch}: {event.reason}"
-        facts["reason"] = stage if event.applicable else event.reason
-        return [self._write(cell_record(task, status, **facts)) for task in state.waiting.pop(key, [])]
+        lost = queue.failed(event.job)
+        if not event.job.cells and event.applicable:
+            facts["reason"] = f"{event.job.kind}, {event.job.title}: {event.reason}"
+        return [self._write(self._record(cell, status, **facts)) for job in lost for cell in job.cells]
 
-    def _inapplicable(self, cell: CellJob, reason: str) -> ResultRecord:
-        """A record for a cell that no job will ever run; its synthesis may not be in the plan."""
+    def _record(self, cell: CellJob, status: str, **facts: str | None) -> ResultRecord:
         suite = self.plan.suite
-        facts = {"suite": suite.suite, "suite_version": suite.version, "status": "not_applicable", "reason": reason}
-        return ResultRecord.model_validate({**cell.axes(), **facts, "test_digest": cell.test_digest})
+        return cell_record(cell, self.plan.synth(cell.synth_id), suite.suite, suite.version, status, **facts)
 
-    def _show_images(self, task: Task) -> None:
-        if task.synth.synth_id in self._shown or task.synth.source.delivery == "stream":
+    def _show_images(self, record: ResultRecord) -> None:
+        if record.synth_id is None or record.synth_id in self._shown or record.delivery == "stream":
             return
-        self._shown.add(task.synth.synth_id)
-        assert task.cell is not None
-        images = self.artifacts.read(task.synth.synth_id, task.cell.n, task.synth.source.label_kind)
-        self.observers.tell("image_set", task.synth, images)
+        job = self.plan.synth(record.synth_id)
+        try:
+            images = self.artifacts.read(job.synth_id, record.n, job.source.label_kind)
+        except LostArtifact:
+            return  # nothing to show; the cell's record says what became of the images
+        self._shown.add(record.synth_id)
+        self.observers.tell("image_set", job, images)
 
     def _write(self, record: ResultRecord) -> ResultRecord:
         self.records.write(record)

@@ -1,4 +1,7 @@
-"""From a command's options to a finished run: suite, plan, store, executor, observers put together."""
+"""From a command's options to a finished run: suite, plan, store, executor, observers put together.
+
+What computes is imported where it is used: a plan, a check and a board need none of it.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +9,24 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from bench import runtime
 from bench.errors import BenchError
 from bench.interfaces import Preset
-from bench.run.executors.base import Executor
-from bench.run.executors.inline import InlineExecutor
-from bench.run.executors.processes import ProcessExecutor
-from bench.run.live import LiveObserver
-from bench.run.observers import Observer, Observers
-from bench.run.progress import ProgressObserver
-from bench.run.runner import FINAL, Runner
-from bench.run.tasks import Settings
-from bench.run.tracking import MlflowObserver, tracking_uri
 from bench.spec.catalogue import ShippedCatalogue
 from bench.spec.overrides import parse_override
 from bench.spec.plan import Plan, make_plan
 from bench.spec.suite import load_suite
-from bench.store.artifacts import ArtifactStore
 from bench.store.files import require_free
 from bench.store.measured import read_measured
-from bench.store.records import RecordStore, ResultRecord
+from bench.store.records import FINAL, RecordStore, ResultRecord
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bench.run.executors.base import Executor
+    from bench.run.observers import Observer, Observers
 
 TRACKERS = ("mlflow", "none")
 DEFAULT_STORE = Path(".bench")
@@ -51,6 +49,7 @@ class Options:
     store: Path = DEFAULT_STORE
     data_root: Path | None = None
     fresh: bool = False
+    dtype: str = "float32"
 
 
 def plan_of(options: Options) -> Plan:
@@ -64,7 +63,9 @@ def plan_of(options: Options) -> Plan:
         pairs.append(("dataset", options.dataset))
     suite = load_suite(options.suite, dict(pairs))
     catalogue = ShippedCatalogue(root=options.data_root)
-    return make_plan(suite, preset=options.preset, only=options.only, seeds=options.seeds, catalogue=catalogue)
+    return make_plan(
+        suite, preset=options.preset, only=options.only, seeds=options.seeds, dtype=options.dtype, catalogue=catalogue
+    )
 
 
 def workers_of(options: Options, device: str) -> int:
@@ -85,6 +86,13 @@ def run(options: Options, console: Console) -> tuple[Plan, list[ResultRecord]]:
     Raises:
         BenchError: bad input, before any compute; a store that fails.
     """
+    from bench.run.live import LiveObserver
+    from bench.run.observers import Observers
+    from bench.run.progress import ProgressObserver
+    from bench.run.runner import Runner
+    from bench.run.tracking import MlflowObserver, tracking_uri
+    from bench.store.artifacts import ArtifactStore
+
     if options.tracker not in TRACKERS:
         raise BenchError("unknown tracker", where="--tracker", got=options.tracker, expected=TRACKERS)
     device = runtime.resolve_device(options.device)
@@ -105,8 +113,13 @@ def run(options: Options, console: Console) -> tuple[Plan, list[ResultRecord]]:
 
 
 def _executor(options: Options, device: str, workers: int, observers: Observers) -> Executor:
+    from bench.run.executors.inline import InlineExecutor
+    from bench.run.executors.processes import ProcessExecutor
+    from bench.run.tasks import Settings
+
     root = str(options.data_root) if options.data_root else None
-    settings = Settings(str(options.store.resolve()), device, options.threads, root)
+    store = str(options.store.resolve())
+    settings = Settings(store, device, options.threads, root, dtype=options.dtype)
     if workers == 0:
         return InlineExecutor(settings, lambda event: observers.tell("progress", event))
     return ProcessExecutor(settings, workers)

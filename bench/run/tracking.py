@@ -8,16 +8,15 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.identity import digest
 from bench.interfaces import ImageSet
 from bench.paths import CELL_TAG, experiment_name, tracking_uri, ui_command
 from bench.run.observers import Observer, RunStart
-from bench.spec.identity import digest
 from bench.spec.plan import SynthJob
 from bench.store.records import ResultRecord
 
@@ -25,7 +24,7 @@ log = logging.getLogger(__name__)
 
 __all__ = ["MlflowObserver", "tracking_uri", "ui_command"]
 
-_PARAMS = ("dataset", "source", "model", "target", "compressor", "bits", "n", "seed", "preset", "membership")
+_PARAMS = ("dataset", "source", "model", "target", "compressor", "policy", "n", "seed", "preset", "membership")
 _BATCH = 100  # MLflow takes at most 1,000 metrics, 100 params and 100 tags at once
 
 
@@ -136,14 +135,12 @@ class MlflowObserver(Observer):
 
 def _title(record: ResultRecord) -> str:
     origin = f"{record.source}[{record.model}]" if record.model else record.source
-    return f"{origin} {record.target} {record.compressor} {record.bits} s{record.seed}"
+    return f"{origin} {record.target} {record.compressor} {record.setting_label} s{record.seed}"
 
 
 def _params(record: ResultRecord) -> dict[str, Any]:
     found = {name: getattr(record, name) for name in _PARAMS}
-    bits = re.search(r"\bW(\d+)A(\d+)$", record.bits)
-    if bits:
-        found |= {"weight_bits": bits[1], "act_bits": bits[2]}
+    found |= {"setting": record.setting_label, "variant": record.variant, **record.setting}
     found |= {f"source.{k}": v for k, v in record.source_params.items()}
     found |= {f"compressor.{k}": v for k, v in record.compressor_params.items()}
     return {k: v for k, v in found.items() if v != ""}
@@ -163,6 +160,9 @@ def _tags(record: ResultRecord) -> dict[str, str]:
         "status": record.status,
         "reason": record.reason or "",
         "synth_id": record.synth_id or "",
+        "row_id": record.row_id,
+        "job_id": record.job_id,
+        "policy_id": record.policy_id or "",
         "protocol_id": record.protocol_id or "",
         "access": record.access,
         "control": record.control,

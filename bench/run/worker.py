@@ -20,6 +20,7 @@ from bench.run.tasks import Settings
 from bench.spec.plan import SynthJob
 from bench.spec.registry import Registry
 from bench.store.artifacts import ArtifactStore
+from bench.store.policies import PolicyStore
 from bench.zoo import targets
 
 log = logging.getLogger(__name__)
@@ -33,10 +34,19 @@ class Bench:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.store = ArtifactStore(Path(settings.store))
-        self.sources, self.compressors = Registry("sources"), Registry("compressors")
+        self.sources, self.compressors, self.searches = (Registry(k) for k in ("sources", "compressors", "policies"))
+        self.dtype = runtime.compute_dtype(settings.dtype)
         self._models: dict[str, ModelHandle] = {}
         self._datasets: dict[str, Dataset] = {}
         self._fp: dict[tuple[str, int | None], FpResult] = {}
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.settings.device)
+
+    @cached_property
+    def policies(self) -> PolicyStore:
+        return PolicyStore(self.store.objects)
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -78,8 +88,8 @@ def context_of(
 ) -> RunContext:
     generator = runtime.make_generator(seed)
     return RunContext(
-        device=torch.device(bench.settings.device),
-        dtype=torch.float32,
+        device=bench.device,
+        dtype=bench.dtype,
         generator=generator,
         data=access,
         untrained=lambda name: targets.untrained(name, spec, generator).to(bench.settings.device),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.interfaces import FLOAT_BITS, Setting
 
@@ -24,6 +24,15 @@ class NoValue(ValueError):
         self.expected = expected
 
 
+class AxisColumn(NamedTuple):
+    """A key of the setting as a column of the board: pandas ``dtype``, unit or kind, meaning."""
+
+    key: str
+    dtype: str
+    unit: str
+    meaning: str
+
+
 @dataclass(frozen=True)
 class Axis:
     """One axis.
@@ -32,10 +41,11 @@ class Axis:
         name: its key in a suite's grid, in ``--only``, in claims; its column on the board; what a compressor
             ``accepts``.
         noun: for messages: "a bit-width".
-        keys: the keys of :class:`bench.interfaces.Setting` that it owns.
+        columns: the keys of :class:`bench.interfaces.Setting` that it owns, each a column of the board.
         read: what stands in the suite (text or number) → values; raises NoValue.
         text: values → the axis's part of a row's label.
-        meaning: for the list of the board's columns.
+        words: values → other names the value goes by in ``--only`` and claims, such as 0.5 for S50.
+        number: values → where the value lies on a plot's axis; None where it has no order.
         network: the key that names a network of the data set, which the plan resolves and checks.
         plain: values as they are hashed when the axis was not asked for; only the axis that is older than the others
             has any, so that ids made before the others existed stay.
@@ -43,12 +53,18 @@ class Axis:
 
     name: str
     noun: str
-    keys: tuple[str, ...]
+    columns: tuple[AxisColumn, ...]
     read: Callable[[Any], Values]
     text: Callable[[Values], str]
-    meaning: str
+    words: Callable[[Values], tuple[str, ...]] = lambda values: ()
+    number: Callable[[Values], float | None] = lambda values: None
     network: str | None = None
     plain: Values = field(default_factory=dict)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of the setting that the axis owns."""
+        return tuple(column.key for column in self.columns)
 
     def values(self, setting: Setting) -> dict[str, Any]:
         """What the setting asks on this axis; empty when nothing."""
@@ -58,6 +74,11 @@ class Axis:
         """The axis's part of the label; empty when nothing was asked."""
         own = self.values(setting)
         return self.text(own) if own else ""
+
+    def names(self, setting: Setting) -> tuple[str, ...]:
+        """All that the value is called by, its label first; one empty name when nothing was asked."""
+        own = self.values(setting)
+        return (self.text(own), *self.words(own)) if own else ("",)
 
 
 _BITS = re.compile(r"W(\d{1,3})A(\d{1,3})")
@@ -92,27 +113,32 @@ AXES: tuple[Axis, ...] = (
     Axis(
         name="bits",
         noun="a bit-width",
-        keys=("weight_bits", "act_bits", "first_last_bits"),
+        columns=(
+            AxisColumn("weight_bits", "Int64", "bits", "bits of the weights; blank where nothing is quantised"),
+            AxisColumn("act_bits", "Int64", "bits", "bits of the activations"),
+            AxisColumn("first_last_bits", "Int64", "bits", "bits of the first and the last layer"),
+        ),
         read=_read_bits,
         text=lambda values: f"W{values['weight_bits']}A{values['act_bits']}",
-        meaning="bits of weights and activations, W4A4",
+        number=lambda values: float(values["weight_bits"]),
         plain={"weight_bits": FLOAT_BITS, "act_bits": FLOAT_BITS, "first_last_bits": 8},
     ),
     Axis(
         name="sparsity",
         noun="a sparsity",
-        keys=("sparsity",),
+        columns=(AxisColumn("sparsity", "Float64", "", "part of each layer's weights or channels removed"),),
         read=_read_sparsity,
         text=lambda values: f"S{100 * values['sparsity']:g}",
-        meaning="part of the weights or channels removed, S50 for half",
+        words=lambda values: (f"{values['sparsity']:g}",),
+        number=lambda values: float(values["sparsity"]),
     ),
     Axis(
         name="student",
         noun="a student",
-        keys=("student",),
+        columns=(AxisColumn("student", "str", "key", "network trained in the target's place"),),
         read=_read_student,
         text=lambda values: str(values["student"]).rpartition("/")[2],
-        meaning="network that is trained in the target's place",
+        words=lambda values: (str(values["student"]),),
         network="student",
     ),
 )
@@ -134,9 +160,13 @@ def label(setting: Setting) -> str:
     return " ".join(part for axis in reversed(AXES) if (part := axis.label(setting)))
 
 
-def labels(setting: Setting) -> dict[str, str]:
-    """Axis → its part of the label; empty where nothing was asked."""
-    return {axis.name: axis.label(setting) for axis in AXES}
+WHOLE = "setting"
+"""The word for all of a setting in ``--only`` and claims, beside the single axes' names."""
+
+
+def names(setting: Setting) -> dict[str, tuple[str, ...]]:
+    """The whole setting and each axis → what it is called by, the label first."""
+    return {WHOLE: (label(setting),), **{axis.name: axis.names(setting) for axis in AXES}}
 
 
 def only(setting: Setting, names: Collection[str]) -> Setting:
@@ -152,6 +182,6 @@ def identity(setting: Setting) -> dict[str, Any]:
     return found
 
 
-def from_values(values: Values) -> Setting:
-    """The setting of a record's mapping."""
-    return Setting(**values)
+def columns() -> tuple[AxisColumn, ...]:
+    """The board's columns of the setting."""
+    return tuple(column for axis in AXES for column in axis.columns)

@@ -24,6 +24,9 @@ class Catalogue(Protocol):
     @property
     def compressors(self) -> Registry: ...
 
+    @property
+    def policies(self) -> Registry: ...
+
     def dataset(self, name: str) -> DatasetSpec:
         """Constants of a data set. Raises DataError when there is none of this name, or its folder is missing."""
 
@@ -64,6 +67,7 @@ class ShippedCatalogue:
 
     sources: Registry = field(default_factory=lambda: Registry("sources"))
     compressors: Registry = field(default_factory=lambda: Registry("compressors"))
+    policies: Registry = field(default_factory=lambda: Registry("policies"))
     root: Path | None = None
 
     def dataset(self, name: str) -> DatasetSpec:

@@ -5,28 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bench.errors import SuiteError, nearest
+from bench.spec.axes import WHOLE, axis_names
 from bench.spec.origin import KeyPath
 from bench.spec.suite import Selector, SuiteSpec
 
 RELATIONS = ("own", "foreign", "any")
-_AXES = ("source", "model", "target", "compressor", "bits", "membership", "n")
+Labels = Mapping[str, Sequence[str]]
+"""Axis → what a row is called there: its label, and the names of methods it also goes by."""
 
 
-def selects(selector: Selector, row: Mapping[str, str]) -> bool:
-    """Whether a row (a record's labels: source, source_method, model, target, …) is meant by ``selector``.
+def claim_axes() -> tuple[str, ...]:
+    """The axes a selector may speak of; ``n`` is its ``images``."""
+    return ("source", "model", "target", "compressor", "policy", WHOLE, *axis_names(), "membership", "n")
 
-    A source or compressor is meant by its label or by its method's name.
+
+def selects(selector: Selector, row: Labels) -> bool:
+    """Whether a row is meant by ``selector``: on each axis that it names, by any of the row's names there.
+
+    The model's relation to the target (own, foreign) is a name of the model, too.
     """
-    names = {
-        "source": (row["source"], row["source_method"]),
-        "model": (row["model"], *relations(row["model"], row["target"])),
-        "target": (row["target"],),
-        "compressor": (row["compressor"], row["compressor_method"]),
-        "bits": (row["bits"],),
-        "membership": (row["membership"],),
-        "n": (row["n"],),
-    }
-    return all(wanted is None or any(name in wanted for name in names[axis]) for axis, wanted in _wanted(selector))
+    related = relations(row["model"][0], row["target"][0])
+    return all(
+        wanted is None or any(name in wanted for name in (*row[axis], *(related if axis == "model" else ())))
+        for axis, wanted in _wanted(selector)
+    )
 
 
 def relations(model: str, target: str) -> tuple[str, ...]:
@@ -39,19 +41,14 @@ def relations(model: str, target: str) -> tuple[str, ...]:
     return ("any", "own") if model == target else ("any", "foreign")
 
 
-def check_claims(suite: SuiteSpec, rows: Sequence[Mapping[str, str]]) -> None:
-    """Check every claim against the whole grid's rows (labels as :func:`selects` takes them).
+def check_claims(suite: SuiteSpec, rows: Sequence[Labels]) -> None:
+    """Check every claim against the whole grid's rows.
 
     Raises:
         SuiteError: a selector's value that no row has (with the nearest), or a combination that selects nothing.
     """
-    known = {
-        "source": [name for row in rows for name in (row["source"], row["source_method"])],
-        "compressor": [name for row in rows for name in (row["compressor"], row["compressor_method"])],
-        "model": [*RELATIONS, *(row["model"] for row in rows if row["model"])],
-        **{axis: [row[axis] for row in rows] for axis in ("target", "bits", "membership", "n")},
-    }
-    allowed = {axis: tuple(dict.fromkeys(names)) for axis, names in known.items()}
+    allowed = {axis: tuple(dict.fromkeys(name for row in rows for name in row[axis] if name)) for axis in claim_axes()}
+    allowed["model"] = (*RELATIONS, *allowed["model"])
     for i, claim in enumerate(suite.claims):
         for side, selector in (("better", claim.better), ("worse", claim.worse)):
             _check_selector(suite, selector, allowed, ("claims", i, side))
@@ -74,4 +71,4 @@ def _check_selector(suite: SuiteSpec, selector: Selector, allowed: Mapping[str, 
 
 
 def _wanted(selector: Selector) -> list[tuple[str, tuple[str, ...] | None]]:
-    return [(axis, selector.values(axis)) for axis in _AXES]
+    return [(axis, selector.values(axis)) for axis in claim_axes()]

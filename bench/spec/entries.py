@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
-from bench.errors import SuiteError
+from bench.errors import SuiteError, nearest
+from bench.spec.axes import AXES, WHOLE, Axis, NoValue, axis_names
 from bench.spec.origin import KeyPath
 
 At = Callable[[KeyPath], str]
 
 SOURCE_OPTIONS = ("model", "zoo", "student", "delivery", "label")
-COMPRESSOR_OPTIONS = ("label",)
-_LISTED = ("source", "model", "target", "compressor", "bits", "membership")
-_BITS = re.compile(r"W(\d{1,3})A(\d{1,3})")
-_ALLOWED = (*range(2, 9), 32)
+ROW_OPTIONS = ("label",)
+_LISTED = ("source", "model", "target", "compressor", "policy", "membership")
 
 
 def long_form(raw: dict[str, Any], at: At) -> dict[str, Any]:
@@ -39,18 +37,19 @@ def long_form(raw: dict[str, Any], at: At) -> dict[str, Any]:
 
 
 def _grid(grid: dict[str, Any], at: At) -> dict[str, Any]:
-    out = dict(grid)
-    forms: dict[str, Callable[[Any, KeyPath, At], Any]] = {
-        "source": lambda item, path, at: _method(item, path, at, SOURCE_OPTIONS),
-        "compressor": lambda item, path, at: _method(item, path, at, COMPRESSOR_OPTIONS),
-        "bits": _bits,
-        "sparsity": _sparsity,
-        "student": lambda item, path, at: _setting("student", item, path, at),
-    }
-    for axis, form in forms.items():
-        if isinstance(grid.get(axis), list):
-            out[axis] = [form(item, ("grid", axis, i), at) for i, item in enumerate(grid[axis])]
-    return out
+    out = {key: value for key, value in grid.items() if key not in axis_names()}
+    for name, options in {"source": SOURCE_OPTIONS, "compressor": ROW_OPTIONS, "policy": ROW_OPTIONS}.items():
+        if isinstance(grid.get(name), list):
+            out[name] = [_method(item, ("grid", name, i), at, options) for i, item in enumerate(grid[name])]
+    axes: dict[str, Any] = {}
+    for axis in AXES:
+        if axis.name not in grid:
+            continue
+        given = grid[axis.name]
+        if not isinstance(given, list):
+            raise SuiteError("wrong type", where=at(("grid", axis.name)), got=repr(given), expected="a list")
+        axes[axis.name] = [_axis_entry(axis, item, ("grid", axis.name, i), at) for i, item in enumerate(given)]
+    return {**out, "axes": axes} if axes else out
 
 
 def _method(item: Any, path: KeyPath, at: At, options: tuple[str, ...]) -> dict[str, Any]:
@@ -88,29 +87,29 @@ def _steps(item: dict[str, Any], path: KeyPath, at: At) -> dict[str, Any]:
     return out | ({"label": item["label"]} if "label" in item else {})
 
 
-def _sparsity(item: Any, path: KeyPath, at: At) -> dict[str, Any]:
-    if isinstance(item, int | float) and not isinstance(item, bool):
-        return {"sparsity": float(item)}
-    if isinstance(item, dict) and len(item) == 1 and isinstance(next(iter(item)), float):
-        return {"sparsity": next(iter(item)), **_named(item, path, at, "")[1]}
-    expected = "the part to remove such as 0.5, or {0.5: {target: PATTERN}}"
-    raise SuiteError("is no sparsity", where=at(path), got=repr(item), expected=expected)
-
-
-def _setting(axis: str, item: Any, path: KeyPath, at: At) -> dict[str, Any]:
-    name, given = _named(item, path, at, f"a {axis}'s name, or {{NAME: {{target: PATTERN}}}}")
-    return {axis: name, **given}
-
-
-def _bits(item: Any, path: KeyPath, at: At) -> dict[str, Any]:
-    name, given = _named(item, path, at, "bits such as W4A4, or {W4A8: {target: PATTERN}}")
-    found = _BITS.fullmatch(name)
-    if not found:
-        raise SuiteError("is no bit-width", where=at(path), got=name, expected="W<weights>A<activations>, such as W4A4")
-    weight, act = int(found[1]), int(found[2])
-    if weight not in _ALLOWED or act not in _ALLOWED:
-        raise SuiteError("no such bit-width", where=at(path), got=name, expected="2 to 8 bits, or 32 (floating point)")
-    return {"weight_bits": weight, "act_bits": act, **given}
+def _axis_entry(axis: Axis, item: Any, path: KeyPath, at: At) -> dict[str, Any]:
+    """``W4A4`` or ``{W4A4: {target: PATTERN}}`` as the axis's values and the pattern."""
+    given: Any = {}
+    if isinstance(item, dict) and len(item) == 1:
+        item, given = next(iter(item.items()))
+    try:
+        values = dict(axis.read(item))
+    except NoValue as error:
+        raise SuiteError(str(error), where=at(path), got=repr(item), expected=error.expected) from error
+    if given is None:
+        given = {}
+    if not isinstance(given, dict):
+        raise SuiteError("wrong type", where=at((*path, str(item))), got=repr(given), expected="a mapping of options")
+    for key, value in given.items():
+        if key != "target":
+            where = at((*path, str(item), str(key)))
+            raise SuiteError(
+                "unknown key", where=where, got=key, expected="target", nearest=nearest(str(key), ["target"])
+            )
+        if not isinstance(value, str) or not value:
+            where = at((*path, str(item), "target"))
+            raise SuiteError("wrong type", where=where, got=repr(value), expected="text: a target or a pattern of some")
+    return {"values": values, **given}
 
 
 def _named(item: Any, path: KeyPath, at: At, expected: str) -> tuple[str, dict[str, Any]]:
@@ -141,4 +140,7 @@ def _claim(claim: Any) -> Any:
 
 def _single(key: str, value: Any) -> bool:
     """Whether a selector's value stands for a list of one."""
-    return isinstance(value, int) if key == "images" else key in _LISTED and isinstance(value, str)
+    if key == "images":
+        return isinstance(value, int)
+    scalar = isinstance(value, str | int | float) and not isinstance(value, bool)
+    return isinstance(value, str) if key in _LISTED else key in (WHOLE, *axis_names()) and scalar

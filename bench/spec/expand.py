@@ -8,15 +8,15 @@ from dataclasses import replace
 from typing import Any
 
 from bench.errors import SuiteError
+from bench.identity import synth_id
 from bench.interfaces import DatasetSpec, NetworkInfo, Preset, Setting
 from bench.spec import axes
 from bench.spec.catalogue import Catalogue, short_name
-from bench.spec.identity import cell_id, synth_id
-from bench.spec.jobs import CellJob, ResolvedCompressor, SynthJob
-from bench.spec.rows import SourceRow, compressor_rows, settings_of, source_rows, target_rows
+from bench.spec.cells import Point, Treatment, make_cell, make_search
+from bench.spec.jobs import CellJob, ResolvedCompressor, SearchJob, SynthJob
+from bench.spec.rows import SourceRow, compressor_rows, promised, search_rows, settings_of, source_rows, target_rows
 from bench.spec.suite import SuiteSpec
 
-Treatment = tuple[ResolvedCompressor | None, Setting | None]
 _READS_TRAINING_IMAGES = ("T4", "T5", "T6")
 
 
@@ -30,6 +30,7 @@ class Expansion:
         self.targets = target_rows(suite, catalogue)
         self.sources = source_rows(suite, preset, self.targets, catalogue)
         self.compressors = compressor_rows(suite, preset, catalogue)
+        self.searches = search_rows(suite, preset, catalogue)
         self.settings = {} if suite.measures else settings_of(suite, self.targets, catalogue)
         self.test_digest = catalogue.test_digest(suite.dataset, suite.test_subset)
         self._infos: dict[str, NetworkInfo] = {}
@@ -41,30 +42,55 @@ class Expansion:
             self._infos[name] = self.catalogue.info(name)
         return self._infos[name]
 
-    def pairs(self, seeds: Sequence[int]) -> list[tuple[SynthJob, CellJob]]:
-        """Every cell with its synthesis, in the order source, target, images, compressor, setting, seed."""
-        out: list[tuple[SynthJob, CellJob]] = []
+    def points(self, seeds: Sequence[int]) -> list[tuple[SynthJob, SearchJob | None, CellJob]]:
+        """Every cell with its image set and policy search, in the order source, target, images, compressor, policy,
+        setting, variant, seed."""
+        out: list[tuple[SynthJob, SearchJob | None, CellJob]] = []
         seen: dict[str, CellJob] = {}
         for row in self.sources:
             for target in self.targets:
                 for count, treatment in itertools.product(self.suite.images, self._treatments(target)):
-                    for seed in seeds:
-                        job = self._synth(row, target, seed)
-                        cell = self._cell(row, job, target, count, treatment)
+                    reason = {seed: self._reason(row, self._synth(row, target, seed), treatment) for seed in seeds}
+                    for setting, seed in itertools.product(treatment.variants, seeds):
+                        point = self._point(self._synth(row, target, seed), target, count, treatment)
+                        cell = make_cell(point, setting, reason[seed])
                         self._check_new(row, cell, seen)
-                        out.append((job, cell))
+                        out.append((point.images, make_search(point), cell))
         return out
 
+    def _point(self, images: SynthJob, target: str, count: int, treatment: Treatment) -> Point:
+        return Point(
+            suite=self.suite,
+            preset=self.preset,
+            dtype=self.dtype,
+            images=images,
+            target_name=target,
+            target_digest=self.info(target).digest,
+            test_digest=self.test_digest,
+            membership=self.catalogue.membership(target, images.models) if images.models else "none",
+            count=count,
+            treatment=treatment,
+        )
+
     def _treatments(self, target: str) -> list[Treatment]:
-        """Compressors and what each is asked for: the part of the settings that it takes, each once."""
+        """Compressors, what each is asked for (the part of the settings that it takes, each once) and the searches that
+        give a quantising one its bits."""
         if self.suite.measures:
-            return [(None, None)]
-        settings = self.settings[target]
-        return [
-            (made, asked)
-            for made in self.compressors
-            for asked in dict.fromkeys(axes.only(setting, made.accepts) for setting in settings)
-        ]
+            return [Treatment(None, None, None, (None,))]
+        out = []
+        for made in self.compressors:
+            searches = self.searches if "bits" in made.accepts and self.searches else (None,)
+            asked = dict.fromkeys(axes.only(setting, made.accepts) for setting in self.settings[target])
+            for search, setting in itertools.product(searches, asked):
+                out.append(Treatment(made, search, setting, self._promised(made, setting)))
+        return out
+
+    def _promised(self, made: ResolvedCompressor, asked: Setting) -> tuple[Setting, ...]:
+        """What one compression delivers; a setting that lacks an axis the compressor needs delivers nothing but the
+        reason why not."""
+        if any(not self.suite.grid.entries(name) for name in made.accepts):
+            return (asked,)
+        return promised(made, asked, self.catalogue)
 
     def _check_new(self, row: SourceRow, cell: CellJob, seen: dict[str, CellJob]) -> None:
         old = seen.setdefault(cell.cell_id, cell)
@@ -128,49 +154,10 @@ class Expansion:
             preset=self.preset,
         )
 
-    def _cell(self, row: SourceRow, job: SynthJob, target: str, count: int, treatment: Treatment) -> CellJob:
-        suite, digest, (compressor, setting) = self.suite, self.info(target).digest, treatment
-        return CellJob(
-            cell_id=cell_id(
-                synth=job.synth_id,
-                count=count,
-                compressor=compressor.method if compressor else None,
-                version=compressor.version if compressor else None,
-                params=compressor.params_json if compressor else {},
-                setting=axes.identity(setting) if setting else None,
-                target_digest=digest,
-                test_digest=self.test_digest,
-                seed=job.seed,
-                measures=suite.measures,
-            ),
-            synth_id=job.synth_id,
-            source=job.source.label,
-            source_method=job.source.method,
-            model=job.model,
-            target=short_name(suite.dataset, target),
-            compressor=compressor.label if compressor else "",
-            compressor_method=compressor.method if compressor else "",
-            bits=axes.label(setting) if setting else "",
-            n=count,
-            seed=job.seed,
-            preset=self.preset,
-            control=job.source.control,
-            membership=self.catalogue.membership(target, job.models) if job.models else "none",
-            setting=setting,
-            compressor_resolved=compressor,
-            target_name=target,
-            target_digest=digest,
-            dataset=suite.dataset,
-            test_subset=suite.test_subset,
-            test_digest=self.test_digest,
-            measures=suite.measures,
-            not_applicable=self._reason(row, job, treatment),
-        )
-
     def _reason(self, row: SourceRow, job: SynthJob, treatment: Treatment) -> str | None:
         """Why a cell cannot be, as far as manifests and declarations tell; the methods' own checks come at run time."""
-        compressor = treatment[0]
-        if compressor and (missing := {axis for axis in compressor.accepts if not getattr(self.suite.grid, axis, ())}):
+        compressor = treatment.compressor
+        if compressor and (missing := {axis for axis in compressor.accepts if not self.suite.grid.entries(axis)}):
             return f"{compressor.method} needs {' and '.join(axes.axis(name).noun for name in sorted(missing))}"
         if compressor and row.source.delivery not in compressor.deliveries:
             return f"{compressor.method} takes no {row.source.delivery} of images"

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from bench.errors import SuiteError, nearest
+from bench.spec.axes import axis_names
 from bench.spec.origin import KeyPath
 
 _TYPES = {
@@ -90,7 +91,13 @@ def _fields(model: type[BaseModel], path: KeyPath) -> tuple[str, ...]:
         if here is None or part not in here.model_fields:
             return ()
         here = _model_in(here.model_fields[part].annotation)
-    return tuple(here.model_fields) if here else ()
+    return _keys(here) if here else ()
+
+
+def _keys(model: type[BaseModel]) -> tuple[str, ...]:
+    """The model's keys as a file has them: a field ``axes`` stands for the axes of the setting, by their names."""
+    own = tuple(key for key in model.model_fields if key != "axes")
+    return own if len(own) == len(model.model_fields) else (*own, *axis_names())
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

@@ -1,4 +1,4 @@
-"""What a plan is made of: resolved methods, syntheses, cells.  Plain frozen data, no decisions."""
+"""What a plan is made of: resolved methods, image sets, searches, cells.  Plain frozen data, no decisions."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bench.identity import SEED_SCHEME, seed_from
 from bench.interfaces import Control, DatasetSpec, Delivery, LabelKind, Membership, MethodParams, Preset, Setting, Tier
-from bench.spec.identity import seed_from
+from bench.spec import axes
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,17 @@ class ResolvedCompressor:
 
 
 @dataclass(frozen=True)
+class ResolvedSearch:
+    """A row of the policy axis with its defaults filled in; fields as in :class:`ResolvedSource`."""
+
+    method: str
+    label: str
+    version: int
+    params: MethodParams
+    params_json: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class SynthJob:
     """One image set.
 
@@ -77,6 +89,11 @@ class SynthJob:
     preset: Preset
 
     @property
+    def title(self) -> str:
+        """What the progress shows."""
+        return f"{_origin(self.source.label, self.model)} seed {self.seed}"
+
+    @property
     def set_seed(self) -> int:
         """Seed of what all batches share (``SynthRequest.set_seed``)."""
         return seed_from("set", self.seed)
@@ -95,28 +112,60 @@ class SynthJob:
 
 
 @dataclass(frozen=True)
+class SearchJob:
+    """A policy search: bits per layer of the target, found on an image set within a setting.
+
+    ``count`` images of the set ``synth_id`` are looked at; ``setting`` is what the cells that use the policy are asked
+    for.  The search looks at the images alone, so its data tier is the source's.
+    """
+
+    policy_id: str
+    search: ResolvedSearch
+    synth_id: str
+    count: int
+    target_name: str
+    target_digest: str
+    setting: Setting
+    seed: int
+
+    @property
+    def generator_seed(self) -> int:
+        """Seed of the generator the search gets; the same for all sources and searches of a target and setting."""
+        return seed_from("search", self.seed, self.target_digest, axes.identity(self.setting))
+
+
+@dataclass(frozen=True)
 class CellJob:
     """One point of the grid.  The labels are fields of ResultRecord; :meth:`axes` gives them.
 
     A cell of a suite of measures has neither compressor nor setting: it measures the image set with the target
-    network.  ``target_name`` is full (data set and network), ``target`` what the row shows.
+    network.  ``target_name`` is full (data set and network), ``target`` what the row shows.  ``asked`` is what the
+    compressor is asked for, ``setting`` what this cell is of: another one where one compression delivers several
+    networks, which then share ``job_id`` and are told apart by ``variant``.
     """
 
     cell_id: str
+    row_id: str
+    job_id: str
     synth_id: str
+    policy_id: str | None
     source: str
     source_method: str
+    delivery: Delivery
     model: str
     target: str
     compressor: str
     compressor_method: str
-    bits: str
+    policy: str
+    setting_label: str
+    variant: str
     n: int
     seed: int
     preset: Preset
     control: Control
     membership: Membership
     setting: Setting | None
+    asked: Setting | None
     compressor_resolved: ResolvedCompressor | None
     target_name: str
     target_digest: str
@@ -129,12 +178,14 @@ class CellJob:
     @property
     def generator_seed(self) -> int:
         """Seed of the generator the compressor and the measures get: one for all sources and compressors of a target,
-        bits and seed, so that rows that are compared draw the same batches and the same real images."""
-        return seed_from("cell", self.seed, self.target_digest, self.bits)
+        setting and seed, so that rows that are compared draw the same batches and the same real images."""
+        asked = axes.identity(self.asked) if self.asked else {}
+        return seed_from("cell", SEED_SCHEME, self.seed, self.target_digest, asked)
 
     def axes(self) -> dict[str, Any]:
-        """The labels as keyword arguments of ResultRecord."""
-        return {name: getattr(self, name) for name in AXES}
+        """The labels and identities as keyword arguments of ResultRecord."""
+        values = dict(self.setting.values) if self.setting else {}
+        return {"setting": values, **{name: getattr(self, name) for name in SHARED}}
 
     def labels(self) -> dict[str, tuple[str, ...]]:
         """Axis → what the cell is called there, for ``--only`` and claims."""
@@ -143,23 +194,37 @@ class CellJob:
             "model": (self.model,),
             "target": (self.target,),
             "compressor": (self.compressor, self.compressor_method),
-            "bits": (self.bits,),
+            "policy": (self.policy,),
+            **axes.names(self.setting or Setting()),
             "seed": (str(self.seed),),
             "membership": (self.membership,),
+            "n": (str(self.n),),
         }
 
+    @property
+    def title(self) -> str:
+        """What the progress shows."""
+        words = (_origin(self.source, self.model), "→", self.target, self.compressor, self.policy, self.setting_label)
+        return " ".join(filter(None, (*words, f"seed {self.seed}")))
 
-AXES = (
+
+SHARED = (
     "cell_id",
+    "row_id",
+    "job_id",
     "synth_id",
+    "policy_id",
     "dataset",
     "source",
     "source_method",
+    "delivery",
     "model",
     "target",
     "compressor",
     "compressor_method",
-    "bits",
+    "policy",
+    "setting_label",
+    "variant",
     "n",
     "seed",
     "preset",
@@ -167,3 +232,7 @@ AXES = (
     "membership",
 )
 """Fields that a CellJob and a ResultRecord share by name."""
+
+
+def _origin(source: str, model: str) -> str:
+    return f"{source}[{model}]" if model else source

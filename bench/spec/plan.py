@@ -1,4 +1,4 @@
-"""SuiteSpec → Plan: every synthesis once, then every cell; pure, and checked as a whole before any compute."""
+"""SuiteSpec → Plan: every image set and search once, then every cell; pure, and checked before any compute."""
 
 from __future__ import annotations
 
@@ -9,37 +9,44 @@ from typing import Any
 
 from bench.errors import SuiteError
 from bench.interfaces import Preset
+from bench.spec.axes import WHOLE, axis_names
 from bench.spec.catalogue import Catalogue, ShippedCatalogue
 from bench.spec.claims import check_claims
 from bench.spec.expand import Expansion
-from bench.spec.jobs import CellJob, ResolvedCompressor, ResolvedSource, SynthJob
+from bench.spec.graph import Job, counts, make_graph
+from bench.spec.jobs import CellJob, ResolvedCompressor, ResolvedSource, SearchJob, SynthJob
 from bench.spec.select import check_selection, own_labels, parse_only
 from bench.spec.suite import SuiteSpec
 
 __all__ = ["CellJob", "Plan", "ResolvedCompressor", "ResolvedSource", "SynthJob", "make_plan", "require_applicable"]
 
-ONLY_AXES = ("source", "model", "target", "compressor", "bits", "seed", "membership")
-_READS_TRAINING_IMAGES = ("T4", "T5", "T6")
+
+def only_axes() -> tuple[str, ...]:
+    """The axes ``--only`` takes."""
+    return ("source", "model", "target", "compressor", "policy", WHOLE, *axis_names(), "seed", "membership")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a suite asks for: unique syntheses, then cells in the suite's order.
+    """What a suite asks for: unique image sets and policy searches, then cells in the suite's order.
 
-    A synthesis that only not-applicable cells would use is not listed.
+    One that only not-applicable cells would use is not among them; ``idle`` holds such image sets, never made.
     """
 
     suite: SuiteSpec
     preset: Preset
     synths: tuple[SynthJob, ...]
+    searches: tuple[SearchJob, ...]
     cells: tuple[CellJob, ...]
+    idle: tuple[SynthJob, ...] = ()
+    dtype: str = "float32"
 
     @cached_property
     def _by_id(self) -> dict[str, SynthJob]:
-        return {job.synth_id: job for job in self.synths}
+        return {job.synth_id: job for job in (*self.idle, *self.synths)}
 
     def synth(self, synth_id: str) -> SynthJob:
-        """The synthesis with this id."""
+        """The image set with this id."""
         return self._by_id[synth_id]
 
     @property
@@ -47,9 +54,9 @@ class Plan:
         """The cells that can run."""
         return tuple(cell for cell in self.cells if cell.not_applicable is None)
 
-    def jobs(self) -> int:
-        """Syntheses plus cells that can run."""
-        return len(self.synths) + len(self.applicable)
+    def graph(self, cells: Sequence[CellJob] | None = None) -> tuple[Job, ...]:
+        """The jobs that make ``cells`` (all that can run, unless given), each after those it needs."""
+        return make_graph(self, self.applicable if cells is None else cells)
 
     def disk_bytes(self, has: Callable[[str, int], bool] | None = None) -> int:
         """Bytes the image sets take; ``has(synth_id, batch)`` leaves out what is stored already."""
@@ -61,16 +68,18 @@ class Plan:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON for ``bench plan --json``."""
+        """Plain JSON for ``bench plan --json``; ``graph`` lists every job with the keys of those it needs."""
+        graph = self.graph()
         return {
             "suite": self.suite.suite,
             "version": self.suite.version,
             "dataset": self.suite.dataset,
             "preset": self.preset,
-            "jobs": self.jobs(),
+            "jobs": counts(graph),
             "disk_bytes": self.disk_bytes(),
             "synths": [_synth_json(job) for job in self.synths],
             "cells": [{**cell.axes(), "not_applicable": cell.not_applicable} for cell in self.cells],
+            "graph": [{"kind": j.kind, "key": j.key, "title": j.title, "needs": sorted(j.needs)} for j in graph],
         }
 
 
@@ -99,15 +108,18 @@ def make_plan(
         WeightsError: a network's manifest is missing or damaged.
     """
     expansion = Expansion(suite, preset or suite.preset, dtype, catalogue or ShippedCatalogue())
-    pairs = expansion.pairs(_seeds(suite, seeds))
+    points = expansion.points(_seeds(suite, seeds))
     # A grid the command line changed need not hold what the claims speak of; the board then calls them open.
     if not suite.changed("grid"):
-        check_claims(suite, [{axis: str(label) for axis, label in cell.axes().items()} for _, cell in pairs])
+        check_claims(suite, [cell.labels() for *_, cell in points])
     if only is not None:
-        selection, rows = parse_only(only, ONLY_AXES), own_labels([cell.labels() for _, cell in pairs])
+        selection, rows = parse_only(only, only_axes()), own_labels([cell.labels() for *_, cell in points])
         check_selection(selection, rows)
-        pairs = [pair for pair, row in zip(pairs, rows, strict=True) if selection.accepts(row)]
-    plan = Plan(suite, expansion.preset, _unique(pairs), tuple(cell for _, cell in pairs))
+        points = [point for point, row in zip(points, rows, strict=True) if selection.accepts(row)]
+    synths, searches = _unique(points)
+    idle = {job.synth_id: job for job, *_ in points if job not in synths}
+    cells = tuple(cell for *_, cell in points)
+    plan = Plan(suite, expansion.preset, synths, searches, cells, tuple(idle.values()), dtype)
     require_applicable(suite, [cell.not_applicable for cell in plan.cells])
     return plan
 
@@ -122,13 +134,18 @@ def require_applicable(suite: SuiteSpec, reasons: Sequence[str | None]) -> None:
         raise SuiteError("nothing of the suite can run", where=suite.at(), got="; ".join(found) or "no cell")
 
 
-def _unique(pairs: Sequence[tuple[SynthJob, CellJob]]) -> tuple[SynthJob, ...]:
-    """Each synthesis once, in the order of first use; rows that differ in name only share one."""
-    out: dict[str, SynthJob] = {}
-    for job, cell in pairs:
+def _unique(
+    points: Sequence[tuple[SynthJob, SearchJob | None, CellJob]],
+) -> tuple[tuple[SynthJob, ...], tuple[SearchJob, ...]]:
+    """Each image set and each search once, in the order of first use; rows that differ in name only share one."""
+    synths: dict[str, SynthJob] = {}
+    searches: dict[str, SearchJob] = {}
+    for job, search, cell in points:
         if cell.not_applicable is None:
-            out.setdefault(job.synth_id, job)
-    return tuple(out.values())
+            synths.setdefault(job.synth_id, job)
+            if search is not None:
+                searches.setdefault(search.policy_id, search)
+    return tuple(synths.values()), tuple(searches.values())
 
 
 def _seeds(suite: SuiteSpec, asked: int | Sequence[int] | None) -> tuple[int, ...]:

@@ -1,24 +1,34 @@
 """Methods by name: a name is a public file's stem in methods/<kind>/, or an entry point of an installed package.
 
-Nothing is imported until it is asked for, and no name is known here.
+Nothing is imported until it is asked for, and no name is known here.  What is imported must declare what its kind's
+Protocol names, so that nobody downstream has to ask whether an attribute is there.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import inspect
 import json
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from importlib import metadata, resources
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from bench.errors import SuiteError, nearest
-from bench.interfaces import Method, MethodParams, Preset
+from bench.identity import canonical
+from bench.interfaces import Compressor, DataSource, Method, MethodParams, PolicySearch, Preset
 from bench.spec.explain import explain
-from bench.spec.identity import canonical
 from bench.spec.origin import KeyPath, dotted
+
+PACKAGE = "methods"
+"""Where the built-in methods lie: the one place of the engine that names it."""
+
+PROTOCOLS: Mapping[str, type] = {"sources": DataSource, "compressors": Compressor, "policies": PolicySearch}
+"""What a method of each kind declares."""
 
 
 class Registry:
@@ -29,7 +39,7 @@ class Registry:
         package: where the built-in methods lie.
     """
 
-    def __init__(self, kind: str, package: str = "methods") -> None:
+    def __init__(self, kind: str, package: str = PACKAGE) -> None:
         self.kind = kind
         self._package = f"{package}.{kind}"
         self._loaded: dict[str, Any] = {}
@@ -54,7 +64,8 @@ class Registry:
             where: the place that named it, for the error.
 
         Raises:
-            SuiteError: unknown name; a module without ``METHOD``, or one that cannot be imported.
+            SuiteError: unknown name; a module without ``METHOD``, or one that cannot be imported; a method that does
+                not declare all that its kind's Protocol names.
         """
         if name not in self._places:
             names = self.names()
@@ -103,7 +114,30 @@ class Registry:
             raise SuiteError(
                 f"the {self.singular} exposes no method", where=where, got=module_name, expected=attribute or "METHOD"
             )
+        missing = undeclared(method, PROTOCOLS[self.kind])
+        if missing:
+            raise SuiteError(
+                f"the {self.singular} does not declare all it must",
+                where=where,
+                got=f"{name} ({module_name}) without {', '.join(missing)}",
+                hint=f"See bench.interfaces.{PROTOCOLS[self.kind].__name__}.",
+            )
         return method
+
+
+def undeclared(method: Any, protocol: type) -> tuple[str, ...]:
+    """What ``protocol`` and its bases name and ``method`` lacks, sorted: attributes, methods, and the methods behind
+    what it says it ``offers``."""
+    bases = [base for base in protocol.__mro__ if getattr(base, "_is_protocol", False)]
+    attributes = [name for base in bases for name in inspect.get_annotations(base)]
+    methods = [name for base in bases for name, item in vars(base).items() if inspect.isfunction(item)]
+    absent = object()
+    lacking = {name for name in attributes if getattr(method, name, absent) is absent}
+    wanted = {name for name in methods if not name.startswith("_")}
+    if "offers" in attributes:
+        wanted |= set(getattr(method, "offers", ()))
+    lacking |= {name for name in wanted if not callable(getattr(method, name, None))}
+    return tuple(sorted(lacking))
 
 
 def resolve_params(
@@ -155,11 +189,8 @@ def _shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, separators=(", ", ":"), ensure_ascii=False)
 
 
-def describe_units(module: Any, example: Any) -> list[tuple[str, str, tuple[str, ...]]]:
-    """Reconstruction units of a network, as the built-in methods' shared quantisation code finds them.
-
-    The one call of the engine into methods' shared parts; it goes through here because here is the door to methods.
-    """
-    units = importlib.import_module("methods.quant.units")
-    found: list[tuple[str, str, tuple[str, ...]]] = units.describe_units(module, example)
-    return found
+def code_files(package: str = PACKAGE) -> list[Path]:
+    """The source files of the built-in methods and of what they share, sorted; imports nothing."""
+    spec = importlib.util.find_spec(package)
+    folders = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
+    return sorted(file for folder in folders for file in folder.rglob("*.py"))

@@ -48,7 +48,9 @@ def parse_only(text: str, axes: Sequence[str]) -> Selection:
         axis, equals, value = part.partition("=")
         axis, values = axis.strip(), tuple(item.strip() for item in value.split("|"))
         if not equals or not all(values):
-            raise SuiteError("is no AXIS=VALUE", where="--only", got=part.strip(), expected="source=kw|mixmix,seed=1")
+            raise SuiteError(
+                "is no AXIS=VALUE", where="--only", got=part.strip(), expected="target=resnet*|mobilenet*,seed=1"
+            )
         if axis not in axes:
             raise SuiteError("no such axis", where="--only", got=axis, expected=axes, nearest=nearest(axis, axes))
         if axis in wanted:

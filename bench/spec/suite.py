@@ -13,10 +13,11 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from bench.errors import SuiteError, nearest
 from bench.interfaces import Delivery, Preset, Setting
+from bench.spec.axes import AXES, WHOLE, axis_names
 from bench.spec.entries import long_form
 from bench.spec.explain import explain
 from bench.spec.origin import KeyPath, Origin, read_yaml
@@ -35,7 +36,6 @@ Count = Annotated[int, Field(ge=1)]
 Counts = Annotated[tuple[Count, ...], Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Names = Annotated[tuple[Name, ...], Field(min_length=1)]
-PairingAxis = Literal["target", "compressor", "bits", "seed"]
 
 
 class _Part(BaseModel):
@@ -80,79 +80,98 @@ class CompressorEntry(_Part):
     steps: tuple[StepEntry, ...] = ()
 
 
-class BitsEntry(_Part):
-    """One value of the bits axis.  With ``target`` (a pattern), matching targets get it instead of the plain ones."""
+class PolicyEntry(_Part):
+    """One value of the policy axis: a search of bits per layer, its parameters, and the row's name."""
 
-    weight_bits: int
-    act_bits: int
+    method: Name
+    label: Label | None = None
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class AxisEntry(_Part):
+    """One value of an axis of the setting, as the axis read it.  With ``target`` (a pattern), matching targets get it
+    instead of the plain ones."""
+
+    values: dict[str, Any]
     target: Name | None = None
 
     @property
     def setting(self) -> Setting:
-        """The setting asked of a compressor (first and last layer at 8 bits)."""
-        return Setting(weight_bits=self.weight_bits, act_bits=self.act_bits, first_last_bits=8)
-
-
-class SparsityEntry(_Part):
-    """One value of the sparsity axis: the part of each layer's weights or channels to remove; ``target`` as above."""
-
-    sparsity: Annotated[float, Field(gt=0, lt=1)]
-    target: Name | None = None
-
-    @property
-    def setting(self) -> Setting:
-        """The setting asked of a compressor."""
-        return Setting(sparsity=self.sparsity)
-
-
-class StudentEntry(_Part):
-    """One value of the student axis: the network that a distillation trains; ``target`` as above."""
-
-    student: Name
-    target: Name | None = None
-
-    @property
-    def setting(self) -> Setting:
-        """The setting asked of a compressor."""
-        return Setting(student=self.student)
+        """What is asked of a compressor on this axis."""
+        return Setting(**self.values)
 
 
 class Grid(_Part):
-    """The axes.  ``bits``, ``sparsity`` and ``student`` make the setting: each compressor is asked for what it takes.
+    """The axes.  Those of :data:`bench.spec.axes.AXES` (keys ``bits``, ``sparsity``, … in the file) make the setting:
+    each compressor is asked for what it takes.  ``policy``: each quantising compressor takes the bits of each search.
     A suite of image measures has no compressor and no setting."""
 
     source: Annotated[tuple[SourceEntry, ...], Field(min_length=1)]
     target: Annotated[tuple[Name, ...], Field(min_length=1)]
     compressor: tuple[CompressorEntry, ...] = ()
-    bits: tuple[BitsEntry, ...] = ()
-    sparsity: tuple[SparsityEntry, ...] = ()
-    student: tuple[StudentEntry, ...] = ()
+    policy: tuple[PolicyEntry, ...] = ()
+    axes: dict[str, tuple[AxisEntry, ...]] = Field(default_factory=dict)
+
+    def entries(self, axis: str) -> tuple[AxisEntry, ...]:
+        """The values of an axis of the setting; none where the suite lacks it."""
+        return self.axes.get(axis, ())
 
 
 class Selector(_Part):
     """Which rows one side of a claim speaks of: axis: value or list of values.
 
-    ``source`` and ``compressor`` take a row's label or a method's name.  ``model``: ``own`` (the images come from the
-    target itself), ``foreign`` (from another single network), ``any``, or a value of the model column such as
-    ``zoo:full``.  ``images`` is their number, where the suite has several.  ``over`` says what becomes of several rows
-    in one pairing unit: ``each`` pairs every one of them, ``mean`` averages them, ``best`` takes the highest.
+    ``source``, ``compressor`` and ``policy`` take a row's label or a method's name.  ``model``: ``own`` (the images
+    come from the target itself), ``foreign`` (from another single network), ``any``, or a value of the model column
+    such as ``zoo:full``.  ``axes`` holds what the file says under ``setting`` (a row's whole label) or under the name
+    of an axis of the setting.  ``images`` is their number, where the suite has several.  ``over`` says what becomes of
+    several rows in one pairing unit: ``each`` pairs every one of them, ``mean`` averages them, ``best`` takes the
+    highest.
     """
 
     source: Names | None = None
     model: Names | None = None
     target: Names | None = None
     compressor: Names | None = None
-    bits: Names | None = None
+    policy: Names | None = None
+    axes: dict[str, Names] = Field(default_factory=dict)
     membership: Names | None = None
     images: Counts | None = None
     over: Literal["each", "mean", "best"] = "mean"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, raw: Any) -> Any:
+        """The axes' keys beside the others, as the file has them, into ``axes``; lists as the tuples the fields are."""
+        if not isinstance(raw, dict):
+            return raw
+        plain = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
+        own = {key: plain.pop(key) for key in (WHOLE, *axis_names()) if key in plain}
+        named = {key: tuple(map(_word, value)) if isinstance(value, tuple) else value for key, value in own.items()}
+        return {**plain, "axes": {**dict(raw.get("axes", {})), **named}} if named else plain
 
     def values(self, axis: str) -> tuple[str, ...] | None:
         """The selected values of ``axis`` (``n`` for the images); None where the selector leaves it open."""
         if axis == "n":
             return None if self.images is None else tuple(map(str, self.images))
+        if axis in (WHOLE, *axis_names()):
+            return self.axes.get(axis)
         got: tuple[str, ...] | None = getattr(self, axis)
         return got
+
+
+def _word(value: Any) -> Any:
+    """A number as it is written in the file (0.5): values of axes are compared by their names."""
+    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _pairing(axis: str) -> str:
+    known = ("target", "compressor", WHOLE, *axis_names(), "seed")
+    if axis not in known:
+        raise ValueError(f"no axis to pair by; allowed: {', '.join(known)}")
+    return axis
+
+
+PairingAxis = Annotated[str, AfterValidator(_pairing)]
 
 
 class Claim(_Part):
@@ -280,29 +299,29 @@ def _raw_path(path: KeyPath, raw: dict[str, Any]) -> KeyPath:
     return (*path[:3], name, *(part for part in path[3:] if part != "params"))
 
 
-SETTING_AXES = ("bits", "sparsity", "student")
-
-
 def _check_axes(spec: SuiteSpec) -> None:
     """Duplicates, and the axes a suite of measures must not have or another must."""
     grid = spec.grid
+    axes: dict[str, tuple[Any, ...]] = {axis.name: grid.entries(axis.name) for axis in AXES}
+    fixed = {name: getattr(grid, name) for name in ("source", "target", "compressor", "policy")}
     for key, values in (("seeds", spec.seeds), ("measures", spec.measures), ("images", spec.images)):
         _check_unique(spec, (key,), values)
-    for axis in ("source", "target", "compressor", *SETTING_AXES):
-        entries = [item.model_dump_json() if isinstance(item, BaseModel) else item for item in getattr(grid, axis)]
-        _check_unique(spec, ("grid", axis), entries)
-    for axis in ("compressor", *SETTING_AXES):
-        if spec.measures and getattr(grid, axis):
+    for name, entries in {**fixed, **axes}.items():
+        shown = [item.model_dump_json() if isinstance(item, BaseModel) else item for item in entries]
+        _check_unique(spec, ("grid", name), shown)
+    for name, entries in {"compressor": grid.compressor, "policy": grid.policy, **axes}.items():
+        if spec.measures and entries:
             raise SuiteError(
                 "a suite of image measures compresses nothing",
-                where=spec.at("grid", axis),
+                where=spec.at("grid", name),
                 hint="Drop this axis, or drop `measures`.",
             )
     if not spec.measures and not grid.compressor:
         raise SuiteError("the axis is empty", where=spec.at("grid", "compressor"), expected="at least one value")
-    if not spec.measures and not any(getattr(grid, axis) for axis in SETTING_AXES):
-        where = spec.at("grid", next((axis for axis in SETTING_AXES if axis in grid.model_fields_set), "bits"))
-        raise SuiteError("the axis is empty", where=where, expected="at least one value of bits, sparsity or student")
+    if not spec.measures and not any(axes.values()):
+        known = " or ".join([", ".join(axis_names()[:-1]), axis_names()[-1]])
+        where = spec.at("grid", next(iter(grid.axes), axis_names()[0]))
+        raise SuiteError("the axis is empty", where=where, expected=f"at least one value of {known}")
 
 
 def _check_unique(spec: SuiteSpec, path: KeyPath, values: Any) -> None:

@@ -2,132 +2,79 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+import itertools
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load, save
 from torch import Tensor
 
 from bench.errors import StoreError
 from bench.interfaces import ImageBatch, ImageSet, LabelKind
-from bench.store.files import TEMPORARY, open_store, write_atomic
+from bench.store.meta import ArtifactMeta, batch_name, header_digest, header_meta, read_header
+from bench.store.objects import ObjectStore
+from bench.store.tensors import digest_of, pack, unpack
 
-log = logging.getLogger(__name__)
-
-CLASS_NAMES = "class_names"
-"""Key of a batch's ``info``: the names of the data set's classes in the order of the labels, for who looks at it."""
-
-Curves = Mapping[str, Sequence[tuple[int, float]]]
-
-_ID = re.compile(r"[0-9a-f]{8,64}")
 _TENSORS = ("images", "labels", "soft_labels")
-
-
-@dataclass(frozen=True)
-class BatchMeta:
-    """What is stored beside a batch's tensors; all of it JSON.
-
-    ``cost`` holds StageCost's fields (seconds, cpu_seconds, forward_equivalents, peak_memory_mib), ``models`` full
-    network names, ``info`` and ``curves`` what the source reported, ``provenance`` dates and machine.
-    """
-
-    source: str
-    version: int
-    models: tuple[str, ...] = ()
-    info: Mapping[str, Any] = field(default_factory=dict)
-    curves: Curves = field(default_factory=dict)
-    cost: Mapping[str, float | None] = field(default_factory=dict)
-    provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
 class ArtifactStore:
     """``ROOT/artifacts/<2 hex>/<synth_id>/<batch>.safetensors``; a batch's metadata lies in its file's header.
 
-    One file per batch, so that a batch is there as a whole or not at all.
+    One file per batch, so that a batch is there as a whole or not at all.  ``objects`` is the store beneath.
 
     Raises:
         StoreError: the folder cannot be written, or a newer version wrote it.
     """
 
     def __init__(self, root: Path | str) -> None:
-        self.root = open_store(root)
-        self._folder = self.root / "artifacts"
-        self._locks: dict[Path, FileLock] = {}
+        self.objects = ObjectStore(root)
+        self.root = self.objects.root
 
     def has(self, synth_id: str, index: int) -> bool:
-        """Whether the batch is stored (not whether it is intact; see :meth:`missing`)."""
-        return self._path(synth_id, index).is_file()
+        """Whether the batch is stored; not whether it is intact, which :meth:`read` tells."""
+        return self.objects.has(synth_id, batch_name(index))
 
     def missing(self, synth_id: str, batches: int) -> list[int]:
-        """Indices below ``batches`` that are to be made.
+        """Indices below ``batches`` that are to be made; no file is opened."""
+        return [index for index in range(batches) if not self.has(synth_id, index)]
 
-        A damaged batch is set aside under another name with a warning, so that it is made anew.
-        """
-        out = []
-        for index in range(batches):
-            if not self.has(synth_id, index):
-                out.append(index)
-                continue
-            try:
-                self._load(synth_id, index)
-            except StoreError as error:
-                path = self._path(synth_id, index)
-                log.warning("%s\n  The batch is made again; the damaged file is kept as %s.damaged", error, path.name)
-                path.replace(path.with_name(f"{path.name}.damaged"))
-                out.append(index)
-        return out
-
-    @contextmanager
-    def lock(self, synth_id: str, index: int, timeout: float = -1) -> Iterator[None]:
-        """One writer per key, across processes; re-entrant within one store object.
-
-        A worker takes it, looks again with :meth:`has`, makes the batch, writes it.
+    def making(
+        self, synth_id: str, index: int, waiting: Callable[[], None] | None = None
+    ) -> AbstractContextManager[bool]:
+        """Whether the caller is to make the batch; until the block ends nobody else does (:meth:`ObjectStore.making`).
 
         Args:
-            timeout: seconds to wait; -1 waits for ever.
+            waiting: called every few seconds while another process makes it; what it raises ends the wait.
 
         Raises:
-            StoreError: not free in time, or the lock file cannot be made.
+            StoreError: the lock file cannot be made.
         """
-        path = self.root / "locks" / f"{synth_id}-{index:05d}.lock"
-        held = self._locks.setdefault(path, FileLock(path))
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            held.acquire(timeout=timeout)
-        except Timeout as error:
-            raise StoreError("another process is writing this batch", where=str(path)) from error
-        except OSError as error:
-            raise StoreError("cannot be written", where=str(path), got=error.strerror) from error
-        try:
-            yield
-        finally:
-            held.release()
+        return self.objects.making(synth_id, batch_name(index), waiting)
 
-    def write_batch(self, synth_id: str, index: int, batch: ImageBatch, meta: BatchMeta) -> str:
+    def lock(self, synth_id: str, index: int, timeout: float = -1) -> AbstractContextManager[None]:
+        """One writer per batch, across processes; re-entrant within one store object (:meth:`ObjectStore.lock`).
+
+        Raises:
+            StoreError: not free within ``timeout`` seconds (-1 waits for ever), or the lock file cannot be made.
+        """
+        return self.objects.lock(synth_id, batch_name(index), timeout)
+
+    def write_batch(self, synth_id: str, index: int, batch: ImageBatch, meta: ArtifactMeta) -> str:
         """Store a batch; returns the digest of its tensors. A batch that is stored already stays as it is.
 
         Raises:
             StoreError: tensors that are no image batch or not finite; a folder that cannot be written.
         """
-        tensors = _checked(batch, f"{synth_id} batch {index}")
-        with self.lock(synth_id, index):
-            if self.has(synth_id, index):
-                return str(self._header(synth_id, index)["digest"])
-            header = {"digest": _digest(tensors), "meta": _meta_text(meta, f"{synth_id} batch {index}")}
-            header["meta_digest"] = hashlib.sha256(header["meta"].encode()).hexdigest()
-            write_atomic(self._path(synth_id, index), save(tensors, header))
-            return header["digest"]
+        where, name = f"{synth_id} batch {index}", batch_name(index)
+        tensors = _checked(batch, where)
+        digest = digest_of(tensors, _TENSORS)
+        if self.objects.write(synth_id, name, pack(tensors, digest, meta, where)):
+            return digest
+        path = self.objects.path(synth_id, name)
+        return header_digest(read_header(path), path)
 
     def read(self, synth_id: str, count: int, label_kind: LabelKind) -> ImageSet:
         """The first ``count`` images: float32 [count, C, H, W], labels int64 [count] or None, soft [count, K] or None.
@@ -137,101 +84,59 @@ class ArtifactStore:
         labels of the prefix.
 
         Raises:
-            StoreError: a batch is missing or damaged, or batches do not fit together.
+            LostArtifact: a batch is missing or (DamagedArtifact) damaged.
+            StoreError: batches do not fit together.
         """
         if count < 1:
             raise ValueError(f"count must be positive, not {count}")
         parts: list[dict[str, Tensor]] = []
-        metas: list[BatchMeta] = []
+        metas: list[ArtifactMeta] = []
         have = 0
-        while have < count:
-            tensors, meta = self._load(synth_id, len(parts))
+        for index in itertools.count():
+            tensors, meta = self._load(synth_id, index)
             if parts and tensors.keys() != parts[0].keys():
-                raise StoreError(
-                    "batches of one set differ in their labels", where=str(self._path(synth_id, len(parts)))
-                )
+                path = self.objects.path(synth_id, batch_name(index))
+                raise StoreError("batches of one set differ in their labels", where=str(path))
             parts.append(tensors)
             metas.append(meta)
             have += len(tensors["images"])
+            if have >= count:
+                break
         joined = {name: torch.cat([part[name] for part in parts])[:count].contiguous() for name in parts[0]}
         return ImageSet(
             images=joined["images"],
             labels=joined.get("labels"),
             soft_labels=joined.get("soft_labels"),
             label_kind=label_kind,
-            digest=_digest(joined),
+            digest=digest_of(joined, _TENSORS),
             synth_id=synth_id,
             info=_summary(metas),
         )
 
-    def meta(self, synth_id: str, index: int) -> BatchMeta:
+    def meta(self, synth_id: str, index: int) -> ArtifactMeta:
         """Metadata of one batch without reading its tensors.
 
         Raises:
-            StoreError: the batch is missing or its header damaged.
+            LostArtifact: the batch is missing or (DamagedArtifact) its header damaged.
         """
-        return self._meta(self._header(synth_id, index), self._path(synth_id, index))
+        path = self.objects.path(synth_id, batch_name(index))
+        return header_meta(read_header(path), path)
+
+    def set_aside(self, synth_id: str, index: int) -> bool:
+        """Give a batch that is damaged another name, so that it is made anew; returns whether it was (still) damaged.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        return self.objects.set_aside(synth_id, batch_name(index), lambda: self._load(synth_id, index))
 
     def sweep(self) -> int:
-        """Delete the temporary files of writers that are gone; returns how many.
+        """Delete the temporary files of writers that are gone; returns how many (:meth:`ObjectStore.sweep`)."""
+        return self.objects.sweep()
 
-        A file whose key is locked belongs to a writer at work and stays.
-        """
-        removed = 0
-        for path in self._folder.glob(f"*/*/.*{TEMPORARY}*"):
-            index = path.name[1:].partition(".")[0]
-            if not index.isdecimal():
-                continue
-            try:
-                with self.lock(path.parent.name, int(index), timeout=0):
-                    path.unlink(missing_ok=True)
-                    removed += 1
-            except StoreError:
-                continue
-        return removed
-
-    def _path(self, synth_id: str, index: int) -> Path:
-        if not _ID.fullmatch(synth_id) or index < 0:
-            raise ValueError(f"no key of an image set: {synth_id!r}, {index}")
-        return self._folder / synth_id[:2] / synth_id / f"{index:05d}.safetensors"
-
-    def _header(self, synth_id: str, index: int) -> dict[str, str]:
-        path = self._path(synth_id, index)
-        if not path.is_file():
-            raise StoreError("the batch is not stored", where=str(path), hint="Run the suite again; it makes it.")
-        try:
-            with safe_open(path, framework="pt") as file:
-                header: dict[str, str] = dict(file.metadata() or {})
-        except (SafetensorError, OSError) as error:
-            raise _damaged(path, error) from error
-        if not {"digest", "meta", "meta_digest"} <= header.keys():
-            raise _damaged(path, "the header holds no digest")
-        return header
-
-    def _load(self, synth_id: str, index: int) -> tuple[dict[str, Tensor], BatchMeta]:
-        path, header = self._path(synth_id, index), self._header(synth_id, index)
-        try:
-            tensors: dict[str, Tensor] = load(path.read_bytes())
-        except (SafetensorError, OSError) as error:
-            raise _damaged(path, error) from error
-        found = _digest(tensors)
-        if found != header["digest"]:
-            raise _damaged(path, f"digest {found[:16]}, recorded {header['digest'][:16]}")
-        return tensors, self._meta(header, path)
-
-    @staticmethod
-    def _meta(header: Mapping[str, str], path: Path) -> BatchMeta:
-        if hashlib.sha256(header["meta"].encode()).hexdigest() != header["meta_digest"]:
-            raise _damaged(path, "the metadata's digest differs")
-        try:
-            raw = json.loads(header["meta"])
-            raw["models"] = tuple(raw["models"])
-            raw["curves"] = {name: [(int(i), float(v)) for i, v in points] for name, points in raw["curves"].items()}
-            return BatchMeta(**raw)
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(
-                "the batch's metadata has another form", where=str(path), got=error, hint="Update datafree-bench."
-            ) from error
+    def _load(self, synth_id: str, index: int) -> tuple[dict[str, Tensor], ArtifactMeta]:
+        name = batch_name(index)
+        return unpack(self.objects.read(synth_id, name), _TENSORS, self.objects.path(synth_id, name))
 
 
 def _checked(batch: ImageBatch, where: str) -> dict[str, Tensor]:
@@ -251,28 +156,7 @@ def _checked(batch: ImageBatch, where: str) -> dict[str, Tensor]:
     return out
 
 
-def _meta_text(meta: BatchMeta, where: str) -> str:
-    """The metadata as JSON; a curve's points that are no numbers (a step that diverged) are left out."""
-    raw = asdict(meta)
-    raw["curves"] = {name: [p for p in points if math.isfinite(p[1])] for name, points in meta.curves.items()}
-    try:
-        return json.dumps(raw, allow_nan=False, sort_keys=True)
-    except (ValueError, TypeError) as error:
-        raise StoreError("the batch's metadata is no JSON", where=where, got=error) from error
-
-
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over shape and bytes of images, labels and soft labels, in this order."""
-    total = hashlib.sha256()
-    for name in _TENSORS:
-        if name in tensors:
-            tensor = tensors[name]
-            total.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}:".encode())
-            total.update(tensor.contiguous().numpy().tobytes())
-    return total.hexdigest()
-
-
-def _summary(metas: Sequence[BatchMeta]) -> dict[str, Any]:
+def _summary(metas: Sequence[ArtifactMeta]) -> dict[str, Any]:
     cost: dict[str, float] = {}
     for meta in metas:
         for name, value in meta.cost.items():
@@ -288,9 +172,3 @@ def _summary(metas: Sequence[BatchMeta]) -> dict[str, Any]:
         "cost": cost,
         "provenance": [dict(meta.provenance) for meta in metas],
     }
-
-
-def _damaged(path: Path, reason: object) -> StoreError:
-    return StoreError(
-        "the stored batch is damaged", where=str(path), got=reason, hint="Run the suite again; it remakes it."
-    )

@@ -41,7 +41,7 @@ class LiveTask(_Part):
 
     worker: int
     title: str
-    kind: Literal["batch", "cell"]
+    kind: str
     stage: str = ""
     step: int = 0
     total: int = 0

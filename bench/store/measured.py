@@ -104,8 +104,8 @@ def _newest(records: Iterable[ResultRecord]) -> list[ResultRecord]:
     """Those whose row and seed nobody measured with newer methods."""
     rows: dict[tuple[object, ...], list[ResultRecord]] = defaultdict(list)
     for r in records:
-        labels = (r.suite_version, r.dataset, r.source, r.model, r.target, r.compressor, r.bits, r.n, r.preset, r.seed)
-        rows[labels].append(r)
+        where = (r.suite_version, r.dataset, r.preset, r.seed)
+        rows[*where, r.source, r.model, r.target, r.compressor, r.policy, r.setting_label, r.n].append(r)
     return [
         record
         for row in rows.values()

@@ -9,7 +9,7 @@ import base64
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,17 +18,16 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.errors import StoreError
+from bench.identity import SEED_SCHEME
 from bench.store.files import open_store, write_atomic
+from bench.store.migrations import MIGRATIONS
 
-SCHEMA_VERSION = 1
-
-Migration = Callable[[dict[str, Any]], dict[str, Any]]
-MIGRATIONS: dict[int, Migration] = {}
-"""Schema version → how a record of it becomes one of the next version."""
+SCHEMA_VERSION = 2
 
 SUITE_FOLDER = re.compile(r"[a-z][a-z0-9_]*@[0-9]+")
 CELL = re.compile(r"[0-9a-f]{8,64}")
 
+Selection = Literal["last", "best-on-test"]
 Status = Literal["ok", "failed", "skipped", "not_applicable"]
 
 
@@ -50,7 +49,11 @@ class ResultRecord(BaseModel):
 
     schema_version: int = SCHEMA_VERSION
     cell_id: str
+    row_id: str  # of the row: the cell without its seed
+    job_id: str  # of the compression that made it; shared where one training yields several networks
     synth_id: str | None
+    policy_id: str | None = None  # of the searched bits per layer
+    seed_scheme: int = SEED_SCHEME  # how the cell's generator was seeded, see bench.identity
     suite: str
     suite_version: int
     dataset: str
@@ -61,7 +64,12 @@ class ResultRecord(BaseModel):
     target: str  # name without the data set, e.g. resnet18_w16
     compressor: str  # label, as for source
     compressor_method: str
-    bits: str  # W4A4
+    setting: dict[str, Any] = Field(default_factory=dict)  # what it is of, by key: weight_bits, sparsity, …
+    setting_label: str = ""  # the same for people: resnet18_w16 S50 W4A4
+    variant: str = ""  # its setting's label, where one compression yields several networks
+    policy: str = ""  # label of the search of bits per layer; empty where the setting alone says them
+    selection: Selection = "last"  # which of a training's networks: printed numbers may be the best on the test set
+    delivery: str = "cached"  # images stored, or a stream
     n: int  # images
     seed: int
     preset: str
@@ -128,19 +136,21 @@ def parse_record(raw: Any, where: str) -> ResultRecord:
     while version < SCHEMA_VERSION:
         if version not in MIGRATIONS:
             raise StoreError("the record's schema is too old", where=where, got=f"schema_version {version}")
-        raw = {**MIGRATIONS[version](dict(raw)), "schema_version": version + 1}
+        try:
+            raw = {**MIGRATIONS[version](dict(raw)), "schema_version": version + 1}
+        except (TypeError, ValueError, AttributeError) as error:
+            raise _damaged(where, error) from error
         version += 1
     try:
         return ResultRecord.model_validate(raw)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
-        raise StoreError(
-            "the record is damaged",
-            where=where,
-            got=f"{place}: {first['msg']}",
-            hint="Delete this file; its cell runs again.",
-        ) from error
+        raise _damaged(where, f"{place}: {first['msg']}") from error
+
+
+def _damaged(where: str, why: object) -> StoreError:
+    return StoreError("the record is damaged", where=where, got=why, hint="Delete this file; its cell runs again.")
 
 
 def record_bytes(record: ResultRecord) -> bytes:
@@ -151,6 +161,10 @@ def record_bytes(record: ResultRecord) -> bytes:
     """
     text = json.dumps(record.model_dump(mode="json"), sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False)
     return f"{text}\n".encode()
+
+
+FINAL: tuple[Status, ...] = ("ok", "not_applicable")
+"""Records that stand; failed and skipped cells are tried again."""
 
 
 class RecordStore:

@@ -1,4 +1,7 @@
-"""Weights on disk: safetensors with one manifest beside each; what is damaged or foreign is refused."""
+"""Weights on disk: safetensors with one manifest beside each; what is damaged or foreign is refused.
+
+Manifests are read without torch: a plan needs nothing else.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,13 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import WeightsError
 from bench.paths import cache_folder
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 SHIPPED = Path(__file__).parent / "weights"
 REQUIRED = {"name", "dataset", "sha256", "digest", "top1", "macs", "mean", "std"}
@@ -45,6 +46,9 @@ def file_sha256(path: Path) -> str:
 
 def save(module: nn.Module, folder: Path, name: str, facts: dict[str, Any]) -> dict[str, Any]:
     """Write ``name``.safetensors, then ``name``.json (the manifest, which makes the pair valid); both atomically."""
+    import torch
+    from safetensors.torch import save_file
+
     folder.mkdir(parents=True, exist_ok=True)
     state = {k: v.detach().clone(memory_format=torch.contiguous_format) for k, v in module.state_dict().items()}
     target = folder / f"{name}.safetensors"
@@ -95,6 +99,9 @@ def load_into(module: nn.Module, path: Path, sha256: str | None = None) -> None:
     Raises:
         WeightsError: the file is missing, damaged (digest off the manifest's), or belongs to another network.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
         if sha256 is not None and (got := file_sha256(path)) != sha256:
             raise WeightsError("the weights file is damaged", where=str(path), got=got, expected=sha256)

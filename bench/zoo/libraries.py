@@ -1,7 +1,8 @@
 """Networks of timm and torchvision by name: with weights the user brought, else with seeded random ones.
 
 Nothing is downloaded.  Brought weights are copied into the user's cache folder as safetensors with a manifest, so that
-their digest is part of every cell's identity and their accuracy is registered for the FP32 gate.
+their digest is part of every cell's identity and their accuracy is registered for the FP32 gate.  What is found out
+about a network with random weights is kept there, too (``bench.zoo.seen``), so that planning imports no library again.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ LIBRARIES = ("timm", "torchvision")
 DATASET = "imagenet"
 """What the libraries' networks are built for: 1,000 classes, three channels, 224 pixels."""
 
+_SHAPE = (3, 224, 224)
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -52,6 +54,34 @@ def brought(name: str) -> dict[str, Any] | None:
     return fact
 
 
+def facts_of(name: str) -> dict[str, Any]:
+    """The manifest of the weights brought for ``name``, else that of its random ones, for which the network is built
+    when it is first seen.
+
+    Raises:
+        SuiteError: the library has no such network.
+        WeightsError: the manifest is damaged or another network's.
+    """
+    from bench.zoo.seen import read_facts, write_facts
+
+    library = name.split(":", 1)[0]
+    found = brought(name) or read_facts(library, name)
+    if found is None:
+        found = _facts(name, create(name))
+        write_facts(library, name, found)
+    return found
+
+
+def _facts(name: str, module: nn.Module) -> dict[str, Any]:
+    """What is to be known of ``module``, the network ``name`` with random weights."""
+    from bench.zoo.checkpoints import digest_of
+    from bench.zoo.macs import network_facts
+
+    mean, std = _IMAGENET
+    facts = {"network": name, "top1": None, "mean": list(mean), "std": list(std)}
+    return {**facts, "digest": digest_of(module.state_dict()), **network_facts(module, _SHAPE)}
+
+
 def bring(name: str, weights: Path, root: Path | None = None) -> dict[str, Any]:
     """Register the safetensors file ``weights`` for the network ``name``, and measure it where ImageNet's validation
     images are at hand (``root``, else the cache folder). Returns the manifest; its ``top1`` is None when not measured.
@@ -62,7 +92,7 @@ def bring(name: str, weights: Path, root: Path | None = None) -> dict[str, Any]:
     """
     from bench.data.datasets import get_dataset
     from bench.zoo import checkpoints
-    from bench.zoo.macs import count_macs, count_parameters
+    from bench.zoo.macs import network_facts
     from bench.zoo.train import TrainData, top1
 
     if library_of(name) is None:
@@ -80,7 +110,7 @@ def bring(name: str, weights: Path, root: Path | None = None) -> dict[str, Any]:
             raise
         measured = None
     facts = {"network": name, "dataset": DATASET, "top1": measured, "mean": list(mean), "std": list(std)}
-    facts |= {"macs": count_macs(module, (3, 224, 224)), "parameters": count_parameters(module)}
+    facts |= network_facts(module, _SHAPE)
     return checkpoints.save(module, checkpoints.weights_folder(DATASET), _stem(name), facts)
 
 
@@ -91,25 +121,24 @@ def load_library(name: str) -> ModelHandle:
         SuiteError: the library has no such network.
         WeightsError: brought weights are damaged or another network's.
     """
-    from bench.zoo.checkpoints import digest_of, freeze, load_into, weights_folder
-    from bench.zoo.macs import count_macs
+    from bench.zoo.checkpoints import freeze, load_into, weights_folder
 
     module, fact = create(name), brought(name)
-    mean, std = _IMAGENET
     if fact is not None:
         load_into(module, weights_folder(DATASET) / f"{_stem(name)}.safetensors", fact["sha256"])
-        mean, std = tuple(fact["mean"]), tuple(fact["std"])
+    else:
+        fact = _facts(name, module)
     return ModelHandle(
         name=name,
         module=freeze(module),
-        digest=fact["digest"] if fact else digest_of(module.state_dict()),
+        digest=fact["digest"],
         architecture=architecture_of(name),
         family=name.split(":", 1)[0],
-        macs=fact["macs"] if fact else count_macs(module, (3, 224, 224)),
+        macs=fact["macs"],
         dataset=DATASET,
-        mean=mean,
-        std=std,
-        fp_top1=fact["top1"] if fact else None,
+        mean=tuple(fact["mean"]),
+        std=tuple(fact["std"]),
+        fp_top1=fact["top1"],
     )
 
 
@@ -142,13 +171,16 @@ def build(name: str, classes: int, channels: int) -> nn.Module:
 
 
 def check_build(name: str, channels: int, where: str | None = None) -> None:
-    """Whether :func:`build` can, without building.
+    """Whether :func:`build` can, without building; the library is asked for its names once per version.
 
     Raises:
         SuiteError: the library has no such network, or it cannot have so many channels; ``where`` says who asked.
     """
+    from bench.zoo.seen import read_names, write_names
+
     library, short = name.split(":", 1)
-    _check_name(library, short, where)
+    if _bare(library, short) not in read_names(library):
+        write_names(library, _checked(library, short, where))
     if library == "torchvision" and channels != 3:
         raise SuiteError(
             "torchvision's networks take three channels",
@@ -158,7 +190,18 @@ def check_build(name: str, channels: int, where: str | None = None) -> None:
         )
 
 
-def _check_name(library: str, short: str, where: str | None = None) -> None:
+def _bare(library: str, short: str) -> str:
+    """The name in the library's list: timm's without the tag of its weights."""
+    return short.split(".")[0] if library == "timm" else short
+
+
+def _checked(library: str, short: str, where: str | None = None) -> list[str]:
+    """The names of all networks of the library, ``short`` among them.
+
+    Raises:
+        SuiteError: it is not.
+    """
+    names: list[str]
     if library == "timm":
         import timm
 
@@ -167,12 +210,13 @@ def _check_name(library: str, short: str, where: str | None = None) -> None:
         from torchvision import models
 
         names = models.list_models(module=models)
-    if (short.split(".")[0] if library == "timm" else short) not in names:
+    if _bare(library, short) not in names:
         raise SuiteError(f"{library} has no such network", where=where, got=short, nearest=nearest(short, names))
+    return names
 
 
 def _create(library: str, short: str, **options: int) -> Any:
-    _check_name(library, short)
+    _checked(library, short)
     if library == "timm":
         import timm
 

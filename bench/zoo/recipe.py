@@ -12,7 +12,7 @@ import torch
 from bench.data.datasets import Dataset, get_dataset
 from bench.errors import DataError
 from bench.zoo import checkpoints
-from bench.zoo.macs import count_macs, count_parameters
+from bench.zoo.macs import network_facts
 from bench.zoo.small import BUILDERS
 from bench.zoo.table import TABLE, Entry, entry
 from bench.zoo.train import Report, TrainData, fit, recipe, top1
@@ -62,9 +62,7 @@ def train_one(
         "recipe": recipe(item),
         "train_images": len(data.images),
         "top1": top1(module, test),
-        "batch_norms": sum(isinstance(m, torch.nn.BatchNorm2d) for m in module.modules()),
-        "parameters": count_parameters(module),
-        "macs": count_macs(module, dataset.spec.shape),
+        **network_facts(module, dataset.spec.shape),
         "mean": list(data.mean),
         "std": list(data.std),
         "seconds": round(seconds, 1),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import SuiteError, WeightsError, nearest
 from bench.interfaces import DatasetSpec, Membership, ModelHandle, NetworkInfo
-from bench.zoo.libraries import DATASET, architecture_of, brought, library_of, load_library
+from bench.zoo.libraries import DATASET, architecture_of, brought, facts_of, library_of, load_library
 from bench.zoo.table import GROUPS, TABLE, entry
 
 if TYPE_CHECKING:
@@ -41,17 +41,28 @@ def zoo_names(dataset: str, group: str) -> tuple[str, ...]:
 
 
 def info(name: str) -> NetworkInfo:
-    """Digest and constants from the manifest; nothing is built (a library's network is: it has no manifest).
+    """What the manifest says; nothing is built, but a library's network where nobody brought weights when it is first
+    seen.
 
     Raises:
-        WeightsError: no manifest for this network.
+        SuiteError: the library has no such network.
+        WeightsError: no manifest for this network, or a damaged one.
     """
-    if library_of(name):
-        handle = load(name)
-        return NetworkInfo(name, handle.digest, handle.mean, handle.std, _batch_norms(handle.module))
-    dataset, short = _split(name)
-    fact = _fact(dataset, short)
-    return NetworkInfo(name, fact["digest"], tuple(fact["mean"]), tuple(fact["std"]), fact.get("batch_norms"))
+    fact = facts_of(name) if library_of(name) else _fact(*_split(name))
+    shape = fact.get("shape")
+    return NetworkInfo(
+        name=name,
+        digest=fact["digest"],
+        mean=tuple(fact["mean"]),
+        std=tuple(fact["std"]),
+        batch_norms=fact.get("batch_norms"),
+        classes=fact.get("classes"),
+        shape=tuple(shape) if shape else None,
+        layers=fact.get("layers"),
+        parameters=fact.get("parameters"),
+        macs=fact["macs"],
+        fp_top1=fact["top1"],
+    )
 
 
 def architecture(name: str) -> str:
@@ -173,9 +184,3 @@ def _fact(dataset: str, short: str) -> dict[str, Any]:
         got = f"{fact['dataset']}/{fact['name']}"
         raise WeightsError("these weights belong to another network", where=where, got=got)
     return fact
-
-
-def _batch_norms(module: nn.Module) -> int:
-    from torch.nn.modules.batchnorm import _BatchNorm
-
-    return sum(isinstance(m, _BatchNorm) and m.running_mean is not None for m in module.modules())

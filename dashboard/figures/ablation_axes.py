@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.board.settings import Level, axis_names, levels
 from dashboard.text import missing
 
 ITSELF = "the target itself"
@@ -21,7 +21,6 @@ MANY = 3
 """How many values make a line worth drawing along a numeric axis."""
 
 NAMES = {"method": "source", SCHEME: "compressor", "model": "images from", "n": "images", SETTING: "setting"}
-_BITS = re.compile(r"W(\d+)A(\d+)")
 
 
 @dataclass(frozen=True)
@@ -48,19 +47,19 @@ class Panel:
 
 def is_shared(axis: str) -> bool:
     """Whether controls (real images, noise) vary along the axis, too; a source's parameter changes that source only."""
-    return axis in (SCHEME, "bits", "n") or axis.startswith(OPTION)
+    return axis in (SCHEME, *axis_names(), "n") or axis.startswith(OPTION)
 
 
 def is_ablation(rows: pd.DataFrame) -> bool:
     """Whether some method occurs with several parameters, zoos, image counts, bits or compressors."""
     own = _methods(rows)
-    return varies_source(rows) or any(own[axis].nunique() > 1 for axis in ("compressor", "bits", "n"))
+    return varies_source(rows) or any(own[axis].nunique() > 1 for axis in ("compressor", "setting_label", "n"))
 
 
 def varies_source(rows: pd.DataFrame) -> bool:
     """Whether some method occurs with several parameters or zoos."""
     own = _methods(rows)
-    names = own.assign(_method=_method(own["source"]), _zoo=own["model"].where(own["model"].str.startswith(ZOO), ""))
+    names = own.assign(_method=_method(own), _zoo=own["model"].where(own["model"].str.startswith(ZOO), ""))
     return bool((names.drop_duplicates(["_method", "source", "_zoo"]).groupby("_method").size() > 1).any())
 
 
@@ -72,10 +71,12 @@ def with_axes(rows: pd.DataFrame, params: Mapping[str, Mapping[str, Any]]) -> pd
     Args:
         params: label of a source or compressor → its resolved parameters (defaults included).
     """
-    found = rows.assign(**{"method": _method(rows["source"]), SCHEME: _method(rows["compressor"])})
+    found = rows.assign(**{"method": _method(rows), SCHEME: rows["compressor_method"].astype(str)})
     found["model"] = np.where((rows["model"] == rows["target"]) & (rows["model"] != ""), ITSELF, rows["model"])
-    for column, prefix in (("source", PARAM), ("compressor", OPTION)):
-        for name in _varied(found[column], params):
+    for name in axis_names():
+        found[name] = pd.Series(levels(rows, name), index=found.index, dtype=object)
+    for column, method, prefix in (("source", "method", PARAM), ("compressor", SCHEME, OPTION)):
+        for name in _varied(found, column, method, params):
             # as a list, since pandas would make 1 a 1.0 beside a row that has no such parameter
             values = [params.get(str(label), {}).get(name) for label in found[column]]
             found[f"{prefix}{name}"] = pd.Series(values, index=found.index, dtype=object)
@@ -85,8 +86,8 @@ def with_axes(rows: pd.DataFrame, params: Mapping[str, Mapping[str, Any]]) -> pd
 def slim(found: pd.DataFrame, measure: str) -> pd.DataFrame:
     """The rows with the columns that a plot of ``measure`` needs and no others; with all it would be slow."""
     stem = measure.removesuffix("_mean")
-    names = ("suite", "source", "model", "target", "compressor", "bits", "n", "seeds", "control", "method", SCHEME)
-    wanted = {*names, measure, f"{stem}_low", f"{stem}_high"}
+    names = ("suite", "source", "model", "target", "compressor", "setting_label", "n", "seeds", "control", "method")
+    wanted = {*names, SCHEME, *axis_names(), measure, f"{stem}_low", f"{stem}_high"}
     kept = found[[c for c in found if c in wanted or str(c).startswith((PARAM, OPTION))]]
     # numpy's own types: a plot takes the values one by one, which pandas' extension types make slow
     return kept.astype({c: "float64" if str(kept[c].dtype) == "Float64" else object for c in kept})
@@ -122,7 +123,7 @@ def varied_axes(found: pd.DataFrame) -> tuple[str, ...]:
     """The axes of :func:`with_axes` along which methods differ: source's first, then those all sources share."""
     own = _methods(found)
     params, options = ([str(c) for c in found if str(c).startswith(start)] for start in (PARAM, OPTION))
-    names = ["method", *params, "model", SCHEME, *options, "bits", "n"]
+    names = ["method", *params, "model", SCHEME, *options, *axis_names(), "n"]
     return tuple(name for name in names if _values(own, name) > 1)
 
 
@@ -169,27 +170,25 @@ def _methods(rows: pd.DataFrame) -> pd.DataFrame:
     return own if len(own) else rows
 
 
-def _method(labels: pd.Series) -> pd.Series:
-    return labels.astype(str).map(_bare)
+def _method(rows: pd.DataFrame) -> pd.Series:
+    """The source's method; one that streams is another than the same with stored images."""
+    streams = rows["delivery"].astype(str) == "stream"
+    method = rows["source_method"].astype(str)
+    return method.where(~streams, method + "(stream)")
 
 
-def _bare(label: str) -> str:
-    """A label without parameters: ``dafl(warmup=9, stream)`` is ``dafl(stream)``, ``p(k=1)+q(l=2)`` is ``p+q``."""
-    streams = label.endswith(("(stream)", ", stream)"))
-    return re.sub(r"\([^()]*\)", "", label) + ("(stream)" if streams else "")
-
-
-def _varied(labels: pd.Series, params: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Parameters that differ between labels of one method, in the order of their names."""
+def _varied(found: pd.DataFrame, column: str, method: str, params: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Parameters that differ between the labels in ``column`` of one method, in the order of their names."""
     by_method: dict[str, list[Mapping[str, Any]]] = {}
-    for label in sorted(set(labels)):
-        by_method.setdefault(_bare(label), []).append(params.get(label, {}))
-    found = set()
+    pairs = zip(found[column].astype(str), found[method].astype(str), strict=True)
+    for label, name in sorted(set(map(tuple, pairs))):
+        by_method.setdefault(name, []).append(params.get(label, {}))
+    differ: set[str] = set()
     for group in by_method.values():
         for name in {name for one in group for name in one}:
             if len({repr(one.get(name)) for one in group}) > 1:
-                found.add(name)
-    return sorted(found)
+                differ.add(name)
+    return sorted(differ)
 
 
 def _values(rows: pd.DataFrame, axis: str) -> int:
@@ -223,9 +222,8 @@ def _broadest(rows: pd.DataFrame, axes: Sequence[str]) -> str:
 
 def number_of(axis: str, value: Any) -> float | None:
     """A value as a number: bits by those of the weights; None for what is none."""
-    if axis == "bits":
-        found = _BITS.fullmatch(str(value))
-        return float(found.group(1)) if found else None
+    if isinstance(value, Level):
+        return value.number
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
         return None
     return float(value) if math.isfinite(float(value)) else None
@@ -235,7 +233,7 @@ def said(axis: str, value: Any) -> str:
     """A value as a reader would say it beside others."""
     if missing(value) or value == "":
         return ""
-    if axis in ("target", "bits", "method", "source", SCHEME, SETTING):
+    if isinstance(value, Level) or axis in ("target", "method", "source", SCHEME, SETTING):
         return str(value)
     if isinstance(value, bool | np.bool_):
         value = "yes" if value else "no"

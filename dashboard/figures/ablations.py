@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from bench.board.settings import Level
 from dashboard.figures.ablation_axes import (
     PARAM,
     SETTING,
@@ -178,7 +179,7 @@ def _dots(
 def hover(row: Any, measure: str) -> str:
     """A setting with its value and interval, as lines."""
     model = f" [{row.model}]" if row.model else ""
-    cell = " · ".join(filter(None, (row.compressor, row.bits, f"{row.n} images", f"seeds {row.seeds}")))
+    cell = " · ".join(filter(None, (row.compressor, row.setting_label, f"{row.n} images", f"seeds {row.seeds}")))
     what = f"<b>{escape(str(row.source))}</b>{escape(model)}<br>on {escape(str(row.target))}"
     return f"{what}: {value_text(row, measure)}<br>{escape(cell)}"
 
@@ -204,7 +205,7 @@ def _beyond(figure: go.Figure, row: Any, measure: str, *, below: bool) -> None:
 
 
 def _upright(figure: go.Figure, rows: pd.DataFrame, plan: Layout, unit: str) -> go.Figure:
-    at = {number_of(plan.x, v): (str(v) if plan.x == "bits" else f"{v:g}") for v in rows[plan.x] if not missing(v)}
+    at = {number_of(plan.x, v): (str(v) if isinstance(v, Level) else f"{v:g}") for v in rows[plan.x] if not missing(v)}
     places = sorted(k for k in at if k is not None)
     wide = bool(places) and places[0] > 0 and places[-1] >= 10 * places[0]
     ticks = {"tickvals": places, "ticktext": [at[p] for p in places]}

@@ -56,7 +56,7 @@ def offered_costs(rows: pd.DataFrame) -> list[Cost]:
 
 def varying(rows: pd.DataFrame) -> list[str]:
     """Which of bits and images differ between rows; neither has a colour or a marker of its own."""
-    return [name for name in ("bits", "n") if rows[name].nunique() > 1]
+    return [name for name in ("setting_label", "n") if rows[name].nunique() > 1]
 
 
 def contenders(rows: pd.DataFrame) -> pd.DataFrame:
@@ -176,7 +176,7 @@ def hover(row: Any, cost: Cost) -> str:
     """All of a row that matters for a trade-off, as lines."""
     paid = getattr(row, cost.column)
     lines = [
-        f"<b>{escape(row_name(row.source, row.model))}</b> · {escape(row.compressor)} · {escape(row.bits)}",
+        f"<b>{escape(row_name(row.source, row.model))}</b> · {escape(row.compressor)} · {escape(row.setting_label)}",
         f"top-1 {rounded(row.top1_mean, row.top1_low, row.top1_high)} % {interval(row.top1_low, row.top1_high)}",
         f"{cost.label}: {number(None if missing(paid) else paid / cost.scale, 3)}",
         f"{number(row.bitops_g, 3)} GBitOPs · {size(row.size_bytes)}",

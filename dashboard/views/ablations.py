@@ -10,13 +10,14 @@ import pandas as pd
 import streamlit as st
 
 from bench.board.claims import Verdict
+from bench.board.settings import setting_name
 from dashboard.common import Scope, heading, problems, scope
 from dashboard.figures import ablation_axes as axes_of
 from dashboard.figures import ablations as figures
 from dashboard.filters import choice, choices
 from dashboard.load import records_of, snapshot, verdicts
 from dashboard.tables import Column, Html, html_table
-from dashboard.text import BLANK, counted, interval, missing, number, plain, rounded, row_name, setting_name
+from dashboard.text import BLANK, counted, interval, missing, number, plain, rounded, row_name
 
 TOP1 = "top1_mean"
 AUTOMATIC = "automatic"
@@ -74,7 +75,7 @@ def _suites(stamp: str) -> dict[str, bool]:
 
 
 def _filtered(rows: pd.DataFrame) -> pd.DataFrame:
-    filters = (("Target", "target"), ("Compressor", "compressor"), (setting_name(rows["bits"]), "bits"))
+    filters = (("Target", "target"), ("Compressor", "compressor"), (setting_name(rows), "setting_label"))
     for place, (label, key) in zip(st.columns(len(filters)), filters, strict=True):
         with place:
             rows = rows[rows[key].isin(choices(label, key, list(dict.fromkeys(rows[key]))))]
@@ -152,7 +153,8 @@ def _missing(rows: pd.DataFrame, measure: str) -> None:
         return
     with st.expander(f"{counted(len(blank), 'row')} not drawn"):
         for r in blank.itertuples():
-            name = " · ".join(filter(None, (row_name(str(r.source), str(r.model)), str(r.compressor), str(r.bits))))
+            words = (row_name(str(r.source), str(r.model)), str(r.compressor), str(r.setting_label))
+            name = " · ".join(filter(None, words))
             st.text(f"{name} on {r.target}: {r.status}, seeds {r.seeds}" + (f" ({r.reason!s})" if r.reason else ""))
 
 

@@ -98,7 +98,7 @@ def _cells(found: Scope, target: str) -> pd.DataFrame:
 
 
 def _name(row: Any) -> str:
-    return f"{row_name(str(row.source), str(row.model))} · {row.compressor} · {row.bits} · {row.n} images"
+    return f"{row_name(str(row.source), str(row.model))} · {row.compressor} · {row.setting_label} · {row.n} images"
 
 
 def _row(name: str, record: ResultRecord, table: pd.DataFrame, listed: ResultRecord) -> None:
@@ -112,7 +112,7 @@ def _row(name: str, record: ResultRecord, table: pd.DataFrame, listed: ResultRec
     _facts(record, name, table)
     layers = layer_bits(record)
     # of the same bits, too: these say how much a step has pruned
-    same = all(getattr(listed, f) == getattr(record, f) for f in ("protocol_id", "target_digest", "bits"))
+    same = all(getattr(listed, f) == getattr(record, f) for f in ("protocol_id", "target_digest", "setting_label"))
     if layers.empty and same:
         layers = layer_bits(listed)
         if not layers.empty:

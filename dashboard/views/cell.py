@@ -10,6 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from bench.board.cells import mlflow_run, repro_command
+from bench.board.settings import setting_name
 from bench.board.stats import accuracy_interval
 from bench.store.records import ResultRecord, unpack_bits
 from dashboard.common import heading, problems
@@ -19,13 +20,13 @@ from dashboard.filters import choice
 from dashboard.links import ROW, cell_link
 from dashboard.load import index, record, snapshot
 from dashboard.tables import Column, html_table
-from dashboard.text import interval, number, row_name, seconds, setting_name, size
+from dashboard.text import interval, number, row_name, seconds, size
 
 AXES = {
     "row": "Source",
     "target": "Target",
     "compressor": "Compressor",
-    "bits": "Bits",
+    "setting_label": "Setting",
     "n": "Images",
     "preset": "Preset",
     "dataset": "Data set",
@@ -95,7 +96,7 @@ def _chosen(cells: pd.DataFrame) -> pd.Series:
     if match.empty:
         match = own[own["status"] == "ok"] if (own["status"] == "ok").any() else own
     current = match.iloc[-1] if asked in set(match["cell_id"]) else match.iloc[0]
-    names = AXES | {"bits": setting_name(own["bits"])}
+    names = AXES | {"setting_label": setting_name(own)}
     offered = [axis for axis in AXES if own[axis].nunique() > 1]
     # three to a line, so that the order stays on a narrow screen, where columns stack
     columns = [column for _ in range(0, len(offered), 3) for column in st.columns(3)]
@@ -126,7 +127,7 @@ def _moved(axis: str, suite: str, before: Mapping[str, Any]) -> None:
 
 
 def _head(found: ResultRecord) -> None:
-    parts = [found.compressor, found.bits, f"{found.n:,} images", f"seed {found.seed}"]
+    parts = [found.compressor, found.setting_label, f"{found.n:,} images", f"seed {found.seed}"]
     st.subheader(f"{row_name(found.source, found.model)} → {found.target}")
     st.text(" · ".join(part for part in parts if part))
     st.text(

@@ -34,7 +34,7 @@ COLUMNS = (
     Column("source"),
     Column("target"),
     Column("compressor"),
-    Column("bits"),
+    Column("setting"),
     Column("top-1 %", True, "mean over seeds; blank while one is missing"),
     Column("seeds", True),
     Column("cell"),
@@ -140,13 +140,13 @@ def _details(suite: str, preset: str, position: int, verdict: Verdict) -> None:
 
 def _row(suite: str, preset: str, row: ClaimRow) -> Sequence[str | Html]:
     filters: dict[str, str | list[str]] = {"suite": suite, "preset": preset, "target": row.target}
-    filters |= {"compressor": [row.compressor], "bits": [row.bits]} if row.compressor else {}
+    filters |= {"compressor": [row.compressor], "setting": [row.setting_label]} if row.compressor else {}
     return (
         row.side,
         row_name(row.source, row.model),
         row.target,
         row.compressor,
-        row.bits,
+        row.setting_label,
         number(row.top1) if row.top1 is not None else row.status.replace("_", " "),
         row.seeds,
         cell_link("cell", suite, row.cell_id),

@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from bench.board.means import bit_groups
+from bench.board.means import setting_groups
 from bench.board.published import join
+from bench.board.settings import setting_name
 from bench.board.verdicts import suite_of
 from bench.errors import DataError
 from dashboard.common import heading, problems, scope
@@ -19,7 +20,7 @@ from dashboard.filters import choice
 from dashboard.links import cell_link, open_cell, with_cells
 from dashboard.load import snapshot
 from dashboard.tables import Column, Html, html_table
-from dashboard.text import number, setting_name
+from dashboard.text import number
 
 COLOURS = {"accuracy": "top1_mean", "drop": "drop"}
 
@@ -67,7 +68,7 @@ def show() -> None:
 
 
 def _filtered(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The rows of one compressor, bits and image count, and what the colour shows."""
+    """The rows of one compressor, setting and image count, and what the colour shows."""
     columns = st.columns([2, 2, 1, 2])
     with columns[0]:
         compressors = list(dict.fromkeys(table["compressor"]))
@@ -77,10 +78,10 @@ def _filtered(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         )
         compressor = choice("Compressor", "compressor", compressors, default=most)
     table = table[table["compressor"] == compressor]
-    groups = bit_groups(table)
+    groups = setting_groups(table)
     with columns[1]:
-        bits = choice(setting_name(table["bits"]), "bits", list(groups))
-    table = table[table["bits"].isin(groups[bits])]
+        setting = choice(setting_name(table), "setting", list(groups))
+    table = table[table["setting_label"].isin(groups[setting])]
     with columns[2]:
         count = choice("Images", "images", [str(n) for n in sorted(table["n"].unique(), reverse=True)])
     with columns[3]:

@@ -9,8 +9,9 @@ import pandas as pd
 import streamlit as st
 
 from bench.board.costs import equal_budget
-from bench.board.means import RowsByKey, bit_groups
+from bench.board.means import RowsByKey, setting_groups
 from bench.board.rows import ROW_KEY
+from bench.board.settings import setting_name
 from bench.board.verdicts import suite_of
 from dashboard.board_columns import SAID_ONCE, classes, rows, shown_columns
 from dashboard.common import Scope, heading, problems, scope
@@ -21,7 +22,7 @@ from dashboard.links import cell_link, with_cells
 from dashboard.load import rows_of, snapshot
 from dashboard.pairwise import critical_differences, pairwise
 from dashboard.tables import Column, Html, html_table
-from dashboard.text import BLANK, interval, missing, number, setting_name
+from dashboard.text import BLANK, interval, missing, number
 
 ALL_TARGETS = "all targets (means)"
 SORTS = {
@@ -66,10 +67,10 @@ def show() -> None:
         critical_differences(table)
     else:
         st.caption(f"{len(table)} rows, {len(table[table['status'] == 'ok'])} complete")
-        protocols = table.groupby("bits")["protocol_id"].nunique(dropna=False)
-        for (bits, protocol), part in table.groupby(["bits", "protocol_id"], sort=False, dropna=False):
-            mark = f" · protocol {str(protocol)[:6]}" if protocols[str(bits)] > 1 and not missing(protocol) else ""
-            _target(found.suite, f"{target} · {bits}{mark}", protocol, _sorted(part, order))
+        protocols = table.groupby("setting_label")["protocol_id"].nunique(dropna=False)
+        for (setting, protocol), part in table.groupby(["setting_label", "protocol_id"], sort=False, dropna=False):
+            mark = f" · protocol {str(protocol)[:6]}" if protocols[str(setting)] > 1 and not missing(protocol) else ""
+            _target(found.suite, f"{target} · {setting}{mark}", protocol, _sorted(part, order))
     st.download_button(
         "Download these rows (CSV)",
         table.drop(columns="cell_id").to_csv(index=False),
@@ -89,12 +90,12 @@ def _filtered(found: Scope) -> tuple[str, str, pd.DataFrame]:
     with columns[1]:
         compressors = choices("Compressor", "compressor", list(dict.fromkeys(table["compressor"])))
     with columns[2]:
-        bits = choices(setting_name(table["bits"]), "bits", list(dict.fromkeys(table["bits"])))
+        settings = choices(setting_name(table), "setting", list(dict.fromkeys(table["setting_label"])))
     with columns[3]:
         budget = choice("Budget", "budget", list(BUDGETS))
     with columns[4]:
         order = choice("Sort by", "sort", list(SORTS)) if target != ALL_TARGETS else ""
-    table = table[table["compressor"].isin(compressors) & table["bits"].isin(bits)]
+    table = table[table["compressor"].isin(compressors) & table["setting_label"].isin(settings)]
     ratio = BUDGETS[budget]
     return target, order, table if ratio is None else _equal_budget(table, ratio)
 
@@ -136,7 +137,7 @@ def _target(suite: str, title: str, protocol: object, part: pd.DataFrame) -> Non
     columns = shown_columns(part)
     st.html(html_table([column for column, _, _ in columns], rows(part, columns), classes(part)))
     st.caption(" · ".join(_notes(part, protocol)))
-    pairwise(part, f"{part['bits'].iloc[0]}-{'none' if missing(protocol) else str(protocol)[:6]}")
+    pairwise(part, f"{part['setting_label'].iloc[0]}-{'none' if missing(protocol) else str(protocol)[:6]}")
 
 
 def _notes(part: pd.DataFrame, protocol: object) -> list[str]:
@@ -163,11 +164,11 @@ def _notes(part: pd.DataFrame, protocol: object) -> list[str]:
 
 
 def _means(found: Scope, table: pd.DataFrame) -> None:
-    """One table per bits and image count: sources by targets, with the mean over the targets."""
+    """One table per setting and image count: sources by targets, with the mean over the targets."""
     suite = suite_of(found.suite)
     targets = suite.grid.target if suite is not None else ()
-    for label, bits in bit_groups(table).items():
-        for count, part in table[table["bits"].isin(bits)].groupby("n"):
+    for label, settings in setting_groups(table).items():
+        for count, part in table[table["setting_label"].isin(settings)].groupby("n"):
             crossed = cross_table(part, targets)
             st.subheader(f"{len(crossed.columns)} targets · {label} · {count} images")
             measured = rows_of(_cells_of(part))

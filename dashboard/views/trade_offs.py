@@ -11,12 +11,13 @@ import streamlit as st
 
 from bench.board.costs import best_under
 from bench.board.ranks import GROUP
+from bench.board.settings import setting_name
 from dashboard.common import heading, problems, scope
 from dashboard.figures.trade_offs import Cost, offered_costs, on_front, trade_off, varying
 from dashboard.filters import amount, choice, choices
 from dashboard.load import snapshot
 from dashboard.tables import Column, Html, html_table
-from dashboard.text import counted, interval, missing, number, rounded, row_name, seconds, setting_name, size
+from dashboard.text import counted, interval, missing, number, rounded, row_name, seconds, size
 
 SHOWN = 200
 """Rows of the table; more would make the page slow, and nobody reads them."""
@@ -27,7 +28,7 @@ COLUMNS: tuple[Shown, ...] = (
         lambda r: row_name(r.source, r.model) + (" †" if r.stale else ""),
     ),
     (Column("compressor"), lambda r: r.compressor),
-    (Column("bits"), lambda r: r.bits),
+    (Column("setting"), lambda r: r.setting_label),
     (Column("images", True), lambda r: number(r.n, 0)),
     (
         Column("top-1 %", True, "mean over seeds, rounded to its uncertainty"),
@@ -101,8 +102,8 @@ def _filtered(table: pd.DataFrame) -> tuple[pd.DataFrame, Cost]:
     with third:
         compressors = choices("Compressor", "compressor", list(dict.fromkeys(table["compressor"])))
     with fourth:
-        bits = choices(setting_name(table["bits"]), "bits", list(dict.fromkeys(table["bits"])))
-    return table[table["compressor"].isin(compressors) & table["bits"].isin(bits)], costs[column]
+        settings = choices(setting_name(table), "setting", list(dict.fromkeys(table["setting_label"])))
+    return table[table["compressor"].isin(compressors) & table["setting_label"].isin(settings)], costs[column]
 
 
 def shown_columns(rows: pd.DataFrame) -> list[Shown]:
@@ -144,7 +145,7 @@ def _unmeasured(rows: pd.DataFrame) -> None:
         return
     with st.expander(f"{counted(len(missing), 'row')} without a mean, not drawn"):
         for r in missing.itertuples():
-            name = f"{row_name(str(r.source), str(r.model))} · {r.compressor} · {r.bits}{_images(r, rows)}"
+            name = f"{row_name(str(r.source), str(r.model))} · {r.compressor} · {r.setting_label}{_images(r, rows)}"
             st.text(f"{name}: {r.status}, seeds {r.seeds}" + (f" ({r.reason!s})" if r.reason else ""))
 
 
@@ -178,7 +179,8 @@ def _best(measured: pd.DataFrame, columns: Sequence[Shown]) -> None:
         f" Within its protocol and the limits {counted(tied, 'other')} not shown to differ from it." if tied else ""
     )
     accuracy = f"{rounded(best.top1_mean, best.top1_low, best.top1_high)} %"
-    name = f"{row_name(best.source, best.model)} with {best.compressor} at {best.bits}{_images(best, measured)}"
+    with_what = f"{best.compressor} at {best.setting_label}{_images(best, measured)}"
+    name = f"{row_name(best.source, best.model)} with {with_what}"
     st.html(
         f"<p><b>{escape(f'Best under {under}' if under else 'Best without a limit')}:</b> {escape(name)}, top-1 "
         f"{accuracy} {interval(best.top1_low, best.top1_high)}, {seconds(best.synthesis_s + best.compress_s)}, "

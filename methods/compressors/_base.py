@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import NotApplicable
-from bench.interfaces import Delivery, ModelHandle, Setting
+from bench.interfaces import Delivery, ModelHandle, Offer, Setting, Units
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class Defaults:
-    """Cached images, no zeros made or kept, one network for what was asked; see `bench.interfaces.Compressor`."""
+    """Cached images, no zeros made or kept, nothing offered besides, one network for what was asked; see
+    `bench.interfaces.Compressor`."""
 
     needs: frozenset[str] = frozenset()
     deliveries: frozenset[Delivery] = frozenset({"cached"})
     makes_zeros: bool = False
     keeps_zeros: bool = False
+    offers: frozenset[Offer] = frozenset()
 
     def variants(self, params: Any, setting: Setting) -> tuple[Setting, ...]:
         """The setting itself."""
@@ -28,7 +31,21 @@ class ForWeightedLayers(Defaults):
 
     def check(self, params: Any, model: ModelHandle) -> None:
         """Raise NotApplicable when the network has no convolution or linear layer."""
+        from torch import nn
+
         if not any(isinstance(part, nn.Conv2d | nn.Linear) for part in model.module.modules()):
             raise NotApplicable(
                 "the network has no Conv2d or Linear layer to compress", where=model.name, got=model.architecture
             )
+
+
+class Blockwise(ForWeightedLayers):
+    """Base of those that reconstruct block by block; see `bench.interfaces.BlockwiseCompressor`."""
+
+    offers: frozenset[Offer] = frozenset({"units"})
+
+    def units(self, module: nn.Module, example: Tensor) -> Units:
+        """The blocks with the default parameters."""
+        from methods.quant.units import describe_units
+
+        return tuple(describe_units(module, example))

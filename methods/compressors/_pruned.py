@@ -1,60 +1,25 @@
-"""Hyper-parameters that the pruning compressors share, and the way from a request to a pruned network."""
+"""The way of the pruning compressors from a request to a pruned network."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from bench.errors import NotApplicable
-from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting, Variant
-from methods.compressors._base import ForWeightedLayers
+from bench.interfaces import Compressed, ImageSet, ModelHandle, RunContext, Setting, Variant
 from methods.compressors._latency import latency
-from methods.compressors._masked import Folded, Schedule, folded_copy, layer_of
+from methods.compressors._masked import Folded, folded_copy, layer_of
 from methods.compressors._masks import Selection
 from methods.compressors._prune import Pruning, Row
+from methods.compressors._pruner import PruneParams
 from methods.quant.trace import TraceError
 
-TRAVEL = 0.2
-"""lr * T as published (4e-5 for 5000 iterations); a half cosine halves it."""
-
 LATENCY_BATCHES = (1, 64)
-
-Rate = Annotated[float, Field(ge=0, le=1)] | Literal["auto"]
-
-
-class PruneParams(MethodParams):
-    """``mask_iterations`` of stage 1 (masks and weights) and ``weight_iterations`` of stage 2 (weights); both 0 is
-    pruning in one shot.
-
-    ``lr`` auto is 0.2 / iterations (1e-3 at 200, the published 4e-5 at 5000), ``lr_mask`` auto is ``lr``; both fall
-    along a half cosine.  ``skip_first_last`` leaves the first and the last layer whole.  ``latency_runs`` forward
-    passes are timed per network and batch size (0: none).
-    """
-
-    mask_iterations: int = Field(default=200, ge=0, le=1_000_000)
-    weight_iterations: int = Field(default=200, ge=0, le=1_000_000)
-    batch: int = Field(default=32, ge=1, le=4096)
-    lr: Rate = "auto"
-    lr_mask: Rate = "auto"
-    biases: bool = True
-    skip_first_last: bool = False
-    guard: bool = True
-    max_layers: int = Field(default=8, ge=1, le=64)
-    latency_runs: int = Field(default=20, ge=0, le=10_000)
-
-    def schedule(self) -> Schedule:
-        """The schedule with its rates resolved."""
-        longest = max(self.mask_iterations, self.weight_iterations, 1)
-        lr = TRAVEL / longest if self.lr == "auto" else self.lr
-        lr_mask = lr if self.lr_mask == "auto" else self.lr_mask
-        iterations = (self.mask_iterations, self.weight_iterations)
-        return Schedule(*iterations, self.batch, lr, lr_mask, self.biases, self.guard)
 
 
 @dataclass(frozen=True)
@@ -64,21 +29,6 @@ class Plan:
     selection: Selection
     protocol: Mapping[str, Any]
     shrink: Callable[[Pruning], nn.Module] | None = None
-
-
-PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "mini": {},
-    "thorough": {"mask_iterations": 1000, "weight_iterations": 1000, "latency_runs": 50},
-    "paper": {"mask_iterations": 5000, "weight_iterations": 5000, "latency_runs": 50},
-}
-
-
-class Pruner(ForWeightedLayers):
-    """What both ways of pruning declare alike."""
-
-    paper = "Li et al., MixMix: All You Need for Data-Free Compression Are Feature and Data Mixing, ICCV 2021"
-    accepts = frozenset({"sparsity"})
-    presets: Mapping[str, Mapping[str, Any]] = PRESETS
 
 
 def folded(model: ModelHandle, example: Tensor, params: PruneParams) -> Folded:

@@ -9,9 +9,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from pydantic import Field
 
 from bench.interfaces import (
@@ -25,13 +24,11 @@ from bench.interfaces import (
     Setting,
     Variant,
 )
-from methods.compressors._augment import Views
 from methods.compressors._base import ForWeightedLayers
-from methods.compressors._distillation import Losses
-from methods.compressors._feed import feed, offered
-from methods.compressors._training import Optimiser, Schedule, train
-from methods.quant.learned import StepInit
-from methods.quant.training import Makers, TrainedModel
+from methods.quant.choices import StepInit
+
+if TYPE_CHECKING:
+    from methods.quant.training import Makers
 
 Share = Field(ge=0, le=1)
 
@@ -117,6 +114,8 @@ class Family:
 
 def views(params: QatParams, model: ModelHandle) -> tuple[BatchHook, ...]:
     """The augmentation that ``params`` ask for."""
+    from methods.compressors._augment import Views
+
     if params.augment == "none":
         return ()
     if params.augment == "flip":
@@ -132,6 +131,13 @@ def compress(
     Raises:
         BenchError: the loss is not finite.
     """
+    import torch
+
+    from methods.compressors._distillation import Losses
+    from methods.compressors._feed import feed, offered
+    from methods.compressors._training import Optimiser, Schedule, train
+    from methods.quant.training import TrainedModel
+
     data, batches = feed(images, params.batch, ctx, params.calibration)
     net = TrainedModel(model.module, data[:2], setting, family.makers)
     for part in (net.student, net.teacher):  # as the images are: a third to a half less time per step on a CPU
@@ -154,7 +160,16 @@ def compress(
     )
     module = net.export()
     protocol = net.protocol(family.weight_grid, family.activation_grid, family.weight_range, family.activation_range)
-    variant = Variant(setting, module, net.layer_bits(), net.scale_count(module), 0, protocol=protocol)
+    variant = Variant(
+        setting,
+        module,
+        net.layer_bits(),
+        net.scale_count(module),
+        0,
+        weight_levels=net.weight_levels(module),
+        activation_levels=net.activation_levels(),
+        protocol=protocol,
+    )
     delivery = "cached" if images.stream is None else "stream"
     report = curve.report() | {"features": list(net.taps), "images": len(images.images), "delivery": delivery}
     return Compressed((variant,), report, curve.passes + len(data))

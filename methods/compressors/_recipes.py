@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting, Variant
-from methods.compressors._blocks import Recipe, Row, reconstruct
-from methods.compressors._reconstruct import RoundingRule
-from methods.quant.model import quantize_model
-from methods.quant.ranges import RangeMethod
+from methods.quant.choices import RangeMethod
+
+if TYPE_CHECKING:
+    from methods.compressors._blocks import Recipe, Row
+    from methods.compressors._reconstruct import RoundingRule
 
 ROUNDING_TRAVEL = 20.0
 """lr * T of the rounding variables: enough for V to cross its range of +-2.4 several times (section 9)."""
@@ -66,6 +67,8 @@ def penalty_for(params: RoundingParams, model: ModelHandle) -> float:
 
 def rule_for(params: RoundingParams, model: ModelHandle) -> RoundingRule:
     """The rounding rule with lr and lambda resolved."""
+    from methods.compressors._reconstruct import RoundingRule
+
     lr = ROUNDING_TRAVEL / max(params.iterations, 1) if params.lr == "auto" else params.lr
     return RoundingRule(lr, penalty_for(params, model), params.warmup, params.beta_start, params.beta_end)
 
@@ -89,6 +92,9 @@ def compress(
     model: ModelHandle, images: ImageSet, setting: Setting, params: RoundingParams, recipe: Recipe, ctx: RunContext
 ) -> Compressed:
     """Quantise a copy of ``model`` on ``images``, reconstruct it by ``recipe`` and wrap it up."""
+    from methods.compressors._blocks import reconstruct
+    from methods.quant.model import quantize_model
+
     data = images.images.to(ctx.device, ctx.dtype)
     module = quantize_model(
         model.module,
@@ -103,8 +109,17 @@ def compress(
     rows = reconstruct(module, data, recipe, ctx)
     module.eval().requires_grad_(False)
     scales, zero_points = module.parameter_count()
-    bits, protocol, nonzero = module.layer_bits(), module.protocol(), module.nonzero()
-    variant = Variant(setting, module, bits, scales, zero_points, nonzero=nonzero, protocol=protocol)
+    variant = Variant(
+        setting,
+        module,
+        module.layer_bits(),
+        scales,
+        zero_points,
+        nonzero=module.nonzero(),
+        weight_levels=module.weight_levels(),
+        activation_levels=module.activation_levels(),
+        protocol=module.protocol(),
+    )
     return Compressed((variant,), summary(rows), cost(recipe, len(data)))
 
 

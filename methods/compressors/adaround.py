@@ -28,7 +28,6 @@ from pydantic import Field
 
 from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting
 from methods.compressors._base import ForWeightedLayers
-from methods.compressors._blocks import Recipe
 from methods.compressors._recipes import RoundingParams, compress, rule_for
 
 
@@ -57,6 +56,8 @@ class AdaRound(ForWeightedLayers):
         self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext
     ) -> Compressed:
         """Quantise ``model`` to ``setting``'s bits; the report holds one row per layer."""
+        from methods.compressors._blocks import Recipe
+
         recipe = Recipe(rule_for(params, model), params.iterations, params.batch, guard=params.guard)
         return compress(model, images, setting, params, recipe, ctx)
 

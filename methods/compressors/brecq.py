@@ -38,8 +38,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting
-from methods.compressors._base import ForWeightedLayers
-from methods.compressors._blocks import Recipe
+from methods.compressors._base import Blockwise
 from methods.compressors._recipes import StepParams, compress, rule_for, step_rate
 
 
@@ -51,7 +50,7 @@ class BrecqParams(StepParams):
     step_inputs: Literal["quantised", "full"] = "full"
 
 
-class Brecq(ForWeightedLayers):
+class Brecq(Blockwise):
     """The compressor; see the module's docstring."""
 
     version = 3
@@ -70,6 +69,8 @@ class Brecq(ForWeightedLayers):
         self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext
     ) -> Compressed:
         """Quantise ``model`` to ``setting``'s bits; the report holds a row per unit and stage."""
+        from methods.compressors._blocks import Recipe
+
         recipe = Recipe(
             rule_for(params, model),
             params.iterations,

@@ -25,8 +25,6 @@ from typing import Any
 
 from bench.interfaces import MethodParams
 from methods.compressors._qat import Family, QatCompressor, QatParams
-from methods.quant.learned import DorefaWeight, StepActivation
-from methods.quant.training import Makers
 
 
 class DorefaParams(QatParams):
@@ -45,6 +43,9 @@ class Dorefa(QatCompressor):
 
     def family(self, params: Any) -> Family:
         """DoReFa weights, fixed activation clips."""
+        from methods.quant.learned import DorefaWeight, StepActivation
+        from methods.quant.training import Makers
+
         clip = None if params.rescale else 1.0
         return Family(
             Makers(

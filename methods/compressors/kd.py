@@ -28,12 +28,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from pydantic import Field
-from torch import Tensor
-from torch.nn import functional as F
 
 from bench.errors import BenchError
 from bench.interfaces import (
@@ -49,9 +46,10 @@ from bench.interfaces import (
     Variant,
 )
 from methods.compressors._base import Defaults
-from methods.compressors._distillation import Losses
-from methods.compressors._feed import feed, offered
-from methods.compressors._training import Optimiser, Schedule, train
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 class KdParams(MethodParams):
@@ -82,6 +80,9 @@ class Shifted:
         self, batch: Batch, step: int, total: int, loss: Callable[[Tensor], Tensor], generator: torch.Generator
     ) -> Batch:
         """The images moved, labels as they were; all draws from ``generator``."""
+        import torch
+        from torch.nn import functional as F
+
         images = batch.images
         count, (height, width) = len(images), images.shape[-2:]
         offsets = torch.randint(2 * self.pixels + 1, (2, count), generator=generator).to(images.device)
@@ -122,6 +123,12 @@ class Kd(Defaults):
         Raises:
             BenchError: no student is named, or the loss is not finite.
         """
+        import torch
+
+        from methods.compressors._distillation import Losses
+        from methods.compressors._feed import feed, offered
+        from methods.compressors._training import Optimiser, Schedule, train
+
         if setting.student is None:
             raise BenchError("distillation needs a student", expected="a network's name")
         student, teacher = ctx.untrained(setting.student), copy.deepcopy(model.module)

@@ -42,8 +42,6 @@ from typing import Any
 
 from bench.interfaces import MethodParams
 from methods.compressors._qat import Family, QatCompressor, QatParams
-from methods.quant.learned import LsqWeight, StepActivation
-from methods.quant.training import Makers
 
 
 class Lsq(QatCompressor):
@@ -56,6 +54,9 @@ class Lsq(QatCompressor):
 
     def family(self, params: Any) -> Family:
         """Learned steps for weights and activations."""
+        from methods.quant.learned import LsqWeight, StepActivation
+        from methods.quant.training import Makers
+
         init = params.init
         return Family(
             Makers(

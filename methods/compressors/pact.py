@@ -28,8 +28,6 @@ from pydantic import Field
 
 from bench.interfaces import MethodParams
 from methods.compressors._qat import Family, QatCompressor, QatParams
-from methods.quant.learned import DorefaWeight, PactActivation
-from methods.quant.training import Makers
 
 
 class PactParams(QatParams):
@@ -51,6 +49,9 @@ class Pact(QatCompressor):
 
     def family(self, params: Any) -> Family:
         """DoReFa weights, learned activation clips."""
+        from methods.quant.learned import DorefaWeight, PactActivation
+        from methods.quant.training import Makers
+
         return Family(
             Makers(
                 lambda weight, bits: DorefaWeight(weight, bits, rescale=params.rescale),

@@ -39,26 +39,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
-from torch import Tensor, nn
 
 from bench.errors import NotApplicable
 from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting
-from methods.compressors._channels import HINT, find_groups, remove
-from methods.compressors._masked import Folded, Schedule
-from methods.compressors._masks import ChannelGroup, Coupled, Filters
-from methods.compressors._prune import Pruning
-from methods.compressors._pruned import (
-    Plan,
-    PruneParams,
-    Pruner,
-    compress,
-    folded,
-    prunable,
-    relative_change,
-)
+from methods.compressors._pruner import PruneParams, Pruner
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from methods.compressors._masked import Folded, Schedule
+    from methods.compressors._masks import ChannelGroup
+    from methods.compressors._prune import Pruning
 
 TOLERANCE = 1e-5
 """Largest relative difference between the masked network and the one without the channels."""
@@ -91,6 +85,10 @@ class PruneStructured(Pruner):
         Raises:
             NotApplicable: the network cannot be traced, or (physical modes) its channels cannot be followed.
         """
+        from methods.compressors._channels import HINT, remove
+        from methods.compressors._masks import Coupled, Filters
+        from methods.compressors._pruned import Plan, compress, folded, prunable, relative_change
+
         example = images.images[:2].to(ctx.device, ctx.dtype)
         work = folded(model, example, params)
         protocol = {"pruned": "channels", "criterion": "L1", "mode": params.mode}
@@ -112,6 +110,9 @@ class PruneStructured(Pruner):
 
 def groups_of(work: Folded, example: Tensor, params: PruneStructuredParams) -> list[ChannelGroup]:
     """The groups that ``params`` lets be pruned."""
+    from methods.compressors._channels import find_groups
+    from methods.compressors._pruned import prunable
+
     kept = set(work.order) - set(prunable(work, params, outputs=False))
     groups = find_groups(work.net, example, work.order, kept)
     if params.mode == "physical_interior":

@@ -25,8 +25,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting
-from methods.compressors._masks import Entries
-from methods.compressors._pruned import Plan, PruneParams, Pruner, compress, folded, prunable
+from methods.compressors._pruner import PruneParams, Pruner
 
 
 class PruneUnstructured(Pruner):
@@ -41,6 +40,9 @@ class PruneUnstructured(Pruner):
         self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext
     ) -> Compressed:
         """Zero ``setting.sparsity`` of each layer's weights; the report holds a row per unit."""
+        from methods.compressors._masks import Entries
+        from methods.compressors._pruned import Plan, compress, folded, prunable
+
         work = folded(model, images.images[:2].to(ctx.device, ctx.dtype), params)
         selection = Entries(setting.sparsity, prunable(work, params, outputs=True))
         protocol = {"pruned": "weights", "criterion": "L1", "scope": "layer"}

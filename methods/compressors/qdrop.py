@@ -26,8 +26,7 @@ from typing import Any
 from pydantic import Field
 
 from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting
-from methods.compressors._base import ForWeightedLayers
-from methods.compressors._blocks import Recipe
+from methods.compressors._base import Blockwise
 from methods.compressors._recipes import StepParams, compress, rule_for, step_rate
 
 STEP_TRAVEL = 0.8
@@ -41,7 +40,7 @@ class QDropParams(StepParams):
     keep: float = Field(default=0.5, ge=0, le=1)
 
 
-class QDrop(ForWeightedLayers):
+class QDrop(Blockwise):
     """The compressor; see the module's docstring."""
 
     version = 2
@@ -60,6 +59,8 @@ class QDrop(ForWeightedLayers):
         self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext
     ) -> Compressed:
         """Quantise ``model`` to ``setting``'s bits; the report holds a row per unit."""
+        from methods.compressors._blocks import Recipe
+
         recipe = Recipe(
             rule_for(params, model),
             params.iterations,

@@ -16,16 +16,16 @@ Published figure: MixMix (ICCV 2021) prints none for plain rounding; ours stands
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from pydantic import Field
 
 from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting, Variant
 from methods.compressors._base import ForWeightedLayers
-from methods.quant.graph import prepare
-from methods.quant.model import Options, QuantModel, quantize_prepared
-from methods.quant.ranges import RangeMethod
+from methods.quant.choices import RangeMethod
+
+if TYPE_CHECKING:
+    from methods.quant.model import QuantModel
 
 
 class RtnParams(MethodParams):
@@ -58,6 +58,9 @@ class Rtn(ForWeightedLayers):
         self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext
     ) -> Compressed:
         """Round ``model`` to ``setting``'s bits; the report holds each layer's relative weight error."""
+        from methods.quant.graph import prepare
+        from methods.quant.model import Options, quantize_prepared
+
         data = images.images.to(ctx.device, ctx.dtype)
         options = Options(
             params.weight_range, params.act_range, per_channel=params.per_channel, max_layers=params.max_layers
@@ -76,18 +79,19 @@ class Rtn(ForWeightedLayers):
             scales,
             zero_points,
             nonzero=net.nonzero(),
+            weight_levels=net.weight_levels(),
+            activation_levels=net.activation_levels(),
             protocol=net.protocol(),
         )
         cost = float(min(params.calibration, len(data)))
         return Compressed((variant,), {"weight_error": weight_errors(net)}, cost)
 
 
-@torch.no_grad()
 def weight_errors(net: QuantModel) -> dict[str, float]:
     """Relative L2 error of each layer's quantised weight."""
     found = {}
     for name, quantizer in net.weights.items():
-        weight = net.layer(name).weight
+        weight = net.layer(name).weight.detach()
         found[name] = float((quantizer(weight) - weight).norm() / weight.norm().clamp_min(1e-12))
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,15 +10,15 @@ from torch import Tensor, fx, nn
 
 from bench.errors import NotApplicable
 from bench.interfaces import Setting
+from methods.quant.bits import OUTPUT, UNTRACED, BitPlan, decide
 from methods.quant.graph import Prepared
-from methods.quant.layers import QuantLayer, is_constant, is_transparent, module_of, node_layers
-from methods.quant.place import Role, find_points
+from methods.quant.layers import QuantLayer
+from methods.quant.place import Point, find_points, layer_wiring, leaf_layers, output_wiring
 from methods.quant.quantizers import ActQuantizer, WeightQuantizer
-from methods.quant.ranges import FLOAT_BITS, Grid, RangeMethod
+from methods.quant.ranges import Grid, RangeMethod
 from methods.quant.units import Unit, find_units
 
 _HOLDER = "activation_quantizers"
-_IMAGE_BITS = 8
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,6 @@ class Options:
     Attributes:
         weight_range, act_range: see `methods.quant.ranges.search_range`.
         weight_grid, per_channel: affine and one grid per output channel by default.
-        se_bits: bits of the tensors inside a squeeze-excite block (pooled, reduced, gate).
-        qdrop_stem: leave the stem's output at the inner bits, as QDrop does, instead of the first layer's.
         max_layers: most weighted layers in one unit.
     """
 
@@ -36,8 +35,6 @@ class Options:
     act_range: RangeMethod = "mse"
     weight_grid: Grid = "affine"
     per_channel: bool = True
-    se_bits: int = 8
-    qdrop_stem: bool = False
     max_layers: int = 8
 
 
@@ -48,9 +45,8 @@ class Built:
     body: nn.Module
     path: Literal["graph", "modules"]
     units: tuple[Unit, ...]
-    layers: tuple[str, ...]
     activations: dict[str, str]
-    input_bits: dict[str, int]
+    plan: BitPlan
     protocol: dict[str, Any]
 
 
@@ -59,34 +55,36 @@ def build(prepared: Prepared, setting: Setting, options: Options) -> Built:
 
     Raises:
         NotApplicable: the network has no convolution and no linear layer.
+        BenchError: the setting's policy does not fit the network.
     """
     if not prepared.order:
         raise NotApplicable("the network has no convolution or linear layer to quantise")
-    body, example = prepared.body, prepared.example
-    _wrap_layers(body, prepared.order, setting, options)
-    if prepared.graph is not None:
-        activations = _insert_points(prepared.graph, setting, options, example)
-        activations |= _inside_leaves(prepared.graph, prepared.order, setting, options, example)
-        units = find_units(prepared.graph, max_layers=options.max_layers)
-        bits = _graph_input_bits(prepared.graph, setting)
+    graph, order, body = prepared.graph, prepared.order, prepared.body
+    points = find_points(graph) if graph is not None else []
+    wiring = output_wiring(graph, order, points) if graph is not None else layer_wiring(order)
+    rule = OUTPUT if graph is not None else UNTRACED
+    plan = decide(wiring, setting, rule)
+    _wrap_layers(body, plan, options)
+    if graph is not None:
+        inside = tuple(name for node in graph.graph.nodes for name in leaf_layers(graph, node, order))
+        activations = _insert_points(graph, points, plan, options, prepared.example)
+        activations |= _attach(body, inside, plan, options, prepared.example)
+        units = find_units(graph, max_layers=options.max_layers)
     else:
-        activations = _input_quantizers(body, prepared.order, setting, options, example)
-        units = tuple(Unit(n, "layer", (n,), (n,) if n in activations else (), False, "", "") for n in prepared.order)
-        bits = {n: _input_bits_of(body, n, setting) for n in prepared.order}
-    protocol = _protocol(prepared, setting, options)
-    path: Literal["graph", "modules"] = "graph" if prepared.graph is not None else "modules"
-    ordered = _execution_order(prepared, activations)
-    return Built(body, path, units, prepared.order, ordered, bits, protocol)
+        activations = _attach(body, order[1:], plan, options, prepared.example)
+        units = tuple(Unit(n, "layer", (n,), (n,) if n in activations else (), False, "", "") for n in order)
+    protocol = rule.protocol(setting) | _protocol(prepared, options)
+    path: Literal["graph", "modules"] = "graph" if graph is not None else "modules"
+    return Built(body, path, units, _execution_order(prepared, activations), plan, protocol)
 
 
-def _wrap_layers(body: nn.Module, order: tuple[str, ...], setting: Setting, options: Options) -> None:
-    for name in order:
+def _wrap_layers(body: nn.Module, plan: BitPlan, options: Options) -> None:
+    for name, bits in plan.layers.items():
         layer = body.get_submodule(name)
         assert isinstance(layer, (nn.Conv2d, nn.Linear))
-        edge = name in (order[0], order[-1]) and setting.weight_bits < FLOAT_BITS
         quant = WeightQuantizer(
             layer.weight,
-            setting.first_last_bits if edge else setting.weight_bits,
+            bits.weight,
             method=options.weight_range,
             grid=options.weight_grid,
             per_channel=options.per_channel,
@@ -99,24 +97,15 @@ def _replace(body: nn.Module, name: str, new: nn.Module) -> None:
     setattr(body.get_submodule(parent), leaf, new)
 
 
-def _act_bits(role: Role, setting: Setting, options: Options) -> int:
-    if setting.act_bits >= FLOAT_BITS:
-        return FLOAT_BITS
-    if role == "se":
-        return options.se_bits
-    if role == "last" or (role == "stem" and not options.qdrop_stem):
-        return setting.first_last_bits
-    return setting.act_bits
-
-
-def _insert_points(graph: fx.GraphModule, setting: Setting, options: Options, example: Tensor) -> dict[str, str]:
+def _insert_points(
+    graph: fx.GraphModule, points: Sequence[Point], plan: BitPlan, options: Options, example: Tensor
+) -> dict[str, str]:
     paths: dict[str, str] = {}
     graph.add_submodule(_HOLDER, nn.Module())
-    for point in find_points(graph):
+    for point in points:
         node = point.node
         path = f"{_HOLDER}.{node.name}"
-        bits = _act_bits(point.role, setting, options)
-        quantizer = ActQuantizer(bits, method=options.act_range, nonnegative=point.nonnegative)
+        quantizer = ActQuantizer(plan.tensors[node.name], method=options.act_range, nonnegative=point.nonnegative)
         graph.add_submodule(path, quantizer.to(example.device))
         with graph.graph.inserting_after(node):
             after = graph.graph.call_module(path, (node,))
@@ -129,41 +118,14 @@ def _insert_points(graph: fx.GraphModule, setting: Setting, options: Options, ex
     return paths
 
 
-def _inside_leaves(
-    graph: fx.GraphModule, order: tuple[str, ...], setting: Setting, options: Options, example: Tensor
-) -> dict[str, str]:
-    """Layers inside a leaf of the trace: the first to run reads what the graph quantised, the others get a quantiser
-    on their input."""
-    paths: dict[str, str] = {}
-    for node in graph.graph.nodes:
-        names = node_layers(graph, node)
-        if names and not isinstance(module_of(graph, node), QuantLayer):
-            inner = tuple(n for n in order if n in names)
-            last = {order[-1]} & set(inner[1:])
-            paths |= _attach(graph, inner[1:], last, setting, options, example)
-    return paths
-
-
-def _input_quantizers(
-    body: nn.Module, order: tuple[str, ...], setting: Setting, options: Options, example: Tensor
-) -> dict[str, str]:
-    """Input placement: every layer but the first, which reads the image."""
-    return _attach(body, order[1:], {order[-1]}, setting, options, example)
-
-
 def _attach(
-    body: nn.Module,
-    names: tuple[str, ...],
-    last: set[str],
-    setting: Setting,
-    options: Options,
-    example: Tensor,
+    body: nn.Module, names: tuple[str, ...], plan: BitPlan, options: Options, example: Tensor
 ) -> dict[str, str]:
+    """Give each of these layers a quantiser on its input."""
     for name in names:
         layer = body.get_submodule(name)
         assert isinstance(layer, QuantLayer)
-        bits = _act_bits("last" if name in last else "inner", setting, options)
-        layer.input_quant = ActQuantizer(bits, method=options.act_range).to(example.device)
+        layer.input_quant = ActQuantizer(plan.tensors[name], method=options.act_range).to(example.device)
     return {name: f"{name}.input_quant" for name in names}
 
 
@@ -180,56 +142,10 @@ def _execution_order(prepared: Prepared, activations: dict[str, str]) -> dict[st
     return ordered
 
 
-def _image_bits(setting: Setting) -> int:
-    return _IMAGE_BITS if setting.act_bits < FLOAT_BITS else FLOAT_BITS
-
-
-def _input_bits_of(body: nn.Module, name: str, setting: Setting) -> int:
-    layer = body.get_submodule(name)
-    assert isinstance(layer, QuantLayer)
-    return _image_bits(setting) if layer.input_quant is None else min(layer.input_quant.bits, FLOAT_BITS)
-
-
-def _graph_input_bits(graph: fx.GraphModule, setting: Setting) -> dict[str, int]:
-    """Bits of each layer's input: the most among the quantised tensors it comes from, 32 if one is not quantised."""
-    found: dict[str, int] = {}
-    for node in graph.graph.nodes:
-        for name in node_layers(graph, node):
-            own = getattr(graph.get_submodule(name), "input_quant", None)
-            bits = own.bits if isinstance(own, ActQuantizer) else _tensor_bits(graph, node.args[0], setting, {})
-            found[name] = min(max(bits, found.get(name, 0)), FLOAT_BITS)
-    return found
-
-
-def _tensor_bits(graph: fx.GraphModule, node: fx.Node, setting: Setting, known: dict[fx.Node, int]) -> int:
-    if node in known:
-        return known[node]
-    module = module_of(graph, node)
-    if isinstance(module, ActQuantizer):
-        bits = module.bits
-    elif node.op == "placeholder":
-        bits = _image_bits(setting)
-    elif is_transparent(graph, node):
-        inputs = [s for s in node.all_input_nodes if not is_constant(s) and s.meta.get("tensor", True)]
-        bits = max((_tensor_bits(graph, s, setting, known) for s in inputs), default=0)
-    else:
-        bits = FLOAT_BITS
-    known[node] = bits
-    return bits
-
-
-def _protocol(prepared: Prepared, setting: Setting, options: Options) -> dict[str, Any]:
+def _protocol(prepared: Prepared, options: Options) -> dict[str, Any]:
+    """What the protocol says besides the bits."""
     graph = prepared.graph is not None
-    edge = setting.first_last_bits if setting.weight_bits < FLOAT_BITS else FLOAT_BITS
     return {
-        "weight_bits": setting.weight_bits,
-        "activation_bits": setting.act_bits,
-        "first_last_weight_bits": edge,
-        "stem_output_bits": _act_bits("stem", setting, options) if graph else _act_bits("inner", setting, options),
-        "last_input_bits": _act_bits("last", setting, options),
-        "squeeze_excite_bits": _act_bits("se" if graph else "inner", setting, options),
-        "logit_bits": FLOAT_BITS,
-        "image_bits": _image_bits(setting),
         "weight_granularity": "per channel" if options.per_channel else "per tensor",
         "weight_grid": options.weight_grid,
         "activation_granularity": "per tensor",

@@ -7,17 +7,16 @@ Source: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from timm.layers import Conv2dSame
 from torch import Tensor, fx, nn
 
+from methods.quant.choices import Absorb
 from methods.quant.graph import Prepared
 from methods.quant.layers import function_name, module_of
 from methods.quant.moments import clip_of
 
-Absorb = Literal["none", "unpadded", "all"]
 _LIMIT = 1e6
 
 

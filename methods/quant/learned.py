@@ -13,15 +13,15 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from methods.quant.choices import StepInit
 from methods.quant.quantizers import fake_quant
 from methods.quant.ranges import FLOAT_BITS, MIN_STEP, Grid, grid_limits, search_range
 
-StepInit = Literal["lsq", "mse"]
 _SAMPLE = 1 << 16
 
 
@@ -118,6 +118,11 @@ class LearnedActivation(nn.Module, ABC):
         super().__init__()
         self.bits, self.nonnegative = bits, nonnegative
         self.signed, self.observing = True, False
+
+    @property
+    def levels(self) -> int:
+        """How many values the grid has."""
+        return 1 << self.bits
 
     def begin(self, x: Tensor) -> None:
         """Choose the grid for ``x`` [N, ...]."""

@@ -16,8 +16,9 @@ from bench.interfaces import BitPolicy, Setting
 from methods.quant.build import Built, Options, build
 from methods.quant.graph import Prepared, prepare
 from methods.quant.layers import QuantLayer
+from methods.quant.levels import count_levels, input_levels
 from methods.quant.quantizers import ActQuantizer, WeightQuantizer
-from methods.quant.ranges import FLOAT_BITS, RangeMethod
+from methods.quant.ranges import RangeMethod
 from methods.quant.subgraph import unit_graph, unit_inputs
 from methods.quant.units import Unit
 
@@ -40,9 +41,13 @@ def quantize_model(
     Args:
         module: a classification network; eval mode, batch normalisation folded and no in-place operation in the copy.
         example: images [N, C, H, W] on the network's device, to trace with.
-        setting: bits of weights, activations, first and last layer.
+        setting: bits of weights, activations, first and last layer, and of single layers where it has a policy.
         weight_range, act_range: how ranges are chosen, see `methods.quant.ranges.search_range`.
         max_layers: most weighted layers in one unit.
+
+    Raises:
+        NotApplicable: the network has no convolution and no linear layer.
+        BenchError: the setting's policy does not fit the network.
     """
     options = Options(weight_range=weight_range, act_range=act_range, max_layers=max_layers)
     return quantize_prepared(prepare(module, example), setting, options)
@@ -69,9 +74,8 @@ class QuantModel(nn.Module):
         self.body = built.body
         self.path = built.path
         self.units: tuple[Unit, ...] = built.units
-        self._layers = built.layers
         self._activations = built.activations
-        self._input_bits = built.input_bits
+        self._plan = built.plan
         self._protocol = built.protocol
 
     def forward(self, x: Tensor) -> Tensor:
@@ -92,7 +96,7 @@ class QuantModel(nn.Module):
     @property
     def weights(self) -> Mapping[str, WeightQuantizer]:
         """Weight quantisers by layer name, in order of execution."""
-        return {name: self.quant_layer(name).quant for name in self._layers}
+        return {name: self.quant_layer(name).quant for name in self._plan.layers}
 
     @property
     def activations(self) -> Mapping[str, ActQuantizer]:
@@ -195,7 +199,19 @@ class QuantModel(nn.Module):
 
     def layer_bits(self) -> BitPolicy:
         """{layer: (bits of its weight, bits of its input)}; the image counts 8 bits where activations are quantised."""
-        return BitPolicy.of({n: (min(q.bits, FLOAT_BITS), self._input_bits[n]) for n, q in self.weights.items()})
+        return self._plan.layers
+
+    def weight_levels(self) -> dict[str, int]:
+        """{layer: the most distinct values on one grid of its weight}, for the layers not left in floating point."""
+        return {
+            name: count_levels(quantizer(self.layer(name).weight), quantizer.per_channel)
+            for name, quantizer in self.weights.items()
+            if not quantizer.is_identity
+        }
+
+    def activation_levels(self) -> dict[str, int]:
+        """{layer: levels of the quantiser behind its input}, for the layers that read quantised tensors."""
+        return input_levels(self._plan, {n: q.levels for n, q in self.activations.items() if not q.is_identity})
 
     @torch.no_grad()
     def nonzero(self) -> dict[str, int]:

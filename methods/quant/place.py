@@ -7,17 +7,19 @@ quantised and the sum, after its ReLU, is; the same holds for pre-activation net
 sums is read by normalisations only.  Logits and the image never are.  Each tensor has one quantiser, shared by all
 that read it.
 
-`find_inputs` is the "input placement" of quantisation-aware training (specification section 4).
+`find_inputs` is the "input placement" of quantisation-aware training (specification section 4).  The ``..._wiring``
+functions say which layer reads which of these tensors: what `methods.quant.bits.decide` works on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
 
 from torch import fx
 
+from methods.quant.bits import FLOAT, IMAGE, Role, Wiring
 from methods.quant.layers import (
     function_name,
     is_activation,
@@ -30,9 +32,8 @@ from methods.quant.layers import (
     is_norm,
     is_transparent,
     is_weighted_node,
+    node_layers,
 )
-
-Role = Literal["inner", "stem", "last", "se"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,71 @@ def find_inputs(graph: fx.GraphModule) -> list[Point]:
         role: Role = "last" if node is weighted[-1] else "inner"
         points[read] = Point(read, "se" if read in squeezed else role, is_nonnegative(graph, read))
     return list(points.values())
+
+
+def output_wiring(graph: fx.GraphModule, order: tuple[str, ...], points: Iterable[Point]) -> Wiring:
+    """Wiring under output placement: a layer reads the quantised tensors behind the transparent operations before it.
+
+    ``order`` holds the weighted layers in the order of their first call, ``points`` come from `find_points`.
+    """
+    roles = {point.node: point.role for point in points}
+
+    @cache
+    def read(node: fx.Node) -> frozenset[str]:
+        if node in roles:
+            return frozenset({node.name})
+        if node.op == "placeholder":
+            return frozenset({IMAGE})
+        inputs = [s for s in node.all_input_nodes if not is_constant(s) and s.meta.get("tensor", True)]
+        if not is_transparent(graph, node) or not inputs:
+            return frozenset({FLOAT})
+        return frozenset(name for source in inputs for name in read(source))
+
+    return _wiring(graph, order, roles, lambda node: read(node.all_input_nodes[0]))
+
+
+def input_wiring(graph: fx.GraphModule, order: tuple[str, ...], points: Iterable[Point]) -> Wiring:
+    """Wiring under input placement: a layer reads the very tensor before it; ``points`` come from `find_inputs`."""
+    roles = {point.node: point.role for point in points}
+
+    def read(node: fx.Node) -> frozenset[str]:
+        return frozenset(source.name for source in node.all_input_nodes if source in roles) or frozenset({IMAGE})
+
+    return _wiring(graph, order, roles, read)
+
+
+def layer_wiring(order: tuple[str, ...]) -> Wiring:
+    """Wiring without a graph: the first layer reads the image, each other one a tensor of its own."""
+    roles: dict[str, Role] = {name: "last" if name == order[-1] else "inner" for name in order[1:]}
+    return Wiring(order, roles, {name: frozenset({name if name in roles else IMAGE}) for name in order})
+
+
+def leaf_layers(graph: fx.GraphModule, node: fx.Node, order: tuple[str, ...]) -> tuple[str, ...]:
+    """Layers inside a leaf of the trace that read what the graph does not show: all but the first to run; () for
+    other nodes."""
+    return _ran(graph, node, order)[1:]
+
+
+def _wiring(
+    graph: fx.GraphModule,
+    order: tuple[str, ...],
+    roles: Mapping[fx.Node, Role],
+    read: Callable[[fx.Node], frozenset[str]],
+) -> Wiring:
+    found: dict[str, Role] = {node.name: role for node, role in roles.items()}
+    reads: dict[str, frozenset[str]] = {}
+    for node in graph.graph.nodes:
+        for place, name in enumerate(_ran(graph, node, order)):
+            if place:  # inside a leaf, whose first layer alone reads what the graph shows
+                found[name] = "last" if name == order[-1] else "inner"
+            reads[name] = reads.get(name, frozenset()) | ({name} if place else read(node))
+    return Wiring(order, found, reads)
+
+
+def _ran(graph: fx.GraphModule, node: fx.Node, order: tuple[str, ...]) -> tuple[str, ...]:
+    """The weighted layers a node calls, in the order they run."""
+    names = node_layers(graph, node)
+    return tuple(name for name in order if name in names)
 
 
 def chain_end(graph: fx.GraphModule, node: fx.Node) -> fx.Node:

@@ -182,6 +182,11 @@ class ActQuantizer(nn.Module):
         """Whether the bits leave the tensor in floating point."""
         return self.bits >= FLOAT_BITS
 
+    @property
+    def levels(self) -> int:
+        """How many values the grid has."""
+        return self.p - self.n + 1
+
     @torch.no_grad()
     def set_range(self, scale: Tensor | float, zero_point: Tensor | float) -> None:
         """Set step (> 0) and zero point (an integer of the grid)."""

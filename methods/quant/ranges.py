@@ -17,8 +17,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from methods.quant.choices import RangeMethod as RangeMethod
+
 Grid = Literal["affine", "symmetric", "unsigned"]
-RangeMethod = Literal["mse", "minmax", "percentile", "aciq", "aciq-gauss", "lsq"]
 
 FLOAT_BITS = 32
 """This many bits, or more, mean "leave in floating point"."""

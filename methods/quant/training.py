@@ -18,18 +18,18 @@ from torch.nn.utils import parametrize
 
 from bench.errors import NotApplicable
 from bench.interfaces import BitPolicy, Setting
+from methods.quant.bits import INPUT, UNTRACED, decide
 from methods.quant.fold import fold_batch_norm
 from methods.quant.graph import call_order
-from methods.quant.layers import inner_layers, is_opaque, module_of, node_layers
+from methods.quant.layers import inner_layers, node_layers
 from methods.quant.learned import ActivationMaker, LearnedActivation, WeightMaker
-from methods.quant.place import Role, find_inputs
+from methods.quant.levels import count_levels, input_levels
+from methods.quant.place import Point, find_inputs, input_wiring, layer_wiring
 from methods.quant.ranges import FLOAT_BITS
 from methods.quant.trace import TraceError, prepared_copy, trace
 from methods.quant.units import find_units
 
 _HOLDER = "input_quantizers"
-_IMAGE_BITS = 8
-_SE_BITS = 8
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,7 @@ class TrainedModel:
     def __init__(self, module: nn.Module, example: Tensor, setting: Setting, makers: Makers) -> None:
         self.setting = setting
         self.reason = ""
+        self._folded: frozenset[str] = frozenset()
         try:
             self.body: nn.Module = trace(prepared_copy(module), example[:2])
             frozen: nn.Module = trace(prepared_copy(module), example[:2])
@@ -103,10 +104,20 @@ class TrainedModel:
         self.taps = self._find_taps()
         self.teacher = WithTaps(frozen, self.taps).eval().requires_grad_(False)
         self.body.requires_grad_(True)
-        self._weight_bits = self._put_weights(makers.weight)
-        self._input_bits, self.activations = self._put_inputs(makers.activation)
+        graph = self.body if isinstance(self.body, fx.GraphModule) else None
+        points = find_inputs(graph) if graph is not None else []
+        wiring = input_wiring(graph, self.order, points) if graph is not None else layer_wiring(self.order)
+        self._rule = INPUT if graph is not None else UNTRACED
+        self._plan = decide(wiring, setting, self._rule)
+        self._put_weights(makers.weight)
+        self._quantisers = self._put_inputs(makers.activation, points)
         self.body.to(example.device)
         self.student = WithTaps(self.body, self.taps).eval()
+
+    @property
+    def activations(self) -> list[LearnedActivation]:
+        """All activation quantisers."""
+        return list(self._quantisers.values())
 
     @property
     def path(self) -> str:
@@ -120,47 +131,30 @@ class TrainedModel:
         outputs = (unit.output for unit in find_units(self.body))
         return tuple(name for name in dict.fromkeys(outputs) if name != result.name)
 
-    def _put_weights(self, make: WeightMaker) -> dict[str, int]:
-        bits = {}
-        for name in self.order:
+    def _put_weights(self, make: WeightMaker) -> None:
+        for name, bits in self._plan.layers.items():
             layer = self.body.get_submodule(name)
-            edge = name in (self.order[0], self.order[-1]) and self.setting.weight_bits < FLOAT_BITS
-            bits[name] = self.setting.first_last_bits if edge else self.setting.weight_bits
-            if bits[name] < FLOAT_BITS:
+            if bits.weight < FLOAT_BITS:
                 assert isinstance(layer.weight, Tensor)
-                parametrize.register_parametrization(layer, "weight", make(layer.weight.detach(), bits[name]))
-        return bits
+                parametrize.register_parametrization(layer, "weight", make(layer.weight.detach(), bits.weight))
 
-    def _act_bits(self, role: Role) -> int:
-        if self.setting.act_bits >= FLOAT_BITS:
-            return FLOAT_BITS
-        if role == "se":
-            return _SE_BITS
-        return self.setting.first_last_bits if role == "last" else self.setting.act_bits
-
-    def _put_inputs(self, make: ActivationMaker) -> tuple[dict[str, int], list[LearnedActivation]]:
-        image = _IMAGE_BITS if self.setting.act_bits < FLOAT_BITS else FLOAT_BITS
-        bits = dict.fromkeys(self.order, image)
-        found: list[LearnedActivation] = []
-        loose = set(self.order[1:])
+    def _put_inputs(self, make: ActivationMaker, points: list[Point]) -> dict[str, LearnedActivation]:
+        """Quantisers at ``points`` of the graph, then at the layers whose input no graph shows; by tensor."""
+        found: dict[str, LearnedActivation] = {}
         if isinstance(self.body, fx.GraphModule):
             self.body.add_submodule(_HOLDER, nn.Module())
-            for point in find_inputs(self.body):
-                quant = make(self._act_bits(point.role), point.nonnegative)
-                names = _insert(self.body, point.node, quant)
-                bits.update(dict.fromkeys(names, quant.bits))
-                found.append(quant)
+            for point in points:
+                quant = make(self._plan.tensors[point.node.name], point.nonnegative)
+                _insert(self.body, point.node, quant)
+                found[point.node.name] = quant
             self.body.graph.lint()
             self.body.recompile()
-            # The graph shows the inputs of all layers but those inside a leaf of the trace.
-            loose = {n for n in loose if n in _inside_leaves(self.body)}
-        for name in (n for n in self.order if n in loose):
-            quant = make(self._act_bits("last" if name == self.order[-1] else "inner"), False)
+        for name in (n for n in self.order if n in self._plan.tensors and n not in found):
+            quant = make(self._plan.tensors[name], False)
             parent, _, leaf = name.rpartition(".")
             setattr(self.body.get_submodule(parent), leaf, _QuantisedInput(self.body.get_submodule(name), quant))
-            bits[name] = quant.bits
-            found.append(quant)
-        return bits, found
+            found[name] = quant
+        return found
 
     @torch.no_grad()
     def begin(self, images: Tensor) -> None:
@@ -189,40 +183,40 @@ class TrainedModel:
             if parametrize.is_parametrized(module, "weight"):
                 parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
         if isinstance(body, fx.GraphModule):
-            fold_batch_norm(body)
+            self._folded = frozenset(fold_batch_norm(body))
         return body.requires_grad_(False)
 
     def layer_bits(self) -> BitPolicy:
         """{layer: (bits of its weight, bits of its input)}; the image counts 8 bits where activations are quantised."""
-        return BitPolicy.of({n: (min(self._weight_bits[n], FLOAT_BITS), self._input_bits[n]) for n in self.order})
+        return self._plan.layers
+
+    def weight_levels(self, module: nn.Module) -> dict[str, int]:
+        """{layer: the most distinct values that share a scale} of the exported ``module``, for the layers not left in
+        floating point.  A channel has a scale of its own where a normalisation was folded behind the weight."""
+        return {
+            name: count_levels(_layer(module, name).weight, name in self._folded) for name in self._quantised_layers()
+        }
+
+    def activation_levels(self) -> dict[str, int]:
+        """{layer: levels of the quantiser behind its input}, for the layers that read quantised tensors."""
+        return input_levels(self._plan, {n: q.levels for n, q in self._quantisers.items() if q.bits < FLOAT_BITS})
 
     def scale_count(self, module: nn.Module) -> int:
         """Scales of the exported ``module``: one multiplier per output channel of each quantised layer (step and
         folded normalisation in one), one step per quantised activation."""
-        total = sum(quant.bits < FLOAT_BITS for quant in self.activations)
-        for name, bits in self._weight_bits.items():
-            if bits < FLOAT_BITS:
-                layer = module.get_submodule(name)
-                layer = layer.layer if isinstance(layer, _QuantisedInput) else layer
-                assert isinstance(layer, nn.Conv2d | nn.Linear)
-                total += layer.weight.shape[0]
-        return total
+        steps = sum(quant.bits < FLOAT_BITS for quant in self.activations)
+        return steps + sum(len(_layer(module, name).weight) for name in self._quantised_layers())
+
+    def _quantised_layers(self) -> list[str]:
+        return [name for name, bits in self._plan.layers.items() if bits.weight < FLOAT_BITS]
 
     def protocol(self, weight_grid: str, activation_grid: str, weight_range: str, act_range: str) -> dict[str, Any]:
         """What is measured, as JSON, under the keys of `methods.quant.model.QuantModel.protocol`."""
-        setting, graph = self.setting, self.path == "graph"
-        edge = setting.first_last_bits if setting.weight_bits < FLOAT_BITS else FLOAT_BITS
+        graph = self.path == "graph"
         weighted = {id(p) for name in self.order for p in self.body.get_submodule(name).parameters()}
         loose = [n for n, p in self.body.named_parameters() if p.dim() > 1 and id(p) not in weighted]
         return {
-            "weight_bits": setting.weight_bits,
-            "activation_bits": setting.act_bits,
-            "first_last_weight_bits": edge,
-            "stem_output_bits": self._act_bits("inner"),
-            "last_input_bits": self._act_bits("last"),
-            "squeeze_excite_bits": self._act_bits("se" if graph else "inner"),
-            "logit_bits": FLOAT_BITS,
-            "image_bits": _IMAGE_BITS if setting.act_bits < FLOAT_BITS else FLOAT_BITS,
+            **self._rule.protocol(self.setting),
             "weight_granularity": "per tensor",
             "weight_grid": weight_grid,
             "activation_granularity": "per tensor",
@@ -238,8 +232,8 @@ class TrainedModel:
         }
 
 
-def _insert(graph: fx.GraphModule, node: fx.Node, quant: LearnedActivation) -> list[str]:
-    """Put ``quant`` between ``node`` and the weighted layers that read it; their names."""
+def _insert(graph: fx.GraphModule, node: fx.Node, quant: LearnedActivation) -> None:
+    """Put ``quant`` between ``node`` and the weighted layers that read it."""
     readers = [user for user in node.users if node_layers(graph, user)]
     path = f"{_HOLDER}.{node.name}"
     graph.add_submodule(path, quant)
@@ -247,15 +241,11 @@ def _insert(graph: fx.GraphModule, node: fx.Node, quant: LearnedActivation) -> l
         after = graph.graph.call_module(path, (node,))
     for user in readers:
         user.replace_input_with(node, after)
-    first = [node_layers(graph, user)[0] for user in readers]
-    return first
 
 
-def _inside_leaves(graph: fx.GraphModule) -> set[str]:
-    """Layers inside leaves of the trace, but for the first of each leaf, whose input the graph shows."""
-    found: set[str] = set()
-    for node in graph.graph.nodes:
-        module = module_of(graph, node)
-        if module is not None and is_opaque(module):
-            found.update(node_layers(graph, node)[1:])
-    return found
+def _layer(module: nn.Module, name: str) -> nn.Conv2d | nn.Linear:
+    """The exported layer of this name."""
+    layer = module.get_submodule(name)
+    layer = layer.layer if isinstance(layer, _QuantisedInput) else layer
+    assert isinstance(layer, nn.Conv2d | nn.Linear)
+    return layer

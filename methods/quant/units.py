@@ -260,7 +260,7 @@ def _quantisers_of(graph: fx.GraphModule, node: fx.Node) -> list[str]:
 def describe_units(
     module: nn.Module, example: Tensor, *, max_layers: int = 8
 ) -> list[tuple[str, str, tuple[str, ...]]]:
-    """(unit, rule, its weighted layers) of a network, for ``bench ls targets --units``; ``module`` is left untouched.
+    """(unit, rule, its weighted layers) of a network; ``module`` is left untouched.
 
     ``example`` holds images [N, C, H, W] of the network's size.
     """

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from methods.sources._generator_loop import GeneratorParams
 from methods.sources._generators import Codes
 from methods.sources._losses import mse_var
 from methods.sources._objectives import Network, top1
-from methods.sources._single import Beta
-
-
-class ConditionalParams(GeneratorParams):
-    """``bn_weight`` of the statistics; ``condition`` says where a class enters: the latent, or the batch norms too."""
-
-    betas: tuple[Beta, Beta] = (0.5, 0.999)
-    bn_weight: float = Field(0.1, ge=0)
-    condition: Literal["latent", "norms"] = "latent"
 
 
 class ConditionalObjective:

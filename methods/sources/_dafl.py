@@ -6,25 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from methods.sources._features import Head
-from methods.sources._generator_loop import GeneratorParams
+from methods.sources._generator_source import DaflParams
 from methods.sources._generators import Codes
 from methods.sources._objectives import Network
-
-
-class DaflParams(GeneratorParams):
-    """Weights of the one-hot, activation and information-entropy terms; the defaults are the authors' for CIFAR-10."""
-
-    iterations: int = Field(12_000, ge=1)
-    batch: int = Field(256, ge=2)
-    latent: int = Field(256, ge=1)
-    one_hot: float = Field(0.05, ge=0)
-    activation: float = Field(0.01, ge=0)
-    entropy: float = Field(5.0, ge=0)
 
 
 class DaflObjective:

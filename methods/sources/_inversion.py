@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,8 +17,7 @@ from torch.nn import functional as F
 
 from bench.interfaces import RunContext
 from methods.sources._augment import PixelSpace
-
-ScheduleName = Literal["constant", "cosine", "plateau"]
+from methods.sources._settings import LoopSettings
 
 
 class Objective(Protocol):
@@ -36,38 +35,6 @@ class Objective(Protocol):
 
     def reset(self) -> None:
         """Forget everything learned and halve rates of its own; the loop starts again after a non-finite loss."""
-
-
-@dataclass(frozen=True)
-class LoopSettings:
-    """Numbers of one optimisation.
-
-    The first ``half_iterations`` of the ``iterations`` see images pooled 2x2.  ``restart`` gives each stage its own
-    Adam, warm-up and cosine.  ``patience`` (its) belongs to the plateau; ``stop_below`` ends the run at that loss.
-    """
-
-    iterations: int
-    lr: float
-    betas: tuple[float, float] = (0.9, 0.999)
-    schedule: ScheduleName = "cosine"
-    half_iterations: int = 0
-    warmup: int = 0
-    restart: bool = False
-    clip: bool = True
-    patience: int = 100
-    floor: float = 1e-4
-    stop_below: float | None = None
-    log_interval: int | None = None
-
-    def stages(self) -> list[tuple[int, int]]:
-        """(iterations, scale) of each stage with any iterations."""
-        half = min(self.half_iterations, self.iterations)
-        return [(n, s) for n, s in ((half, 2), (self.iterations - half, 1)) if n > 0]
-
-    @property
-    def log_every(self) -> int:
-        """``log_interval``, else every 100 iterations as the spec says; short runs still get about twenty points."""
-        return self.log_interval or max(1, min(100, self.iterations // 20))
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from methods.sources._bn_taps import Layout, Stats
+from methods.sources._settings import Prior, TvNorm
 from methods.sources._tap_function import Scope
 
 EPS = 1e-6
@@ -173,9 +174,6 @@ def input_statistics(images: Tensor, *, per_channel: bool = False) -> Tensor:
     return error.mean(1).sum() if per_channel else error.sum(1).mean()
 
 
-TvNorm = Literal["batch", "rms"]
-
-
 def _neighbours(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Differences of neighbouring pixels: horizontal, vertical, both diagonals."""
     return (
@@ -222,28 +220,18 @@ def blur(x: Tensor, size: int = 3, sigma: float = 1.0) -> Tensor:
     return (x - F.conv2d(padded, kernel, groups=x.shape[1])).square().mean()
 
 
-@dataclass(frozen=True)
-class Prior:
-    """Weighted sum of the image priors; terms of weight 0 are not computed."""
-
-    tv_l2: float = 0.0
-    tv_l1: float = 0.0
-    l2: float = 0.0
-    blur: float = 0.0
-    tv_norm: TvNorm = "batch"
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Scalar for images [B,C,H,W]; a constant 0 without gradient when every weight is 0."""
-        total = x.new_zeros(())
-        if self.tv_l2:
-            total = total + self.tv_l2 * tv_l2(x, self.tv_norm)
-        if self.tv_l1:
-            total = total + self.tv_l1 * tv_l1(x)
-        if self.l2:
-            total = total + self.l2 * l2(x)
-        if self.blur:
-            total = total + self.blur * blur(x)
-        return total
+def image_prior(x: Tensor, prior: Prior) -> Tensor:
+    """Weighted sum of the priors of images [B,C,H,W]; a constant 0 without gradient when every weight is 0."""
+    total = x.new_zeros(())
+    if prior.tv_l2:
+        total = total + prior.tv_l2 * tv_l2(x, prior.tv_norm)
+    if prior.tv_l1:
+        total = total + prior.tv_l1 * tv_l1(x)
+    if prior.l2:
+        total = total + prior.l2 * l2(x)
+    if prior.blur:
+        total = total + prior.blur * blur(x)
+    return total
 
 
 def focused_ce(logits: Tensor, labels: Tensor, focus: float) -> Tensor:

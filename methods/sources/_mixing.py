@@ -11,12 +11,6 @@ from torch.nn import functional as F
 from methods.sources._augment import Mixed
 
 ALPHA_FLOOR = 0.05
-PUBLISHED_ITERATIONS = 5000
-
-
-def alpha_rate(given: float | None, iterations: int) -> float:
-    """``given`` rate of the loss weights, else 1e-3 divided by the budget ``iterations``/5000 (spec 3.9c)."""
-    return given or 1e-3 / (iterations / PUBLISHED_ITERATIONS)
 
 
 class LossWeights:

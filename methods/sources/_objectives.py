@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -14,21 +14,20 @@ from bench.errors import NotApplicable
 from bench.interfaces import DatasetSpec, ImageBatch, ModelHandle, RunContext
 from methods.sources._augment import Augment
 from methods.sources._bn_taps import Stats, bn_layers, pooled, tapped
-from methods.sources._inversion import Inverted, LoopSettings, Objective, invert
+from methods.sources._inversion import Inverted, Objective, invert
 from methods.sources._losses import (
     BN_OBJECTIVES,
-    Prior,
     dead_channels,
     focused_ce,
+    image_prior,
     input_statistics,
     jensen_shannon,
     jensen_shannon_code,
     l2norm,
     sq_std_image,
 )
+from methods.sources._settings import LabelLaw, LoopSettings, Terms
 from methods.sources._tap_function import Scope
-
-LabelLaw = Literal["balanced", "uniform"]
 
 
 def draw_labels(law: LabelLaw, count: int, classes: int, batch_index: int, generator: Generator) -> Tensor:
@@ -98,30 +97,6 @@ class Network:
         return logits.float(), stats
 
 
-@dataclass(frozen=True)
-class Terms:
-    """Which terms a one-network objective has. ``bn`` names an entry of ``BN_OBJECTIVES``; weight 0 drops a term.
-
-    ``first`` multiplies layer 0's statistics.  ``logit`` maximises the target's logit instead of minimising the CE,
-    ``focus`` is the power of 1 - p that weighs the CE of each image (HAST).
-    ``input_term`` adds ZeroQ's statistics of the raw image; ``per_channel`` selects ZeroQ's second variant.
-    ``competition`` weighs 1 - JS(teacher, student).
-    """
-
-    bn: str = "l2norm"
-    bn_weight: float = 0.0
-    first: float = 1.0
-    ce_weight: float = 0.0
-    logit: bool = False
-    focus: float = 0.0
-    prior: Prior = field(default_factory=Prior)
-    input_term: bool = False
-    per_channel: bool = False
-    competition: float = 0.0
-    competition_js: Literal["true", "code"] = "true"
-    detach_student: bool = False
-
-
 class SingleObjective:
     """CE, batch-norm, prior and competition terms of one network on one augmented view (spec 3.4-3.7).
 
@@ -173,8 +148,8 @@ class SingleObjective:
             parts["bn"] = t.bn_weight * self._bn(stats)
             if t.input_term:
                 parts["input"] = t.bn_weight * input_statistics(x, per_channel=t.per_channel)
-        if any((t.prior.tv_l2, t.prior.tv_l1, t.prior.l2, t.prior.blur)):
-            parts["prior"] = t.prior(x)
+        if t.prior.weighs:
+            parts["prior"] = image_prior(x, t.prior)
         if t.competition and self.student is not None:
             divergence = jensen_shannon if t.competition_js == "true" else jensen_shannon_code
             with torch.set_grad_enabled(not t.detach_student):

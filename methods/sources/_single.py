@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
-
-from pydantic import Field, model_validator
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench.interfaces import (
     Control,
@@ -20,48 +17,14 @@ from bench.interfaces import (
     SynthRequest,
     Tier,
 )
-from methods.sources._augment import Augment, PixelSpace
-from methods.sources._inversion import LoopSettings
-from methods.sources._losses import BN_OBJECTIVES
-from methods.sources._objectives import (
-    LabelLaw,
-    Network,
-    Prepared,
-    SingleObjective,
-    Terms,
-    draw_labels,
-    need_models,
-    run,
-    start_images,
-)
-from methods.sources._tap_function import Scope
+from methods.sources._settings import LabelLaw, LoopSettings, Terms
 
-Beta = Annotated[float, Field(ge=0, lt=1)]
+if TYPE_CHECKING:
+    from torch import Tensor
 
-
-CROPS_PATIENCE = 50
-"""Least patience of a plateau on the noisy loss of random crops: IntraQ's and HAST's own at 1,000 iterations."""
-
-
-def patience(given: int | None, iterations: int, *, crops: bool) -> int:
-    """``given`` iterations without a new best loss, else a twentieth of all, with ``crops`` at least 50."""
-    return given or max(CROPS_PATIENCE if crops else 1, iterations // 20)
-
-
-class InversionParams(MethodParams):
-    """Switches of every inversion: iterations (``half_iterations`` of them at half size), batch, Adam's rate, clip."""
-
-    iterations: int = Field(1000, ge=1)
-    half_iterations: int = Field(0, ge=0)
-    batch: int = Field(128, ge=1)
-    lr: float = Field(0.1, gt=0)
-    clip: bool = True
-
-    @model_validator(mode="after")
-    def _half_is_part(self) -> Self:
-        if self.half_iterations > self.iterations:
-            raise ValueError(f"half_iterations {self.half_iterations} exceeds iterations {self.iterations}")
-        return self
+    from methods.sources._augment import Augment, PixelSpace
+    from methods.sources._objectives import Prepared
+    from methods.sources._tap_function import Scope
 
 
 class SingleSource(ABC):
@@ -101,10 +64,16 @@ class SingleSource(ABC):
 
     def check(self, params: Any, models: tuple[ModelHandle, ...]) -> None:
         """Raise NotApplicable without a network, or with one that lacks the batch norms this source matches."""
+        from methods.sources._objectives import need_models
+
         need_models(models, bn="bn" in self.needs, source=type(self).__name__.lower())
 
     def prepare(self, request: SynthRequest, ctx: RunContext) -> Prepared:
         """Draw labels and start images, copy the network, build the objective; nothing is optimised yet."""
+        from methods.sources._augment import PixelSpace
+        from methods.sources._losses import BN_OBJECTIVES
+        from methods.sources._objectives import Network, Prepared, SingleObjective, draw_labels
+
         params, dataset = request.params, request.dataset
         self.check(params, request.models)
         terms, law = self.terms(params), self.label_law(params)
@@ -128,8 +97,12 @@ class SingleSource(ABC):
 
     def start(self, request: SynthRequest, ctx: RunContext) -> Tensor:
         """Start images [B,C,H,W]: N(0,1)."""
+        from methods.sources._objectives import start_images
+
         return start_images((request.batch_size, *request.dataset.shape), ctx)
 
     def synthesize_batch(self, request: SynthRequest, ctx: RunContext) -> ImageBatch:
         """Invert one batch; see the Protocol."""
+        from methods.sources._objectives import run
+
         return run(self.prepare(request, ctx), ctx)

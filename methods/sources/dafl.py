@@ -28,13 +28,13 @@ Ours (suite ``sources_all``, 128 images, 60,000 passes, BRECQ, one seed; MobileN
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.interfaces import LabelKind, MethodParams, ModelHandle, RunContext, SynthRequest
-from methods.sources._dafl import DaflObjective, DaflParams
-from methods.sources._generator_loop import GeneratorSource, GeneratorTrainer
-from methods.sources._generators import Body, ImageGenerator
-from methods.sources._objectives import Network, need_models
+from methods.sources._generator_source import DaflParams, GeneratorSource
+
+if TYPE_CHECKING:
+    from methods.sources._generator_loop import GeneratorTrainer
 
 
 class Dafl(GeneratorSource):
@@ -53,6 +53,8 @@ class Dafl(GeneratorSource):
 
     def check(self, params: DaflParams, models: tuple[ModelHandle, ...]) -> None:
         """Raise NotApplicable without a network; batch norms are not needed."""
+        from methods.sources._objectives import need_models
+
         need_models(models, bn=False, source="dafl")
 
     def build(self, request: SynthRequest, ctx: RunContext, params: DaflParams) -> GeneratorTrainer:
@@ -61,6 +63,11 @@ class Dafl(GeneratorSource):
         Raises:
             NotApplicable: the teacher does not end in a classifier.
         """
+        from methods.sources._dafl import DaflObjective
+        from methods.sources._generator_loop import GeneratorTrainer
+        from methods.sources._generators import Body, ImageGenerator
+        from methods.sources._objectives import Network
+
         spec, rng = request.dataset, ctx.generator
         generator = ImageGenerator(Body(params.latent, spec.shape, params.width, params.eps, rng))
         objective = DaflObjective(Network(request.models[0], spec, ctx), spec.shape, spec.classes, params, rng)

@@ -20,22 +20,17 @@ Ours (suite ``sources_all``, 128 images, 60,000 passes, BRECQ, one seed; MobileN
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-import torch
 from pydantic import Field, model_validator
-from torch import Generator, Tensor
 
 from bench.errors import NotApplicable
-from bench.interfaces import DatasetSpec, LabelKind, MethodParams, ModelHandle, RunContext, SynthRequest, Tier
-from methods.sources._augment import mix_data
-from methods.sources._dafl import DaflObjective, DaflParams
-from methods.sources._generator_loop import GeneratorSource, GeneratorTrainer
-from methods.sources._generators import Body, Codes, ImageGenerator
-from methods.sources._losses import l2norm
-from methods.sources._mixing import LossWeights, Targets, alpha_rate
-from methods.sources._objectives import Network, need_models
+from bench.interfaces import LabelKind, MethodParams, ModelHandle, RunContext, SynthRequest, Tier
+from methods.sources._generator_source import DaflParams, GeneratorSource
+
+if TYPE_CHECKING:
+    from methods.sources._generator_loop import GeneratorTrainer
 
 
 class DaflMixMixParams(DaflParams):
@@ -59,75 +54,6 @@ class DaflMixMixParams(DaflParams):
         return self
 
 
-class DaflMixMixObjective(DaflObjective):
-    """DAFL's terms on the images, then MixMix's on mixed ones; one network is in memory at a time."""
-
-    def __init__(
-        self,
-        teacher: Network,
-        pool: Sequence[Network],
-        dataset: DatasetSpec,
-        params: DaflMixMixParams,
-        generator: Generator,
-    ) -> None:
-        super().__init__(teacher, dataset.shape, dataset.classes, params, generator)
-        self.pool, self.mixing = tuple(pool), params
-        self.passes = 2.0 + 2.0 * params.mix
-        self.weights: LossWeights | None = None
-        if params.weights == "learned":
-            self.weights = LossWeights(
-                2 * len(self.pool), alpha_rate(params.alpha_lr, params.iterations), teacher.device
-            )
-
-    def backward(self, images: Tensor, codes: Codes, log: bool) -> tuple[dict[str, Tensor], Tensor]:
-        """DAFL's gradient and MixMix's add up on the leaf ``images``."""
-        found, logits = super().backward(images, codes, log)
-        mixed = mix_data(images, self.generator, self.mixing.box) if self.mixing.data_mixing else None
-        shown = images if mixed is None else mixed.images
-        leaf = shown.detach().requires_grad_()
-        targets = Targets.of(logits.argmax(1), mixed)
-        terms: dict[str, list[Tensor]] = {"mixed": [], "ce": [], "bn": []}
-        for index in self.subset():
-            answer, stats = self.pool[index](leaf)
-            assert stats is not None
-            parts = {"ce": targets.loss(answer), "bn": l2norm(stats)}
-            loss = self._combined(index, parts)
-            loss.backward()
-            for name, term in (("mixed", loss), *parts.items()):
-                terms[name].append(term.detach())
-        shown.backward(leaf.grad)
-        found |= {name: torch.stack(values).mean() for name, values in terms.items()}
-        found["mixed"] = torch.stack(terms["mixed"]).sum()
-        found["loss"] = found["loss"] + found["mixed"]
-        return found, logits
-
-    def subset(self) -> list[int]:
-        """This step's networks, as positions in the pool."""
-        return torch.randperm(len(self.pool), generator=self.generator)[: self.mixing.mix].tolist()
-
-    def _combined(self, index: int, parts: Mapping[str, Tensor]) -> Tensor:
-        """One network's share of the average over the step's networks."""
-        if self.weights is not None:
-            weighted = [self.weights(2 * index + k, term) for k, term in enumerate(parts.values())]
-        else:
-            weighted = [self.mixing.ce_weight * parts["ce"], self.mixing.bn_weight * parts["bn"]]
-        return torch.stack(weighted).sum() / self.mixing.mix
-
-    def stepped(self) -> None:
-        """Move the loss weights."""
-        if self.weights is not None:
-            self.weights.step()
-
-    def info(self) -> Mapping[str, Any]:
-        """Teacher and pool, and a_t of each of the pool's networks where they are learned."""
-        names = dict.fromkeys((self.teacher.name, *(network.name for network in self.pool)))
-        out: dict[str, Any] = {"models": list(names)}
-        if self.weights is not None:
-            rows = self.weights.alpha.detach().view(-1, 2).tolist()
-            out["alphas"] = {n.name: {"ce": row[0], "bn": row[1]} for n, row in zip(self.pool, rows, strict=True)}
-        return out
-
-
 class DaflMixMix(GeneratorSource):
     """DataSource ``dafl_mixmix``."""
 
@@ -145,6 +71,8 @@ class DaflMixMix(GeneratorSource):
 
     def check(self, params: DaflMixMixParams, models: tuple[ModelHandle, ...]) -> None:
         """Raise NotApplicable without a teacher, or where the pool is too small or lacks batch norms."""
+        from methods.sources._objectives import need_models
+
         need_models(models[:1], bn=False, source="dafl_mixmix")
         pool = models[1:] or models
         need_models(pool, bn=True, source="dafl_mixmix")
@@ -164,6 +92,11 @@ class DaflMixMix(GeneratorSource):
         Raises:
             NotApplicable: the teacher does not end in a classifier.
         """
+        from methods.sources._dafl_mixmix_objective import DaflMixMixObjective
+        from methods.sources._generator_loop import GeneratorTrainer
+        from methods.sources._generators import Body, ImageGenerator
+        from methods.sources._objectives import Network
+
         spec, rng = request.dataset, ctx.generator
         generator = ImageGenerator(Body(params.latent, spec.shape, params.width, params.eps, rng))
         teacher, *zoo = (Network(handle, spec, ctx) for handle in request.models)

@@ -11,16 +11,16 @@ Paper's figure (MixMix Table 2, 224 pixels, 21 networks): zoo top-1 24.9 ± 8.23
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from bench.interfaces import MethodParams
-from methods.sources._augment import Augment, PixelSpace
-from methods.sources._inversion import LoopSettings
-from methods.sources._losses import Prior, TvNorm
-from methods.sources._objectives import LabelLaw, Terms
-from methods.sources._single import Beta, InversionParams, SingleSource
+from methods.sources._settings import Beta, InversionParams, LabelLaw, LoopSettings, Prior, Terms, TvNorm
+from methods.sources._single import SingleSource
+
+if TYPE_CHECKING:
+    from methods.sources._augment import Augment, PixelSpace
 
 
 class DeepDreamParams(InversionParams):
@@ -66,6 +66,8 @@ class DeepDream(SingleSource):
 
     def augment(self, params: DeepDreamParams, space: PixelSpace) -> Augment:
         """Roll and flip."""
+        from methods.sources._augment import Augment
+
         return Augment(space, roll=params.roll, flip=params.flip)
 
     def settings(self, params: DeepDreamParams) -> LoopSettings:

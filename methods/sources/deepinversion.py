@@ -16,16 +16,16 @@ Paper's figure (MixMix Table 2, 224 pixels, 21 networks): zoo top-1 85.96 ± 5.8
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from bench.interfaces import ImageBatch, MethodParams, RunContext, SynthRequest
-from methods.sources._augment import Augment, PixelSpace
-from methods.sources._inversion import LoopSettings
-from methods.sources._losses import Prior, TvNorm
-from methods.sources._objectives import LabelLaw, Terms, run
-from methods.sources._single import Beta, InversionParams, SingleSource
+from methods.sources._settings import Beta, InversionParams, LabelLaw, LoopSettings, Prior, Terms, TvNorm
+from methods.sources._single import SingleSource
+
+if TYPE_CHECKING:
+    from methods.sources._augment import Augment, PixelSpace
 
 
 class DeepInversionParams(InversionParams):
@@ -92,6 +92,8 @@ class DeepInversion(SingleSource):
 
     def augment(self, params: DeepInversionParams, space: PixelSpace) -> Augment:
         """Roll and flip."""
+        from methods.sources._augment import Augment
+
         return Augment(space, roll=params.roll, flip=params.flip)
 
     def settings(self, params: DeepInversionParams) -> LoopSettings:
@@ -112,6 +114,8 @@ class DeepInversion(SingleSource):
 
     def synthesize_batch(self, request: SynthRequest, ctx: RunContext) -> ImageBatch:
         """Invert one batch; the record says which student it competed with."""
+        from methods.sources._objectives import run
+
         prepared = self.prepare(request, ctx)
         rival = prepared.student.name if prepared.student else None
         return run(prepared, ctx, lambda: {"student": rival})

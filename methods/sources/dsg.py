@@ -22,21 +22,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from pydantic import Field
-from torch import Generator, Tensor
 
 from bench.interfaces import ImageBatch, LabelKind, MethodParams, RunContext, SynthRequest
-from methods.sources._augment import Augment, PixelSpace
-from methods.sources._bn_taps import Layout, Stats
-from methods.sources._inversion import LoopSettings
-from methods.sources._losses import Prior, Slack, slack_bands, sq_std_slack
-from methods.sources._objectives import LabelLaw, Network, Prepared, SingleObjective, Terms, run
-from methods.sources._single import InversionParams, SingleSource
+from methods.sources._settings import InversionParams, LabelLaw, LoopSettings, Prior, Terms
+from methods.sources._single import SingleSource
 
-CHUNK = 128  # noise images per forward; bounds memory only
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from methods.sources._augment import Augment, PixelSpace
+    from methods.sources._objectives import Prepared
 
 
 class DsgParams(InversionParams):
@@ -52,45 +50,6 @@ class DsgParams(InversionParams):
     enhance: bool = True
     journal: bool = False
     patience: int | None = Field(None, ge=1)
-
-
-def noise_statistics(
-    network: Network, shape: tuple[int, int, int], count: int, generator: Generator
-) -> tuple[Tensor, Tensor, Layout]:
-    """Mean and biased variance [K] of every batch norm's input, pooled over ``count`` N(0,1) images of (C, H, W).
-
-    ``network`` has scope ``image``; sums are exact however the images are cut into forwards.
-    """
-    first: Tensor | float = 0.0
-    second: Tensor | float = 0.0
-    for start in range(0, count, CHUNK):
-        noise = torch.randn((min(CHUNK, count - start), *shape), generator=generator).to(network.device)
-        with torch.no_grad():
-            stats = network(noise)[1]
-        assert stats is not None  # ``check`` has seen a batch norm
-        mean, var = stats.mean.double(), stats.var.double()
-        first, second = first + mean.sum(0), second + (var + mean.square()).sum(0)
-    mean = torch.as_tensor(first) / count
-    assert stats is not None
-    var = (torch.as_tensor(second) / count - mean.square()).clamp(min=0.0)
-    return mean.float(), var.float(), stats.layout
-
-
-def enhancement(count: int, layers: int, start: int = 0) -> Tensor:
-    """Weights [count, layers]: ones, and one more for layer (start + b) mod ``layers``; rows sum to layers + 1."""
-    weights = torch.ones(count, layers)
-    weights[torch.arange(count), (start + torch.arange(count)) % layers] += 1.0
-    return weights
-
-
-class SlackObjective(SingleObjective):
-    """The one-network objective with slack statistics; ``weights`` [B,L] or None are the layers' of each image."""
-
-    slack: Slack
-    weights: Tensor | None = None
-
-    def _bn(self, stats: Stats) -> Tensor:
-        return sq_std_slack(stats, self.slack, self.weights)
 
 
 class Dsg(SingleSource):
@@ -115,6 +74,8 @@ class Dsg(SingleSource):
 
     def augment(self, params: DsgParams, space: PixelSpace) -> Augment:
         """None."""
+        from methods.sources._augment import Augment
+
         return Augment(space)
 
     def settings(self, params: DsgParams) -> LoopSettings:
@@ -136,11 +97,18 @@ class Dsg(SingleSource):
         """N(0,1); U(0,1) with ``journal``, as in the authors' code."""
         if not request.params.journal:
             return super().start(request, ctx)
+        import torch
+
         shape = (request.batch_size, *request.dataset.shape)
         return torch.rand(shape, generator=ctx.generator).to(ctx.device)
 
     def prepare(self, request: SynthRequest, ctx: RunContext) -> Prepared:
         """As every one-network source, with bands from noise that all batches of a set share."""
+        import torch
+
+        from methods.sources._dsg_slack import SlackObjective, enhancement, noise_statistics
+        from methods.sources._losses import Slack, slack_bands
+
         prepared, params = super().prepare(request, ctx), request.params
         network = prepared.networks[0]
         objective = SlackObjective(network, prepared.labels, self.terms(params), prepared.augment, ctx.generator)
@@ -156,6 +124,9 @@ class Dsg(SingleSource):
 
     def synthesize_batch(self, request: SynthRequest, ctx: RunContext) -> ImageBatch:
         """Optimise one batch; the record holds the bands of every layer."""
+        from methods.sources._dsg_slack import SlackObjective
+        from methods.sources._objectives import run
+
         prepared, params = self.prepare(request, ctx), request.params
         assert isinstance(prepared.objective, SlackObjective)
         slack = prepared.objective.slack

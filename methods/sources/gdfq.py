@@ -18,16 +18,16 @@ Ours (suite ``sources_all``, 128 images, 60,000 passes, BRECQ, one seed; MobileN
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from bench.interfaces import MethodParams, ModelHandle, RunContext, SynthRequest
-from methods.sources._conditional import ConditionalObjective, ConditionalParams
-from methods.sources._generator_loop import GeneratorSource, GeneratorTrainer
-from methods.sources._generators import Body, Codes, ImageGenerator
-from methods.sources._objectives import Network, need_models
+from methods.sources._generator_source import ConditionalParams, GeneratorSource
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from methods.sources._generator_loop import GeneratorTrainer
+    from methods.sources._generators import Codes
 
 
 class GdfqParams(ConditionalParams):
@@ -54,10 +54,19 @@ class Gdfq(GeneratorSource):
 
     def check(self, params: GdfqParams, models: tuple[ModelHandle, ...]) -> None:
         """Raise NotApplicable without a network, or with one that has no batch-norm statistics."""
+        from methods.sources._objectives import need_models
+
         need_models(models, bn=True, source="gdfq")
 
     def build(self, request: SynthRequest, ctx: RunContext, params: GdfqParams) -> GeneratorTrainer:
         """Draw the generator's start weights and embedding N(0, 1)."""
+        import torch
+
+        from methods.sources._conditional import ConditionalObjective
+        from methods.sources._generator_loop import GeneratorTrainer
+        from methods.sources._generators import Body, Codes, ImageGenerator
+        from methods.sources._objectives import Network
+
         spec, rng = request.dataset, ctx.generator
         in_norms = params.condition == "norms"
         body = Body(params.latent, spec.shape, params.width, params.eps, rng, spec.classes if in_norms else 0)

@@ -19,17 +19,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from bench.interfaces import Batch, MethodParams, Offer
-from methods.sources._augment import Augment, PixelSpace
-from methods.sources._inversion import LoopSettings
-from methods.sources._objectives import LabelLaw, Terms
-from methods.sources._single import InversionParams, SingleSource, patience
+from methods.sources._settings import InversionParams, LabelLaw, LoopSettings, Terms, patience
+from methods.sources._single import SingleSource
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from methods.sources._augment import Augment, PixelSpace
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Promotion:
         self, batch: Batch, step: int, total: int, loss: Callable[[Tensor], Tensor], generator: torch.Generator
     ) -> Batch:
         """The batch and, behind it, its promoted images with the same labels."""
+        import torch
+
         images = torch.cat([batch.images, self.promoted(batch.images, loss)])
         labels, soft = (None if part is None else torch.cat([part, part]) for part in (batch.labels, batch.soft))
         return Batch(images, labels, soft)
@@ -55,6 +59,8 @@ class Promotion:
 
         ``loss`` maps images to the student's scalar loss; its parameters' gradients are not touched.
         """
+        import torch
+
         leaf = images.detach().requires_grad_()
         with torch.enable_grad():
             (gradient,) = torch.autograd.grad(loss(leaf), leaf)
@@ -99,6 +105,8 @@ class Hast(SingleSource):
 
     def augment(self, params: HastParams, space: PixelSpace) -> Augment:
         """Crops and flips, if any."""
+        from methods.sources._augment import Augment
+
         return Augment(space, crop=params.crop)
 
     def settings(self, params: HastParams) -> LoopSettings:

@@ -12,16 +12,16 @@ Paper's figure (MixMix Table 3, ImageNet, BRECQ): W4A4 ResNet-50 74.05, MobileNe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from bench.interfaces import MethodParams
-from methods.sources._augment import Augment, PixelSpace
-from methods.sources._inversion import LoopSettings
-from methods.sources._losses import Prior
-from methods.sources._objectives import LabelLaw, Terms
-from methods.sources._single import InversionParams, SingleSource
+from methods.sources._settings import InversionParams, LabelLaw, LoopSettings, Prior, Terms
+from methods.sources._single import SingleSource
+
+if TYPE_CHECKING:
+    from methods.sources._augment import Augment, PixelSpace
 
 
 class KwParams(InversionParams):
@@ -62,6 +62,8 @@ class Kw(SingleSource):
 
     def augment(self, params: KwParams, space: PixelSpace) -> Augment:
         """Shift, flip, optional cut-out."""
+        from methods.sources._augment import Augment
+
         return Augment(space, roll=params.roll, flip=params.flip, cutout=params.cutout)
 
     def settings(self, params: KwParams) -> LoopSettings:

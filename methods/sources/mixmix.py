@@ -17,12 +17,10 @@ ResNet-50 66.49 (Table 3); zoo top-1 96.95 ± 1.53, inception score 92.9 (Table 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-import torch
 from pydantic import Field, model_validator
-from torch import Generator, Tensor
 
 from bench.errors import NotApplicable
 from bench.interfaces import (
@@ -36,21 +34,10 @@ from bench.interfaces import (
     SynthRequest,
     Tier,
 )
-from methods.sources._augment import Augment, Mixed, PixelSpace, mix_data
-from methods.sources._inversion import LoopSettings
-from methods.sources._losses import Prior, TvNorm, l2norm
-from methods.sources._mixing import LossWeights, Targets, alpha_rate
-from methods.sources._objectives import (
-    LabelLaw,
-    Network,
-    Prepared,
-    draw_labels,
-    need_models,
-    run,
-    start_images,
-    top1,
-)
-from methods.sources._single import Beta, InversionParams
+from methods.sources._settings import Beta, InversionParams, LabelLaw, LoopSettings, TvNorm, alpha_rate
+
+if TYPE_CHECKING:
+    from methods.sources._objectives import Prepared
 
 
 class MixMixParams(InversionParams):
@@ -100,97 +87,6 @@ class MixMixParams(InversionParams):
         return alpha_rate(self.alpha_lr, self.iterations)
 
 
-class MixMixObjective:
-    """The objective for a fixed subset of networks; one network is in memory at a time (gradients add up on Xh)."""
-
-    def __init__(
-        self, networks: Sequence[Network], labels: Tensor, params: MixMixParams, augment: Augment, generator: Generator
-    ) -> None:
-        self.networks, self.labels, self.params = tuple(networks), labels, params
-        self.augment, self.generator = augment, generator
-        self.prior = Prior(tv_l2=params.tv, l2=params.l2, tv_norm=params.tv_norm)
-        self.weights: LossWeights | None = None
-        if params.weights == "learned":
-            self.weights = LossWeights(2 * len(networks) + 1, params.resolved_alpha_lr(), labels.device)
-
-    def backward(self, view: Tensor, scale: int, log: bool) -> Mapping[str, Tensor]:
-        """Augment, mix, run the networks one after another, then send what gathered on the mixed images back."""
-        augmented = self.augment(view, self.generator, scale)
-        mixed = self._mixed(augmented)
-        shown = augmented if mixed is None else mixed.images
-        leaf = shown.detach().requires_grad_()
-        targets = Targets.of(self.labels, mixed)
-        found: dict[str, list[Tensor]] = {"loss": [], "ce": [], "bn": [], "top1": []}
-        for position, network in enumerate(self.networks):
-            logits, stats = network(leaf, scale)
-            terms = {"ce": targets.loss(logits)}
-            if self.params.bn and stats is not None:
-                terms["bn"] = l2norm(stats)
-            loss = self._combined(position, terms)
-            loss.backward()
-            for name, term in (("loss", loss), *terms.items()):
-                found[name].append(term.detach())
-            if log:
-                found["top1"].append(top1(logits, self.labels))
-        prior = self._prior(view)
-        roots, grads = ([shown], [leaf.grad]) if prior is None else ([shown, prior], [leaf.grad, None])
-        torch.autograd.backward(roots, grads)
-        return self._report(found, prior)
-
-    def _mixed(self, x: Tensor) -> Mixed | None:
-        p = self.params
-        if not p.data_mixing:
-            return None
-        return mix_data(x, self.generator, p.box, antialias=p.antialias, per_sample=p.per_sample)
-
-    def _combined(self, position: int, terms: Mapping[str, Tensor]) -> Tensor:
-        """One network's part of the loss: eq. 8 of the appendix, or fixed weights and the average over networks."""
-        if self.weights is not None:
-            parts = [self.weights(2 * position + k, term) for k, term in enumerate(terms.values())]
-            # eq. 6's average: without it the prior would weigh 1 / m' of what it does for one network
-            return torch.stack(parts).sum() / len(self.networks)
-        fixed = {"ce": self.params.ce_weight, "bn": self.params.bn_weight}
-        parts = [fixed[name] * term for name, term in terms.items()]
-        return torch.stack(parts).sum() / len(self.networks)
-
-    def _prior(self, view: Tensor) -> Tensor | None:
-        """Prior of the unmixed images (algorithm 1), None when all its weights are 0."""
-        if not (self.params.tv or self.params.l2):
-            return None
-        prior = self.prior(view)
-        if self.params.learn_prior and self.weights is not None:
-            return self.weights(2 * len(self.networks), prior)
-        return prior
-
-    def _report(self, found: Mapping[str, list[Tensor]], prior: Tensor | None) -> dict[str, Tensor]:
-        """Averages over networks; ``loss`` is the sum that was minimised."""
-        out = {name: torch.stack(values).mean() for name, values in found.items() if values}
-        out["loss"] = torch.stack(found["loss"]).sum()
-        if prior is not None:
-            out["prior"] = prior.detach()
-            out["loss"] = out["loss"] + out["prior"]
-        return out
-
-    def alphas(self) -> dict[str, dict[str, float]]:
-        """Current a_t by network and term; empty with fixed weights."""
-        if self.weights is None:
-            return {}
-        names = ("ce", "bn") if self.params.bn else ("ce",)
-        values = self.weights.alpha.tolist()
-        out = {n.name: {t: values[2 * i + k] for k, t in enumerate(names)} for i, n in enumerate(self.networks)}
-        return {**out, "prior": {"prior": values[-1]}} if self.params.learn_prior else out
-
-    def stepped(self) -> None:
-        """Move the loss weights."""
-        if self.weights is not None:
-            self.weights.step()
-
-    def reset(self) -> None:
-        """Back to the first iteration's loss weights."""
-        if self.weights is not None:
-            self.weights.reset()
-
-
 class MixMix:
     """DataSource ``mixmix``."""
 
@@ -216,6 +112,8 @@ class MixMix:
 
     def check(self, params: Any, models: tuple[ModelHandle, ...]) -> None:
         """Raise NotApplicable with fewer networks than ``mix``, or one without batch norms while they are matched."""
+        from methods.sources._objectives import need_models
+
         need_models(models, bn=params.bn, source="mixmix")
         if len(models) < params.mix:
             raise NotApplicable(
@@ -226,6 +124,12 @@ class MixMix:
 
     def prepare(self, request: SynthRequest, ctx: RunContext) -> Prepared:
         """Draw networks, labels and start images; nothing is optimised yet."""
+        import torch
+
+        from methods.sources._augment import Augment, PixelSpace
+        from methods.sources._mixmix_objective import MixMixObjective
+        from methods.sources._objectives import Network, Prepared, draw_labels, start_images
+
         params: MixMixParams = request.params
         self.check(params, request.models)
         chosen = torch.randperm(len(request.models), generator=ctx.generator)[: params.mix].tolist()
@@ -254,6 +158,9 @@ class MixMix:
 
     def synthesize_batch(self, request: SynthRequest, ctx: RunContext) -> ImageBatch:
         """Invert one batch; the record holds its networks and the final loss weights."""
+        from methods.sources._mixmix_objective import MixMixObjective
+        from methods.sources._objectives import run
+
         prepared = self.prepare(request, ctx)
         objective = prepared.objective
         assert isinstance(objective, MixMixObjective)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import torch
 from pydantic import Field
 
 from bench.interfaces import (
@@ -24,8 +23,6 @@ from bench.interfaces import (
     SynthRequest,
     Tier,
 )
-from methods.sources._augment import PixelSpace
-from methods.sources._inversion import edge_fraction
 
 
 class NoiseParams(MethodParams):
@@ -60,6 +57,11 @@ class Noise:
 
     def synthesize_batch(self, request: SynthRequest, ctx: RunContext) -> ImageBatch:
         """Draw one batch from the context's generator."""
+        import torch
+
+        from methods.sources._augment import PixelSpace
+        from methods.sources._inversion import edge_fraction
+
         params: NoiseParams = request.params
         space = PixelSpace.of(request.dataset)
         shape = (request.batch_size, *request.dataset.shape)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import torch
 from pydantic import Field
 
 from bench.interfaces import (
@@ -60,6 +59,8 @@ class Ood:
         Raises:
             DataError: no unrelated data set, or too few images in it.
         """
+        import torch
+
         start = request.batch_index * request.batch_size
         images = ctx.data.unrelated_images(start + request.batch_size, torch.Generator().manual_seed(request.set_seed))
         return ImageBatch(images[start:], info={"models": []})

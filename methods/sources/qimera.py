@@ -20,18 +20,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import chain
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from pydantic import Field
-from torch import Generator, Tensor
 
 from bench.interfaces import MethodParams, ModelHandle, RunContext, SynthRequest
-from methods.sources._conditional import ConditionalObjective, ConditionalParams
-from methods.sources._features import Head
-from methods.sources._generator_loop import GeneratorSource, GeneratorTrainer, Sampled, full
-from methods.sources._generators import Body, Codes, ImageGenerator
-from methods.sources._objectives import Network, need_models
+from methods.sources._generator_source import ConditionalParams, GeneratorSource
+
+if TYPE_CHECKING:
+    from methods.sources._generator_loop import GeneratorTrainer, Sampled
 
 
 class QimeraParams(ConditionalParams):
@@ -41,33 +38,6 @@ class QimeraParams(ConditionalParams):
     slots: int = Field(2, ge=1)
     embedding: Literal["teacher", "random"] = "random"
     latent: int = Field(64, ge=1)
-
-
-class Law:
-    """How codes are drawn: classes, coefficients and latents from one generator on the CPU."""
-
-    def __init__(self, params: QimeraParams, classes: int, size: int, generator: Generator) -> None:
-        self.params, self.classes, self.size, self.generator = params, classes, size, generator
-
-    def training(self, classes: Tensor | None = None) -> Codes:
-        """One training batch: superposed with probability p, or single."""
-        if classes is not None:
-            return self.single(classes)
-        if float(torch.rand((), generator=self.generator)) < self.params.superpose:
-            return self.superposed(self.params.batch)
-        return self.single(torch.randint(self.classes, (self.params.batch,), generator=self.generator))
-
-    def single(self, classes: Tensor) -> Codes:
-        """One class per image [B], share 1."""
-        z = torch.randn(len(classes), 1, self.size, generator=self.generator)
-        return Codes(z, classes[:, None], torch.ones(len(classes), 1))
-
-    def superposed(self, count: int) -> Codes:
-        """``slots`` independent classes per image, shares softmax(N(0, I))."""
-        shape = (count, self.params.slots)
-        classes = torch.randint(self.classes, shape, generator=self.generator)
-        shares = torch.randn(shape, generator=self.generator).softmax(1)
-        return Codes(torch.randn(*shape, self.size, generator=self.generator), classes, shares)
 
 
 class Qimera(GeneratorSource):
@@ -92,6 +62,8 @@ class Qimera(GeneratorSource):
 
     def check(self, params: QimeraParams, models: tuple[ModelHandle, ...]) -> None:
         """Raise NotApplicable without a network, or with one that has no batch-norm statistics."""
+        from methods.sources._objectives import need_models
+
         need_models(models, bn=True, source="qimera")
 
     def build(self, request: SynthRequest, ctx: RunContext, params: QimeraParams) -> GeneratorTrainer:
@@ -100,6 +72,15 @@ class Qimera(GeneratorSource):
         Raises:
             NotApplicable: the embedding is to be the teacher's, and it does not end in a classifier.
         """
+        import torch
+
+        from methods.sources._conditional import ConditionalObjective
+        from methods.sources._features import Head
+        from methods.sources._generator_loop import GeneratorTrainer
+        from methods.sources._generators import Body, ImageGenerator
+        from methods.sources._objectives import Network
+        from methods.sources._qimera_law import Law
+
         spec, rng = request.dataset, ctx.generator
         teacher = Network(request.models[0], spec, ctx)
         if params.embedding == "teacher":
@@ -123,6 +104,11 @@ class Qimera(GeneratorSource):
 
         Single classes run on from stored batch to stored batch, whose offset is their number of images.
         """
+        import torch
+
+        from methods.sources._generator_loop import full
+        from methods.sources._qimera_law import Law
+
         params: QimeraParams = request.params
         size = trainer.generator.body.linear.in_features
         law = Law(params, request.dataset.classes, size, ctx.generator)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import torch
 from pydantic import Field
 
 from bench.interfaces import (
@@ -62,6 +61,8 @@ class Real:
         Raises:
             DataError: the training split has fewer images.
         """
+        import torch
+
         start = request.batch_index * request.batch_size
         images, labels, indices = ctx.data.train_images(
             start + request.batch_size, torch.Generator().manual_seed(request.set_seed)

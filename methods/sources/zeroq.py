@@ -14,17 +14,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from bench.interfaces import LabelKind, MethodParams, RunContext, SynthRequest
-from methods.sources._augment import Augment, PixelSpace
-from methods.sources._inversion import LoopSettings
-from methods.sources._objectives import LabelLaw, Prepared, Terms
-from methods.sources._single import InversionParams, SingleSource
+from methods.sources._settings import InversionParams, LabelLaw, LoopSettings, Terms
+from methods.sources._single import SingleSource
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from methods.sources._augment import Augment, PixelSpace
+    from methods.sources._objectives import Prepared
 
 
 class ZeroQParams(InversionParams):
@@ -59,6 +61,8 @@ class ZeroQ(SingleSource):
 
     def augment(self, params: ZeroQParams, space: PixelSpace) -> Augment:
         """None."""
+        from methods.sources._augment import Augment
+
         return Augment(space)
 
     def settings(self, params: ZeroQParams) -> LoopSettings:
@@ -80,6 +84,8 @@ class ZeroQ(SingleSource):
         """N(0,1), or the integers 0..254 minus 127.5 divided by 5418.75 as in the authors' code."""
         if request.params.init == "normal":
             return super().start(request, ctx)
+        import torch
+
         shape = (request.batch_size, *request.dataset.shape)
         levels: Tensor = torch.randint(0, 255, shape, generator=ctx.generator).float()
         images: Tensor = (levels - 127.5) / 5418.75

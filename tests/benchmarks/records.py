@@ -20,7 +20,13 @@ BITS = ("W2A4", "W4A4", "W4A8", "W8A8", "W3A3")
 TARGETS = 10
 PER_SUITE = SEEDS * SOURCES * COMPRESSORS * len(BITS) * TARGETS  # 10,000
 
-_SLOTS = ("cell_id", "synth_id", "suite", "source", "target", "compressor", "bits", "seed", "control", "protocol_id")
+_SLOTS = (
+    *("cell_id", "row_id", "job_id", "synth_id", "suite", "source", "target", "compressor", "setting_label", "seed"),
+    *("control", "protocol_id"),
+)
+
+
+_ROW = ("suite", "target", "compressor", "setting_label", "source")
 
 
 def write_records(root: Path, count: int) -> None:
@@ -34,9 +40,17 @@ def write_records(root: Path, count: int) -> None:
         correct, top1 = pool[level][facts["seed"]]
         folder = root / "records" / f"{facts['suite']}@1"
         folder.mkdir(parents=True, exist_ok=True)
+        row = hashlib.sha256(json.dumps([facts[k] for k in _ROW]).encode()).hexdigest()[:16]
         cell = hashlib.sha256(str(number).encode()).hexdigest()[:32]
         synth = hashlib.sha256(f"{facts['suite']}{facts['source']}{facts['seed']}".encode()).hexdigest()[:32]
-        filled = {**facts, "cell_id": cell, "synth_id": synth, "protocol_id": f"p-{facts['bits']}"}
+        filled = {
+            **facts,
+            "cell_id": cell,
+            "row_id": row,
+            "synth_id": synth,
+            "job_id": cell,
+            "protocol_id": f"p-{facts['setting_label']}",
+        }
         head = ", ".join(f"{json.dumps(k)}: {json.dumps(filled[k])}" for k in _SLOTS)
         metrics = f'"correct": "{correct}", "metrics": {{"top1": {top1}, "fp_top1": 91.0, {middle}'
         (folder / f"{cell}.json").write_text(f"{before}{head}, {metrics}{after}")
@@ -53,7 +67,7 @@ def _grid(count: int) -> Iterator[dict[str, Any]]:
             "suite": f"suite_{suite}",
             "target": f"net_{target}",
             "compressor": f"compressor_{compressor}",
-            "bits": BITS[bits],
+            "setting_label": BITS[bits],
             "source": f"source_{source}",
             "control": {0: "upper", 1: "lower"}.get(source, "none"),
             "seed": seed,

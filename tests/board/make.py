@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def record(correct: np.ndarray | float | None = None, **fields: Any) -> ResultRe
         "model": "",
         "target": "resnet18_w10",
         "compressor": "brecq",
-        "bits": "W4A4",
+        "setting_label": "W4A4",
         "n": 256,
         "seed": 0,
         "preset": "mini",
@@ -49,13 +50,20 @@ def record(correct: np.ndarray | float | None = None, **fields: Any) -> ResultRe
         "access": "T2a",
     }
     given |= fields
-    keys = ("suite", "suite_version", "source", "model", "target", "compressor", "bits", "n", "preset")
+    keys = ("suite", "suite_version", "source", "model", "target", "compressor", "setting_label", "n", "preset")
     synth = "|".join(str(given[k]) for k in ("source", "model", "seed", "preset", "source_version"))
     given.setdefault("synth_id", synth)
     versions = (given["source_version"], given["compressor_version"], given["seed"], given["target_digest"])
-    given.setdefault("cell_id", "|".join(map(str, (*(given[k] for k in keys), *versions))))
+    named = tuple(given[k] for k in keys)
+    given.setdefault("cell_id", "|".join(map(str, (*named, *versions))))
+    inner = (given.get("source_params"), given.get("compressor_params"), given.get("model_digests"))
+    row = (*named[2:-1], *versions[:2], given["dataset"], given["target_digest"], given["test_digest"], *inner)
+    given.setdefault("row_id", "|".join(map(str, row)))
+    given.setdefault("job_id", given["cell_id"])
+    given.setdefault("setting", setting_of(given["setting_label"]))
     given.setdefault("source_method", given["source"].partition("(")[0])
-    given.setdefault("compressor_method", given["compressor"].partition("(")[0])
+    given.setdefault("delivery", "stream" if given["source"].endswith(("(stream)", ", stream)")) else "cached")
+    given.setdefault("compressor_method", re.sub(r"\([^()]*\)", "", given["compressor"]))
     if correct is not None:
         top1 = 100 * float(np.mean(correct))
         given["metrics"] = {"top1": top1, "fp_top1": 90.0, "bitops_g": 1.5, "size_bytes": 1000.0} | given.get(
@@ -70,6 +78,19 @@ def record(correct: np.ndarray | float | None = None, **fields: Any) -> ResultRe
         }
         given.setdefault("costs", costs)
     return ResultRecord(**given)
+
+
+def setting_of(label: str) -> dict[str, Any]:
+    """The setting that a label such as ``S50 W4A4`` stands for; any other word is a student."""
+    found: dict[str, Any] = {}
+    for word in label.split():
+        if bits_found := re.fullmatch(r"W(\d+)A(\d+)", word):
+            found |= {"weight_bits": int(bits_found[1]), "act_bits": int(bits_found[2]), "first_last_bits": 8}
+        elif part := re.fullmatch(r"S([\d.]+)", word):
+            found["sparsity"] = float(part[1]) / 100
+        else:
+            found["student"] = f"d/{word}"
+    return found
 
 
 def seeds(accuracies: list[float], **fields: Any) -> list[ResultRecord]:

@@ -72,8 +72,8 @@ def test_other_tables() -> None:
     listed = beside(frame(_records()), "mixmix/T8")  # pruning: no such bits here, so all are listed
     assert (listed.table["provenance"] == "claimed").sum() == 8
     cut = beside(frame(_records()), "mixmix/T3")
-    assert "4 printed numbers at bits this suite does not measure are left out" in cut.notes  # ResNet-50's W2A4
-    measures = beside(frame([record(0.5, compressor="", bits="")]), "mixmix/T2")
+    assert "4 printed numbers at settings this suite does not measure are left out" in cut.notes  # ResNet-50's W2A4
+    measures = beside(frame([record(0.5, compressor="", setting_label="")]), "mixmix/T2")
     assert set(measures.table["provenance"]) == {"claimed"}
     assert len(measures.table) == 11
     with pytest.raises(DataError, match="no such table"):
@@ -141,3 +141,9 @@ def test_nothing_that_measures_knows_of_published_numbers() -> None:
         }
         if names & {"bench.board.published", "bench.board.beside"}:
             assert file.name in may
+
+
+def test_numbers_chosen_on_the_test_set_are_named() -> None:
+    said = "the one best on the test set behind 4 claimed numbers"
+    assert [note for note in beside(frame(_records()), "mixmix/T7").notes if said in note]
+    assert not [note for note in beside(frame(_records()), "mixmix/T6").notes if "best on the test set" in note]

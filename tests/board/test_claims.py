@@ -45,7 +45,7 @@ def test_supported_refuted_open() -> None:
     assert up.difference == pytest.approx(5, abs=0.5)
     assert up.low is not None
     assert up.low > 0
-    assert (up.pairs, up.seeds, up.images, up.bits) == (3, 3, 2000, ("W4A4",))
+    assert (up.pairs, up.seeds, up.images, up.settings) == (3, 3, 2000, ("W4A4",))
     assert up.remarks == ()
     assert one(OWN_BETTER, grid(0.80, 0.85)).verdict == "refuted"
     assert one(OWN_BETTER, grid(0.80, 0.80, spread=0.0)).verdict == "open"
@@ -133,10 +133,10 @@ def test_like_is_paired_with_like() -> None:
 
 
 def test_parts_show_at_which_bits() -> None:
-    records = grid(0.85, 0.85, bits="W8A8", spread=0.0) + grid(0.65, 0.60, bits="W2A4", spread=0.0)
+    records = grid(0.85, 0.85, setting_label="W8A8", spread=0.0) + grid(0.65, 0.60, setting_label="W2A4", spread=0.0)
     found = one(OWN_BETTER, records)
-    assert set(found.bits) == {"W8A8", "W2A4"}
-    at = {p.value: p.difference for p in found.parts if p.axis == "bits"}
+    assert set(found.settings) == {"W8A8", "W2A4"}
+    at = {p.value: p.difference for p in found.parts if p.axis == "setting"}
     assert at["W8A8"] == pytest.approx(0, abs=0.01)
     assert at["W2A4"] == pytest.approx(5, abs=0.01)
     by_seed = one(OWN_BETTER | {"by": ["target", "seed"]}, records)
@@ -235,7 +235,7 @@ def test_stale_protocols_test_sets_and_doubles() -> None:
     twice = [record(0.85, source="a"), record(0.9, source="a", target_digest="w2"), record(0.8, source="b")]
     assert "measured twice" in "; ".join(one(claim, twice).remarks)
     across_bits = {"says": "x", "better": {"bits": "W8A8"}, "worse": {"bits": "W2A4"}}
-    two = [record(0.85, bits="W8A8", protocol_id="p8"), record(0.6, bits="W2A4", protocol_id="p2")]
+    two = [record(0.85, setting_label="W8A8", protocol_id="p8"), record(0.6, setting_label="W2A4", protocol_id="p2")]
     assert one(across_bits, two).verdict == "supported"  # bits are what the claim is about
 
 

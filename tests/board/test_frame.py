@@ -26,7 +26,7 @@ def line(table: pd.DataFrame, **keys: Any) -> pd.Series:
 def test_columns_are_documented_and_typed() -> None:
     table = frame(seeds([0.8, 0.81]))
     assert list(table.columns) == [c.name for c in COLUMNS]
-    named = {"suite", "dataset", "source", "model", "target", "compressor", "bits", "n"}
+    named = {"suite", "dataset", "source", "model", "target", "compressor", "policy", "setting_label", "n"}
     named |= {"top1_mean", "top1_low", "top1_high", "fp_top1", "synthesis_s", "cpu_s"}
     assert named <= set(table.columns)
     assert all(f"`{c.name}`" in describe_columns() and c.meaning in describe_columns() for c in COLUMNS)
@@ -64,12 +64,25 @@ def test_never_a_mean_over_a_missing_cell() -> None:
     assert line(other, preset="mini")["seeds"] == "1 of 1"
 
 
-def test_a_failure_before_the_setting_was_measured_is_gone() -> None:
+def test_what_was_measured_stands_whatever_failed_in_its_row_and_seed() -> None:
     done = record(0.9, cell_id="new", provenance={"finished": 5.0})
-    for when, rows in ((4.0, 1), (6.0, 2), (None, 1)):
+    for when in (4.0, 6.0, None):
         found = {} if when is None else {"finished": when}
-        before = record(None, reason="boom", cell_id="old", provenance=found)
-        assert len(frame([before, done])) == len(frame([done, before])) == rows
+        failed = record(None, reason="boom", cell_id="old", provenance=found)
+        for records in ([failed, done], [done, failed]):
+            table = frame(records)
+            assert (len(table), table["status"].iloc[0], table["top1_mean"].iloc[0]) == (1, "ok", 90.0)
+    other = record(None, reason="boom", cell_id="old", source_params={"iterations": 3})
+    assert len(frame([other, done])) == 2  # other parameters are another row, whatever its label
+
+
+def test_rows_are_told_apart_by_their_id_and_never_by_what_was_measured() -> None:
+    """Two rows of one label and one accuracy, told apart by their parameters alone."""
+    one, other = (record(0.8, source_params={"iterations": k}, cell_id=str(k)) for k in (1, 2))
+    table = frame([one, other])
+    assert len(table) == 2
+    assert table["row_id"].nunique() == 2
+    assert list(table["top1_mean"]) == [80.0, 80.0]
 
 
 def test_failed_cells_join_their_row_with_the_reason() -> None:
@@ -144,17 +157,17 @@ def test_ranks_ties_controls_and_protocols() -> None:
         record(0.6, source="c"),
         record(0.95, source="real", control="upper"),
         record(0.1, source="noise", control="lower"),
-        record(0.99, source="a", bits="W8A8", protocol_id="p8"),
+        record(0.99, source="a", setting_label="W8A8", protocol_id="p8"),
         record(0.5, source="a", target="vgg_w8", target_digest="w9"),
     ]
     table = frame(records)
-    here = table[(table["target"] == "resnet18_w10") & (table["bits"] == "W4A4")].set_index("source")
+    here = table[(table["target"] == "resnet18_w10") & (table["setting_label"] == "W4A4")].set_index("source")
     assert here.loc[["a", "b", "c"], "rank"].tolist() == [1, 1, 3]
     assert here.loc[["a", "b", "c"], "tied"].tolist() == [True, True, False]
     assert here.loc[["a", "b", "c"], "best"].tolist() == [True, False, False]
     assert here.loc[["real", "noise"], "rank"].isna().all()
     assert not here.loc[["real", "noise"], "best"].any()
-    assert line(table, bits="W8A8")["rank"] == 1
+    assert line(table, setting_label="W8A8")["rank"] == 1
     assert line(table, target="vgg_w8")["rank"] == 1
     assert list(here.index) == ["a", "b", "c", "real", "noise"]  # ranked first, then the controls
 

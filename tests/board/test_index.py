@@ -119,7 +119,7 @@ FIELDS = st.fixed_dictionaries(
         "target": st.sampled_from(["a", "b"]),
         "seed": st.integers(0, 2),
         "preset": st.sampled_from(["mini", "mini", "thorough"]),
-        "bits": st.sampled_from(["W4A4", "W2A4"]),
+        "setting_label": st.sampled_from(["W4A4", "W2A4"]),
         "protocol_id": st.sampled_from(["p1", "p1", "p2"]),
         "correct": st.sampled_from([0.4, 0.6, 0.9, None]),
         "metrics": st.sampled_from([{}, {}, {"bn_loss": 2.5}, {"mmd": None}]),
@@ -171,7 +171,7 @@ def test_cells_name_every_record_once(world: World) -> None:
 
 def test_image_sets_are_counted_over_all_targets_of_a_suite(world: World) -> None:
     for suite in ("s", "u"):
-        world.write(*(made(0.5, target=t, bits=b, suite=suite) for t in "abc" for b in ("W4A4", "W2A4")))
+        world.write(*(made(0.5, target=t, setting_label=b, suite=suite) for t in "abc" for b in ("W4A4", "W2A4")))
     assert set(world.check().table["image_set_rows"]) == {6}
     world.write(made(0.5, target="d", suite="u"))
     rows = world.check().table

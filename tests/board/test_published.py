@@ -147,9 +147,9 @@ def _rows() -> pd.DataFrame:
             record(0.8, source="mixmix", model="zoo:mobile", target=own),
             record(0.8, source="real", control="upper", target=own),
             record(0.8, source="noise", target=own),
-            record(0.8, source="real", control="upper", target=own, bits="W2A4"),
+            record(0.8, source="real", control="upper", target=own, setting_label="W2A4"),
             record(0.8, source="real", control="upper", target=own, compressor="rtn"),
-            record(0.8, source="real", control="upper", target="efficientnet_b0_w025", bits="W4A8"),
+            record(0.8, source="real", control="upper", target="efficientnet_b0_w025", setting_label="W4A8"),
         ]
     )
 
@@ -158,7 +158,7 @@ def test_join_to_table_six() -> None:
     table = join(_rows(), "mixmix/T6")
     assert len(table) == 9
     found = {
-        (r["source"], r["model"], r["target"][:3], r["compressor"], r["bits"]): r["published_mean"]
+        (r["source"], r["model"], r["target"][:3], r["compressor"], r["setting_label"]): r["published_mean"]
         for _, r in table.iterrows()
         if pd.notna(r["published_mean"])
     }
@@ -169,17 +169,17 @@ def test_join_to_table_six() -> None:
         ("real", "", "mob", "brecq", "W4A4"): 64.63,
         ("real", "", "eff", "brecq", "W4A8"): 70.64,
     }
-    assert "bits" in table
+    assert "setting_label" in table
     assert not [name for name in table.columns if str(name).endswith("_key")]
     assert set(table["published_dataset"].dropna()) == {"ImageNet"}
 
 
 def test_join_names_the_zoo_and_skips_what_is_ambiguous() -> None:
-    zoo = join(_rows(), "mixmix/A-T2").set_index(["source", "model", "compressor", "bits"])["published_mean"]
+    zoo = join(_rows(), "mixmix/A-T2").set_index(["source", "model", "compressor", "setting_label"])["published_mean"]
     assert zoo["mixmix", "zoo:mobile", "brecq", "W4A4"] == 64.13
     assert zoo["mixmix", "zoo:full", "brecq", "W4A4"] == 64.01
     rows = frame([record(0.8, source="mixmix", model="zoo:full", target="resnet50_w8", compressor="prune_structured",
-                         bits="S20")])  # fmt: skip
+                         setting_label="S20")])  # fmt: skip
     twice = published("mixmix/T8").assign(source_key="mixmix")  # as if the settings had no word here
     assert join(rows, twice)["published_mean"].isna().all()
     assert join(rows, twice[twice["setting"].str.startswith("m_prime=3;dmix=1")])["published_mean"].tolist() == [69.80]
@@ -187,19 +187,19 @@ def test_join_names_the_zoo_and_skips_what_is_ambiguous() -> None:
 
 def test_join_knows_sparsities_students_and_mixing() -> None:
     pruned = {"target": "resnet50_w8", "source": "mixmix", "model": "zoo:full", "compressor": "prune_structured"}
-    taught = {"target": "resnet34_w8", "compressor": "kd", "bits": "resnet18_w10"}
+    taught = {"target": "resnet34_w8", "compressor": "kd", "setting_label": "resnet18_w10"}
     rows = frame(
         [
-            record(0.8, **pruned, bits="S20"),
-            record(0.8, **pruned, bits="S50"),  # the paper has a fifth of the channels only
-            record(0.8, **{**pruned, "compressor": "prune_unstructured"}, bits="S50"),
-            record(0.8, **{**pruned, "source": "mixmix(mix=2, data_mixing=false)"}, bits="S20"),
+            record(0.8, **pruned, setting_label="S20"),
+            record(0.8, **pruned, setting_label="S50"),  # the paper has a fifth of the channels only
+            record(0.8, **{**pruned, "compressor": "prune_unstructured"}, setting_label="S50"),
+            record(0.8, **{**pruned, "source": "mixmix(mix=2, data_mixing=false)"}, setting_label="S20"),
             record(0.8, **taught, source="dafl_mixmix(stream)", model="resnet34_w8"),
             record(0.8, **taught, source="deepinversion", model="resnet34_w8"),
-            record(0.8, **{**taught, "bits": "vgg_bn_w12"}, source="deepinversion", model="resnet34_w8"),
+            record(0.8, **{**taught, "setting_label": "vgg_bn_w12"}, source="deepinversion", model="resnet34_w8"),
         ]
     )
-    names = ["source", "compressor", "bits"]
+    names = ["source", "compressor", "setting_label"]
     for table, expected in (
         ("T5", {("mixmix", "prune_structured", "S20"): 69.80, ("mixmix", "prune_unstructured", "S50"): 75.41}),
         (
@@ -218,7 +218,7 @@ def test_join_knows_sparsities_students_and_mixing() -> None:
 
 
 def test_a_distillation_is_joined_to_its_teacher() -> None:
-    taught = {"target": "resnet34_w8", "bits": "resnet18_w10", "compressor": "kd", "model": "resnet34_w8"}
+    taught = {"target": "resnet34_w8", "setting_label": "resnet18_w10", "compressor": "kd", "model": "resnet34_w8"}
     row = join(frame([record(0.8, **taught, source="dafl(stream)")]), "mixmix/T7").iloc[0]
     names = ("published_mean", "published_target", "published_dataset", "published_fp")
     # ResNet-34 has 95.42 on CIFAR-10 (T7); the appendix's 74.03 is ImageNet's
@@ -283,7 +283,7 @@ def test_a_gap_where_the_scale_is_the_same() -> None:
         ({"dataset": "fashion_mnist"}, "measured on fashion_mnist, claimed on ImageNet"),
         ({"target": "resnet50_w8"}, "resnet50_w8 is not the full-width ResNet-50"),
         ({"target": "timm:mobilenetv2_050", "fp": 72.0}, "timm:mobilenetv2_050 is not the full-width MobileNetV2"),
-        ({"bits": "W8A8"}, "no printed number"),
+        ({"setting_label": "W8A8"}, "no printed number"),
         ({"fp": 0.1}, "another checkpoint: uncompressed 0.10 measured, 77.00 claimed"),
     ],
 )

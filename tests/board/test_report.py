@@ -64,7 +64,7 @@ def test_pivot_marks_ties_stale_rows_and_several_bits() -> None:
         *seeds([0.8, 0.8], source="a"),
         *seeds([0.799, 0.8], source="b"),
         *seeds([0.9, 0.9], source="c", source_version=0),
-        *seeds([0.9, 0.9], source="a", bits="W8A8", protocol_id="p8"),
+        *seeds([0.9, 0.9], source="a", setting_label="W8A8", protocol_id="p8"),
     ]
     (grid,) = pivot_grids(frame(records, versions={("sources", "c"): 1}))
     assert grid.headers == ("source", f"{A} W4A4", f"{A} W8A8")  # nothing to average
@@ -123,7 +123,14 @@ def test_board_rows() -> None:
 
 
 def test_measures_make_their_own_grids() -> None:
-    fields = {"compressor": "", "compressor_method": "", "bits": "", "correct": None, "protocol_id": None}
+    fields = {
+        "compressor": "",
+        "compressor_method": "",
+        "setting_label": "",
+        "setting": {},
+        "correct": None,
+        "protocol_id": None,
+    }
     records = []
     for target, value in ((A, 1.0), (B, 2.5)):
         for seed in (0, 1):

@@ -103,11 +103,11 @@ def test_the_frame_takes_the_controls_of_the_same_cell() -> None:
         *seeds([0.8, 0.81]),
         *_controls(),
         *seeds([0.7, 0.7], n=64),  # no control at this count
-        *seeds([0.8, 0.8], bits="W8A8", protocol_id="p8"),
-        *_controls(bits="W8A8", protocol_id="p8", target="other"),
+        *seeds([0.8, 0.8], setting_label="W8A8", protocol_id="p8"),
+        *_controls(setting_label="W8A8", protocol_id="p8", target="other"),
     ]
     table = frame(records)
-    own = table[(table["source"] == "mixmix") & (table["n"] == 256) & (table["bits"] == "W4A4")].iloc[0]
+    own = table[(table["source"] == "mixmix") & (table["n"] == 256) & (table["setting_label"] == "W4A4")].iloc[0]
     assert own["recovered"] == pytest.approx(100 * (80.5 - 51) / (90 - 51))
     assert own["recovered_low"] < own["recovered"] < own["recovered_high"]
     rest = table.drop(own.name)
@@ -149,12 +149,12 @@ def test_targets_by_methods() -> None:
     assert grid.loc["b", "zeroq [self]"] == 70
     assert pd.isna(grid.loc["b", "kw [b]"])
     # bits split a board where a target has several, and not where each target has its own
-    several = frame([record(0.8), record(0.9, bits="W8A8", protocol_id="p8")])
+    several = frame([record(0.8), record(0.9, setting_label="W8A8", protocol_id="p8")])
     assert [k[-1] for k in target_scores(several)] == ["W8A8", "W4A4"] or [k[-1] for k in target_scores(several)] == [
         "W4A4",
         "W8A8",
     ]
-    own = frame([record(0.8), record(0.9, bits="W4A8", protocol_id="p8", target="b", target_digest="b")])
+    own = frame([record(0.8), record(0.9, setting_label="W4A8", protocol_id="p8", target="b", target_digest="b")])
     assert [k[-1] for k in target_scores(own)] in (["W4A4 | W4A8"], ["W4A8 | W4A4"])
     # the same cell under two protocols has no one value
     two = frame([record(0.8), record(0.9, protocol_id="p8", cell_id="x")])

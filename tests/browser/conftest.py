@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 TIMEOUT = 60_000  # ms
-COMMAND = [sys.executable, "-c", "from bench.cli import main; main()", "dashboard", "--no-browser", "--port", "0"]
+COMMAND = [sys.executable, "-c", "from dashboard.cli import main; main()", "dashboard", "--no-browser", "--port", "0"]
 
 Serve = Callable[..., str]
 

@@ -27,7 +27,7 @@ def hostile(root: Path) -> Path:
     store = RecordStore(root)
     for k, name in enumerate((EVIL, "mixmix")):
         fields = {"cell_id": f"{k:032x}", "source": name, "source_method": name, "dataset": "d", "suite": "evil"}
-        store.write(record(bits(0.5 + 0.1 * k, images=100), **fields, model=EVIL, target=EVIL, bits="W4A4"))
+        store.write(record(bits(0.5 + 0.1 * k, images=100), **fields, model=EVIL, target=EVIL, setting_label="W4A4"))
     store.write(
         record(None, cell_id=f"{9:032x}", suite="evil", target=EVIL, reason=EVIL, traceback=EVIL, compressor=EVIL)
     )

@@ -13,8 +13,8 @@ import typer
 from typer.testing import CliRunner
 
 from bench.board.export import FILE_FORMATS
-from bench.cli import app
 from bench.errors import BenchError
+from dashboard.cli import app
 
 
 def bench(*arguments: str) -> str:

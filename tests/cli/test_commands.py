@@ -44,7 +44,18 @@ def test_a_second_run_does_nothing(folder: Path) -> None:
 def test_the_board_in_every_format(folder: Path) -> None:
     table = list(csv.DictReader(io.StringIO(bench(folder, "board", "mine.yaml", "--format", "csv"))))
     assert {row["source"] for row in table} == {"real", "noise"}
-    need = {"suite", "dataset", "source", "model", "target", "compressor", "bits", "n", "top1_mean", "top1_low"}
+    need = {
+        "suite",
+        "dataset",
+        "source",
+        "model",
+        "target",
+        "compressor",
+        "setting_label",
+        "n",
+        "top1_mean",
+        "top1_low",
+    }
     assert need | {"top1_high", "fp_top1"} <= set(table[0])
     assert any(name.endswith("_s") for name in table[0])
     for row in table:
@@ -81,6 +92,9 @@ def test_lists(folder: Path, kind: str) -> None:
 
 def test_units_of_a_network(folder: Path) -> None:
     units = json.loads(bench(folder, "ls", "targets", "--units", "resnet18_w10", "--json"))
+    of_one = units[0]["compressors"]  # those that see the network alike
+    assert of_one
+    units = [unit for unit in units if unit["compressors"] == of_one]
     assert len(units) == 10  # stem, eight blocks, classifier
     layers = [name for unit in units for name in unit["layers"]]
     assert len(layers) == len(set(layers)) == 22  # the wide stem gives the first block a shortcut convolution too

@@ -17,7 +17,7 @@ import pytest
 
 from bench.store.records import RecordStore
 
-BENCH = [sys.executable, "-c", "from bench.cli import main; main()"]
+BENCH = [sys.executable, "-c", "from dashboard.cli import main; main()"]
 
 
 @pytest.fixture

@@ -167,7 +167,7 @@ def test_the_same_records_make_the_same_file(text: str) -> None:
 def test_odd_suites() -> None:
     measures = [
         record(0.5, source="x", target=t).model_copy(
-            update={"compressor": "", "bits": "", "correct": None, "metrics": {"bn_loss": 1.25}}
+            update={"compressor": "", "setting_label": "", "setting": {}, "correct": None, "metrics": {"bn_loss": 1.25}}
         )
         for t in ("a", "b")
     ]

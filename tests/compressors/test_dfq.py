@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from bench.interfaces import Setting
 from bench.zoo.small import BUILDERS
-from methods.compressors.dfq import METHOD, DfqParams, correct_biases, mean_outputs
+from methods.compressors._dfq import correct_biases, mean_outputs
+from methods.compressors.dfq import METHOD, DfqParams
 from methods.quant.equalise import absorb, equalise, find_pairs, grouped, through, unclip_relu6
 from methods.quant.fold import BatchStats
 from methods.quant.graph import Prepared, prepare

@@ -17,7 +17,7 @@ from bench.spec.jobs import ResolvedCompressor
 from bench.spec.registry import Registry
 from methods.compressors import _masked, _prune, _reconstruct
 from methods.compressors._masks import Entries
-from methods.compressors._pruned import PruneParams
+from methods.compressors._pruner import PruneParams
 from methods.compressors.prune_unstructured import METHOD
 from tests.compressors.recon_toys import context, digest, handle, image_set
 

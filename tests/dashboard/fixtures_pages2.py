@@ -14,6 +14,7 @@ import streamlit as st
 from safetensors.numpy import save
 from streamlit.testing.v1 import AppTest
 
+from bench.store.meta import ArtifactMeta, make_header
 from bench.store.records import RecordStore, ResultRecord
 from tests.board.make import record
 
@@ -52,8 +53,8 @@ class Pages:
         folder = self.folder / "artifacts" / synth_id[:2] / synth_id
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {"images": images.astype(np.float32)} | ({} if labels is None else {"labels": labels})
-        meta = {"meta": json.dumps({"curves": curves, "info": {}})}
-        (folder / "00000.safetensors").write_bytes(save(tensors, meta))
+        header = make_header("not checked by who draws", ArtifactMeta("one", 1, curves=curves), synth_id)
+        (folder / "00000.safetensors").write_bytes(save(tensors, header))
 
     def open(self, page: str, **query: str) -> AppTest:
         """The page as the server draws it for this address; a failure in it shows as an exception of the test."""
@@ -113,7 +114,7 @@ AWKWARD: dict[str, Callable[[Pages], None]] = {
     "newer schema": lambda pages: pages.spoil("b" * 16, {"schema_version": 99}, made(0.8)),
     "controls only": lambda pages: pages.write(
         [
-            made(0.8, source="real(batch=5)", control="upper", compressor=c, bits=b)
+            made(0.8, source="real(batch=5)", control="upper", compressor=c, setting_label=b)
             for c in ("brecq", "lsq")
             for b in ("W4A4", "W2A4")
         ]

@@ -107,7 +107,7 @@ def test_zoos_and_the_target_itself_are_settings() -> None:
 
 
 def test_bits_images_and_a_compressors_option_are_axes() -> None:
-    bits = axes_of.with_axes(frame([record(0.5, bits=b) for b in ("W2A4", "W4A4", "W8A8")]), {})
+    bits = axes_of.with_axes(frame([record(0.5, setting_label=b) for b in ("W2A4", "W4A4", "W8A8")]), {})
     assert axes_of.layout(bits).x == "bits"
     assert axes_of.layout(bits).numeric
     counts = axes_of.with_axes(frame([record(0.5, n=n) for n in (32, 128, 1024)]), {})
@@ -142,7 +142,7 @@ def test_an_axis_that_follows_from_another_parts_no_panels() -> None:
     steps = {"p": "S20", "q": "W4A4", "p+q": "S20 W4A4"}
     sources = (("a", "none"), ("r", "upper"), ("z", "lower"))
     records = [
-        record(0.5, compressor=c, bits=b, source=s, control=k, target=t, target_digest=t)
+        record(0.5, compressor=c, setting_label=b, source=s, control=k, target=t, target_digest=t)
         for c, b in steps.items()
         for s, k in sources
         for t in ("t", "u")
@@ -156,7 +156,9 @@ def test_an_axis_that_follows_from_another_parts_no_panels() -> None:
     assert list(figure.layout.yaxis.ticktext) == ["p · S20", "p+q · S20 W4A4", "q · W4A4"]
     assert {trace.name for trace in figure.data} == {"a", "r", "z"}
     # one compressor at a second width: the bits no longer follow
-    more = axes_of.with_axes(frame([*records, record(0.5, compressor="q", bits="W2A4", source="a", target="t")]), {})
+    more = axes_of.with_axes(
+        frame([*records, record(0.5, compressor="q", setting_label="W2A4", source="a", target="t")]), {}
+    )
     assert axes_of.layout(more, axes_of.SCHEME).panels == ("target", "bits")
 
 
@@ -201,7 +203,7 @@ def test_steps_in_a_row_are_a_compressor_of_their_own() -> None:
 def test_images_that_follow_from_the_setting_part_no_panels() -> None:
     """A source that streams has no stored images, the others have: their counts are no experiment."""
     cells = [("a", 8, "S"), ("a(stream)", 0, "S"), ("b", 8, "S"), ("a", 8, "T"), ("a(stream)", 0, "T"), ("b", 8, "T")]
-    found = axes_of.with_axes(frame([record(0.5, source=s, n=n, bits=b) for s, n, b in cells]), {})
+    found = axes_of.with_axes(frame([record(0.5, source=s, n=n, setting_label=b) for s, n, b in cells]), {})
     plan = axes_of.layout(found)
     assert (plan.x, plan.panels) == (axes_of.SETTING, ("bits",))
 

@@ -158,8 +158,8 @@ def test_page_shows_two_rows_and_what_differs(pages: Pages) -> None:
 def test_page_says_what_pruned_rows_keep(pages: Pages) -> None:
     pages.write(
         [
-            _pruned({"mid.1": 20}, bits="S50", protocol_id="p5"),
-            _pruned({"mid.1": 32}, bits="S20", protocol_id="p2"),
+            _pruned({"mid.1": 20}, setting_label="S50", protocol_id="p5"),
+            _pruned({"mid.1": 32}, setting_label="S20", protocol_id="p2"),
             _record(LAYERS[:2], source="small"),
         ]
     )

@@ -45,7 +45,8 @@ def test_the_command_survives_the_shell() -> None:
     words = shlex.split(repro_command(found, Path("a folder")))
     only = words[words.index("--only") + 1]
     assert only == (
-        "source=mixmix(mix=1, data_mixing=false),model=zoo:full,target=resnet18_w10,compressor=brecq,bits=W4A4,seed=3"
+        "source=mixmix(mix=1, data_mixing=false),model=zoo:full,target=resnet18_w10,compressor=brecq,"
+        "setting=W4A4,seed=3"
     )
     assert words[-2:] == ["--store", "a folder"]
     assert "--store" not in repro_command(found)
@@ -124,7 +125,11 @@ def test_a_failure_shows_its_traceback_as_code(alone: RecordStore, app: App) -> 
 
 def test_a_box_leads_to_the_nearest_cell(alone: RecordStore, app: App) -> None:
     found = stored(
-        [*seeds([0.7, 0.8], source="one"), *seeds([0.5, 0.6], source="two"), *seeds([0.4], source="one", bits="W2A4")]
+        [
+            *seeds([0.7, 0.8], source="one"),
+            *seeds([0.5, 0.6], source="two"),
+            *seeds([0.4], source="one", setting_label="W2A4"),
+        ]
     )
     for one in found:
         alone.write(one)

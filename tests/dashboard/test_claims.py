@@ -21,7 +21,7 @@ PARTS = (
     Part("target", "a", 3.0, 1.0, 5.0, 1),
     Part("target", "b", -1.0, -2.0, 0.5, 1),
     Part("target", "c", None, None, None, 1),
-    Part("bits", "W4A4", 1.0, 0.0, 2.0, 3),
+    Part("setting", "W4A4", 1.0, 0.0, 2.0, 3),
 )
 VERDICTS = [
     Verdict("first", "supported", 2.0, 1.5, 3.0, 0.975, 0.01, 1.0, 4, 3, 1000, parts=PARTS),

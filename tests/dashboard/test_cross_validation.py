@@ -115,7 +115,7 @@ def test_measured_beside_published(store: RecordStore, app: App) -> None:
     assert "ImageNet" in said
     assert "fashion_mnist" in said
     assert said.count('href="./cell?') == 60
-    assert dict(test.query_params)["bits"] == ["W4A4, W4A8"] or test.query_params["bits"] == "W4A4, W4A8"
+    assert dict(test.query_params)["setting"] == ["W4A4, W4A8"] or test.query_params["setting"] == "W4A4, W4A8"
 
 
 def test_rows_that_the_paper_lacks_stand_alone(store: RecordStore, app: App) -> None:

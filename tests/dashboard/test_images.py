@@ -14,7 +14,8 @@ from bench.board.imagesets import is_stored, pixels, read_images, sheet
 from bench.board.verdicts import suite_of
 from bench.errors import StoreError
 from bench.interfaces import ImageBatch
-from bench.store.artifacts import ArtifactStore, BatchMeta
+from bench.store.artifacts import ArtifactStore
+from bench.store.meta import ArtifactMeta
 from dashboard.figures.images import PAIR, class_grid, curve_figure, measure_dots
 from dashboard.text import significant
 from tests.dashboard.fixtures_pages2 import AWKWARD, Pages, charts, check_awkward, made, measured, pages, text_of
@@ -30,7 +31,7 @@ def test_what_the_artifact_store_wrote_is_read_without_torch(tmp_path: Path) -> 
     for index in range(2):
         labels = torch.tensor([index, 7])
         info = {"class_names": ["Bag", "Coat"]}
-        meta = BatchMeta("kw", 1, info=info, curves={"loss": [(0, 1.5), (9, 0.5 + index)]})
+        meta = ArtifactMeta("kw", 1, info=info, curves={"loss": [(0, 1.5), (9, 0.5 + index)]})
         store.write_batch(KEY, index, ImageBatch(images + index, labels), meta)
     found = read_images(tmp_path, KEY, 3)
     assert found is not None
@@ -166,7 +167,7 @@ def test_a_damaged_batch_is_a_sentence(pages: Pages) -> None:
 
 def test_measures_belong_to_the_image_set(pages: Pages) -> None:
     def measure(source: str, target: str, loss: float, control: str = "none") -> None:
-        found = made(0.5, source=source, target=target, control=control, compressor="", bits="", suite="q")
+        found = made(0.5, source=source, target=target, control=control, compressor="", setting_label="", suite="q")
         metrics = {"bn_loss_u1": loss}
         pages.write([found.model_copy(update={"metrics": metrics, "correct": None, "test_count": 0})])
 

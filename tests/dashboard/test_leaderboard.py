@@ -107,9 +107,13 @@ def test_a_mean_over_targets_is_blank_while_a_cell_is_missing() -> None:
 
 
 def test_bits_of_one_target_share_a_table_with_the_others_bits() -> None:
-    own = [record(0.5, target=A, bits="W4A4"), record(0.5, target=B, bits="W4A8"), record(0.5, target=A, bits="W2A4")]
+    own = [
+        record(0.5, target=A, setting_label="W4A4"),
+        record(0.5, target=B, setting_label="W4A8"),
+        record(0.5, target=A, setting_label="W2A4"),
+    ]
     assert bit_groups(frame(own)) == {"W2A4": ["W2A4"], "W4A4, W4A8": ["W4A4", "W4A8"]}
-    every = [record(0.5, target=t, bits=b) for t in (A, B) for b in ("W4A4", "W4A8")]
+    every = [record(0.5, target=t, setting_label=b) for t in (A, B) for b in ("W4A4", "W4A8")]
     assert bit_groups(frame(every)) == {"W4A4": ["W4A4"], "W4A8": ["W4A8"]}
 
 
@@ -216,7 +220,9 @@ def test_an_equal_budget_keeps_the_controls_of_its_image_counts(alone: RecordSto
 @pytest.mark.parametrize("view", ["leaderboard", "cross_validation", "cell", "claims"])
 def test_controls_only(alone: RecordStore, app: App, view: str) -> None:
     same = {"source": "real", "control": "upper"}
-    for one in stored([record(0.8, bits=b, compressor=c, **same) for b in ("W2A4", "W4A4") for c in ("p", "q")]):
+    for one in stored(
+        [record(0.8, setting_label=b, compressor=c, **same) for b in ("W2A4", "W4A4") for c in ("p", "q")]
+    ):
         alone.write(one)
     test = app(view)
     assert not test.exception

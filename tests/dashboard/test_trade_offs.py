@@ -99,7 +99,7 @@ def test_log_ticks() -> None:
 
 def test_points_on_the_front_say_what_no_colour_says() -> None:
     grid = [("W2A4", 64, 1000, 0.5), ("W4A4", 64, 2000, 0.6), ("W4A4", 256, 2000, 0.7), ("W8A8", 256, 3000, 0.65)]
-    records = [record(a, bits=b, n=n, metrics={"size_bytes": s}) for b, n, s, a in grid]
+    records = [record(a, setting_label=b, n=n, metrics={"size_bytes": s}) for b, n, s, a in grid]
 
     def labels(kept: list[int]) -> list[str]:
         figure = trade_off(frame([records[i] for i in kept]), COST["size_bytes"])
@@ -166,7 +166,7 @@ def test_page_counts_ties_by_the_paired_tests(pages: Pages) -> None:
     for source, correct in (("top", base), ("tied", nearly), ("worse", worse)):
         pages.write([made(correct, source=source, compressor="c")])
     between = 0.7995  # of another protocol, in which it is the best
-    pages.write([made(between, source="coarse", compressor="c", bits="W2A4", protocol_id="p2")])
+    pages.write([made(between, source="coarse", compressor="c", setting_label="W2A4", protocol_id="p2")])
     text = text_of(pages.open("trade_offs"))
     assert "Best without a limit:</b> top with c at W4A4" in text
     assert "Within its protocol and the limits 1 other not shown to differ from it." in text

@@ -11,7 +11,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.interfaces import Setting, Variant
+from bench.interfaces import BitPolicy, Setting, Variant
 from bench.measure.complexity import Counts, bitops, complexity, count, layer_table, macs, size_bytes
 
 IMAGE = (3, 224, 224)
@@ -182,3 +182,20 @@ def test_layer_table_holds_what_bitops_are_made_of() -> None:
     assert total == round(1e9 * complexity(net, (4, 8, 8), variant)["bitops_g"])
     with pytest.raises(ValueError, match="nothing_like_it"):
         layer_table(net, (4, 8, 8), Variant(Setting(), net, {"nothing_like_it": (4, 4)}))
+
+
+def test_layer_table_lists_levels_and_wishes_where_they_are_known() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 6, 1), nn.Flatten(), nn.Linear(216, 7))
+    setting = Setting(4, 4, policy=BitPolicy.of({"1": (3, 2)}))
+    bits = BitPolicy.of({"0": (8, 8), "1": (3, 4), "3": (4, 4)})
+    levels = {"0": 113, "1": 8}
+    variant = Variant(setting, net, bits, weight_levels=levels, activation_levels={"1": 16})
+    first, second, last = layer_table(net, (3, 8, 8), variant)
+    assert (first["weight_levels"], first["effective_weight_bits"]) == (113, math.log2(113))
+    assert (second["effective_weight_bits"], second["activation_levels"]) == (3.0, 16)
+    assert (second["weight_bits"], second["activation_bits"]) == (3, 4)
+    assert (second["requested_weight_bits"], second["requested_activation_bits"]) == (3, 2)
+    assert first.keys() - last.keys() == {"weight_levels", "effective_weight_bits"}
+    for name in ("weight_levels", "activation_levels"):
+        with pytest.raises(ValueError, match="nothing_like_it"):
+            layer_table(net, (3, 8, 8), Variant(Setting(), net, **{name: {"nothing_like_it": 4}}))  # type: ignore[arg-type]

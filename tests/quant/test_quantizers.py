@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from methods.quant.levels import count_levels
 from methods.quant.quantizers import ActQuantizer, WeightQuantizer, fake_quant
 from methods.quant.ranges import Grid, RangeMethod, grid_limits, search_range
 
@@ -256,3 +257,13 @@ def test_dropping_keeps_each_element_with_its_probability_and_one_means_plain() 
     assert torch.equal(quantizer(x), mixed)
     quantizer.keep_probability = 0.0
     assert torch.equal(quantizer(x), x)
+
+
+def test_levels_are_counted_on_each_grid() -> None:
+    weight = torch.tensor([[0.0, 1.0, 1.0, -0.0], [2.0, 3.0, 4.0, 3.0]]).reshape(2, 1, 2, 2)
+    assert count_levels(weight, True) == 3
+    assert count_levels(weight, False) == 5
+    assert count_levels(torch.zeros(3, 2), True) == 1
+    rounded = WeightQuantizer(values(0, (6, 500), "normal"), 3)(values(0, (6, 500), "normal"))
+    assert count_levels(rounded, True) == max(len(row.unique()) for row in rounded) == 8
+    assert count_levels(rounded, False) == len(rounded.unique()) > 8

@@ -18,8 +18,9 @@ import bench.run.live as module
 from bench.run import session
 from bench.run.live import LiveObserver
 from bench.run.observers import RunStart
-from bench.run.progress import Eta, Work, likeness
-from bench.run.tasks import Progress, Task
+from bench.run.progress import Eta, Work
+from bench.run.tasks import Progress
+from bench.spec.graph import BatchJob, CompressionJob, Job
 from bench.store.live import MISSED, SILENT, LiveState, live_path, read_live, write_live
 
 from ..board.make import record
@@ -34,15 +35,14 @@ def state(**changes: Any) -> LiveState:
 
 
 @pytest.fixture
-def tasks(suite: Path) -> tuple[Any, list[Task]]:
+def tasks(suite: Path) -> tuple[Any, list[Job]]:
     """The tiny suite's plan and its tasks: a batch and a cell for each of two sources and two seeds."""
     plan = session.plan_of(session.Options(str(suite)))
-    batches = [Task("batch", job, k) for job in plan.synths for k in range(job.batches)]
-    return plan, [*batches, *(Task("cell", plan.synth(c.synth_id), cell=c) for c in plan.cells)]
+    return plan, list(plan.graph())
 
 
 @pytest.fixture
-def live(tasks: tuple[Any, list[Task]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def live(tasks: tuple[Any, list[Job]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """An observer of that plan, writing at once."""
     monkeypatch.setattr(module, "SHORTEST", 0.01)
     with LiveObserver(tmp_path, 2) as observer:
@@ -80,9 +80,9 @@ def test_a_run_tells_its_end(run: Run, tmp_path: Path) -> None:
 
 def test_what_runs_is_shown_with_stage_and_step(live: LiveObserver, tasks: Any, tmp_path: Path) -> None:
     first, second, third = tasks[1][:3]
-    live.task_started(first, 0)
+    live.job_started(first, 0)
     live.progress(Progress(second, "optimise", 3, 10))  # an executor in this process tells of the start later
-    live.task_started(second, 0)
+    live.job_started(second, 0)
     found = told(tmp_path, lambda s: len(s.running) == 2 and s.running[1].step)
     assert [(r.worker, r.title, r.kind) for r in found.running] == [
         (1, first.title, "batch"),
@@ -90,8 +90,8 @@ def test_what_runs_is_shown_with_stage_and_step(live: LiveObserver, tasks: Any, 
     ]
     assert (found.running[1].stage, found.running[1].step, found.running[1].total) == ("optimise", 3, 10)
     assert found.seconds_left is None
-    live.task_done(first, 8.0)
-    live.task_started(third, 1)  # takes the free line
+    live.job_done(first, 8.0)
+    live.job_started(third, 1)  # takes the free line
     found = told(tmp_path, lambda s: s.done == 1)
     assert [(r.worker, r.title) for r in found.running] == [(1, third.title), (2, second.title)]
     assert found.seconds_left == pytest.approx((len(tasks[1]) - 1) * 8.0 / 2)
@@ -101,14 +101,22 @@ def test_failures_are_told_with_their_reason_and_their_cells_count_as_done(
     live: LiveObserver, tasks: Any, tmp_path: Path
 ) -> None:
     plan, todo = tasks
-    batch = next(task for task in todo if task.kind == "batch")
-    cell = next(c for c in plan.cells if c.synth_id == batch.synth.synth_id)
-    live.task_started(batch, 0)
-    live.task_done(batch, 0.0)
-    live.record(record(None, cell_id=cell.cell_id, synth_id=cell.synth_id, reason="synthesis, batch 0: <b>no</b>"))
+    batch = next(job for job in todo if isinstance(job, BatchJob))
+    cell = next(c for c in plan.cells if c.synth_id == batch.images.synth_id)
+    live.job_started(batch, 0)
+    live.job_done(batch, 0.0)
+    live.record(
+        record(
+            None,
+            cell_id=cell.cell_id,
+            job_id=cell.job_id,
+            synth_id=cell.synth_id,
+            reason="synthesis, batch 0: <b>no</b>",
+        )
+    )
     found = told(tmp_path, lambda s: s.failed == 1)
     assert found.failures[0].reason == "synthesis, batch 0: <b>no</b>"
-    assert found.done == batch.synth.batches + 1  # its other batches will never run
+    assert found.done == batch.images.batches + 1  # its other batches will never run
     assert found.seconds_left is None  # a failure in no time says nothing of the others
 
 
@@ -116,7 +124,7 @@ def test_leaving_before_the_end_is_an_interruption(tasks: Any, tmp_path: Path) -
     session.open_records(tmp_path)
     with LiveObserver(tmp_path, 1) as observer:  # as an exception does that passes through
         observer.run_started(RunStart(tasks[0], tmp_path, [], tasks[1]))
-        observer.task_started(tasks[1][0], 0)
+        observer.job_started(tasks[1][0], 0)
     found = read_live(tmp_path)
     assert found is not None
     assert (found.phase(), found.running) == ("interrupted", ())
@@ -132,7 +140,7 @@ def test_a_store_that_cannot_be_written_fails_no_run(
 ) -> None:
     live_path(tmp_path).unlink(missing_ok=True)
     live_path(tmp_path).mkdir()
-    live.task_started(tasks[1][0], 0)
+    live.job_started(tasks[1][0], 0)
     end = time.monotonic() + 10
     while not caplog.messages and time.monotonic() < end:
         time.sleep(0.01)
@@ -143,11 +151,11 @@ def test_a_store_that_cannot_be_written_fails_no_run(
 def test_the_run_that_began_last_is_shown(live: LiveObserver, tasks: Any, tmp_path: Path) -> None:
     other = state(pid=os.getppid(), started=time.time() + 5, beat=time.time() + 5)
     write_live(tmp_path, other)
-    live.task_started(tasks[1][0], 0)
+    live.job_started(tasks[1][0], 0)
     time.sleep(0.3)
     assert read_live(tmp_path) == other
     write_live(tmp_path, other.model_copy(update={"ended": "finished"}))
-    live.task_done(tasks[1][0], 1.0)
+    live.job_done(tasks[1][0], 1.0)
     assert told(tmp_path, lambda s: s.pid == os.getpid()).done == 1
 
 
@@ -199,16 +207,16 @@ def test_time_left_is_that_of_the_jobs_most_alike() -> None:
 
 
 def test_a_streamed_generator_makes_a_cell_another_kind(tasks: Any) -> None:
-    cell = next(task for task in tasks[1] if task.kind == "cell")
-    stream = replace(cell, synth=replace(cell.synth, source=replace(cell.synth.source, delivery="stream")))
-    assert likeness(stream)[:2] == likeness(cell)[:2]
-    assert likeness(stream)[2] != likeness(cell)[2] == ""
+    cell = next(job for job in tasks[1] if isinstance(job, CompressionJob))
+    stream = replace(cell, cells=(replace(cell.first, delivery="stream"),))
+    assert stream.like[:2] == cell.like[:2]
+    assert stream.like[2] != cell.like[2] == ""
 
 
 def test_a_task_is_counted_once(tasks: Any) -> None:
     work = Work(tasks[1], 1)
-    cell = next(task for task in tasks[1] if task.kind == "cell")
+    cell = next(job for job in tasks[1] if isinstance(job, CompressionJob))
     work.ended(cell, 2.0)
     work.ended(cell, 2.0)
-    work.recorded(record(0.5, cell_id=cell.key, synth_id=cell.synth.synth_id))
+    work.recorded(record(0.5, cell_id=cell.key, job_id=cell.key, synth_id=cell.images.synth_id))
     assert (work.done, work.total) == (1, len(tasks[1]))

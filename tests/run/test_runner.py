@@ -9,10 +9,12 @@ import pytest
 
 from bench.errors import BenchError, StoreError, WeightsError
 from bench.run import session
-from bench.run.cell import run_batch
-from bench.run.tasks import Settings, Task
+from bench.run.batch import run_batch
+from bench.run.tasks import Settings
 from bench.run.worker import Bench
-from bench.store.artifacts import CLASS_NAMES, ArtifactStore
+from bench.spec.graph import BatchJob
+from bench.store.artifacts import ArtifactStore
+from bench.store.meta import CLASS_NAMES
 from bench.store.records import RecordStore, unpack_bits
 from bench.zoo import checkpoints, targets
 
@@ -97,7 +99,7 @@ def test_damaged_images_are_made_again(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_failing_job_is_a_record_with_its_reason(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    import bench.run.cell as cell
+    import bench.run.compression as cell
 
     def broken(*_: object) -> None:
         raise RuntimeError("no accuracy today")
@@ -129,7 +131,7 @@ def test_a_count_reads_a_prefix(suite: Path, tmp_path: Path) -> None:
         plan = session.plan_of(session.Options(str(suite), overrides=(f"images={count}",)))
         job = plan.synths[0]
         settings = Settings(str(tmp_path / store))
-        run_batch(Bench(settings), Task("batch", job, 0), lambda *_: None)
+        run_batch(Bench(settings), BatchJob(job, 0), lambda *_: None)
         return job.synth_id, ArtifactStore(tmp_path / store).read(job.synth_id, 20, "native")
 
     (id_a, a), (id_b, b) = batch(20, "a"), batch(60, "b")

@@ -35,7 +35,7 @@ def test_a_stream_trains_a_student_and_stores_no_image(run: Run, suite: Path, tm
     for name, cost in (("dafl", 3), ("gdfq", 5)):  # the first call of gdfq makes two warm-up steps besides
         record = kinds[name, True, "kd"]
         assert record.status == "ok", record.reason
-        assert record.bits == "mobilenetv2_w035"
+        assert record.setting_label == "mobilenetv2_w035"
         assert record.report["stream"]["iterations"] == cost
         assert record.report["delivery"] == "stream"
         assert (

@@ -12,11 +12,12 @@ from bench.errors import NotApplicable
 from bench.interfaces import ModelHandle
 from methods.sources._augment import mix_data
 from methods.sources._dafl import DaflObjective
+from methods.sources._dafl_mixmix_objective import DaflMixMixObjective
 from methods.sources._generators import Codes
 from methods.sources._losses import l2norm
 from methods.sources._mixing import Targets
 from methods.sources._objectives import Network
-from methods.sources.dafl_mixmix import METHOD, DaflMixMixObjective
+from methods.sources.dafl_mixmix import METHOD
 from tests.sources.toy import CLASSES, GREY, ToyNet, context, handle, patterns, randomised, request
 
 SHORT: dict[str, Any] = {"iterations": 2, "batch": 8, "width": 8, "latent": 6}

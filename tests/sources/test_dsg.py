@@ -11,9 +11,10 @@ from torch import Tensor
 from bench.interfaces import ModelHandle
 from methods.sources import zeroq
 from methods.sources._bn_taps import Stats
+from methods.sources._dsg_slack import SlackObjective, enhancement, noise_statistics
 from methods.sources._losses import Slack, image_gaps, slack_bands, sq_std_image, sq_std_slack
 from methods.sources._objectives import Network
-from methods.sources.dsg import METHOD, SlackObjective, enhancement, noise_statistics
+from methods.sources.dsg import METHOD
 from tests.sources.test_losses import layout_of
 from tests.sources.toy import GREY, Curves, context, fingerprint, request
 

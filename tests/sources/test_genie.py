@@ -13,9 +13,10 @@ from torch.nn import functional as F
 
 from bench.errors import NotApplicable
 from bench.interfaces import ImageBatch, ModelHandle
+from methods.sources._genie_generator import Body, GenieObjective, add_swing, swing
 from methods.sources._losses import input_statistics, sq_std_batch
 from methods.sources._objectives import Network
-from methods.sources.genie import METHOD, Body, GenieObjective, GenieParams, add_swing, swing
+from methods.sources.genie import METHOD, GenieParams
 from tests.sources.toy import COLOUR, GREY, Curves, NoNorm, ToyNet, context, fingerprint, handle, randomised, request
 
 SMALL: dict[str, Any] = {"batch": 8, "iterations": 4, "width": 8}
@@ -43,7 +44,7 @@ def test_strided_convolution_swings_and_keeps_its_shape(monkeypatch: pytest.Monk
     conv, plain = nn.Conv2d(2, 3, 3, stride=2, padding=1), nn.Conv2d(2, 2, 3, padding=1)
     net = nn.Sequential(copy.deepcopy(plain), copy.deepcopy(conv))
     draws = iter((dy, dx))
-    monkeypatch.setattr("methods.sources.genie.integer", lambda low, high, generator: next(draws))
+    monkeypatch.setattr("methods.sources._genie_generator.integer", lambda low, high, generator: next(draws))
     assert add_swing(net, torch.Generator()) == 1
     x = torch.randn(2, 2, 8, 8)
     out = net(x)

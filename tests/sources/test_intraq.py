@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from bench.interfaces import ImageBatch, ModelHandle
+from methods.sources._intraq_objective import Centres, Features, IntraqObjective, soft_targets
 from methods.sources._losses import mse_var
 from methods.sources._objectives import Network
-from methods.sources.intraq import METHOD, Centres, Features, IntraqObjective, IntraqParams, soft_targets
+from methods.sources.intraq import METHOD, IntraqParams
 from tests.sources.toy import CLASSES, GREY, Curves, context, fingerprint, request
 
 SMALL: dict[str, Any] = {"batch": 4, "groups": 2, "iterations": 4}

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from methods.sources._augment import PixelSpace
-from methods.sources._inversion import Inverted, LoopSettings, NonFiniteLoss, cosine_lr, edge_fraction, invert
+from methods.sources._inversion import Inverted, NonFiniteLoss, cosine_lr, edge_fraction, invert
+from methods.sources._settings import LoopSettings
 from tests.sources.toy import GREY, Curves, context
 
 SPACE = PixelSpace.of(GREY)

@@ -13,6 +13,7 @@ from torch.distributions import Normal, kl_divergence
 
 from methods.sources import _losses as losses
 from methods.sources._bn_taps import Layout, Stats, pooled, tapped
+from methods.sources._settings import Prior
 from tests.sources.toy import ToyNet
 
 
@@ -180,10 +181,10 @@ def test_tv_magnitude_of_noise_is_the_published_one() -> None:
 
 def test_prior_sums_weighted_terms_only() -> None:
     x = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    prior = losses.Prior(tv_l2=0.5, l2=2.0, blur=3.0, tv_l1=4.0)
+    prior = Prior(tv_l2=0.5, l2=2.0, blur=3.0, tv_l1=4.0)
     terms = 0.5 * losses.tv_l2(x) + 2 * losses.l2(x) + 3 * losses.blur(x) + 4 * losses.tv_l1(x)
-    torch.testing.assert_close(prior(x), terms)
-    assert float(losses.Prior()(x)) == 0
+    torch.testing.assert_close(losses.image_prior(x, prior), terms)
+    assert float(losses.image_prior(x, Prior())) == 0
 
 
 def test_jensen_shannon_bounds_symmetry_and_gradient() -> None:

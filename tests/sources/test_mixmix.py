@@ -10,10 +10,11 @@ from torch.nn import functional as F
 from bench.errors import NotApplicable
 from bench.interfaces import ModelHandle
 from methods.sources._augment import Augment, Mixed, PixelSpace
-from methods.sources._losses import l2norm
+from methods.sources._losses import image_prior, l2norm
 from methods.sources._mixing import LossWeights, Targets
+from methods.sources._mixmix_objective import MixMixObjective
 from methods.sources._objectives import Network
-from methods.sources.mixmix import METHOD, MixMixObjective, MixMixParams
+from methods.sources.mixmix import METHOD, MixMixParams
 from tests.sources.toy import GREY, ToyNet, context, handle, randomised, request
 
 PLAIN = {"flip": False, "jitter": 0.0, "data_mixing": False, "tv": 0.0, "l2": 0.0}
@@ -88,7 +89,7 @@ def test_accumulated_gradient_is_the_joint_one(zoo: tuple[ModelHandle, ...], x: 
     leaf = x.clone().requires_grad_()
     mixed = joint._mixed(joint.augment(leaf, joint.generator, 1))
     assert mixed is not None
-    targets, total = Targets.of(joint.labels, mixed), joint.prior(leaf)
+    targets, total = Targets.of(joint.labels, mixed), image_prior(leaf, joint.prior)
     for network in joint.networks:
         logits, stats = network(mixed.images)
         assert stats is not None

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from bench.interfaces import ModelHandle
 from methods.sources._generators import Codes
 from methods.sources._objectives import Network
-from methods.sources.qimera import METHOD, Law, QimeraParams
+from methods.sources._qimera_law import Law
+from methods.sources.qimera import METHOD, QimeraParams
 from tests.sources.toy import CLASSES, GREY, context, request
 
 SHORT = {"iterations": 2, "batch": 8, "width": 8, "latent": 6}

@@ -37,6 +37,10 @@ class Source:
     presets = {{"mini": {{"iterations": 10}}, "paper": {{"iterations": 1000}}}}
     def batch_size(self, params):
         return params.batch
+    def check(self, params, models):
+        pass
+    def synthesize_batch(self, request, ctx):
+        raise AssertionError("a plan makes no image")
 
 METHOD = Source()
 """
@@ -50,11 +54,15 @@ class Params(MethodParams):
 class Compressor:
     version = 2
     summary = paper = ""
-    needs = frozenset()
+    needs, offers = frozenset(), frozenset()
     accepts = frozenset({accepts})
     deliveries, makes_zeros, keeps_zeros = frozenset({{"cached"}}), False, False
     def variants(self, params, setting):
         return (setting,)
+    def check(self, params, model):
+        pass
+    def compress(self, model, images, setting, params, ctx):
+        raise AssertionError("a plan compresses nothing")
     Params = Params
     presets = {{"mini": {{}}, "paper": {{"steps": 50}}}}
 

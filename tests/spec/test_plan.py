@@ -13,7 +13,7 @@ import pytest
 from bench.errors import BenchError, DataError, SuiteError, WeightsError
 from bench.interfaces import Setting
 from bench.spec.claims import relations, selects
-from bench.spec.jobs import AXES
+from bench.spec.jobs import SHARED
 from bench.spec.plan import Plan, make_plan
 from bench.spec.suite import Selector, load_suite
 from bench.store.records import ResultRecord
@@ -39,7 +39,7 @@ def test_the_grid_is_crossed(plan: Planner) -> None:
     assert len({cell.cell_id for cell in made.cells}) == len(made.cells)
     # real, noise, mixmix, kw of each network; per seed
     assert len(made.synths) == 5 * 2
-    assert made.jobs() == 50
+    assert len(made.graph()) == 10 * 2 + 40
 
 
 def test_one_image_set_serves_every_cell(plan: Planner) -> None:
@@ -62,12 +62,12 @@ def test_rows_of_kw(plan: Planner) -> None:
 
 
 def test_a_pattern_replaces_the_plain_bits(plan: Planner) -> None:
-    assert {(cell.target, cell.bits) for cell in plan().cells} == {("resnet_a", "W4A4"), ("resnet_b", "W4A8")}
+    assert {(cell.target, cell.setting_label) for cell in plan().cells} == {("resnet_a", "W4A4"), ("resnet_b", "W4A8")}
 
 
 def test_labels_are_fields_of_a_record(plan: Planner) -> None:
     cell = plan().cells[-1]
-    assert set(cell.axes()) == set(AXES) <= set(ResultRecord.model_fields)
+    assert set(cell.axes()) == {*SHARED, "setting"} <= set(ResultRecord.model_fields)
     record = ResultRecord(suite="s", suite_version=1, status="ok", **cell.axes())
     assert (record.source, record.model, record.control, record.n) == ("mixmix", "zoo:full", "none", 40)
 
@@ -165,9 +165,9 @@ def test_seeds_of_generators(plan: Planner) -> None:
     for index in (0, 1):
         assert len({job.batch_seed(index) for job in made.synths if job.seed == 0}) == 1
     assert len({job.batch_seed(0) for job in made.synths}) == len({job.set_seed for job in made.synths}) == 2
-    draws = {(cell.target, cell.bits, cell.seed): cell.generator_seed for cell in made.cells}
+    draws = {(cell.target, cell.setting_label, cell.seed): cell.generator_seed for cell in made.cells}
     assert len(set(draws.values())) == len(draws)
-    assert all(draws[cell.target, cell.bits, cell.seed] == cell.generator_seed for cell in made.cells)
+    assert all(draws[cell.target, cell.setting_label, cell.seed] == cell.generator_seed for cell in made.cells)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_not_applicable_has_its_reason_and_no_synthesis(plan: Planner) -> None:
     assert reasons.pop(("kw", "mobile_c")) == "kw needs batch normalisation, and mobile_c has none"
     assert set(reasons.values()) == {None}
     assert len(made.synths) == 3
-    assert made.jobs() == 3 + 6
+    assert len(made.graph()) == 3 * 2 + 6
 
 
 def test_a_compressor_without_bits_is_not_applicable(plan: Planner) -> None:
@@ -204,7 +204,9 @@ def test_measures_replace_compression(plan: Planner) -> None:
     changes = {"measures": ["mmd", "bn_loss"], "grid.compressor": [], "grid.bits": [], "claims": []}
     made = plan({**changes, "grid.target": ["resnet_a", "z1", "z2"]}, seeds=1)
     assert len(made.cells) == (3 + 3) * 3  # kw: one row per network
-    assert {(c.compressor, c.bits, c.setting, c.compressor_resolved) for c in made.cells} == {("", "", None, None)}
+    assert {(c.compressor, c.setting_label, c.setting, c.compressor_resolved) for c in made.cells} == {
+        ("", "", None, None)
+    }
     assert {cell.measures for cell in made.cells} == {("mmd", "bn_loss")}
 
 
@@ -308,7 +310,7 @@ def test_own_and_foreign() -> None:
 
 
 def test_selectors(plan: Planner) -> None:
-    rows = [{key: str(value) for key, value in cell.axes().items()} for cell in plan(seeds=1).cells]
+    rows = [cell.labels() for cell in plan(seeds=1).cells]
 
     def count(**wanted: Any) -> int:
         selector = Selector.model_validate({k: (v,) if isinstance(v, str) else v for k, v in wanted.items()})
@@ -331,10 +333,12 @@ def test_only_our_errors(plan: Planner) -> None:
 def test_each_compressor_is_asked_for_what_it_takes(plan: Planner) -> None:
     steps = {"steps": ["prune", {"rtn": {"steps": 7}}]}
     made = plan({"grid.compressor": ["rtn", "prune", steps], "grid.sparsity": [0.2, 0.5], "grid.bits": ["W4A4"]})
-    first = [(c.compressor, c.bits) for c in made.cells if (c.source, c.target, c.seed) == ("real", "resnet_a", 0)]
+    first = [
+        (c.compressor, c.setting_label) for c in made.cells if (c.source, c.target, c.seed) == ("real", "resnet_a", 0)
+    ]
     chain = [("prune+rtn(steps=7)", "S20 W4A4"), ("prune+rtn(steps=7)", "S50 W4A4")]
     assert first == [("rtn", "W4A4"), ("prune", "S20"), ("prune", "S50"), *chain]
-    found = next(c for c in made.cells if c.bits == "S20 W4A4")
+    found = next(c for c in made.cells if c.setting_label == "S20 W4A4")
     assert found.setting == Setting(4, 4, first_last_bits=8, sparsity=0.2)
     assert found.compressor_resolved is not None
     assert (found.compressor_resolved.version, found.compressor_method) == (4, "prune+rtn")
@@ -358,7 +362,7 @@ def test_only_the_last_step_quantises(plan: Planner) -> None:
 def test_students_belong_to_targets(plan: Planner) -> None:
     students = ["z1", {"z2": {"target": "resnet_b"}}]
     made = plan({"grid.compressor": ["distil"], "grid.student": students, "grid.bits": []})
-    assert {(c.target, c.bits) for c in made.cells} == {("resnet_a", "z1"), ("resnet_b", "z2")}
+    assert {(c.target, c.setting_label) for c in made.cells} == {("resnet_a", "z1"), ("resnet_b", "z2")}
     assert {c.setting.student for c in made.cells if c.setting} == {"toy/z1", "toy/z2"}
     with pytest.raises(SuiteError, match="z9"):
         plan({"grid.compressor": ["distil"], "grid.student": ["z9"], "grid.bits": []})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 
 from bench.errors import SuiteError
-from bench.spec.registry import Registry, params_json, resolve_params, row_label
+from bench.spec.registry import Registry, code_files, params_json, resolve_params, row_label
 from tests.spec.conftest import ToyCatalogue
 
 
@@ -26,6 +28,16 @@ def test_nothing_is_imported_before_it_is_asked_for(package: str) -> None:
     assert not any(name.startswith(f"{package}.sources.") for name in sys.modules)
     registry.get("kw")
     assert [name for name in sys.modules if name.startswith(f"{package}.sources.")] == [f"{package}.sources.kw"]
+
+
+def test_the_methods_files_are_found_without_importing_them(package: str) -> None:
+    for name in [name for name in sys.modules if name.startswith(f"{package}.")]:
+        del sys.modules[name]
+    found = code_files(package)
+    assert found == sorted(found)
+    assert {"kw.py", "real.py"} <= {file.name for file in found if file.parent.name == "sources"}
+    assert not any(name.startswith(f"{package}.") for name in sys.modules)
+    assert code_files("no_such_package") == []
 
 
 def test_unknown_name(package: str) -> None:
@@ -67,6 +79,65 @@ def test_a_module_that_is_no_method(package: str, monkeypatch: pytest.MonkeyPatc
         registry.get("broken")
     with pytest.raises(SuiteError, match="exposes no method"):
         registry.get("empty")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "old", "new", "missing"),
+    [
+        ("sources", "kw", "    offers = frozenset()\n", "", "offers"),
+        ("sources", "kw", '"assigned"', '"assigned"; del control, version', "control, version"),
+        ("sources", "kw", "def synthesize_batch", "def synthesise_batch", "synthesize_batch"),
+        ("sources", "kw", "    def check", "    check = None\n    def _check", "check"),
+        ("sources", "kw", "offers = frozenset()", 'offers = frozenset({"hook", "stream"})', "hook, stream"),
+        ("compressors", "rtn", "deliveries, makes_zeros", "delivers, makes_zeros", "deliveries"),
+        ("compressors", "rtn", "    def variants", "    def variant", "variants"),
+    ],
+)
+def test_a_method_that_does_not_declare_all_is_refused_when_it_is_loaded(
+    package: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    name: str,
+    old: str,
+    new: str,
+    missing: str,
+) -> None:
+    whole = Path(str(importlib.import_module(f"{package}.{kind}.{name}").__file__)).read_text()
+    assert old in whole
+    folder = tmp_path / f"lacking_{kind}" / kind
+    folder.mkdir(parents=True)
+    for path in (folder, folder.parent):
+        (path / "__init__.py").touch()
+    (folder / "mine.py").write_text(whole.replace(old, new))
+    monkeypatch.syspath_prepend(tmp_path)
+    for module in [module for module in sys.modules if module.startswith(folder.parent.name)]:
+        del sys.modules[module]
+    with pytest.raises(SuiteError) as caught:
+        Registry(kind, folder.parent.name).get("mine", where="x.yaml:3: grid")
+    assert "x.yaml:3: grid: " in str(caught.value)
+    assert f"without {missing}\n" in str(caught.value)
+
+
+def test_every_built_in_method_declares_all_and_is_read_without_torch() -> None:
+    """Also what a plan asks of it: parameters of every preset, batch sizes, variants."""
+    code = """
+import sys
+from bench.interfaces import Setting
+from bench.spec.registry import Registry, resolve_params
+for kind in ("sources", "compressors"):
+    registry = Registry(kind)
+    for name in registry.names():
+        method = registry.get(name)
+        for preset in method.presets:
+            params = resolve_params(method, preset, {})
+            assert kind != "sources" or method.batch_size(params) > 0
+            assert kind != "compressors" or method.variants(params, Setting(4, 4))
+        heavy = {"torch", "timm", "torchvision"} & sys.modules.keys()
+        assert not heavy, f"{name} imports {heavy}"
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_presets_overlay_defaults_and_values_overlay_presets(catalogue: ToyCatalogue) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from importlib import resources
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from bench.board.cells import repro_command
 from bench.errors import SuiteError
 from bench.interfaces import NetworkInfo
 from bench.spec.catalogue import ShippedCatalogue, full_name
-from bench.spec.plan import ONLY_AXES, Plan, make_plan
+from bench.spec.plan import Plan, make_plan, only_axes
 from bench.spec.select import own_labels, parse_only
 from bench.spec.suite import load_suite, suite_names
 from tests.board.make import record
@@ -118,7 +119,7 @@ def test_the_command_of_a_cell_means_it_alone(plans: dict[str, Plan], name: str)
     labels = own_labels([cell.labels() for cell in cells])
     for cell in cells:
         command = shlex.split(repro_command(record(None, **cell.axes() | {"suite": name})))
-        chosen = parse_only(command[command.index("--only") + 1], ONLY_AXES)
+        chosen = parse_only(command[command.index("--only") + 1], only_axes())
         assert command[command.index("--set") + 1] == f"images={cell.n}"
         found = {
             other.cell_id
@@ -147,11 +148,15 @@ def test_zeros_are_not_filled_by_a_later_step(last: str) -> None:
         ("timm:resnet81", r"grid.student\[0\]: timm has no such network[\s\S]*did you mean: resnet"),
     ],
 )
-def test_a_student_that_cannot_be_built_is_refused(student: str, said: str) -> None:
+def test_a_student_that_cannot_be_built_is_refused(
+    student: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+
     def made(name: str) -> Plan:
         return make_plan(load_suite("kd", {"grid.student": [name], "claims": []}), catalogue=UntrainedCatalogue())
 
-    assert {cell.bits for cell in made("timm:resnet18").cells} == {"timm:resnet18"}
+    assert {cell.setting_label for cell in made("timm:resnet18").cells} == {"timm:resnet18"}
     with pytest.raises(SuiteError, match=said):
         made(student)
 
@@ -184,5 +189,5 @@ def test_the_quickstart_is_never_ranked_with_full_test_rows(plans: dict[str, Pla
 
 
 def test_efficientnet_keeps_eight_bit_activations(plans: dict[str, Plan]) -> None:
-    bits = {cell.bits for cell in plans["ptq_w4a4"].cells if cell.target.startswith("efficientnet")}
+    bits = {cell.setting_label for cell in plans["ptq_w4a4"].cells if cell.target.startswith("efficientnet")}
     assert bits == {"W4A8"}

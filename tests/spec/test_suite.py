@@ -26,7 +26,7 @@ def test_a_suite_reads_as_written(suite_file: Path) -> None:
     )
     assert [entry.method for entry in suite.grid.source] == ["real", "noise", "kw", "mixmix"]
     assert suite.grid.source[2].model == "each_target"
-    assert [(label(b.setting), b.target) for b in suite.grid.bits] == [("W4A4", None), ("W4A8", "resnet_b")]
+    assert [(label(b.setting), b.target) for b in suite.grid.entries("bits")] == [("W4A4", None), ("W4A8", "resnet_b")]
     claim = suite.claims[0]
     assert claim.better.source == ("kw",)
     assert claim.worse.over == "mean"
@@ -82,7 +82,7 @@ BAD = [
     ("bits: [W4A4, {W4A8: {target: resnet_b}}]", "sparsity: [half]", 9, "grid.sparsity[0]", ["no sparsity", "0.5"]),
     ("bits: [W4A4, {W4A8: {target: resnet_b}}]", "sparsity: [1]", 9, "grid.sparsity[0]", ["less than 1"]),
     ("bits: [W4A4, {W4A8: {target: resnet_b}}]", "sparsity: [0.5, 0.5]", 9, "grid.sparsity[1]", ["given twice"]),
-    ("bits: [W4A4, {W4A8: {target: resnet_b}}]", "student: [3]", 9, "grid.student[0]", ["no entry", "3"]),
+    ("bits: [W4A4, {W4A8: {target: resnet_b}}]", "student: [3]", 9, "grid.student[0]", ["no student", "3"]),
     ("bits: [W4A4, {W4A8: {target: resnet_b}}]", "bits: []", 9, "grid.bits", ["empty"]),
     ("bits: [W4A4, {W4A8: {target: resnet_b}}]", "bits: [W0A4]", 9, "grid.bits[0]", ["W0A4", "2 to 8"]),
     ("bits: [W4A4, {W4A8: {target: resnet_b}}]", "bits: [W33A4]", 9, "grid.bits[0]", ["W33A4", "2 to 8", "32"]),
@@ -91,7 +91,7 @@ BAD = [
     ("bits: [W4A4, {W4A8: {target: resnet_b}}]", "bits: [W4A4, W4A4]", 9, "grid.bits[1]", ["given twice"]),
     ("{target: resnet_b}", "{targt: resnet_b}", 9, "grid.bits[1].W4A8.targt", ["unknown key", "target?"]),
     ("over: mean", "over: median", 15, "claims[0].worse.over", ["each, mean, best"]),
-    ("by: target", "by: image", 16, "claims[0].by[0]", ["target, compressor, bits, seed"]),
+    ("by: target", "by: image", 16, "claims[0].by[0]", ["target, compressor, setting, bits"]),
     ("model: own", "modle: own", 14, "claims[0].better.modle", ["unknown key", "model?"]),
     ("dataset: toy", "dataset: toy\nmeasures: [mmd]", 9, "grid.compressor", ["compresses nothing"]),
     ("dataset: toy", "dataset: toy\nmeasures: [psnr]", 5, "measures[0]", ["bn_loss"]),

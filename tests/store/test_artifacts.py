@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import multiprocessing
 import signal
 import subprocess
@@ -14,13 +16,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save
 
 from bench.errors import StoreError
 from bench.interfaces import ImageBatch
-from bench.store.artifacts import ArtifactStore, BatchMeta
+from bench.store.artifacts import ArtifactStore
+from bench.store.meta import ArtifactMeta
+from bench.store.objects import DamagedArtifact
 from tests.store.conftest import KEY, make_batch
 
-META = BatchMeta(
+META = ArtifactMeta(
     source="kw",
     version=1,
     models=("toy/net",),
@@ -111,16 +116,66 @@ def test_damage_is_found_reported_and_mended(tmp_path: Path, kind: str, caplog: 
         path.write_bytes(content.replace(b"clipped", b"clapped"))
     else:
         path.write_bytes(content[: len(content) // 2] if kind == "cut" else b"")
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(DamagedArtifact) as caught:
         store.read(KEY, 24, "assigned")
     assert "damaged" in str(caught.value)
-    assert path.name in str(caught.value)
+    assert (caught.value.key, caught.value.part) == (KEY, "00001")
+    assert not store.set_aside(KEY, 0)  # nothing is wrong with it
+    if kind == "empty":  # such as a full disk leaves; there is nothing to keep
+        assert not store.set_aside(KEY, 1)
+    else:
+        assert store.missing(KEY, 4) == [3]  # a list by name
+        assert store.set_aside(KEY, 1)
+        assert "made again" in caplog.text
+        assert path.with_name(f"{path.name}.damaged").read_bytes() != content
     assert store.missing(KEY, 4) == [1, 3]
-    assert "made again" in caplog.text
-    assert path.with_name(f"{path.name}.damaged").exists()
     store.write_batch(KEY, 1, make_batch(1), META)
     assert store.missing(KEY, 3) == []
     assert torch.equal(store.read(KEY, 16, "assigned").images[8:], make_batch(1).images)
+
+
+def test_what_another_process_mended_meanwhile_is_not_set_aside(tmp_path: Path) -> None:
+    store, other = ArtifactStore(tmp_path), ArtifactStore(tmp_path)
+    fill(store, 1)
+    path = next(tmp_path.glob(f"artifacts/*/{KEY}/00000.safetensors"))
+    path.write_bytes(path.read_bytes()[:-1])
+    for one in (store, other):
+        with pytest.raises(DamagedArtifact):
+            one.read(KEY, 8, "assigned")
+    assert other.set_aside(KEY, 0)
+    fill(other, 1)
+    assert not store.set_aside(KEY, 0)
+    assert torch.equal(store.read(KEY, 8, "assigned").images, make_batch(0).images)
+
+
+def test_no_file_is_opened_to_list_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ArtifactStore(tmp_path)
+    fill(store)
+    with monkeypatch.context() as patch:
+        patch.setattr("io.open", lambda *_, **__: pytest.fail("a file was opened"))
+        patch.setattr("builtins.open", lambda *_, **__: pytest.fail("a file was opened"))
+        patch.setattr("os.open", lambda *_, **__: pytest.fail("a file was opened"))
+        found = store.missing(KEY, 4)
+    assert found == [3]
+
+
+def test_batches_stored_before_are_valid(tmp_path: Path) -> None:
+    """Layout, header and digest of the first version of the store, written here by hand."""
+    images = torch.arange(2 * 1 * 4 * 4, dtype=torch.float32).view(2, 1, 4, 4)
+    digest = "4200615e7a16ba2d4fff401d99e496479bc22734bd379937f54664ac20bb43ed"
+    meta = json.dumps(
+        {"source": "kw", "version": 1, "models": ["n"], "info": {}, "curves": {}, "cost": {}, "provenance": {}}
+    )
+    header = {"digest": digest, "meta": meta, "meta_digest": hashlib.sha256(meta.encode()).hexdigest()}
+    path = tmp_path / "artifacts" / KEY[:2] / KEY / "00000.safetensors"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(save({"images": images, "labels": torch.tensor([1, 0])}, header))
+    store = ArtifactStore(tmp_path)
+    assert store.has(KEY, 0)
+    found = store.read(KEY, 2, "assigned")
+    assert torch.equal(found.images, images)
+    assert found.digest == digest
+    assert found.info["models"] == ["n"]
 
 
 def test_the_first_writer_wins(tmp_path: Path) -> None:
@@ -148,7 +203,7 @@ def test_what_is_no_batch(tmp_path: Path, batch: ImageBatch, words: str) -> None
 
 def test_metadata_must_be_json(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no JSON"):
-        ArtifactStore(tmp_path).write_batch(KEY, 0, make_batch(0), BatchMeta("kw", 1, info={"x": object()}))
+        ArtifactStore(tmp_path).write_batch(KEY, 0, make_batch(0), ArtifactMeta("kw", 1, info={"x": object()}))
 
 
 def test_batches_with_and_without_labels_do_not_mix(tmp_path: Path) -> None:
@@ -202,7 +257,8 @@ KILLED = """
     import os, sys, time
     import torch
     from bench.interfaces import ImageBatch
-    from bench.store.artifacts import ArtifactStore, BatchMeta
+    from bench.store.artifacts import ArtifactStore
+    from bench.store.meta import ArtifactMeta
 
     def stuck(handle):
         # The bytes are written and the rename is still to come: stop here until killed.
@@ -211,7 +267,7 @@ KILLED = """
 
     os.fsync = stuck
     batch = ImageBatch(torch.zeros(64, 1, 32, 32))
-    ArtifactStore(sys.argv[1]).write_batch("0123456789abcdef", 0, batch, BatchMeta("kw", 1))
+    ArtifactStore(sys.argv[1]).write_batch("0123456789abcdef", 0, batch, ArtifactMeta("kw", 1))
 """
 
 

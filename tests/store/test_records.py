@@ -108,11 +108,11 @@ def test_an_older_record_is_brought_up(make_record: Make, monkeypatch: pytest.Mo
 
     old = make_record().model_dump(mode="json")
     old["suite_name"] = old.pop("suite")
-    monkeypatch.setattr(records, "SCHEMA_VERSION", 2)
+    monkeypatch.setattr(records, "SCHEMA_VERSION", 3)
     with pytest.raises(StoreError, match="too old"):
         parse_record(old, "x")
-    monkeypatch.setitem(records.MIGRATIONS, 1, rename)
-    assert (parse_record(old, "x").suite, parse_record(old, "x").schema_version) == ("toy", 2)
+    monkeypatch.setitem(records.MIGRATIONS, 2, rename)
+    assert (parse_record(old, "x").suite, parse_record(old, "x").schema_version) == ("toy", 3)
 
 
 def test_no_number_that_is_not_finite(tmp_path: Path, make_record: Make) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -13,9 +16,9 @@ from torch import nn
 
 from bench.data.datasets import get_dataset
 from bench.errors import SuiteError, WeightsError
-from bench.zoo import checkpoints, targets
-from bench.zoo.libraries import architecture_of, bring
-from bench.zoo.macs import count_macs, count_parameters
+from bench.zoo import checkpoints, libraries, targets
+from bench.zoo.libraries import architecture_of, bring, check_build
+from bench.zoo.macs import network_facts
 from bench.zoo.table import GROUPS, entry
 from bench.zoo.targets import check_weights, info, load, membership, target_names, zoo_names
 from bench.zoo.train import TrainData, recipe, top1
@@ -70,8 +73,9 @@ def test_a_shipped_network_is_what_its_manifest_says(name: str) -> None:
     fact, item = checkpoints.manifest(checkpoints.SHIPPED / DATASET, name), entry(name)
     handle = load(f"{DATASET}/{name}")
     assert handle.digest == fact["digest"] == checkpoints.digest_of(handle.module.state_dict())
-    assert handle.macs == fact["macs"] == count_macs(handle.module, (1, 32, 32))
-    assert fact["parameters"] == count_parameters(handle.module)
+    fresh = network_facts(handle.module, (1, 32, 32))
+    assert {key: fact[key] for key in fresh} == fresh
+    assert handle.macs == fresh["macs"]
     assert (handle.architecture, handle.family) == (item.architecture, item.family)
     assert (fact["architecture"], fact["family"], fact["seed"]) == (item.architecture, item.family, item.seed)
     assert (handle.mean, handle.std) == ((0.219,), (0.332,))
@@ -82,7 +86,10 @@ def test_a_shipped_network_is_what_its_manifest_says(name: str) -> None:
     assert not any(p.requires_grad for p in handle.module.parameters())
     known = info(f"{DATASET}/{name}")
     assert known.batch_norms == sum(isinstance(m, nn.BatchNorm2d) for m in handle.module.modules())
+    assert known.layers == sum(isinstance(m, nn.Conv2d | nn.Linear) for m in handle.module.modules())
     assert (known.digest, known.mean, known.std) == (handle.digest, handle.mean, handle.std)
+    assert (known.classes, known.shape, known.fp_top1) == (10, (1, 32, 32), handle.fp_top1)
+    assert (known.parameters, known.macs) == (fact["parameters"], handle.macs)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -159,6 +166,50 @@ def test_a_librarys_network_has_seeded_random_weights(name: str) -> None:
     check_weights(name)
 
 
+def test_what_is_known_of_a_librarys_network_is_kept_and_found_out_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    name = "timm:mobilenetv3_small_050"
+    built: list[str] = []
+    create = libraries.create
+    monkeypatch.setattr(libraries, "create", lambda asked: built.append(asked) or create(asked))
+    known, handle = info(name), load(name)
+    assert (known.digest, known.mean, known.std, known.macs) == (handle.digest, handle.mean, handle.std, handle.macs)
+    assert (known.classes, known.shape, known.fp_top1) == (1000, (3, 224, 224), None)
+    assert built == [name, name]
+    assert info(name) == known
+    (path,) = (tmp_path / "networks").iterdir()
+    fact = json.loads(path.read_text())
+    for damaged in ("{", "[]", json.dumps({**fact, "network": "timm:other"}), json.dumps({"network": name})):
+        path.write_text(damaged)
+        built.clear()
+        assert info(name) == info(name) == known
+        assert built == [name]
+    version = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda package: version(package) + ".1")
+    assert info(name) == known
+    assert built == [name, name]
+    assert len(list(path.parent.iterdir())) == 2
+
+
+def test_nothing_is_kept_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path / "file"))
+    name = "torchvision:squeezenet1_1"
+    check_build(name, 3)
+    assert info(name).digest == load(name).digest
+
+
+def test_a_librarys_names_are_asked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    check_build("timm:resnet18.a1_in1k", 1)
+    monkeypatch.setitem(sys.modules, "timm", None)  # importing it fails from now on
+    check_build("timm:resnet18", 1)
+    with pytest.raises(ImportError):  # a name that is not known is looked for in the library itself
+        check_build("timm:resnet81", 1)
+
+
 def test_brought_weights_are_loaded_measured_and_guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH_DATA", str(tmp_path))
     name = "timm:mobilenetv3_small_050"
@@ -175,6 +226,7 @@ def test_brought_weights_are_loaded_measured_and_guarded(tmp_path: Path, monkeyp
     handle = load(name)
     assert handle.fp_top1 == made["top1"]
     assert handle.digest == made["digest"] == info(name).digest != random.digest
+    assert (info(name).classes, info(name).layers) == (1000, made["layers"])
     assert torch.equal(handle.module.state_dict()["classifier.bias"], state["classifier.bias"])
     check_weights(name)
     with pytest.raises(WeightsError, match="another network"):

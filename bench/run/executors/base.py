@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from bench.errors import BenchError, NotApplicable
-from bench.run.tasks import Done, Event, Failed, Progress, Task
+from bench.run.tasks import Done, Event, Failed, Progress
+from bench.spec.graph import Job
+
+if TYPE_CHECKING:
+    from bench.run.worker import Bench
 
 Emit = Callable[[Event], None]
 
@@ -18,7 +23,7 @@ class Executor(Protocol):
     def free(self) -> int:
         """How many more jobs can start now."""
 
-    def submit(self, task: Task) -> None:
+    def submit(self, job: Job) -> None:
         """Start a job."""
 
     def poll(self, timeout: float) -> list[Event]:
@@ -28,29 +33,21 @@ class Executor(Protocol):
         """Stop everything; jobs that run are lost (their batches are made again next time)."""
 
 
-def execute(bench: object, task: Task, emit: Emit) -> None:
+def execute(bench: Bench, job: Job, emit: Emit) -> None:
     """Run one job in this process and emit its outcome."""
-    import time
+    from bench.run.perform import perform
 
-    from bench.run.cell import run_batch, run_cell
-    from bench.run.worker import Bench
-
-    assert isinstance(bench, Bench)
     began = time.perf_counter()
 
     def report(stage: str, step: int, total: int) -> None:
-        emit(Progress(task, stage, step, total))
+        emit(Progress(job, stage, step, total))
 
-    if task.kind == "cell":
-        record = run_cell(bench, task, report)
-        emit(Done(task, time.perf_counter() - began, record))
-        return
     try:
-        run_batch(bench, task, report)
+        records = perform(job, bench, report)
     except NotApplicable as error:
-        emit(Failed(task, str(error), applicable=False))
+        emit(Failed(job, str(error), applicable=False))
     except Exception as error:  # noqa: BLE001 - a job's failure is a record (design, rule 9)
         reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-        emit(Failed(task, reason, traceback.format_exc(limit=20)))
+        emit(Failed(job, reason, traceback.format_exc(limit=20)))
     else:
-        emit(Done(task, time.perf_counter() - began))
+        emit(Done(job, time.perf_counter() - began, records))

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from bench import runtime
 from bench.run.executors.base import execute
-from bench.run.tasks import Event, Progress, Settings, Started, Task
+from bench.run.tasks import Event, Progress, Settings, Started
+from bench.spec.graph import Job
+
+if TYPE_CHECKING:
+    from bench.run.worker import Bench
 
 
 class InlineExecutor:
@@ -14,26 +19,26 @@ class InlineExecutor:
 
     def __init__(self, settings: Settings, on_progress: Callable[[Progress], None] | None = None) -> None:
         self._settings = settings
-        self._waiting: Task | None = None
-        self._bench: object | None = None
+        self._waiting: Job | None = None
+        self._bench: Bench | None = None
         self._on_progress = on_progress
 
     def free(self) -> int:
         return 0 if self._waiting is not None else 1
 
-    def submit(self, task: Task) -> None:
-        self._waiting = task
+    def submit(self, job: Job) -> None:
+        self._waiting = job
 
     def poll(self, timeout: float) -> list[Event]:
-        task, self._waiting = self._waiting, None
-        if task is None:
+        job, self._waiting = self._waiting, None
+        if job is None:
             return []
         if self._bench is None:
             from bench.run.worker import Bench
 
             runtime.set_threads(self._settings.threads)
             self._bench = Bench(self._settings)
-        events: list[Event] = [Started(task, 0)]
+        events: list[Event] = [Started(job, 0)]
 
         def emit(event: Event) -> None:
             if isinstance(event, Progress):
@@ -42,7 +47,7 @@ class InlineExecutor:
             else:
                 events.append(event)
 
-        execute(self._bench, task, emit)
+        execute(self._bench, job, emit)
         return events
 
     def close(self) -> None:

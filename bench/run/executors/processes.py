@@ -13,7 +13,8 @@ from multiprocessing.context import SpawnProcess
 
 from bench import runtime
 from bench.run.executors.base import execute
-from bench.run.tasks import Event, Failed, Progress, Settings, Started, Task
+from bench.run.tasks import Event, Failed, Progress, Settings, Started
+from bench.spec.graph import Job
 
 PROGRESS_EVERY = 0.2  # seconds between two progress events of a worker
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -23,7 +24,7 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 class _Worker:
     process: SpawnProcess
     pipe: Connection
-    task: Task | None = None
+    job: Job | None = None
 
 
 class ProcessExecutor:
@@ -36,16 +37,16 @@ class ProcessExecutor:
         self._workers: list[_Worker] = []
 
     def free(self) -> int:
-        idle = sum(worker.task is None for worker in self._workers)
+        idle = sum(worker.job is None for worker in self._workers)
         return idle + self._count - len(self._workers)
 
-    def submit(self, task: Task) -> None:
-        worker = next((w for w in self._workers if w.task is None), None) or self._spawn()
-        worker.task = task
-        worker.pipe.send(task)
+    def submit(self, job: Job) -> None:
+        worker = next((w for w in self._workers if w.job is None), None) or self._spawn()
+        worker.job = job
+        worker.pipe.send(job)
 
     def poll(self, timeout: float) -> list[Event]:
-        busy = {worker.pipe: worker for worker in self._workers if worker.task is not None}
+        busy = {worker.pipe: worker for worker in self._workers if worker.job is not None}
         events: list[Event] = []
         if not busy:
             return events
@@ -56,7 +57,7 @@ class ProcessExecutor:
 
     def close(self) -> None:
         for worker in self._workers:
-            if worker.task is None and worker.process.is_alive():
+            if worker.job is None and worker.process.is_alive():
                 _quietly_send(worker.pipe)
             else:
                 worker.process.kill()
@@ -79,10 +80,10 @@ class ProcessExecutor:
 
     def _drain(self, worker: _Worker) -> Iterator[Event]:
         try:
-            while worker.task is not None and worker.pipe.poll():
+            while worker.job is not None and worker.pipe.poll():
                 event: Event = worker.pipe.recv()
                 if not isinstance(event, Progress | Started):
-                    worker.task = None
+                    worker.job = None
                 yield event
         except (EOFError, OSError):
             yield self._died(worker)
@@ -93,8 +94,8 @@ class ProcessExecutor:
         worker.pipe.close()
         code = worker.process.exitcode
         how = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-        assert worker.task is not None
-        return Failed(worker.task, f"the worker process died ({how})")
+        assert worker.job is not None
+        return Failed(worker.job, f"the worker process died ({how})")
 
 
 def _quietly_send(pipe: Connection) -> None:
@@ -140,8 +141,8 @@ def _serve(pipe: Connection, settings: Settings, number: int) -> None:
         pipe.send(event)
 
     try:
-        while (task := pipe.recv()) is not None:
-            emit(Started(task, number))
-            execute(bench, task, emit)
+        while (job := pipe.recv()) is not None:
+            emit(Started(job, number))
+            execute(bench, job, emit)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return

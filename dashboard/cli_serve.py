@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import socket
@@ -99,7 +98,7 @@ def serve(store: Path | None, address: str, port: int, browser: bool) -> None:
     from bench.board.index import STORE_VARIABLE
 
     flags = {**FLAGS, "server.address": address, "server.port": str(port)}
-    command = [sys.executable, "-m", _pages(), *(f"--{k}={v}" for k, v in flags.items())]
+    command = [sys.executable, "-m", "dashboard", *(f"--{k}={v}" for k, v in flags.items())]
     environment = {**os.environ, STORE_VARIABLE: str(store or "")}
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the server would outlive us
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
@@ -136,18 +135,6 @@ def _store(given: Path | None) -> Path | None:
         got="a folder without records" if given.is_dir() else "no folder",
         hint="Name the folder that `bench run --store DIR` wrote, or leave --store out.",
     )
-
-
-def _pages() -> str:
-    """The module that serves the pages.
-
-    Raises:
-        BenchError: it is not installed.
-    """
-    # Named, not imported: the engine does not know its user interface.
-    if importlib.util.find_spec("dashboard") is None:
-        raise BenchError("the dashboard is not installed", hint="Install the package whole: pip install -e .")
-    return "dashboard"
 
 
 def _free_port(address: str, port: int) -> int:

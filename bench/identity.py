@@ -19,6 +19,10 @@ ID_LENGTH = 16
 SCHEME = 1
 """Version of the rules below; it is hashed, so that changing them changes every id."""
 
+SEED_SCHEME = 2
+"""Version of how a cell's generator is seeded.  1 hashed the setting's label, 2 hashes what the setting asks.  A cell's
+id does not hold it: what was measured under 1 stands, and its record says so."""
+
 
 def canonical(value: Any) -> str:
     """JSON text that is the same for equal values: sorted keys, no spaces, tuples as lists, floats by ``repr``.
@@ -84,33 +88,109 @@ def cell_id(
     target_digest: str,
     test_digest: str,
     seed: int,
-    policy: Mapping[str, Any] | None = None,
+    policy: str | None = None,
     measures: Sequence[str] = (),
+    asked: Mapping[str, Any] | None = None,
+    kind: str = "cell",
 ) -> str:
     """Id of a cell, 16 hex digits.
 
-    Hashed: the image set's id, the number of images, the policy, the compressor's registered name, version and
-    resolved parameters, the setting (bits), the target's weight digest, the test set's digest, the seed; for a cell
-    of image measures the measures (as a set) instead of compressor and setting.
+    Hashed: the image set's id, the number of images, the policy's id, the compressor's registered name, version and
+    resolved parameters, the setting, the target's weight digest, the test set's digest, the seed; for a cell of image
+    measures the measures (as a set) instead of compressor and setting; where one compression delivers several networks
+    also what it was asked for.
     Not hashed: suite, labels, preset's name, the target's name.
+
+    With ``kind`` "compression" and no ``setting`` it is the id of the compression that several cells share.
     """
+    hashed = {
+        "scheme": SCHEME,
+        "kind": kind,
+        "synth": synth,
+        "count": count,
+        "policy": policy,
+        "compressor": compressor,
+        "version": version,
+        "params": params,
+        "setting": setting,
+        "target": target_digest,
+        "test": test_digest,
+        "seed": seed,
+        "measures": sorted(measures),
+    }
+    return digest(hashed | ({"asked": asked} if asked is not None else {}))[:ID_LENGTH]
+
+
+def policy_id(
+    *,
+    search: str,
+    version: int,
+    params: Mapping[str, Any],
+    synth: str,
+    count: int,
+    setting: Mapping[str, Any],
+    target_digest: str,
+    seed: int,
+) -> str:
+    """Id of a searched policy, 16 hex digits: the search's name, version and resolved parameters, the images it looks
+    at, the setting it works within, the target's weights, the seed."""
     return digest(
         {
             "scheme": SCHEME,
-            "kind": "cell",
-            "synth": synth,
-            "count": count,
-            "policy": policy,
-            "compressor": compressor,
+            "kind": "policy",
+            "search": search,
             "version": version,
             "params": params,
+            "synth": synth,
+            "count": count,
             "setting": setting,
             "target": target_digest,
-            "test": test_digest,
             "seed": seed,
-            "measures": sorted(measures),
         }
     )[:ID_LENGTH]
+
+
+def source_identity(
+    method: str, version: int, params: Mapping[str, Any], models: Sequence[str], delivery: str
+) -> dict[str, Any]:
+    """What a row's id hashes of its source."""
+    found = {"method": method, "version": version, "params": params, "models": list(models)}
+    return found if delivery == "cached" else {**found, "delivery": delivery}
+
+
+def row_id(
+    *,
+    source: Mapping[str, Any],
+    compressor: Mapping[str, Any],
+    setting: Mapping[str, Any],
+    count: int,
+    dataset: str,
+    target_digest: str,
+    test_digest: str,
+    more: Mapping[str, Any] | None = None,
+) -> str:
+    """Id of a row, 16 hex digits: the cell without its seed.
+
+    It is made of what every record holds, those of schema 1 included, so that a seed measured later finds its row.
+
+    Args:
+        source: as :func:`source_identity` has it.
+        compressor: method, version, resolved parameters; of a cell of image measures none.
+        setting: values by key.
+        more: what only some rows have: delivery, policy, student of the source, compute dtype, what was asked.
+    """
+    hashed = {
+        "scheme": SCHEME,
+        "kind": "row",
+        "source": source,
+        "compressor": compressor,
+        "setting": setting,
+        "count": count,
+        "dataset": dataset,
+        "target": target_digest,
+        "test": test_digest,
+    }
+    return digest(hashed | {key: value for key, value in (more or {}).items() if value is not None})[:ID_LENGTH]
 
 
 def seed_from(*parts: Any) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
@@ -13,9 +12,7 @@ from bench.cli_options import STORE
 from bench.errors import BenchError
 from bench.spec.suite import suite_names
 from bench.store.records import ResultRecord
-
-if TYPE_CHECKING:
-    from dashboard.report import Part
+from dashboard.report import Part, build
 
 
 def write_report(suites: Sequence[str], file: Path, store: Path) -> None:
@@ -24,8 +21,6 @@ def write_report(suites: Sequence[str], file: Path, store: Path) -> None:
     Raises:
         BenchError: a wrong suite, nothing measured, or the file cannot be written.
     """
-    from dashboard.report import build
-
     if file.suffix not in (".html", ".htm"):
         raise BenchError("a report is HTML", where="--out", got=str(file), expected=".html, .htm")
     records = all_records(store)
@@ -45,8 +40,6 @@ def _part(name: str, records: Sequence[ResultRecord], store: Path, *, given: boo
     Raises:
         BenchError: the suite asked for is wrong, or nothing of it was measured.
     """
-    from dashboard.report import Part
-
     if not given and name not in suite_names():
         own = [record for record in records if record.suite == name]
         table, verdicts = tabled(own, None)

@@ -1,0 +1,129 @@
+"""One batch of an image set, start to finish, and a stream of images; what a worker runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+
+import torch
+
+from bench import runtime
+from bench.errors import NotApplicable
+from bench.interfaces import ImageBatch, ImageSet, ModelHandle, SynthRequest
+from bench.run.reports import now
+from bench.run.worker import Bench, Recorder, Report, access_of, context_of
+from bench.spec.graph import BatchJob
+from bench.spec.jobs import SynthJob
+from bench.store.meta import CLASS_NAMES, ArtifactMeta
+from bench.store.objects import LostArtifact
+
+
+def run_batch(bench: Bench, made: BatchJob, report: Report) -> float:
+    """Make one batch and store it; returns the seconds it took. A batch that is there already costs nothing.
+
+    Raises:
+        NotApplicable: the source cannot use these networks.
+        BenchError: whatever the source or the store complains of.
+    """
+    return make_batch(bench, made.images, made.index, report)
+
+
+def make_batch(bench: Bench, job: SynthJob, index: int, report: Report) -> float:
+    """As :func:`run_batch`. While another process makes the same batch, this one waits for it and says so."""
+
+    def waiting() -> None:
+        report("waiting for another run", 0, 1)
+
+    with bench.store.making(job.synth_id, index, waiting) as wanted:
+        if not wanted:
+            return 0.0
+        batch, meta = _synthesised(bench, job, index, report)
+        bench.store.write_batch(job.synth_id, index, batch, meta)
+    return meta.cost["seconds"] or 0.0
+
+
+def read_images(bench: Bench, job: SynthJob, count: int, report: Report) -> ImageSet:
+    """The first ``count`` images of a set, with what the source offers a training on them.  A batch that turns out
+    damaged, or was deleted meanwhile, is made again.
+
+    Raises:
+        LostArtifact: that did not help.
+        BenchError: whatever the source or the store complains of.
+    """
+    images = _read(bench, job, count, report)
+    source = bench.sources.get(job.source.method)
+    return dataclasses.replace(images, hook=source.hook(job.source.params)) if "hook" in source.offers else images
+
+
+def _read(bench: Bench, job: SynthJob, count: int, report: Report) -> ImageSet:
+    for _ in range(job.batches):
+        try:
+            return bench.store.read(job.synth_id, count, job.source.label_kind)
+        except LostArtifact as error:
+            bench.store.set_aside(job.synth_id, int(error.part))
+            make_batch(bench, job, int(error.part), report)
+    return bench.store.read(job.synth_id, count, job.source.label_kind)
+
+
+def _synthesised(bench: Bench, job: SynthJob, index: int, report: Report) -> tuple[ImageBatch, ArtifactMeta]:
+    source = bench.sources.get(job.source.method)
+    models = tuple(bench.model(name) for name in job.models)
+    student = bench.model(job.student) if job.student else None
+    source.check(job.source.params, models)
+    recorder = Recorder(report)
+    access = access_of(bench, job.dataset_name, job, job.source.access)
+    request = SynthRequest(
+        dataset=job.dataset,
+        models=models,
+        params=job.source.params,
+        batch_index=index,
+        batch_size=job.source.batch_size,
+        set_seed=job.set_seed,
+        student=student,
+    )
+    with tempfile.TemporaryDirectory() as scratch, runtime.measure() as spent:
+        batch: ImageBatch = source.synthesize_batch(
+            request, context_of(bench, job.dataset, access, job.batch_seed(index), recorder, scratch)
+        )
+    meta = ArtifactMeta(
+        source=job.source.method,
+        version=job.source.version,
+        models=job.models,
+        info={**batch.info, "audit": access.audit, CLASS_NAMES: list(job.dataset.class_names)},
+        curves=recorder.curves,
+        cost={**dataclasses.asdict(spent), "forward_equivalents": batch.forward_equivalents},
+        provenance={**bench.facts, "date": now()},
+    )
+    return batch, meta
+
+
+def renormalised(images: ImageSet, job: SynthJob, target: ModelHandle) -> ImageSet:
+    """The images in the target's own constants; they live in those of their own networks (spec sources 2.4)."""
+    if (job.dataset.mean, job.dataset.std) == (target.mean, target.std):
+        return images
+    mean, std, own_mean, own_std = (
+        torch.tensor(v).view(1, -1, 1, 1) for v in (job.dataset.mean, job.dataset.std, target.mean, target.std)
+    )
+    return dataclasses.replace(images, images=(images.images * std + mean - own_mean) / own_std)
+
+
+def streamed(bench: Bench, job: SynthJob, target: ModelHandle, recorder: Recorder, scratch: str) -> ImageSet:
+    """No image yet, and the generator that will make them while the student trains."""
+    source, models = bench.sources.get(job.source.method), tuple(bench.model(name) for name in job.models)
+    source.check(job.source.params, models)
+    if (job.dataset.mean, job.dataset.std) != (target.mean, target.std):
+        raise NotApplicable("a stream's images cannot be renormalised", where=target.name, got=job.dataset.mean)
+    access = access_of(bench, job.dataset_name, job, job.source.access)
+    request = SynthRequest(
+        dataset=job.dataset,
+        models=models,
+        params=job.source.params,
+        batch_index=0,
+        batch_size=job.source.batch_size,
+        set_seed=job.set_seed,
+    )
+    context = context_of(bench, job.dataset, access, job.batch_seed(0), recorder, scratch)
+    stream = source.stream(request, context)
+    none = torch.empty(0, *job.dataset.shape)
+    info = {"batches": [{"audit": access.audit}]}
+    return ImageSet(none, None, None, stream.label_kind, "", job.synth_id, info, stream)

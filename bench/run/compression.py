@@ -1,0 +1,190 @@
+"""One compression, start to finish, and the measurement of every network it delivers; what a worker runs."""
+
+from __future__ import annotations
+
+import tempfile
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+from bench import runtime
+from bench.errors import BenchError, NotApplicable
+from bench.identity import digest
+from bench.interfaces import Compressed, ImageSet, ModelHandle, Setting, Variant
+from bench.measure.accuracy import evaluate
+from bench.measure.complexity import complexity, layer_table
+from bench.run.batch import read_images, renormalised, streamed
+from bench.run.fp import FpResult
+from bench.run.reports import cell_record, cost, dated, origin, plain
+from bench.run.steps import run_steps
+from bench.run.worker import Bench, Recorder, Report, access_of, context_of
+from bench.spec import axes
+from bench.spec.graph import CompressionJob
+from bench.spec.jobs import CellJob
+from bench.store.records import ResultRecord, StageCost, pack_bits
+
+FP_GATE = 0.3  # points; design rule 4
+
+
+@dataclass(frozen=True)
+class Made:
+    """A compression's answer and what went into it."""
+
+    compressed: Compressed
+    images: ImageSet
+    recorder: Recorder
+    spent: runtime.Spent
+    fp: FpResult
+
+
+def run_compression(bench: Bench, job: CompressionJob, report: Report) -> tuple[ResultRecord, ...]:
+    """Compress once, measure and describe every cell; whatever goes wrong becomes records with the reason."""
+    try:
+        if job.first.measures:
+            return (_measure_images(bench, job, report),)
+        made = _compress(bench, job, report)
+    except Exception as error:  # noqa: BLE001 - a job's failure is a record (design, rule 9)
+        return tuple(_broken(bench, job, cell, error) for cell in job.cells)
+    return tuple(_described(bench, job, cell, made, report) for cell in job.cells)
+
+
+class GateClosed(BenchError):
+    """The target is not what it is registered as (design, rule 4)."""
+
+
+def _described(bench: Bench, job: CompressionJob, cell: CellJob, made: Made, report: Report) -> ResultRecord:
+    """The cell's record; one network that cannot be measured loses no other's."""
+    try:
+        return _measure(bench, job, cell, made, report)
+    except Exception as error:  # noqa: BLE001 - a job's failure is a record (design, rule 9)
+        return _broken(bench, job, cell, error)
+
+
+def _broken(bench: Bench, job: CompressionJob, cell: CellJob, error: Exception) -> ResultRecord:
+    facts: dict[str, Any] = {"provenance": dated(bench.facts)}
+    if isinstance(error, NotApplicable):
+        return _record(job, cell, "not_applicable", reason=str(error), **facts)
+    if isinstance(error, GateClosed):
+        return _record(job, cell, "skipped", reason=error.what, **facts)
+    reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+    trace = "".join(traceback.format_exception(error, limit=20))
+    return _record(job, cell, "failed", reason=reason, traceback=trace, **facts)
+
+
+def _record(job: CompressionJob, cell: CellJob, status: str, **facts: Any) -> ResultRecord:
+    return cell_record(cell, job.images, job.suite, job.suite_version, status, **facts)
+
+
+def _measure_images(bench: Bench, job: CompressionJob, report: Report) -> ResultRecord:
+    """The record of a cell of image measures."""
+    from bench.run.measures import measure_images
+
+    cell, target, dataset = job.first, bench.model(job.first.target_name), bench.dataset(job.first.dataset)
+    images = read_images(bench, job.images, cell.n, report)
+    with runtime.measure() as spent:
+        ready = renormalised(images, job.images, target)
+        metrics = measure_images(cell.measures, ready, target, dataset, cell.generator_seed)
+    facts: dict[str, Any] = {"metrics": metrics, "costs": {"synthesis": _synthesis(images), "measure": cost(spent)}}
+    # The first batch's curves: what a suite without compressor has to show over iterations.
+    facts["curves"] = {
+        name.removesuffix("/0"): curve for name, curve in images.info["curves"].items() if name.endswith("/0")
+    }
+    return _record(job, cell, "ok", **facts, **origin(images), provenance=dated(bench.facts))
+
+
+def _compress(bench: Bench, job: CompressionJob, report: Report) -> Made:
+    """The networks that the compressor delivers, all promised ones among them.
+
+    Raises:
+        GateClosed: the target's own accuracy is not the registered one.
+        BenchError: what is delivered is not what was promised, or whatever the compressor complains of.
+    """
+    cell = job.first
+    assert cell.compressor_resolved is not None  # a cell of image measures took the other way
+    assert cell.asked is not None
+    target, dataset = bench.model(cell.target_name), bench.dataset(cell.dataset)
+    stored = None if cell.delivery == "stream" else read_images(bench, job.images, cell.n, report)
+    report("fp", 0, 1)
+    fp = bench.fp(target, dataset, cell.test_subset)
+    if target.fp_top1 is not None and abs(fp.full_top1 - target.fp_top1) > FP_GATE:
+        raise GateClosed(f"fp_gate: measured {fp.full_top1:.2f}, registered {target.fp_top1:.2f}")
+    recorder = Recorder(report)
+    access = access_of(bench, cell.dataset, job.images, "T0")
+    asked = _with_policy(bench, cell, cell.asked)
+    with tempfile.TemporaryDirectory() as scratch, runtime.measure() as spent:
+        if stored is None:
+            ready = streamed(bench, job.images, target, recorder, scratch)
+        else:
+            ready = renormalised(stored, job.images, target)
+        context = context_of(bench, job.images.dataset, access, cell.generator_seed, recorder, scratch)
+        made = run_steps(cell.compressor_resolved, bench.compressors.get, target, ready, asked, context)
+    _check_delivered(job, made)
+    return Made(made, ready, recorder, spent, fp)
+
+
+def _with_policy(bench: Bench, cell: CellJob, asked: Setting) -> Setting:
+    """The setting asked for, with the searched bits per layer where the cell has a policy."""
+    if cell.policy_id is None:
+        return asked
+    return Setting(policy=bench.policies.read(cell.policy_id).policy, **dict(asked.values))
+
+
+def _check_delivered(job: CompressionJob, made: Compressed) -> None:
+    """Raise BenchError unless every planned network is there once."""
+    delivered = [variant.setting.values for variant in made.variants]
+    planned = [cell.setting.values for cell in job.cells if cell.setting is not None]
+    if len(set(delivered)) < len(delivered) or not set(planned) <= set(delivered):
+        raise BenchError(
+            "the compressor delivers other networks than it promised",
+            where=job.first.compressor,
+            got=", ".join(axes.label(variant.setting) or "none" for variant in made.variants),
+            expected=", ".join(cell.setting_label for cell in job.cells),
+        )
+
+
+def _variant(made: Compressed, cell: CellJob) -> Variant:
+    values = cell.setting.values if cell.setting else ()
+    return next(variant for variant in made.variants if variant.setting.values == values)
+
+
+def _measure(bench: Bench, job: CompressionJob, cell: CellJob, made: Made, report: Report) -> ResultRecord:
+    """Measure the cell's network."""
+    variant, target = _variant(made.compressed, cell), bench.model(cell.target_name)
+    dataset = bench.dataset(cell.dataset)
+    report("measure", 0, 1)
+    with runtime.measure() as spent:
+        test = dataset.test(cell.test_subset)
+        top1, correct = evaluate(variant.module, *test, target.mean, target.std, bench.device)
+    layers = layer_table(variant.network or target.module, dataset.spec.shape, variant)
+    protocol = plain({**variant.protocol, **_constants(cell, target)})
+    stream = made.images.stream
+    return _record(
+        job,
+        cell,
+        "ok",
+        metrics={"top1": top1, "fp_top1": made.fp.top1, **complexity(target.module, dataset.spec.shape, variant)},
+        correct=pack_bits(correct),
+        test_count=len(correct),
+        costs={
+            "synthesis": _synthesis(made.images),
+            "compress": cost(made.spent, made.compressed.forward_equivalents),
+            "measure": cost(spent),
+        },
+        protocol=protocol,
+        protocol_id=digest(protocol)[:16],
+        curves=made.recorder.curves,
+        report=plain({**made.compressed.report, "layers": layers, **({"stream": stream.info()} if stream else {})}),
+        provenance=dated(bench.facts),
+        **origin(made.images),
+    )
+
+
+def _constants(cell: CellJob, target: ModelHandle) -> dict[str, Any]:
+    return {"test_set": cell.test_digest[:16], "mean": target.mean, "std": target.std}
+
+
+def _synthesis(images: ImageSet) -> StageCost:
+    """What the images cost; a stream's seconds and memory are its consumer's."""
+    if images.stream is None:
+        return StageCost(**images.info["cost"])
+    return StageCost(forward_equivalents=images.stream.forward_equivalents)

@@ -1,0 +1,68 @@
+"""Records of cells: labels and identities from the plan, facts from the job."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from bench import runtime
+from bench.interfaces import ImageSet
+from bench.spec.jobs import CellJob, SynthJob
+from bench.store.records import ResultRecord, StageCost
+
+
+def cell_record(
+    cell: CellJob, images: SynthJob, suite: str, suite_version: int, status: str, **facts: Any
+) -> ResultRecord:
+    """A record of a cell: its labels and identities, and ``facts``."""
+    resolved = cell.compressor_resolved
+    return ResultRecord.model_validate(
+        {
+            "suite": suite,
+            "suite_version": suite_version,
+            "status": status,
+            **cell.axes(),
+            "access": images.source.access,
+            "test_digest": cell.test_digest,
+            "source_version": images.source.version,
+            "source_params": dict(images.source.params_json),
+            "compressor_version": resolved.version if resolved else 0,
+            "compressor_params": dict(resolved.params_json) if resolved else {},
+            "target_digest": cell.target_digest,
+            "model_digests": list(images.model_digests),
+            **facts,
+        }
+    )
+
+
+def origin(images: ImageSet) -> dict[str, Any]:
+    """What a record says of the images: their digest and what the source read."""
+    audit = [entry for info in images.info["batches"] for entry in info.get("audit", [])]
+    return {"image_digest": images.digest, "audit": audit}
+
+
+def cost(spent: runtime.Spent, forward_equivalents: float = 0.0) -> StageCost:
+    """A stage's cost as it is recorded."""
+    return StageCost(**dataclasses.asdict(spent), forward_equivalents=forward_equivalents)
+
+
+def plain(value: Any) -> Any:
+    """Mappings and tuples of a method's answer as plain JSON; numbers of other libraries as Python's."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return value if value is None or isinstance(value, str | bool | int | float) else value.item()
+
+
+def dated(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Provenance of what ends now."""
+    return {**facts, "date": now(), "finished": time.time()}
+
+
+def now() -> str:
+    """The moment in ISO form, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
