@@ -51,6 +51,7 @@ class Good:
     deliveries: frozenset[Delivery] = frozenset({"cached", "stream"})
     makes_zeros = False
     keeps_zeros = True
+    offers: frozenset[Any] = frozenset({"units"})
     Params = Params
     presets: Mapping[str, Mapping[str, Any]] = {"mini": {}, "thorough": {}, "paper": {"batch": 64}}
 
@@ -60,6 +61,9 @@ class Good:
     def check(self, params: Any, model: ModelHandle) -> None:
         if not weighted(model.module):
             raise NotApplicable("nothing to round")
+
+    def units(self, module: nn.Module, example: torch.Tensor) -> Any:
+        return tuple((name, "layer", (name,)) for name in weighted(module))
 
     def compress(
         self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext
@@ -92,6 +96,17 @@ class NoSuchDelivery(Good):
 @BREACHES.of(compressors.declares_what_the_plan_reads)
 class DoesNotSayWhetherItKeepsZeros(Good):
     keeps_zeros: Any = None
+
+
+@BREACHES.of(compressors.declares_what_the_plan_reads)
+class HidesItsUnits(Good):
+    offers = frozenset()
+
+
+@BREACHES.of(compressors.splits_networks_where_it_says_so)
+class LosesALayer(Good):
+    def units(self, module: nn.Module, example: torch.Tensor) -> Any:
+        return super().units(module, example)[1:]
 
 
 class Wraps(Good):

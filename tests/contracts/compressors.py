@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from bench.data.access import DataAccess
 from bench.interfaces import (
     FLOAT_BITS,
+    BlockwiseCompressor,
     Compressed,
     Compressor,
     ImageSet,
@@ -60,7 +61,7 @@ class CompressorCase(kit.Case):
         values: dict[str, Any] = {}
         for name in sorted(self.method.accepts):
             values |= value_of(axes.axis(name))
-        return axes.from_values(values)
+        return Setting(**values)
 
     def make(self, model: ModelHandle | None = None, given: ImageSet | None = None, *, seed: int = 3) -> Made:
         """One compression."""
@@ -83,6 +84,7 @@ def declares_what_the_plan_reads(case: CompressorCase) -> None:
     assert case.method.accepts
     assert case.method.accepts <= set(axes.axis_names())
     assert case.method.deliveries
+    assert hasattr(case.method, "units") == ("units" in case.method.offers), "units: there and offered, or neither"
 
 
 def delivers_every_planned_variant(case: CompressorCase) -> None:
@@ -132,7 +134,8 @@ def names_layers_that_exist(case: CompressorCase) -> None:
         network = variant.network or model.module
         weighted = {name for name, part in network.named_modules() if isinstance(part, nn.Conv2d | nn.Linear)}
         assert set(variant.layer_bits) <= weighted, "bits of a layer that does not exist"
-        assert set(variant.nonzero) <= weighted, "zeros of a layer that does not exist"
+        counted = {*variant.nonzero, *variant.weight_levels, *variant.activation_levels}
+        assert counted <= weighted, "a count of a layer that does not exist"
         if "bits" in case.method.accepts:
             assert set(variant.layer_bits) == weighted, "bits of some layers are not said"
         else:
@@ -246,6 +249,22 @@ def leaves_a_network_that_others_can_take(case: CompressorCase) -> None:
         check_network(replace(variant, module=module))
 
 
+def splits_networks_where_it_says_so(case: CompressorCase) -> None:
+    """Blocks in order of execution, each weighted layer in one of them; the network stays."""
+    if "units" not in case.method.offers:
+        return
+    kit.check_declaration(case.method, BlockwiseCompressor)
+    model = teacher()
+    before = kit.state(model.module)
+    units = case.method.units(model.module, images(2).images)
+    assert kit.state(model.module) == before, "the given network was changed"
+    layers = [layer for _, _, inside in units for layer in inside]
+    weighted = {name for name, part in model.module.named_modules() if isinstance(part, nn.Conv2d | nn.Linear)}
+    assert len(layers) == len(set(layers)), "a layer lies in two blocks"
+    assert set(layers) == weighted, "a layer lies in no block"
+    kit.check_json(units, "units")
+
+
 def small_ones_are_quick(case: CompressorCase) -> None:
     """A method whose budgets the kit can lower; else every check above would take minutes."""
     begin = time.process_time()
@@ -266,5 +285,6 @@ CHECKS: tuple[Callable[[CompressorCase], None], ...] = (
     takes_what_it_says_it_takes,
     keeps_zeros_where_it_says_so,
     leaves_a_network_that_others_can_take,
+    splits_networks_where_it_says_so,
     small_ones_are_quick,
 )

@@ -39,7 +39,7 @@ class Search(kit.Case):
 
     def setting(self) -> Setting:
         """Few bits."""
-        return axes.from_values(value_of(axes.axis("bits")))
+        return Setting(**value_of(axes.axis("bits")))
 
     def make(self, model: ModelHandle | None = None, given: ImageSet | None = None, *, seed: int = 3) -> Found:
         """One search."""
