@@ -94,15 +94,15 @@ class RunContext:
 class Variant:
     """One network a compressor made.
 
-    ``setting`` is what it is of: one of those :meth:`Compressor.variants` promised.  ``layer_bits`` maps each weighted
-    layer (its name in the network that was compressed) to the bits in use; ``scales`` and ``zero_points`` count the
-    quantisers' parameters, for the size in bytes.  ``network`` is the floating-point network whose layers are named and
-    counted, where that is not the one given (pruned, a student).  ``nonzero`` maps layers with zeroed weights to how
-    many of their weights are not zero.  ``weight_levels`` maps quantised layers to the most distinct values that share
-    a scale, counted in the weight that is used; ``activation_levels`` maps layers whose input is quantised to how many
-    values its quantiser has.  ``protocol`` holds what is measured (bits per tensor class, granularity, placement…),
-    JSON.  ``bitops`` are the mean bit operations per image where bits depend on the image, else None: they then follow
-    from ``layer_bits``.
+    ``setting`` is what it is of: one of those :meth:`Compressor.variants` promised.  ``module`` is in eval mode and
+    asks for no gradient.  ``layer_bits`` maps each weighted layer (its name in the network that was compressed) to the
+    bits in use; ``scales`` and ``zero_points`` count the quantisers' parameters, for the size in bytes.  ``network`` is
+    the floating-point network whose layers are named and counted, where that is not the one given (pruned, a student).
+    ``nonzero`` maps layers with zeroed weights to how many of their weights are not zero.  ``weight_levels`` maps
+    quantised layers to the most distinct values that share a scale, counted in the weight that is used;
+    ``activation_levels`` maps layers whose input is quantised to how many values its quantiser has.  ``protocol`` holds
+    what is measured (bits per tensor class, granularity, placement…), JSON.  ``bitops`` are the mean bit operations per
+    image where bits depend on the image, else None: they then follow from ``layer_bits``.
     """
 
     setting: Setting

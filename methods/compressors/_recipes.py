@@ -107,6 +107,7 @@ def compress(
     module.to(ctx.device)
     module.calibrate(data, count=params.calibration, max_values=params.range_values)
     rows = reconstruct(module, data, recipe, ctx)
+    module.eval().requires_grad_(False)
     scales, zero_points = module.parameter_count()
     variant = Variant(
         setting,

@@ -88,6 +88,7 @@ class Dfq(ForWeightedLayers):
         ctx.report("correct", 2, 3)
         report["empirical"] = correct_biases(net, params.correction, inputs, sample)
         net.freeze()
+        net.eval().requires_grad_(False)
         scales, zero_points = net.parameter_count()
         protocol = {**net.protocol(), "activation_source": params.act_source}
         variant = Variant(

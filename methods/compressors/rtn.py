@@ -70,6 +70,7 @@ class Rtn(ForWeightedLayers):
         net.calibrate(data, count=params.calibration, max_values=params.range_values)
         ctx.report("calibrate", 1, 1)
         net.freeze()
+        net.eval().requires_grad_(False)
         scales, zero_points = net.parameter_count()
         variant = Variant(
             setting,

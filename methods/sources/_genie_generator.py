@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import skip_init
 
 from bench.interfaces import RunContext, SynthRequest
 from methods.sources._augment import Augment, PixelSpace, integer
@@ -42,11 +43,11 @@ class Body(nn.Module):
         self.width = width
         channels, *self.size = shape
         self.first = [math.ceil(side / 4) for side in self.size]
-        self.linear = nn.Linear(LATENT, width * math.prod(self.first))
+        self.linear = skip_init(nn.Linear, LATENT, width * math.prod(self.first))
         self.norm1 = nn.BatchNorm2d(width)
-        self.conv1 = nn.Conv2d(width, width // 2, 3, padding=1)
+        self.conv1 = skip_init(nn.Conv2d, width, width // 2, 3, padding=1)
         self.norm2 = nn.BatchNorm2d(width // 2)
-        self.conv2 = nn.Conv2d(width // 2, channels, 3, padding=1)
+        self.conv2 = skip_init(nn.Conv2d, width // 2, channels, 3, padding=1)
         self.norm3 = nn.BatchNorm2d(channels, affine=False)
         self.macs = LATENT * width * math.prod(self.first) + 9 * (width // 2) * (
             4 * width * math.prod(self.first) + channels * math.prod(self.size)

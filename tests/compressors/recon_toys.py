@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.interfaces import ImageBatch, ImageSet, ModelHandle, RunContext
-from methods.quant.model import QuantModel
+from bench.interfaces import ImageBatch, ImageSet, ModelHandle, RunContext, Setting
+from methods.quant.model import QuantModel, quantize_model
 from tests.quant.nets import randomise
 
 
@@ -79,6 +79,14 @@ def digest(module: nn.Module) -> str:
     for name, value in module.state_dict().items():
         found.update(name.encode() + value.contiguous().numpy().tobytes())
     return found.hexdigest()
+
+
+def nearest(setting: Setting) -> QuantModel:
+    """The toy network rounded to nearest, ranges from the toy images: what learned rounding starts from."""
+    images = image_set().images
+    net = quantize_model(handle().module, images[:2], setting)
+    net.calibrate(images)
+    return net
 
 
 def quantised_weights(net: QuantModel) -> dict[str, Tensor]:

@@ -11,8 +11,7 @@ from pydantic import ValidationError
 from bench.interfaces import Setting
 from methods.compressors import _recipes
 from methods.compressors.adaround import METHOD, AdaRoundParams
-from methods.compressors.rtn import METHOD as RTN
-from tests.compressors.recon_toys import context, digest, handle, image_set, quantised_weights
+from tests.compressors.recon_toys import context, digest, handle, image_set, nearest, quantised_weights
 
 W3A4 = Setting(3, 4)
 
@@ -36,14 +35,14 @@ def test_every_layer_is_a_unit_and_fits_better_than_nearest() -> None:
 
 def test_activation_steps_stay_calibrated() -> None:
     net = compress(iterations=20).variants[0].module
-    plain = RTN.compress(handle(), image_set(), W3A4, RTN.Params(), context()).variants[0].module
+    plain = nearest(W3A4)
     for name, quantiser in net.activations.items():
         assert torch.equal(quantiser.scale, plain.activations[name].scale)
 
 
 def test_without_movement_it_is_nearest_rounding() -> None:
     net = compress(lr=0.0, iterations=10).variants[0].module
-    plain = RTN.compress(handle(), image_set(), W3A4, RTN.Params(), context()).variants[0].module
+    plain = nearest(W3A4)
     ours, theirs = quantised_weights(net), quantised_weights(plain)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)

@@ -13,9 +13,8 @@ from bench.errors import NotApplicable
 from bench.interfaces import Setting
 from methods.compressors import _blocks, _recipes, _reconstruct
 from methods.compressors.brecq import METHOD, BrecqParams
-from methods.compressors.rtn import METHOD as RTN
-from methods.quant.model import QuantModel, quantize_model
-from tests.compressors.recon_toys import context, digest, handle, image_set, quantised_weights
+from methods.quant.model import quantize_model
+from tests.compressors.recon_toys import context, digest, handle, image_set, nearest, quantised_weights
 
 W3A4 = Setting(3, 4)
 
@@ -23,13 +22,6 @@ W3A4 = Setting(3, 4)
 def compress(setting: Setting = W3A4, *, seed: int = 0, net: nn.Module | None = None, **params: Any) -> Any:
     chosen = BrecqParams(**{"iterations": 60, "step_iterations": 20, **params})
     return METHOD.compress(handle(net), image_set(), setting, chosen, context(seed))
-
-
-def nearest(setting: Setting = W3A4) -> QuantModel:
-    out = RTN.compress(handle(), image_set(), setting, RTN.Params(), context())
-    net = out.variants[0].module
-    assert isinstance(net, QuantModel)
-    return net
 
 
 def rows(out: Any, stage: str) -> list[dict[str, Any]]:
@@ -53,14 +45,14 @@ def test_output_is_nearer_to_full_precision_than_nearest_rounding() -> None:
     target = handle().module(x)
     with torch.no_grad():
         learned = (compress(iterations=200, step_iterations=80).variants[0].module(x) - target).square().mean()
-        plain = (nearest()(x) - target).square().mean()
+        plain = (nearest(W3A4)(x) - target).square().mean()
     assert float(learned) < 0.8 * float(plain)
 
 
 @pytest.mark.parametrize("guard", [True, False])
 def test_without_movement_it_is_nearest_rounding(guard: bool) -> None:
     net = compress(lr=0.0, step_lr=0.0, guard=guard).variants[0].module
-    plain = nearest()
+    plain = nearest(W3A4)
     for name, weight in quantised_weights(plain).items():
         assert torch.equal(quantised_weights(net)[name], weight), name
     for name, quantiser in plain.activations.items():
@@ -71,7 +63,7 @@ def test_without_movement_it_is_nearest_rounding(guard: bool) -> None:
 
 def test_guard_goes_back_where_learning_harms() -> None:
     out = compress(penalty=0.0, lr=10.0, iterations=3, step_lr=1.0, step_iterations=3)
-    plain, net = nearest(), out.variants[0].module
+    plain, net = nearest(W3A4), out.variants[0].module
     kept = [row for row in rows(out, "rounding") if row["kept"] == "nearest" and row["layers"]]
     assert kept, "the absurd rate should harm at least one unit"
     for row in rows(out, "rounding"):
@@ -104,7 +96,7 @@ def test_every_hard_weight_is_a_neighbour_on_its_grid() -> None:
 
 def test_first_layer_keeps_nearest_and_its_step_is_learned() -> None:
     out = compress()
-    net, plain = out.variants[0].module, nearest()
+    net, plain = out.variants[0].module, nearest(W3A4)
     first = next(iter(net.weights))
     assert torch.equal(quantised_weights(net)[first], quantised_weights(plain)[first])
     assert any(row["unit"] == net.units[0].name for row in rows(out, "steps"))
@@ -147,7 +139,7 @@ def test_a_loss_that_is_not_finite_degrades_the_unit_only(monkeypatch: pytest.Mo
     (row,) = [row for row in rows(out, "rounding") if row["degraded"]]
     assert row["kept"] == "nearest"
     unit = next(u for u in out.variants[0].module.units if u.name == row["unit"])
-    plain = quantised_weights(nearest())
+    plain = quantised_weights(nearest(W3A4))
     for name in unit.layers:
         assert torch.equal(quantised_weights(out.variants[0].module)[name], plain[name])
 

@@ -1,23 +1,19 @@
-"""A policy's bits are used by each family of quantising compressors, counted in the cost and listed in the record."""
+"""A policy's bits are used by every quantising compressor, counted in the cost and listed in the record."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pytest
 
 from bench.interfaces import BitPolicy, Setting, Variant
 from bench.measure.complexity import complexity, count, layer_table
-from methods.compressors import brecq, lsq, rtn
+from tests import pick
 from tests.compressors.recon_toys import context, handle, image_set
+from tests.contracts import kit
 
 SHAPE = (3, 8, 8)
-FEW: dict[str, tuple[Any, dict[str, int]]] = {
-    "rtn": (rtn.METHOD, {}),
-    "brecq": (brecq.METHOD, {"iterations": 10, "step_iterations": 4}),
-    "lsq": (lsq.METHOD, {"steps": 4, "batch": 16}),
-}
+METHODS = pick.methods("compressors", accepts="bits")
 POLICY = BitPolicy.of({"conv1": (2, 6), "pointwise": (3, 2), "head": (4, 4)})
 USED = {
     "stem.0": (8, 8),
@@ -30,13 +26,13 @@ USED = {
 
 
 def compress(name: str, setting: Setting) -> Variant:
-    method, params = FEW[name]
-    made = method.compress(handle(), image_set(), setting, method.Params(**params), context())
+    method = METHODS[name]
+    made = method.compress(handle(), image_set(), setting, kit.small(method), context())
     variant: Variant = made.variants[0]
     return variant
 
 
-@pytest.mark.parametrize("name", FEW)
+@pytest.mark.parametrize("name", METHODS)
 def test_requested_bits_are_used_and_counted(name: str) -> None:
     net = handle().module
     plain, mixed = compress(name, Setting(4, 4)), compress(name, Setting(4, 4, policy=POLICY))
@@ -52,7 +48,7 @@ def test_requested_bits_are_used_and_counted(name: str) -> None:
     assert cheaper["size_bytes"] < dearer["size_bytes"]
 
 
-@pytest.mark.parametrize("name", FEW)
+@pytest.mark.parametrize("name", METHODS)
 def test_the_table_of_layers_holds_requested_used_and_effective_bits(name: str) -> None:
     variant = compress(name, Setting(4, 4, policy=POLICY))
     table = {row["name"]: row for row in layer_table(handle().module, SHAPE, variant)}
@@ -65,7 +61,7 @@ def test_the_table_of_layers_holds_requested_used_and_effective_bits(name: str) 
         assert wish == (tuple(POLICY[layer]) if layer in POLICY else (None, None))
 
 
-@pytest.mark.parametrize("name", FEW)
+@pytest.mark.parametrize("name", METHODS)
 def test_a_layer_of_32_bits_has_no_levels(name: str) -> None:
     loose = BitPolicy.of({"conv2": (32, 32)})
     variant = compress(name, Setting(4, 4, policy=loose))

@@ -22,7 +22,9 @@ from methods.compressors._masked import Folded, folded_copy, layer_of
 from methods.compressors._masks import ChannelGroup, Coupled, Filters, Member
 from methods.compressors.prune_structured import METHOD, PruneStructuredParams, groups_of
 from methods.quant.units import describe_units
+from tests import pick
 from tests.compressors.recon_toys import Residual, context, digest, handle, image_set
+from tests.contracts import kit
 
 FIFTH = Setting(sparsity=0.2)
 SHIPPED = ["resnet18_w10", "resnet50_w8", "mobilenetv2_w035", "efficientnet_b0_w025", "densenet_g8"]
@@ -255,16 +257,17 @@ def test_same_generator_same_network_and_inputs_stay() -> None:
 
 def test_a_later_step_quantises_the_smaller_network() -> None:
     find = Registry("compressors").get
-    brecq, model, images = find("brecq"), shipped("mobilenet_b_w025"), grey(32)
+    name = pick.name("compressors", accepts="bits", offers="units")
+    later, model, images = find(name), shipped("mobilenet_b_w025"), grey(32)
     few = PruneStructuredParams(mask_iterations=3, weight_iterations=3, latency_runs=0)
     first = ResolvedCompressor("prune_structured", "prune_structured", 1, few, {}, METHOD.accepts)
-    then = brecq.Params(iterations=4, step_iterations=2)
-    second = ResolvedCompressor("brecq", "brecq", brecq.version, then, {}, brecq.accepts)
-    axes = METHOD.accepts | brecq.accepts
-    both = ResolvedCompressor("prune_structured+brecq", "both", 1, then, {}, axes, steps=(first, second))
+    then = kit.small(later)
+    second = ResolvedCompressor(name, name, later.version, then, {}, later.accepts)
+    axes = METHOD.accepts | later.accepts
+    both = ResolvedCompressor(f"prune_structured+{name}", "both", 1, then, {}, axes, steps=(first, second))
     out = run_steps(both, find, model, images, Setting(4, 4, sparsity=0.2), context())
     (variant,) = out.variants
-    alone = brecq.compress(model, images, Setting(4, 4), then, context())
+    alone = later.compress(model, images, Setting(4, 4), then, context())
     assert variant.setting == Setting(4, 4, sparsity=0.2)
     assert out.variants[0].protocol["steps"][0]["mode"] == "physical_all"
     assert set(variant.layer_bits) == set(alone.variants[0].layer_bits)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import itertools
 from typing import Any
@@ -11,14 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.errors import NotApplicable
 from bench.interfaces import Setting
-from methods.compressors import dorefa, lsq, pact
-from methods.compressors._qat import PRESETS
+from methods.compressors._qat import PRESETS, QatCompressor
 from methods.quant.learned import (
     DorefaWeight,
     LsqWeight,
-    PactActivation,
     PactClip,
     StepActivation,
     dorefa_weight,
@@ -26,11 +22,12 @@ from methods.quant.learned import (
 )
 from methods.quant.model import quantize_model
 from methods.quant.training import Makers, TrainedModel
+from tests import pick
+from tests.compressors.qat_toys import W2A4, compress
 from tests.compressors.recon_toys import Counter, context, digest, handle, image_set
 from tests.quant.nets import TwoCalls, images, randomise
 
-METHODS: dict[str, Any] = {"lsq": lsq.METHOD, "pact": pact.METHOD, "dorefa": dorefa.METHOD}
-W2A4 = Setting(2, 4)
+METHODS = {name: method for name, method in pick.methods("compressors").items() if isinstance(method, QatCompressor)}
 
 
 def makers(init: Any = "lsq") -> Makers:
@@ -39,12 +36,6 @@ def makers(init: Any = "lsq") -> Makers:
 
 def trained(net: nn.Module, setting: Setting = W2A4) -> TrainedModel:
     return TrainedModel(net, images(), setting, makers())
-
-
-def compress(name: str, seed: int = 0, setting: Setting = W2A4, **params: Any) -> Any:
-    method: Any = METHODS[name]
-    few = {"steps": 30, "batch": 16} | params
-    return method.compress(handle(), image_set(), setting, method.Params(**few), context(seed))
 
 
 def closed_form(v: Tensor, low: float, high: float) -> Tensor:
@@ -214,38 +205,13 @@ def test_export_is_the_student_with_batch_norm_folded_behind_few_levels() -> Non
     assert model.scale_count(folded) == 8 + 8 + 5 + 2
 
 
-class Untraceable(nn.Module):
-    """The path through it depends on a value."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = randomise(TwoCalls())
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.net(x if float(x.sum()) != 0.125 else -x)
-        return out
-
-
-def test_a_network_that_cannot_be_traced_trains_without_features() -> None:
-    method: Any = METHODS["lsq"]
-    params = method.Params(steps=3, batch=8)
-    out = method.compress(handle(Untraceable()), image_set(), W2A4, params, context())
-    module = out.variants[0].module
-    assert out.variants[0].protocol["path"] == "modules"
-    assert out.variants[0].protocol["batch_norm"] == "unfolded"
-    assert out.report["features"] == []
-    assert dict(out.variants[0].layer_bits) == {"net.stem": (8, 8), "net.conv": (2, 4), "net.fc": (8, 8)}
-    assert len(torch.unique(module.net.conv.layer.weight)) <= 4
-    assert out.variants[0].scales == 8 + 8 + 5 + 2
-
-
 @pytest.mark.parametrize("name", METHODS)
 def test_training_brings_the_network_nearer_to_its_teacher(name: str) -> None:
     """The toy's normalisation has random statistics, so they stay: those of its images would be another network."""
     target = handle().module(image_set(seed=1).images)
     errors = []
     for steps in (0, 25):
-        module = compress(name, steps=steps, optimiser="adam", lr=0.003, bn_freeze=0.0).variants[0].module
+        module = compress(METHODS[name], steps=steps, optimiser="adam", lr=0.003, bn_freeze=0.0).variants[0].module
         with torch.no_grad():
             errors.append(float((module(image_set(seed=1).images) - target).square().mean()))
     assert errors[1] < 0.6 * errors[0]
@@ -267,7 +233,7 @@ def test_same_generator_same_network_and_inputs_stay(name: str) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_protocol_has_the_keys_of_post_training_quantisation_and_differs(name: str) -> None:
-    protocol = compress(name, steps=1).variants[0].protocol
+    protocol = compress(METHODS[name], steps=1).variants[0].protocol
     other = quantize_model(handle().module, image_set().images[:2], W2A4).protocol()
     assert protocol.keys() == other.keys()
     assert protocol["weight_granularity"] == "per tensor"
@@ -305,37 +271,8 @@ def test_the_sample_sees_every_place_and_channel(side: int) -> None:
 
 
 def test_protocols_of_the_methods_differ() -> None:
-    found = [compress(name, steps=0).variants[0].protocol for name in METHODS]
+    found = [compress(METHODS[name], steps=0).variants[0].protocol for name in METHODS]
     assert all(a != b for a, b in itertools.combinations(found, 2))
-
-
-@pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
-def test_learned_sizes_move_and_fixed_ones_do_not(name: str, optimiser: str) -> None:
-    method: Any = METHODS[name]
-    seen = []
-    for steps in (0, 5):
-        params = method.Params(steps=steps, batch=16, optimiser=optimiser, lr=0.01)
-        module = method.compress(handle(), image_set(), W2A4, params, context()).variants[0].module
-        quants = [m for m in module.modules() if isinstance(m, StepActivation | PactActivation)]
-        seen.append([float((q.scale if isinstance(q, StepActivation) else q.alpha).detach()) for q in quants])
-    assert seen[0]
-    assert all((a == b) == (name == "dorefa") for a, b in zip(*seen, strict=True))
-
-
-def test_noise_like_images_leave_the_statistics() -> None:
-    """With bn_freeze 0 the folded biases follow from the statistics the target came with."""
-    out = copy.deepcopy(compress("lsq", bn_freeze=0.0, lr=0.0).variants[0].module)
-    moved = compress("lsq", bn_freeze=1.0, lr=0.0).variants[0].module
-    still = compress("lsq", steps=0).variants[0].module
-    assert digest(out) == digest(still)
-    assert digest(moved) != digest(still)
-
-
-def test_a_network_without_layers_is_not_applicable() -> None:
-    for method in METHODS.values():
-        with pytest.raises(NotApplicable):
-            method.check(None, handle(nn.Sequential(nn.Flatten())))
 
 
 @pytest.mark.parametrize("name", METHODS)

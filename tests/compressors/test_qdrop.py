@@ -6,27 +6,17 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from bench.interfaces import Setting
 from methods.compressors import _blocks, _recipes
 from methods.compressors.qdrop import METHOD, STEP_TRAVEL, QDropParams
-from methods.compressors.rtn import METHOD as RTN
-from methods.quant.model import QuantModel, quantize_model
-from tests.compressors.recon_toys import context, digest, handle, image_set, quantised_weights
+from tests.compressors.recon_toys import context, digest, handle, image_set, nearest, quantised_weights
 
 W3A4 = Setting(3, 4)
 
 
 def compress(seed: int = 0, **params: Any) -> Any:
     return METHOD.compress(handle(), image_set(), W3A4, QDropParams(**params), context(seed))
-
-
-def calibrated() -> tuple[QuantModel, Tensor]:
-    images = image_set().images
-    net = quantize_model(handle().module, images[:2], W3A4)
-    net.calibrate(images)
-    return net, images
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +37,7 @@ def test_units_fit_better_than_nearest_with_everything_quantised(out: Any) -> No
 def test_output_is_nearer_to_full_precision_than_nearest_rounding(out: Any) -> None:
     x = image_set(seed=1).images
     target = handle().module(x)
-    plain = RTN.compress(handle(), image_set(), W3A4, RTN.Params(), context()).variants[0].module
+    plain = nearest(W3A4)
     learned = out.variants[0].module
     with torch.no_grad():
         assert float((learned(x) - target).square().mean()) < 0.8 * float((plain(x) - target).square().mean())
@@ -55,7 +45,7 @@ def test_output_is_nearer_to_full_precision_than_nearest_rounding(out: Any) -> N
 
 @pytest.mark.parametrize("keep", [0.0, 0.5, 1.0])
 def test_keep_probability_in_a_unit(keep: float) -> None:
-    net, images = calibrated()
+    net, images = nearest(W3A4), image_set().images
     unit = net.units[1]
     module = net.unit_module(unit)
     quantisers = [net.activations[name] for name in unit.activations]
@@ -79,14 +69,14 @@ def test_the_result_has_no_randomness_and_steps_moved() -> None:
     x = image_set(seed=1).images
     assert torch.equal(net(x), net(x))
     assert all(quantiser.keep_probability == 1 for quantiser in net.activations.values())
-    plain, _ = calibrated()
+    plain = nearest(W3A4)
     assert any(not torch.equal(q.scale, plain.activations[n].scale) for n, q in net.activations.items())
     assert all(float(q.scale.detach()) > 0 for q in net.activations.values())
 
 
 def test_without_movement_it_is_nearest_rounding() -> None:
     net = compress(lr=0.0, step_lr=0.0, iterations=10).variants[0].module
-    plain, _ = calibrated()
+    plain = nearest(W3A4)
     ours, theirs = quantised_weights(net), quantised_weights(plain)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert all(torch.equal(q.scale, plain.activations[n].scale) for n, q in net.activations.items())
@@ -94,7 +84,7 @@ def test_without_movement_it_is_nearest_rounding() -> None:
 
 def test_guard_restores_steps_too() -> None:
     out = compress(lr=10.0, step_lr=1.0, penalty=0.0, iterations=3)
-    net, (plain, _) = out.variants[0].module, calibrated()
+    net, plain = out.variants[0].module, nearest(W3A4)
     kept = [row["unit"] for row in out.report["units"] if row["kept"] == "nearest"]
     assert kept
     for unit in net.units:

@@ -11,7 +11,7 @@ def passes(method: str, p: Any, count: int) -> float:
     A forward alone, such as the last look at every image, is half a pass.  For full-size views; of ``qimera``, whose
     two kinds of images are sampled in full batches of their own, the most it can be.
     """
-    if method in ("real", "noise", "ood"):
+    if not hasattr(p, "iterations"):
         return 0.0
     if hasattr(p, "images"):
         return -(-count // p.images) * _generator(method, p)

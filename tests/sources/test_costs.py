@@ -1,44 +1,38 @@
-"""Every synthesising source records the cost that its parameters promise, in one unit."""
+"""The sources that a suite compares at equal cost record the cost that their parameters promise, in one unit."""
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import pytest
 
 from bench.interfaces import ModelHandle
+from bench.spec.suite import load_suite
+from tests import pick
+from tests.contracts import kit
 from tests.sources.costs import passes
 from tests.sources.toy import context, request
 
-GENERATOR: dict[str, Any] = {"iterations": 3, "batch": 8, "images": 20, "width": 8, "latent": 6}
-CASES: tuple[tuple[str, dict[str, Any]], ...] = (
-    *((name, {"iterations": 3, "batch": 8}) for name in ("deepdream", "zeroq", "kw", "deepinversion", "hast")),
-    ("mixmix", {"iterations": 3, "batch": 8, "mix": 2}),
-    ("genie", {"iterations": 3, "batch": 8, "width": 8}),
-    ("intraq", {"iterations": 3, "batch": 4, "groups": 2}),
-    ("dsg", {"iterations": 3, "batch": 8, "noise_images": 48}),
-    ("dsg", {"iterations": 3, "batch": 8, "slack": False}),
-    ("dafl", GENERATOR),
-    ("gdfq", GENERATOR),
-    ("qimera", GENERATOR | {"superpose": 0.0}),
-    ("qimera", GENERATOR | {"superpose": 0.4}),
-    ("dafl_mixmix", GENERATOR | {"mix": 1}),
-    ("dafl_mixmix", GENERATOR | {"mix": 2}),
-)
+COMPARED = {row.method for row in load_suite("sources_all").grid.source}
+SOURCES = {name: source for name, source in pick.methods("sources").items() if name in COMPARED}
+SWITCHES: tuple[dict[str, Any], ...] = ({}, {"mix": 2}, {"slack": False}, {"superpose": 0.0}, {"groups": 2})
+"""What changes a source's cost besides its counts."""
+CASES = [(n, s) for n, source in SOURCES.items() for s in SWITCHES if set(s) <= set(source.Params.model_fields)]
 
 
-@pytest.mark.parametrize(("name", "params"), CASES)
-def test_recorded_cost_is_the_promised_one(name: str, params: dict[str, Any], zoo: tuple[ModelHandle, ...]) -> None:
-    source = importlib.import_module(f"methods.sources.{name}").METHOD
-    several = params.get("mix", 1) > 1
+@pytest.mark.parametrize(("name", "switch"), CASES)
+def test_recorded_cost_is_the_promised_one(name: str, switch: dict[str, Any], zoo: tuple[ModelHandle, ...]) -> None:
+    source = SOURCES[name]
+    params: Any = kit.small(source).model_copy(update=switch)
+    several = getattr(params, "mix", 1) > 1
     batches = [
-        source.synthesize_batch(request(source, zoo if several else zoo[:1], k, **params), context(k)) for k in (0, 1)
+        source.synthesize_batch(request(source, zoo if several else zoo[:1], k, **params.model_dump()), context(k))
+        for k in (0, 1)
     ]
     count = sum(len(batch.images) for batch in batches)
     recorded = sum(batch.forward_equivalents for batch in batches) / 2
-    promised = passes(name, source.Params(**params), count)
-    if name == "qimera" and params["superpose"]:  # which of its kinds fills how many batches, the draws decide
-        assert promised - 2 * params["batch"] <= recorded <= promised
+    promised = passes(name, params, count)
+    if getattr(params, "superpose", 0):  # which of its kinds fills how many batches, the draws decide
+        assert promised - 2 * params.batch <= recorded <= promised
     else:
         assert recorded == promised

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from methods.sources._dafl import DaflObjective
 from methods.sources._generators import Codes
 from methods.sources._objectives import Network
 from methods.sources.dafl import METHOD
-from tests.sources.toy import CLASSES, GREY, Curves, context, request
+from tests.sources.toy import CLASSES, GREY, Curves, NoNorm, context, handle, request
 
 SHORT = {"iterations": 2, "batch": 8, "width": 8, "latent": 6}
 
@@ -76,3 +77,17 @@ def test_training_fills_the_classes(zoo: tuple[ModelHandle, ...]) -> None:
     loss = [value for _, value in curves.points["loss"]]
     assert loss[-1] < loss[0]
     assert min(batch.info["histogram"]) >= 128 / CLASSES / 2
+
+
+def test_presets_and_declarations() -> None:
+    assert (METHOD.access, METHOD.label_kind) == ("T2a", "pseudo")
+    values: dict[str, Any] = {name: METHOD.Params(**preset) for name, preset in METHOD.presets.items()}
+    assert (values["mini"].iterations, values["mini"].batch, values["mini"].images) == (300, 128, 1024)
+    assert (values["thorough"].iterations, values["thorough"].width) == (12_000, 128)
+
+
+def test_a_network_without_batch_norm_serves() -> None:
+    bare = (handle(NoNorm().eval(), "plain"),)
+    METHOD.check(METHOD.Params(), bare)
+    params = {"iterations": 3, "batch": 8, "images": 12, "width": 8, "latent": 6}
+    assert METHOD.synthesize_batch(request(METHOD, bare, **params), context()).info["clean_bn"] == {}

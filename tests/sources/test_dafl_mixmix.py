@@ -138,3 +138,10 @@ def test_labels_and_features_are_the_first_networks(zoo: tuple[ModelHandle, ...]
 def test_impossible_parameters_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         METHOD.Params(**bad)
+
+
+def test_presets_and_declarations() -> None:
+    assert (METHOD.access, METHOD.label_kind) == ("T2b", "pseudo")
+    values: dict[str, Any] = {name: METHOD.Params(**preset) for name, preset in METHOD.presets.items()}
+    assert (values["mini"].iterations, values["mini"].batch, values["mini"].images) == (300, 128, 1024)
+    assert (values["thorough"].iterations, values["thorough"].width) == (12_000, 128)

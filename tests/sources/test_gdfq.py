@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -73,3 +75,11 @@ def test_rate_falls_at_the_milestones(zoo: tuple[ModelHandle, ...]) -> None:
         rates.append(trainer.optimiser.param_groups[0]["lr"])
         trainer.step()
     assert rates == pytest.approx([1e-3, 1e-4, 1e-4, 1e-5])
+
+
+def test_presets_and_declarations() -> None:
+    assert (METHOD.access, METHOD.label_kind) == ("T2a", "assigned")
+    values: dict[str, Any] = {name: METHOD.Params(**preset) for name, preset in METHOD.presets.items()}
+    assert (values["mini"].iterations, values["mini"].batch, values["mini"].images) == (300, 128, 1024)
+    assert (values["thorough"].iterations, values["thorough"].width) == (10_000, 128)
+    assert (values["paper"].batch, values["paper"].condition, values["paper"].betas) == (16, "norms", (0.5, 0.999))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import json
 from typing import Any
 
 import pytest
@@ -15,76 +13,41 @@ from bench.errors import NotApplicable
 from bench.interfaces import ImageBatch, ImageStream, ModelHandle
 from methods.sources._features import Head
 from methods.sources._generator_loop import full
+from methods.sources._generator_source import GeneratorSource
 from methods.sources._generators import Body, ClassNorm, Codes, ImageGenerator
 from methods.sources._inversion import NonFiniteLoss
 from methods.sources._losses import l2norm
 from methods.sources._objectives import Network
-from tests.sources.toy import CLASSES, COLOUR, GREY, Curves, NoNorm, ToyNet, context, fingerprint, handle, request
+from tests import pick
+from tests.sources.toy import CLASSES, COLOUR, GREY, Curves, ToyNet, context, handle, request
 
-NAMES = ("dafl", "dafl_mixmix", "gdfq", "qimera")
+SOURCES = {name: source for name, source in pick.methods("sources").items() if isinstance(source, GeneratorSource)}
 SHORT: dict[str, Any] = {"iterations": 3, "batch": 8, "images": 12, "width": 8, "latent": 6}
+PLAIN: dict[str, Any] = {"superpose": 0.0}
+"""Switches off what makes the number of images drawn depend on the draws, in sources that have it."""
 
 
-def method(name: str) -> Any:
-    return importlib.import_module(f"methods.sources.{name}").METHOD
+def short(name: str, **params: Any) -> dict[str, Any]:
+    """Parameters of a run of a few iterations; those of ``params`` that the source has."""
+    fields = SOURCES[name].Params.model_fields
+    return {key: value for key, value in {**SHORT, **params}.items() if key in fields}
 
 
 def batch_of(name: str, zoo: tuple[ModelHandle, ...], index: int = 0, seed: int = 0, **params: Any) -> ImageBatch:
-    made: ImageBatch = method(name).synthesize_batch(
-        request(method(name), zoo, index, **{**SHORT, **params}), context(seed)
-    )
-    return made
+    source = SOURCES[name]
+    return source.synthesize_batch(request(source, zoo, index, **short(name, **params)), context(seed))
 
 
 def stream_of(name: str, zoo: tuple[ModelHandle, ...], curves: Curves | None = None, **params: Any) -> ImageStream:
-    made: ImageStream = method(name).stream(request(method(name), zoo, **{**SHORT, **params}), context(curves=curves))
-    return made
+    source = SOURCES[name]
+    return source.stream(request(source, zoo, **short(name, **params)), context(curves=curves))
 
 
 def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_presets_and_declarations(name: str) -> None:
-    source = method(name)
-    assert source.access == ("T2b" if name == "dafl_mixmix" else "T2a")
-    assert source.label_kind == ("pseudo" if name.startswith("dafl") else "assigned")
-    values = {p: source.Params.model_validate_json(json.dumps(source.presets[p])) for p in source.presets}
-    assert (values["mini"].iterations, values["mini"].batch, values["mini"].images) == (300, 128, 1024)
-    assert source.batch_size(values["mini"]) == 1024
-    assert (values["thorough"].iterations, values["thorough"].width) == (12_000 if "dafl" in name else 10_000, 128)
-    if not name.startswith("dafl"):
-        assert (values["paper"].batch, values["paper"].condition, values["paper"].betas) == (16, "norms", (0.5, 0.999))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_stored_batch_is_sound_and_networks_stay_as_they_were(name: str, zoo: tuple[ModelHandle, ...]) -> None:
-    before = [fingerprint(h.module) for h in zoo]
-    state = torch.get_rng_state()
-    batch = batch_of(name, zoo)
-    assert batch.images.shape == (12, *GREY.shape)
-    assert bool(torch.isfinite(batch.images).all())
-    assert batch.labels is not None
-    assert (batch.labels.shape, batch.labels.dtype) == ((12,), torch.int64)
-    assert (batch.soft_labels is not None) == (name == "qimera")
-    json.dumps(dict(batch.info), allow_nan=False)
-    assert sum(batch.info["histogram"]) == 12
-    assert [fingerprint(h.module) for h in zoo] == before
-    assert all(p.grad is None for h in zoo for p in h.module.parameters())
-    assert not any(m._forward_hooks or m._forward_pre_hooks for h in zoo for m in h.module.modules())
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_same_request_same_bits(name: str, zoo: tuple[ModelHandle, ...]) -> None:
-    first, again, other = (batch_of(name, zoo, seed=seed) for seed in (3, 3, 4))
-    assert torch.equal(first.images, again.images)
-    assert dict(first.info) == dict(again.info)
-    assert not torch.equal(first.images, other.images)
-
-
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SOURCES)
 def test_only_the_generator_gets_gradients(name: str, zoo: tuple[ModelHandle, ...]) -> None:
     trainer = stream_of(name, zoo).trainer  # type: ignore[attr-defined]
     images = trainer.step().images
@@ -93,12 +56,12 @@ def test_only_the_generator_gets_gradients(name: str, zoo: tuple[ModelHandle, ..
         assert parameter.grad is not None
         assert bool(torch.isfinite(parameter.grad).all())
     assert float(trainer.generator.body.linear.weight.grad.abs().sum()) > 0
-    if name in ("gdfq", "qimera"):
+    if trainer.generator.embedding is not None:
         assert float(trainer.generator.embedding.grad.abs().sum()) > 0
     assert all(p.grad is None for p in trainer.objective.teacher.taps.module.parameters())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SOURCES)
 def test_stream_shows_the_batch_before_the_update_and_trains_on(name: str, zoo: tuple[ModelHandle, ...]) -> None:
     curves = Curves()
     plain, late = stream_of(name, zoo, curves=curves), stream_of(name, zoo, warmup=2)
@@ -125,12 +88,12 @@ def test_stream_shows_the_batch_before_the_update_and_trains_on(name: str, zoo: 
     assert all(b.labels is not None and b.labels.shape == (8,) for b in batches)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SOURCES)
 def test_cached_is_the_stream_stopped_and_sampled(name: str, zoo: tuple[ModelHandle, ...]) -> None:
     """The stored images come from the generator that as many steps of the stream leave behind."""
     curves = Curves()
-    source = method(name)
-    wanted = request(source, zoo, **SHORT)
+    source = SOURCES[name]
+    wanted = request(source, zoo, **short(name))
     batch = source.synthesize_batch(wanted, context(curves=curves))
     ctx = context()
     trainer = source.stream(wanted, ctx).trainer
@@ -141,25 +104,24 @@ def test_cached_is_the_stream_stopped_and_sampled(name: str, zoo: tuple[ModelHan
     assert curves.reports[-1] == ("train generator", 3, 3)
 
 
-@pytest.mark.parametrize(("name", "networks"), [("dafl", 1), ("gdfq", 1), ("qimera", 1), ("dafl_mixmix", 3)])
-def test_cost_counts_generator_and_networks(name: str, networks: int, zoo: tuple[ModelHandle, ...]) -> None:
+@pytest.mark.parametrize("name", SOURCES)
+def test_cost_counts_generator_and_networks(name: str, zoo: tuple[ModelHandle, ...]) -> None:
     """Forward and backward of every image through each of them, then one forward each: the interface's unit."""
-    params = {"mix": 2} if name == "dafl_mixmix" else {}
-    batch = batch_of(name, zoo, images=16, **params)
-    shown = batch.forward_equivalents - 3 * 8 * 2 * (networks + 1)
-    # qimera rounds each of its two kinds up to full batches
-    assert shown in ((16 * 2, 24 * 2) if name == "qimera" else (16 * 2,))
+    batch = batch_of(name, zoo, images=16, mix=2, **PLAIN)
+    networks = 1 + (2 if "mix" in short(name, mix=2) else 0)
+    assert batch.forward_equivalents == 3 * 8 * 2 * (networks + 1) + 16 * 2
+    assert sum(batch.info["histogram"]) == 16
     maps, inputs = 16, SHORT["latent"]
     macs = inputs * 8 * maps + 9 * (8 * 8 * 4 * maps + 8 * 4 * 16 * maps + 4 * 1 * 16 * maps)  # toy's are 1
     assert batch.info["generator_macs_ratio"] == macs
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SOURCES)
 def test_loss_that_leaves_the_finite_numbers_is_tried_once_more(
     name: str, zoo: tuple[ModelHandle, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second step of the first attempt goes wrong, nothing after it."""
-    source, steps = method(name), list[int]()
+    source, steps = SOURCES[name], list[int]()
     build = source.build
 
     def broken_once(*args: Any) -> Any:
@@ -174,58 +136,43 @@ def test_loss_that_leaves_the_finite_numbers_is_tried_once_more(
         monkeypatch.setattr(trainer.objective, "backward", bad)
         return trainer
 
-    expected = batch_of(name, zoo, lr=0.002, images=16)
+    expected = batch_of(name, zoo, lr=0.002, images=16, mix=1, **PLAIN)
     monkeypatch.setattr(source, "build", broken_once, raising=False)
-    batch = batch_of(name, zoo, lr=0.002, images=16)
+    batch = batch_of(name, zoo, lr=0.002, images=16, mix=1, **PLAIN)
     assert (expected.info["retried_at_half_lr"], batch.info["retried_at_half_lr"]) == (False, True)
     assert (expected.info["lr"], batch.info["lr"]) == (0.002, 0.001)
     assert len(steps) == 2 + 3
-    # the failed attempt's two steps; qimera's two kinds take one batch more, or not, with the draws
-    more = batch.forward_equivalents - expected.forward_equivalents - 2 * 8 * (4 + 2 * name.endswith("mixmix"))
-    assert more in ((-16, 0, 16) if name == "qimera" else (0,))
+    networks = 1 + len({"mix"} & set(short(name, mix=1)))
+    failed = 2 * 8 * 2 * (networks + 1)  # two steps
+    assert batch.forward_equivalents == expected.forward_equivalents + failed
     assert bool(torch.isfinite(batch.images).all())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SOURCES)
 def test_loss_that_stays_beyond_the_finite_numbers_is_an_error(name: str, zoo: tuple[ModelHandle, ...]) -> None:
     with pytest.raises(NonFiniteLoss):
         batch_of(name, zoo, lr=1e37)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SOURCES)
 def test_statistics_are_those_of_all_images_together(name: str, zoo: tuple[ModelHandle, ...]) -> None:
     """As the inverted sources record them, whatever the training's batch; only a mean over batches would be larger."""
-    batch = batch_of(name, zoo, images=24, **({"superpose": 0.0} if name == "qimera" else {}))
+    batch = batch_of(name, zoo, images=24, **PLAIN)
     with torch.no_grad():
         _, stats = Network(zoo[0], GREY, context())(batch.images)
     assert stats is not None
     assert batch.info["clean_bn"] == {zoo[0].name: pytest.approx(float(l2norm(stats)), rel=1e-4)}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SOURCES)
 def test_colour_images_of_a_size_that_four_does_not_divide(name: str) -> None:
     from dataclasses import replace
 
     odd = replace(COLOUR, shape=(3, 18, 14))
     net = handle(ToyNet(channels=3).eval(), "colour", odd)
-    source = method(name)
-    batch = source.synthesize_batch(request(source, (net,), dataset=odd, **SHORT), context())
+    source = SOURCES[name]
+    batch = source.synthesize_batch(request(source, (net,), dataset=odd, **short(name)), context())
     assert batch.images.shape == (12, 3, 18, 14)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_networks_it_cannot_use(name: str, zoo: tuple[ModelHandle, ...]) -> None:
-    source, bare = method(name), handle(NoNorm().eval(), "plain")
-    params = source.Params()
-    source.check(params, zoo[:1])
-    with pytest.raises(NotApplicable, match="no network"):
-        source.check(params, ())
-    if name == "dafl":
-        source.check(params, (bare,))
-        assert batch_of("dafl", (bare,)).info["clean_bn"] == {}
-    else:
-        with pytest.raises(NotApplicable, match="plain has no batch norm"):
-            source.check(params, (bare,))
 
 
 @pytest.mark.parametrize("classes", [0, 3])

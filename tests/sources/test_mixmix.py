@@ -15,7 +15,7 @@ from methods.sources._mixing import LossWeights, Targets
 from methods.sources._mixmix_objective import MixMixObjective
 from methods.sources._objectives import Network
 from methods.sources.mixmix import METHOD, MixMixParams
-from tests.sources.toy import GREY, ToyNet, context, handle, randomised, request
+from tests.sources.toy import GREY, ToyNet, context, halves_bn_loss, handle, randomised, request
 
 PLAIN = {"flip": False, "jitter": 0.0, "data_mixing": False, "tv": 0.0, "l2": 0.0}
 
@@ -189,3 +189,14 @@ def test_switches_change_the_images(zoo: tuple[ModelHandle, ...], params: dict[s
 def test_impossible_parameters_are_refused(bad: dict[str, object]) -> None:
     with pytest.raises(ValueError):
         MixMixParams.model_validate(bad)
+
+
+def test_it_halves_the_bn_loss_of_all_and_hits_its_labels(zoo: tuple[ModelHandle, ...]) -> None:
+    halves_bn_loss(METHOD, zoo)
+
+
+def test_mini_is_what_the_specification_asks_for() -> None:
+    mini = MixMixParams(**METHOD.presets["mini"])
+    assert METHOD.access == "T2b"
+    assert (mini.iterations, mini.batch, mini.mix) == (400, 32, 3)
+    assert mini.resolved_alpha_lr() == pytest.approx(1e-3 / (400 / 5000))

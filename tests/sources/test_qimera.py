@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from typing import Any
 
 import pytest
 import torch
@@ -138,3 +139,11 @@ def test_embedding_of_the_teacher(zoo: tuple[ModelHandle, ...]) -> None:
     assert trainer.step().images.shape == (8, *GREY.shape)
     for condition in ("latent", "norms"):
         assert stored(zoo, embedding="teacher", condition=condition)[1].shape == (100, CLASSES)
+
+
+def test_presets_and_declarations() -> None:
+    assert (METHOD.access, METHOD.label_kind) == ("T2a", "assigned")
+    values: dict[str, Any] = {name: METHOD.Params(**preset) for name, preset in METHOD.presets.items()}
+    assert (values["mini"].iterations, values["mini"].batch, values["mini"].images) == (300, 128, 1024)
+    assert (values["thorough"].iterations, values["thorough"].width) == (10_000, 128)
+    assert (values["paper"].batch, values["paper"].condition, values["paper"].betas) == (16, "norms", (0.5, 0.999))

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.interfaces import DatasetSpec, ModelHandle, RunContext, SynthRequest
+from methods.sources._bn_taps import tapped
+from methods.sources._losses import l2norm
 
 SIZE, CLASSES = 16, 4
 GREY = DatasetSpec("toy", CLASSES, (1, SIZE, SIZE), (0.4,), (0.25,))
@@ -162,3 +164,19 @@ def request(
     """A request with the method's defaults overridden by ``params``."""
     values = method.Params(**params)
     return SynthRequest(dataset, models, values, batch_index, method.batch_size(values), 77)
+
+
+def halves_bn_loss(source: Any, models: tuple[ModelHandle, ...], **params: Any) -> None:
+    """Assert that 100 iterations leave at most half of noise's BN loss, that the curve falls and the labels are hit."""
+    curves = Curves()
+    batch = source.synthesize_batch(request(source, models, iterations=100, batch=32, **params), context(curves=curves))
+    noise = torch.randn(batch.images.shape, generator=torch.Generator().manual_seed(9))
+    totals = []
+    for images in (noise, batch.images):
+        stats = [tapped(h.module)(images)[1] for h in models]
+        totals.append(sum(float(l2norm(s)) for s in stats if s is not None))
+    assert totals[1] * 2 <= totals[0]
+    bn = [value for _, value in curves.points["bn"]]
+    assert bn[-1] < bn[0]
+    if batch.labels is not None:
+        assert min(batch.info["top1"].values()) >= 90

@@ -1,0 +1,127 @@
+"""A search of bit policies that keeps its contract, and one for each way to break it."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pydantic import Field
+
+from bench.errors import AccessDenied, NotApplicable
+from bench.interfaces import BitPolicy, ImageSet, MethodParams, ModelHandle, RunContext, Setting
+from tests.contracts import kit, policies
+from tests.contracts.breaches import Breaches
+from tests.contracts.breaches_compressors import weighted
+
+BREACHES = Breaches()
+
+
+class Params(MethodParams):
+    rounds: int = Field(20, ge=1)
+
+
+class Good:
+    """More bits for the layers that the images excite most; ties are drawn."""
+
+    version = 1
+    summary = "a search that keeps its contract"
+    paper = "none"
+    needs: frozenset[str] = frozenset()
+    Params = Params
+    presets: Mapping[str, Mapping[str, Any]] = {"mini": {}, "thorough": {}, "paper": {"rounds": 100}}
+
+    def check(self, params: Any, model: ModelHandle) -> None:
+        if not weighted(model.module):
+            raise NotApplicable("nothing to give bits to")
+
+    def search(self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext) -> BitPolicy:
+        order = torch.randperm(len(weighted(model.module)), generator=ctx.generator).tolist()
+        layers = zip(order, weighted(model.module), strict=True)
+        bits = {name: 2 + (rank + self.extra(model, images, ctx)) % 7 for rank, name in layers}
+        return BitPolicy.of({name: (bit, setting.act_bits) for name, bit in bits.items()})
+
+    def extra(self, model: ModelHandle, images: ImageSet, ctx: RunContext) -> int:
+        """Where the breaches come in."""
+        return 0
+
+
+@BREACHES.of(policies.declares_what_the_plan_reads)
+class TakesOtherArguments(Good):
+    def search(self, model: ModelHandle) -> BitPolicy:  # type: ignore[override]
+        return BitPolicy()
+
+
+@BREACHES.of(policies.gives_bits_to_layers_that_exist)
+class InventsALayer(Good):
+    def search(self, *given: Any) -> BitPolicy:
+        return BitPolicy.of({"tail": (4, 4)})
+
+
+@BREACHES.of(policies.gives_bits_to_layers_that_exist)
+class GivesOneBit(Good):
+    def search(self, model: ModelHandle, *given: Any) -> BitPolicy:
+        return BitPolicy.of(dict.fromkeys(weighted(model.module), (1, 4)))
+
+
+@BREACHES.of(policies.gives_bits_to_layers_that_exist)
+class GivesATable(Good):
+    def search(self, *given: Any) -> Any:
+        return super().search(*given).to_json()
+
+
+@BREACHES.of(policies.leaves_its_inputs_as_they_were)
+class LeavesGradientsOn(Good):
+    def extra(self, model: ModelHandle, images: ImageSet, ctx: RunContext) -> int:
+        model.module.requires_grad_(True)
+        return 0
+
+
+@BREACHES.of(policies.leaves_its_inputs_as_they_were)
+class WritesOnTheImages(Good):
+    def extra(self, model: ModelHandle, images: ImageSet, ctx: RunContext) -> int:
+        images.images.add_(1)
+        return 0
+
+
+@BREACHES.of(policies.same_seed_same_policy)
+class Counts(Good):
+    made = 0
+
+    def extra(self, model: ModelHandle, images: ImageSet, ctx: RunContext) -> int:
+        self.made += 1
+        return self.made // len(weighted(model.module))
+
+
+@BREACHES.of(policies.keeps_out_of_the_world)
+class DrawsFromEverybody(Good):
+    def extra(self, model: ModelHandle, images: ImageSet, ctx: RunContext) -> int:
+        return random.randrange(7)
+
+
+@BREACHES.of(policies.keeps_out_of_the_world)
+class TriesToReadData(Good):
+    def extra(self, model: ModelHandle, images: ImageSet, ctx: RunContext) -> int:
+        with contextlib.suppress(AccessDenied):
+            ctx.data.training_set()
+        return 0
+
+
+@BREACHES.of(policies.says_when_a_network_does_not_serve)
+class TakesNetworksItCannotServe(Good):
+    def check(self, params: Any, model: ModelHandle) -> None: ...
+
+    def search(self, model: ModelHandle, *given: Any) -> BitPolicy:
+        return BitPolicy.of({next(iter(weighted(model.module)), "first"): (4, 4)})
+
+
+@BREACHES.of(policies.small_ones_are_quick)
+class HidesItsBudget(Good):
+    def extra(self, model: ModelHandle, images: ImageSet, ctx: RunContext) -> int:
+        end = time.process_time() + kit.QUICK / len(weighted(model.module))
+        while time.process_time() < end:
+            torch.ones(64, 64) @ torch.ones(64, 64)
+        return 0

@@ -1,0 +1,130 @@
+"""The contract of a search of bit policies, as checks that take any search; found breaches are AssertionErrors.
+
+``CHECKS`` run over every registered search (test_policies.py), and over searches that break one rule each
+(test_breaches.py), so that each check is seen to fail.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bench.data.access import DataAccess
+from bench.interfaces import FLOAT_BITS, BitPolicy, ImageSet, ModelHandle, PolicySearch, RunContext, Setting
+from bench.spec import axes
+from tests.contracts import kit
+from tests.contracts.toys import SPEC, Weightless, context, images, teacher, value_of
+from tests.contracts.world import reseeded, sealed
+
+
+@dataclass(frozen=True)
+class Found:
+    """A policy, what was read or tried for it, and whether the generator was drawn from."""
+
+    policy: BitPolicy
+    reads: list[dict[str, Any]]
+    drew: bool
+
+
+class Search(kit.Case):
+    """A search and how to ask it."""
+
+    def setting(self) -> Setting:
+        """Few bits."""
+        return Setting(**value_of(axes.axis("bits")))
+
+    def make(self, model: ModelHandle | None = None, given: ImageSet | None = None, *, seed: int = 3) -> Found:
+        """One search."""
+        with tempfile.TemporaryDirectory() as scratch:
+            return self.run(context(seed, scratch), model or teacher(), given or images())
+
+    def run(self, ctx: RunContext, model: ModelHandle, given: ImageSet) -> Found:
+        """As the engine asks: ``check`` first."""
+        before = ctx.generator.get_state()
+        self.method.check(self.params, model)
+        policy = self.method.search(model, given, self.setting(), self.params, ctx)
+        assert isinstance(ctx.data, DataAccess)
+        return Found(policy, ctx.data.audit, not torch.equal(before, ctx.generator.get_state()))
+
+
+def declares_what_the_plan_reads(case: Search) -> None:
+    """The Protocol's attributes, presets within Params."""
+    kit.check_declaration(case.method, PolicySearch)
+
+
+def gives_bits_to_layers_that_exist(case: Search) -> None:
+    """Names of weighted layers, bits that a compressor takes, and JSON that gives the same policy back."""
+    model = teacher()
+    policy = case.make(model).policy
+    assert isinstance(policy, BitPolicy)
+    weighted = {name for name, part in model.module.named_modules() if isinstance(part, nn.Conv2d | nn.Linear)}
+    assert set(policy) <= weighted, "bits of a layer that does not exist"
+    for pair in policy.values():
+        assert all(2 <= bits <= 8 or bits == FLOAT_BITS for bits in pair), f"{pair} are no bits"
+    again = BitPolicy.from_json(json.loads(json.dumps(policy.to_json())))
+    assert again == policy
+    assert hash(again) == hash(policy)
+
+
+def leaves_its_inputs_as_they_were(case: Search) -> None:
+    """The given network and images."""
+    model, given = teacher(), images()
+    before, pixels = kit.state(model.module), kit.checksum(given.images)
+    case.make(model, given)
+    assert kit.state(model.module) == before, "the given network was changed"
+    assert kit.checksum(given.images) == pixels, "the given images were changed"
+
+
+def same_seed_same_policy(case: Search) -> None:
+    """A function of its inputs and the generator."""
+    first, again, other = (case.make(seed=seed) for seed in (3, 3, 4))
+    assert first.policy == again.policy, "the same seed found another policy"
+    if not first.drew:
+        assert first.policy == other.policy, "random numbers come from somewhere else than the generator"
+
+
+def keeps_out_of_the_world(case: Search) -> None:
+    """No global state is read or written, no file but in scratch, nothing printed, no data read."""
+    found = []
+    for seed in (1, 2):
+        with reseeded(seed), tempfile.TemporaryDirectory() as scratch:
+            ctx, model, given = context(3, scratch), teacher(), images()
+            with sealed(Path(scratch)):
+                made = case.run(ctx, model, given)
+            assert not made.reads, "a search reads no data"
+            found.append(made.policy)
+    assert found[0] == found[1], "the global random state matters"
+
+
+def says_when_a_network_does_not_serve(case: Search) -> None:
+    """A network without weighted layers: not applicable, or an empty policy."""
+    model = kit.frozen(Weightless(), "toy/weightless", SPEC)
+    if kit.serves(case.method, case.params, model):
+        assert not case.make(model).policy
+
+
+def small_ones_are_quick(case: Search) -> None:
+    """A method whose budgets the kit can lower; else every check above would take minutes."""
+    begin = time.process_time()
+    case.make()
+    spent = time.process_time() - begin
+    assert spent < kit.QUICK, f"{spent:.1f} s: name its budgets with words of kit.SMALL, last word of the name"
+
+
+CHECKS: tuple[Callable[[Search], None], ...] = (
+    declares_what_the_plan_reads,
+    gives_bits_to_layers_that_exist,
+    leaves_its_inputs_as_they_were,
+    same_seed_same_policy,
+    keeps_out_of_the_world,
+    says_when_a_network_does_not_serve,
+    small_ones_are_quick,
+)
