@@ -1,4 +1,5 @@
-"""Who may read what: the handle a method gets denies any read beyond its tier and records every one (rule 3).
+"""Who may read what: the handle a method gets denies any read beyond its tier and records every one
+(docs/architecture.md#rule-3).
 
 There is no way to the test split from here.
 """

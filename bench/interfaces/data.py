@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Tier = Literal["T0", "T1", "T2a", "T2b", "T3", "T4", "T5", "T6"]
-"""What a method may look at, weakest first (design, rule 3)."""
+"""What a method may look at, weakest first (docs/architecture.md#rule-3)."""
 
 TIERS: tuple[Tier, ...] = ("T0", "T1", "T2a", "T2b", "T3", "T4", "T5", "T6")
 

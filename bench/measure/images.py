@@ -1,4 +1,4 @@
-"""Quality of image sets: batch-norm loss, zoo accuracy, classifier score (specification of the sources, section 4).
+"""Quality of image sets: batch-norm loss, zoo accuracy, classifier score (docs/methods/measures.md#image-measures).
 
 Every function takes networks and tensors (images float [N, C, H, W] in the networks' normalised space, on the networks'
 device) and leaves the networks as they were.  MMD lies in mmd.py.
@@ -167,7 +167,7 @@ def _zoo(n: int, per_model: Mapping[str, float]) -> ZooTop1:
 
 
 def zoo_top1(models: Mapping[str, nn.Module], images: Tensor, labels: Tensor) -> ZooTop1:
-    """Accuracy of every network on the labels the images were made for (specification 4.2).
+    """Accuracy of every network on the labels the images were made for (docs/methods/measures.md#zoo-top1).
 
     For sources without assigned labels there is no such number; see :func:`label_agreement`.
 

@@ -1,4 +1,4 @@
-"""Squared maximum mean discrepancy between synthetic and real images in feature space (specification 4.4).
+"""Squared maximum mean discrepancy between synthetic and real images in feature space (docs/methods/measures.md#mmd).
 
 Unbiased estimates (Gretton et al. 2012, JMLR 13:723, eq. 3), which may be slightly negative and are never clamped.
 """

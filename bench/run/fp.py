@@ -1,4 +1,5 @@
-"""The target's own accuracy, measured once per network and test set and kept in the store (design, rule 4)."""
+"""The target's own accuracy, measured once per network and test set and kept in the store
+(docs/architecture.md#rule-4)."""
 
 from __future__ import annotations
 

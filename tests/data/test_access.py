@@ -1,4 +1,4 @@
-"""The handle denies and records what lies beyond a tier, and draws balanced images (design, rule 3)."""
+"""The handle denies and records what lies beyond a tier, and draws balanced images (docs/architecture.md#rule-3)."""
 
 from __future__ import annotations
 

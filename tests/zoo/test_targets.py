@@ -60,7 +60,7 @@ def test_a_librarys_width_and_weight_tag_are_no_part_of_the_architecture(name: s
         ("mobilenetv2_w035", ["resnet34_w8", "mobilenetv2_w035_s1"], "same architecture"),
         ("mobilenetv2_w035", ["mobilenetv2_w035_s1", "mobilenetv2_w035"], "same checkpoint"),
         ("resnet18_w10", ["resnet34_w8", "seresnet18_w10", "resnet50d_w8"], "held-out architecture"),
-        ("resnet50_w8", ["resnet50d_w8"], "same architecture"),  # the deep stem is a detail: spec sources 3.9a
+        ("resnet50_w8", ["resnet50d_w8"], "same architecture"),  # docs/methods/sources.md#membership
         ("resnet18_w10", [], "none"),
     ],
 )
