@@ -12,7 +12,7 @@ from bench.board.multiple import holm_levels
 from bench.board.pairing import Comparison, compare
 from bench.board.rows import Row, Versions, make_rows
 from bench.board.stats import LEVEL, Spread
-from bench.spec.axes import WHOLE
+from bench.spec.axes import WHOLE, axis_names
 from bench.spec.suite import Claim
 from bench.store.records import ResultRecord
 
@@ -170,9 +170,11 @@ def _verdict(claim: Claim, decision: _Decision | None, holm_level: float, level:
 
 
 def _parts(claim: Claim, units: Sequence[Comparison], level: float) -> tuple[Part, ...]:
-    """Breakdown along each axis of ``by`` and along the setting, so that one sees where an effect appears."""
+    """Breakdown along each axis of ``by`` and along the setting (unless an axis of it is among those), so that one sees
+    where an effect appears."""
     parts = []
-    for axis in dict.fromkeys((*claim.by, WHOLE)):
+    along = claim.by if set(claim.by) & set(axis_names()) else (*claim.by, WHOLE)
+    for axis in dict.fromkeys(along):
         groups: dict[str, list[Comparison]] = defaultdict(list)
         for unit in units:
             for value, piece in unit.along(axis):

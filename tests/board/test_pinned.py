@@ -1,0 +1,71 @@
+"""One small board, pinned: what it showed of a pack of schema 1 before records had structure, it shows now.
+
+``pinned/kd.json.xz`` is the pack of the suite ``kd`` as it was measured, ``pinned/kd.csv`` its board as the code of
+schema 1 made it (the column ``bits`` of then is ``setting_label``); the verdicts are those of then.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from bench.board.claims import judge
+from bench.board.frame import frame
+from bench.store.measured import read_measured
+from bench.store.records import ResultRecord
+
+FOLDER = Path(__file__).parent / "pinned"
+
+VERSIONS = {
+    ("sources", "real"): 2, ("sources", "noise"): 2, ("sources", "mixmix"): 2, ("sources", "deepinversion"): 2,
+    ("sources", "dafl"): 3, ("sources", "dafl_mixmix"): 3, ("compressors", "kd"): 1,
+}  # fmt: skip
+"""Of the code that measured them, so that nothing becomes stale when a method moves on."""
+
+CLAIMS: list[dict[str, Any]] = [
+    {
+        "says": "a generator trained with mixed networks teaches better than DeepInversion's images",
+        "better": {"source": ["dafl_mixmix"]},
+        "worse": {"source": ["deepinversion"]},
+        "by": ["target", "student"],
+    },
+    {
+        "says": "mixing helps the generator",
+        "better": {"source": ["dafl_mixmix"]},
+        "worse": {"source": ["dafl"], "over": "best"},
+        "by": ["target", "student"],
+    },
+]
+
+
+@pytest.fixture(scope="module")
+def records() -> tuple[ResultRecord, ...]:
+    return read_measured(FOLDER)
+
+
+def test_the_board_is_what_it_was(records: tuple[ResultRecord, ...]) -> None:
+    expected = pd.read_csv(FOLDER / "kd.csv", keep_default_na=False, dtype=str)
+    table = frame(records, versions=VERSIONS)
+    assert len(table) == len(expected) == 24
+    for name in expected:
+        found = ["" if pd.isna(value) else str(value) for value in table[name]]
+        if name.startswith(("top1", "fp", "recovered")):
+            numbers = [(float(a), float(b)) for a, b in zip(found, expected[name], strict=True) if a or b]
+            assert all(a == pytest.approx(b, abs=1e-9) for a, b in numbers), name
+        else:
+            assert found == list(expected[name]), name
+
+
+VERDICTS = [
+    ("supported", 27.856666666666662, 26.966463984424497, 28.746869348908827, 3),
+    ("supported", 26.979999999999993, 26.012093674849666, 27.94790632515032, 3),
+]
+
+
+def test_the_verdicts_are_what_they_were(records: tuple[ResultRecord, ...]) -> None:
+    for verdict, (word, *numbers, pairs) in zip(judge(CLAIMS, records, versions=VERSIONS), VERDICTS, strict=True):
+        assert (verdict.verdict, verdict.pairs) == (word, pairs)
+        assert [verdict.difference, verdict.low, verdict.high] == pytest.approx(numbers, rel=1e-9)
