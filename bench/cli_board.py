@@ -105,7 +105,7 @@ def published_of(plan: Plan, table: pd.DataFrame) -> Beside:
     Raises:
         BenchError: the suite refers to none, or to a figure.
     """
-    from bench.data.datasets import SPECS
+    from bench.data.table import SPECS
 
     reference = plan.suite.reproduces
     if reference is None or not prints_a_table(reference):

@@ -84,7 +84,7 @@ def _rows(kind: str, dataset: str) -> list[dict[str, Any]]:
         suites = [load_suite(name) for name in suite_names()]
         return [{"name": s.suite, "title": s.title or "", "reproduces": s.reproduces or ""} for s in suites]
     if kind == "datasets":
-        from bench.data.datasets import SPECS
+        from bench.data.table import SPECS
 
         return [{"name": s.name, "classes": s.classes, "shape": "×".join(map(str, s.shape))} for s in SPECS.values()]
     if kind == "targets":
@@ -110,13 +110,13 @@ def _rows(kind: str, dataset: str) -> list[dict[str, Any]]:
 def _list_units(name: str, dataset: str, console: Console, as_json: bool) -> None:
     import torch
 
-    from bench.data.datasets import get_dataset
+    from bench.data.table import spec_of
     from bench.zoo.libraries import library_of
     from bench.zoo.targets import load
 
     full = name if library_of(name) or "/" in name else f"{dataset}/{name}"
     handle = load(full)
-    shape = (3, 224, 224) if library_of(name) else get_dataset(handle.dataset).spec.shape
+    shape = (3, 224, 224) if library_of(name) else spec_of(handle.dataset).shape
     found = _units_of(handle.module, torch.zeros(1, *shape))
     if as_json:
         rows = [
@@ -249,7 +249,10 @@ def show_doctor(store: Path, console: Console) -> bool:
     line("disk", f"{free:.1f} GiB free for {store}", free > 1)
     try:
         dataset = get_dataset("fashion_mnist")
-        line("data", f"fashion_mnist, {len(dataset.train()[1])} training and {len(dataset.test()[1])} test images")
+        line(
+            "data",
+            f"fashion_mnist, {len(dataset.train().labels)} training and {len(dataset.test().labels)} test images",
+        )
         names = {*target_names("fashion_mnist"), *zoo_names("fashion_mnist", "full")}
         for name in sorted(names):
             check_weights(name)

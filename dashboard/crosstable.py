@@ -20,7 +20,7 @@ _CONTROLS = {"upper": 0, "none": 1, "lower": 2}
 
 @dataclass(frozen=True)
 class CrossTable:
-    """``squares[i][j]`` is the board's row of line i (a source) in column j (a target at some bits), or None.
+    """``squares[i][j]`` is the board's row of line i (a source) in column j (a target in some setting), or None.
 
     ``fp`` holds the uncompressed accuracy of each column in percent.
     """
@@ -32,9 +32,9 @@ class CrossTable:
 
     @property
     def headers(self) -> tuple[str, ...]:
-        """Targets, with their bits on a second line where not all have the same."""
-        same = len({bits for _, bits in self.columns}) == 1
-        return tuple(target if same else f"{target}\n{bits}" for target, bits in self.columns)
+        """Targets, with their setting on a second line where not all have the same."""
+        same = len({setting for _, setting in self.columns}) == 1
+        return tuple(target if same else f"{target}\n{setting}" for target, setting in self.columns)
 
 
 @dataclass(frozen=True)

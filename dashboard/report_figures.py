@@ -56,8 +56,8 @@ def cross_validation(part: pd.DataFrame) -> go.Figure:
     columns = list(dict.fromkeys((str(row["target"]), str(row["setting_label"])) for row in rows))
     lines = lines_of(rows)
     found = [[_fresh(cells.get(column, [])) for column in columns] for cells in lines.values()]
-    several = len({bits for _, bits in columns}) > 1
-    heads = [escape(f"{target} {bits}" if several else target) for target, bits in columns]
+    several = len({setting for _, setting in columns}) > 1
+    heads = [escape(f"{target} {setting}" if several else target) for target, setting in columns]
     names = [escape(name) for name in lines]
     drops = [float(row["drop"]) for row in rows if not missing(row["drop"]) and row["control"] != "lower"]
     figure = go.Figure(
@@ -91,20 +91,20 @@ def cross_validation(part: pd.DataFrame) -> go.Figure:
 
 def trade_off(table: pd.DataFrame) -> go.Figure:
     """Mean top-1 over the targets against mean seconds (synthesis and compression), one point per source,
-    compressor, bits, image count and preset; the lines are the Pareto fronts, one per bits, of what is no control.
+    compressor, setting, image count and preset; the lines are the Pareto fronts, one a setting, of what is no control.
 
-    Colour says the compressor, marker the bits, its size the image count, smallest first.  A combination with a
+    Colour says the compressor, marker the setting, its size the image count, smallest first.  A combination with a
     missing target has no mean and no point: means over different targets do not compare.
     """
     points = trade_off_points(table)
     figure = go.Figure()
     compressors = list(dict.fromkeys(point["compressor"] for point in points))
-    widths = list(dict.fromkeys(point["setting_label"] for point in points))
+    settings = list(dict.fromkeys(point["setting"] for point in points))
     sizes = marker_sizes([point["n"] for point in points])
-    for compressor, bits in dict.fromkeys((point["compressor"], point["setting_label"]) for point in points):
-        part = [point for point in points if (point["compressor"], point["setting_label"]) == (compressor, bits)]
+    for compressor, setting in dict.fromkeys((point["compressor"], point["setting"]) for point in points):
+        part = [point for point in points if (point["compressor"], point["setting"]) == (compressor, setting)]
         part.sort(key=lambda point: bool(point["control"]))  # the legend shows the first one's marker
-        shape = SYMBOLS[widths.index(bits) % len(SYMBOLS)]
+        shape = SYMBOLS[settings.index(setting) % len(SYMBOLS)]
         figure.add_trace(
             go.Scatter(
                 x=[point["seconds"] for point in part],
@@ -116,13 +116,13 @@ def trade_off(table: pd.DataFrame) -> go.Figure:
                     "color": PALETTE[compressors.index(compressor) % len(PALETTE)],
                     "line": {"width": 1.5},
                 },
-                name=escape(f"{compressor} {bits}".strip()),
+                name=escape(f"{compressor} {setting}".strip()),
                 text=[escape(point["label"]) for point in part],
                 hovertemplate="%{text}<br>%{y:.2f} % in %{x:.1f} s<extra></extra>",
             )
         )
-    for bits in widths:
-        front = pareto([point for point in points if point["setting_label"] == bits and not point["control"]])
+    for setting in settings:
+        front = pareto([point for point in points if point["setting"] == setting and not point["control"]])
         figure.add_trace(
             go.Scatter(
                 x=[point["seconds"] for point in front],
@@ -131,7 +131,7 @@ def trade_off(table: pd.DataFrame) -> go.Figure:
                 line={"shape": "hv", "dash": "dot", "color": GREY},
                 name="Pareto front (no controls)",
                 legendgroup="front",
-                showlegend=bits == widths[0],
+                showlegend=setting == settings[0],
                 hoverinfo="skip",
             )
         )
@@ -149,27 +149,27 @@ def marker_sizes(counts: Sequence[int]) -> dict[int, float]:
 
 
 def trade_off_points(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """label, compressor, bits, n, seconds, top1, control of every combination measured on all targets of its bits."""
+    """label, compressor, setting, n, seconds, top1, control of what was measured on all targets of its setting."""
     rows = [row for row in line_dicts(table[table["compressor"] != ""]) if not row["stale"]]
     groups: dict[str, set[str]] = {}
     for row in rows:
         groups.setdefault(row["target"], set()).add(row["setting_label"])
-    mixed = any(len(bits) > 1 for bits in groups.values())  # else each target has its own bits: one group
+    mixed = any(len(own) > 1 for own in groups.values())  # else each target has its own setting: one group
     targets: dict[str, set[tuple[str, str]]] = {}
     parts: dict[tuple[str, str, int, str], list[dict[str, Any]]] = {}
     for row in rows:
-        bits = str(row["setting_label"]) if mixed else ""
-        targets.setdefault(bits, set()).add((row["target"], row["setting_label"]))
-        parts.setdefault((str(row["compressor"]), bits, int(row["n"]), str(row["preset"])), []).append(row)
+        setting = str(row["setting_label"]) if mixed else ""
+        targets.setdefault(setting, set()).add((row["target"], row["setting_label"]))
+        parts.setdefault((str(row["compressor"]), setting, int(row["n"]), str(row["preset"])), []).append(row)
     several = [len({key[i] for key in parts}) > 1 for i in (2, 3)]
     points = []
-    for (compressor, bits, n, preset), part in parts.items():
+    for (compressor, setting, n, preset), part in parts.items():
         told = [f"{n} images" if several[0] else "", preset if several[1] else ""]
         for name, cells in lines_of(part).items():
-            label = " · ".join(filter(None, (name, compressor, bits, *told)))
-            point = _point(cells, targets[bits])
+            label = " · ".join(filter(None, (name, compressor, setting, *told)))
+            point = _point(cells, targets[setting])
             if point is not None:
-                points.append({"label": label, "compressor": compressor, "bits": bits, "n": n} | point)
+                points.append({"label": label, "compressor": compressor, "setting": setting, "n": n} | point)
     return points
 
 

@@ -1,4 +1,5 @@
-"""The design's rules 1 and 2, read off the source: who may import whom, and that the engine knows no method by name.
+"""Rules 1 and 2 of docs/architecture.md#rules, read off the source: who may import whom, and that the engine knows no
+method by name.
 
 What counts as an import and as a name is in ``source_text.py``; the mutants below show that each rule catches what it
 should, and spares what only looks like it.
@@ -40,7 +41,8 @@ ALLOWED: dict[str, set[str]] = {
     "board": {"store", "spec", *BASE},
     "cli": {"run", "board", "spec", "store", "measure", "zoo", "data", *BASE},
 }
-"""Part of bench → the other parts it may import (design, rule 2: cli → run → spec, store, measure → zoo, data)."""
+"""Part of bench → the other parts it may import (docs/architecture.md#rule-2: cli → run → spec, store, measure → zoo,
+data)."""
 
 TORCH_FREE = (
     "bench/spec",
@@ -110,8 +112,9 @@ def test_parts_of_bench_import_downwards_only() -> None:
     assert wrong == []
 
 
-DOORS = ("bench/spec/registry.py", "dashboard/__main__.py")
-"""Who may import by name: the registry, which finds the methods, and the dashboard's server its own pages."""
+DOORS = ("bench/spec/registry.py", "dashboard/__main__.py", "bench/data/places.py")
+"""Who may import by name: the registry, which finds the methods, and the dashboard's server its own pages; the data
+sets ask whether a library of them is installed."""
 
 
 def reaches_out(place: str, text: str, packages: Sequence[str]) -> list[str]:
@@ -223,7 +226,9 @@ def test_a_method_builds_on_shared_parts_not_on_another_method() -> None:
     for found in all_imports("methods"):
         parts = found.module.split(".")
         if parts[:1] == ["methods"] and len(parts) > 2 and parts[1] in KINDS and not parts[2].startswith("_"):
-            wrong.append(str(found))
+            # what a method computes may lie in a neighbour of its name, which knows its parameters by their type
+            own = found.what.typing_only and found.file.stem.startswith(f"_{parts[2]}")
+            wrong += [] if own else [str(found)]
     assert wrong == []
 
 

@@ -16,7 +16,8 @@ __all__ = ["Level", "asked", "axis_names", "levels", "setting_name"]
 
 @dataclass(frozen=True)
 class Level:
-    """A row's value on an axis: in words, and where it lies on a plot's axis (None where it has no order)."""
+    """A row's value on an axis: in words (none where nothing was asked on it), and where it lies on a plot's axis (None
+    where it has no order)."""
 
     text: str
     number: float | None = None
@@ -31,14 +32,14 @@ def asked(row: dict[Any, Any]) -> Setting:
     return Setting(**{key: value for key, value in plain.items() if not missing(value) and value != ""})
 
 
-def levels(table: pd.DataFrame, name: str) -> list[Level | None]:
-    """The rows' values on an axis; None where nothing was asked on it."""
+def levels(table: pd.DataFrame, name: str) -> list[Level]:
+    """The rows' values on an axis."""
     own = axis(name)
-    found: list[Level | None] = []
+    found: list[Level] = []
     for row in table[list(own.keys)].to_dict("records"):
         setting = asked(row)
         values = own.values(setting)
-        found.append(Level(own.text(values), own.number(values)) if values else None)
+        found.append(Level(own.text(values), own.number(values)) if values else Level(""))
     return found
 
 

@@ -1,4 +1,5 @@
-"""Who may read what: the handle a method gets denies any read beyond its tier and records every one (rule 3).
+"""Who may read what: the handle a method gets denies any read beyond its tier and records every one
+(docs/architecture.md#rule-3).
 
 There is no way to the test split from here.
 """
@@ -6,13 +7,14 @@ There is no way to the test split from here.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.data.datasets import Dataset
+from bench.data.datasets import Dataset, batches_of, images_at, labels_of, whole
 from bench.errors import AccessDenied, DataError
 from bench.interfaces import TIERS, Tier
 
@@ -50,9 +52,10 @@ class DataAccess:
             DataError: fewer images than asked for.
         """
         self._allow("T5", "labelled training images", count)
-        images, labels = self._dataset.train()
+        split = self._dataset.train()
+        labels = labels_of(split)
         picks = self._pick("train", balanced_order(labels, self._dataset.spec.classes, generator), count)
-        return self._dataset.normalise(images[picks]), labels[picks], [int(i) for i in picks]
+        return self._dataset.normalised_at(split, picks), labels[picks], [int(i) for i in picks]
 
     def unlabelled_images(self, count: int, generator: torch.Generator) -> tuple[Tensor, list[int]]:
         """``count`` training images drawn without a look at the labels (normalised [n,C,H,W]) and their indices. Tier
@@ -63,21 +66,38 @@ class DataAccess:
             DataError: fewer images than asked for.
         """
         self._allow("T4", "unlabelled training images", count)
-        images, _ = self._dataset.train()
-        picks = self._pick("train, unlabelled", torch.randperm(len(images), generator=generator), count)
-        return self._dataset.normalise(images[picks]), [int(i) for i in picks]
+        split = self._dataset.train()
+        order = torch.randperm(len(split.labels), generator=generator)
+        picks = self._pick("train, unlabelled", order, count)
+        return self._dataset.normalised_at(split, picks), [int(i) for i in picks]
 
     def training_set(self) -> tuple[Tensor, Tensor]:
         """The complete training set: uint8 [N,C,H,W] and labels [N], as copies. Tier T6.
+
+        For a set that fits into memory; `training_batches` reads as it goes.
 
         Raises:
             AccessDenied: the method's tier is below T6.
             DataError: the complete set is not on this machine.
         """
         self._allow("T6", "the complete training set", 0)
-        images, labels = self._dataset.full_train()
+        images, labels = whole(self._dataset.full_train())
         self._record("complete training set", len(labels), torch.arange(len(labels)))
-        return images.clone(), labels.clone()
+        return images, labels
+
+    def training_batches(self, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass over the complete training set in random order, read as it goes: uint8 [B,C,H,W] and labels [B], the
+        last batch shorter where the count asks for it. Tier T6.
+
+        Raises:
+            AccessDenied: the method's tier is below T6.
+            DataError: the complete set is not on this machine; while the batches come, an image cannot be read.
+        """
+        self._allow("T6", "the complete training set", 0)
+        split = self._dataset.full_train()
+        order = torch.randperm(len(split.labels), generator=generator)
+        self._record("complete training set", len(order), order)
+        return batches_of(split, size, order)
 
     def unrelated_images(self, count: int, generator: torch.Generator) -> Tensor:
         """``count`` images of another domain in this data set's shape and constants, float32 [n,C,H,W]. Tier T3 up.
@@ -91,10 +111,11 @@ class DataAccess:
             raise DataError(
                 "no data set of another domain is named", expected="a data set of unrelated images, e.g. digits"
             )
-        images, _ = self._unrelated.train()
-        picks = self._pick(self._unrelated.spec.name, torch.randperm(len(images), generator=generator), count)
+        split = self._unrelated.train()
+        order = torch.randperm(len(split.labels), generator=generator)
+        picks = self._pick(self._unrelated.spec.name, order, count)
         channels, height, width = self._dataset.spec.shape
-        found = images[picks].float()
+        found = images_at(split, picks).float()
         if found.shape[1] != channels:
             found = found.mean(1, keepdim=True).expand(-1, channels, -1, -1)
         if found.shape[2:] != (height, width):

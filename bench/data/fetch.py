@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.error import URLError
 
 from bench.data import fashion
-from bench.data.datasets import SPECS
+from bench.data.table import SPECS
 from bench.errors import DataError, nearest
 from bench.paths import cache_folder
 

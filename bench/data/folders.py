@@ -1,20 +1,29 @@
-"""Images from folders: {split}/{class}/*.jpg, and torchvision's CIFAR files; as uint8 tensors."""
+"""Images from folders: {split}/{class}/*.jpg, decoded when they are read. No torch."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
-import torch
-from PIL import Image, UnidentifiedImageError
-from torch import Tensor
+import PIL
+from PIL import Image
 
+from bench.data.manifests import Manifest
+from bench.data.splits import Bytes, Ints, digest_of
 from bench.errors import DataError, nearest
 
-Arrays = tuple[Tensor, Tensor]
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+READER = 1
+"""Version of how a file becomes an array (:func:`decode`); digests recorded under another do not count."""
+
+KEEP_BYTES = 128 * 2**20
+"""A split that fits is kept once decoded: 32×32 images are read again for every cell, and decoding costs more than they
+weigh."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +41,72 @@ class FolderSplit:
     classes: int | None = None
 
 
-def _open(path: Path, size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+class FolderImages:
+    """A split (``bench.data.splits.Split``) whose images lie in files below ``folder``; only those read are decoded.
+
+    ``files`` are relative paths, ``labels`` int64 [N] their classes, ``size`` the side in pixels.
+    """
+
+    def __init__(self, folder: Path, files: tuple[str, ...], labels: Ints, size: int) -> None:
+        self._folder, self._files, self._labels, self._size = folder, files, labels, size
+        self._digests: dict[bytes, str] = {}
+        self._shape = (len(files), 3, size, size)
+        self._here = np.zeros(len(files), dtype=bool)  # which images of _kept are decoded
+
+    @property
+    def labels(self) -> Ints:
+        """As ``Split``."""
+        return self._labels
+
+    def read(self, picks: Ints) -> Bytes:
+        """As ``Split``: images uint8 [n,3,size,size]."""
+        if int(np.prod(self._shape)) > KEEP_BYTES:
+            found: Bytes = np.empty((len(picks), *self._shape[1:]), dtype=np.uint8)
+            for place, image in enumerate(self._decoded(picks)):
+                found[place] = image
+            return found
+        new = np.unique(picks[~self._here[picks]])
+        for place, image in zip(new, self._decoded(new), strict=True):
+            self._kept[place] = image
+            self._here[place] = True
+        kept: Bytes = self._kept[picks]
+        return kept
+
+    def digest(self, picks: Ints | None = None) -> str:
+        """As ``Split``, from the folder's manifest: no image is opened when the files are as they were."""
+        picks = np.arange(len(self._files)) if picks is None else picks
+        asked = picks.tobytes()
+        if asked not in self._digests:
+            contents = self._manifest.contents([self._files[i] for i in picks])
+            labels = self._labels[picks]
+            facts = [READER, PIL.__version__, self._size, contents, labels.tolist()]
+            key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+            self._digests[asked] = self._manifest.digest(key, lambda: digest_of(self._decoded(picks), labels))
+        return self._digests[asked]
+
+    @cached_property
+    def _manifest(self) -> Manifest:
+        return Manifest(self._folder, self._files)
+
+    @cached_property
+    def _kept(self) -> Bytes:
+        return np.empty(self._shape, dtype=np.uint8)
+
+    def _decoded(self, picks: Ints) -> Iterator[Bytes]:
+        for i in picks:
+            yield decode(self._folder / self._files[i], self._size)
+
+
+def decode(path: Path, size: int) -> Bytes:
+    """The image as uint8 [3,size,size]: scaled on the shorter side, cropped in the centre.
+
+    Raises:
+        DataError: the file is missing, or no image that can be read.
+    """
     try:
         with Image.open(path) as found:
             image = found.convert("RGB")
-    except (OSError, UnidentifiedImageError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError("cannot read the image", where=str(path), got=error) from error
     if image.size != (size, size):
         short = size * 256 // 224 if size >= 128 else size
@@ -45,17 +115,18 @@ def _open(path: Path, size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint
         image = image.resize((wide, high), Image.Resampling.BILINEAR)
         left, top = (wide - size) // 2, (high - size) // 2
         image = image.crop((left, top, left + size, top + size))
-    return np.asarray(image, dtype=np.uint8)
+    return np.asarray(image, dtype=np.uint8).transpose(2, 0, 1)
 
 
-@lru_cache(maxsize=2)
-def read_image_folder(split: FolderSplit) -> Arrays:
-    """Images uint8 [N,3,size,size] and labels int64 [N]; class index = position of the folder's name.
+@lru_cache(maxsize=8)
+def open_folder(split: FolderSplit) -> FolderImages:
+    """The split's files and labels, listed once per process; no image is opened. Class index = position of the folder's
+    name.
 
     With ``names``, a folder may be missing (a sample of ImageNet): it shifts no label of another.
 
     Raises:
-        DataError: the folder is missing or empty, a class folder is unknown, or an image cannot be read.
+        DataError: the folder is missing or empty, or a class folder is unknown.
     """
     folder = split.root / split.split
     classes = sorted(p for p in folder.glob("*") if p.is_dir())
@@ -77,8 +148,8 @@ def read_image_folder(split: FolderSplit) -> Arrays:
             nearest=nearest(unknown[0], names),
         )
     index = {name: k for k, name in enumerate(names)}
-    paths = [(p, index[c.name]) for c in classes for p in sorted(c.iterdir()) if p.suffix.lower() in SUFFIXES]
-    filled = {label for _, label in paths}
+    files = [(f"{c.name}/{p.name}", index[c.name]) for c in classes for p in sorted(c.iterdir()) if _is_image(p)]
+    filled = {label for _, label in files}
     empty = [c.name for c in classes if index[c.name] not in filled]
     if empty:
         raise DataError("a class folder holds no image", where=str(folder), got=", ".join(empty[:5]))
@@ -87,29 +158,9 @@ def read_image_folder(split: FolderSplit) -> Arrays:
         raise DataError(
             "wrong number of class folders", where=str(folder), got=len(classes), expected=str(split.classes)
         )
-    images = np.stack([_open(p, split.size) for p, _ in paths])
-    labels = torch.tensor([k for _, k in paths])
-    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), labels
+    labels = np.array([k for _, k in files], dtype=np.int64)
+    return FolderImages(folder, tuple(name for name, _ in files), labels, split.size)
 
 
-def read_cifar(name: str, place: Path, split: str) -> Arrays:
-    """CIFAR from an image folder ({train,test}/CLASS/*) or torchvision's own files below ``place``.
-
-    Raises:
-        DataError: neither is there; the hint says how to get it.
-    """
-    if (place / split).is_dir():
-        return read_image_folder(FolderSplit(place, split, 32, classes={"cifar10": 10, "cifar100": 100}[name]))
-    from torchvision import datasets
-
-    kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
-    try:
-        found = kind(str(place), train=split == "train", download=False)
-    except RuntimeError as error:
-        raise DataError(
-            "the data set is not here",
-            where=str(place),
-            expected=f"{split}/CLASS/*.jpg, or torchvision's files",
-            hint=f"run: bench data fetch {name}",
-        ) from error
-    return torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(found.targets)
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Tier = Literal["T0", "T1", "T2a", "T2b", "T3", "T4", "T5", "T6"]
-"""What a method may look at, weakest first (design, rule 3)."""
+"""What a method may look at, weakest first (docs/architecture.md#rule-3)."""
 
 TIERS: tuple[Tier, ...] = ("T0", "T1", "T2a", "T2b", "T3", "T4", "T5", "T6")
 
@@ -91,6 +91,9 @@ class DataHandle(Protocol):
 
     def training_set(self) -> tuple[Tensor, Tensor]:
         """The complete training set: uint8 images [N,C,H,W] and labels [N]. Tier T6."""
+
+    def training_batches(self, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """As :meth:`training_set`, one pass in random order, read from disk as it goes. Tier T6."""
 
     def unrelated_images(self, count: int, generator: torch.Generator) -> Tensor:
         """Images of another domain in the target's shape and constants, float32 [n,C,H,W]. Tier T3 and beyond."""

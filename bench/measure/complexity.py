@@ -1,9 +1,9 @@
 """MACs, BitOPs and size in bytes of a network, counted on the original (uncompressed, unfolded) module.
 
-Conventions (specification of the compressors, section 7): a MAC is one multiply-accumulate of a convolution or linear
-layer for one image; bias, normalisation, activations and pooling are left out, groups are divided by.  A layer's BitOPs
-are MACs × weight bits × bits of its input; a layer left in floating point counts 32 × 32.  MACs and BitOPs are dense:
-zeroed weights count (a dense kernel multiplies by them), except in ``macs_effective``.
+Conventions (docs/methods/measures.md#macs): a MAC is one multiply-accumulate of a convolution or linear layer for one
+image; bias, normalisation, activations and pooling are left out, groups are divided by.  A layer's BitOPs are MACs ×
+weight bits × bits of its input; a layer left in floating point counts 32 × 32.  MACs and BitOPs are dense: zeroed
+weights count (a dense kernel multiplies by them), except in ``macs_effective``.
 """
 
 from __future__ import annotations

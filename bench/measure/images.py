@@ -1,4 +1,4 @@
-"""Quality of image sets: batch-norm loss, zoo accuracy, classifier score (specification of the sources, section 4).
+"""Quality of image sets: batch-norm loss, zoo accuracy, classifier score (docs/methods/measures.md#image-measures).
 
 Every function takes networks and tensors (images float [N, C, H, W] in the networks' normalised space, on the networks'
 device) and leaves the networks as they were.  MMD lies in mmd.py.
@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bench.data.datasets import batch_size
 from bench.errors import NotApplicable
 from bench.measure.accuracy import batches, eval_mode
 
 BATCH = 128
+"""Images of a forward pass; fewer where they are large."""
 _Site = tuple[str, int]  # name of the BN module, index of its call within one forward pass
 
 
@@ -78,7 +80,7 @@ def _has_target(part: nn.Module) -> bool:
     return isinstance(part, _BatchNorm) and part.running_mean is not None and part.running_var is not None
 
 
-def bn_statistics(module: nn.Module, images: Tensor, batch: int = BATCH) -> dict[str, list[BnStatistics]]:
+def bn_statistics(module: nn.Module, images: Tensor, batch: int | None = None) -> dict[str, list[BnStatistics]]:
     """Statistics pooled over all images, by BN module in the order of execution; ``batch`` only bounds memory.
 
     Averaging the variances of chunks would be biased low (it drops the variance between chunks), so sums and sums of
@@ -90,7 +92,7 @@ def bn_statistics(module: nn.Module, images: Tensor, batch: int = BATCH) -> dict
     moments = _Moments(module)
     try:
         with eval_mode(module):
-            for part, _ in batches(images, size=batch):
+            for part, _ in batches(images, size=batch or batch_size(images.shape[1:], BATCH)):
                 module(part)
     finally:
         moments.close()
@@ -165,7 +167,7 @@ def _zoo(n: int, per_model: Mapping[str, float]) -> ZooTop1:
 
 
 def zoo_top1(models: Mapping[str, nn.Module], images: Tensor, labels: Tensor) -> ZooTop1:
-    """Accuracy of every network on the labels the images were made for (specification 4.2).
+    """Accuracy of every network on the labels the images were made for (docs/methods/measures.md#zoo-top1).
 
     For sources without assigned labels there is no such number; see :func:`label_agreement`.
 
@@ -236,8 +238,9 @@ def score_from_log_probabilities(log_p: Tensor, splits: int = 10) -> ClassifierS
     return ClassifierScore(float(np.mean(scores)), float(np.std(scores)), len(log_p), splits)
 
 
-def logits_of(module: nn.Module, images: Tensor, batch: int = BATCH) -> Tensor:
+def logits_of(module: nn.Module, images: Tensor) -> Tensor:
     """Outputs [N, classes] in eval mode."""
     with eval_mode(module):
-        parts: list[Tensor] = [module(part) for part, _ in batches(images, size=batch)]
+        size = batch_size(images.shape[1:], BATCH)
+        parts: list[Tensor] = [module(part) for part, _ in batches(images, size=size)]
         return torch.cat(parts)

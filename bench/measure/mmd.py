@@ -1,4 +1,4 @@
-"""Squared maximum mean discrepancy between synthetic and real images in feature space (specification 4.4).
+"""Squared maximum mean discrepancy between synthetic and real images in feature space (docs/methods/measures.md#mmd).
 
 Unbiased estimates (Gretton et al. 2012, JMLR 13:723, eq. 3), which may be slightly negative and are never clamped.
 """
@@ -6,13 +6,14 @@ Unbiased estimates (Gretton et al. 2012, JMLR 13:723, eq. 3), which may be sligh
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from bench.data.datasets import batch_size
 from bench.measure.accuracy import batches, eval_mode
 from bench.measure.images import BATCH
 
@@ -42,8 +43,12 @@ class MmdReport:
     per_model: Mapping[str, Mapping[str, Mmd]]
 
 
-def features(module: nn.Module, images: Tensor, batch: int = BATCH) -> Tensor:
+def features(module: nn.Module, images: Tensor | Iterable[Tensor], batch: int | None = None) -> Tensor:
     """Input of the last weighted layer, float64 [N, D]: penultimate features (spatial maps are averaged).
+
+    Args:
+        images: [N, C, H, W], or batches [B, C, H, W] that are read as they are needed.
+        batch: images of a forward pass where they are one tensor; bounds memory.
 
     Raises:
         ValueError: no convolution or linear layer was executed.
@@ -56,9 +61,11 @@ def features(module: nn.Module, images: Tensor, batch: int = BATCH) -> Tensor:
 
     hooks = [part.register_forward_pre_hook(keep) for part in parts]
     found = []
+    if isinstance(images, Tensor):
+        images = (part for part, _ in batches(images, size=batch or batch_size(images.shape[1:], BATCH)))
     try:
         with eval_mode(module):
-            for images_part, _ in batches(images, size=batch):
+            for images_part in images:
                 seen.clear()
                 module(images_part)
                 if not seen:

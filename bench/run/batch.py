@@ -98,7 +98,8 @@ def _synthesised(bench: Bench, job: SynthJob, index: int, report: Report) -> tup
 
 
 def renormalised(images: ImageSet, job: SynthJob, target: ModelHandle) -> ImageSet:
-    """The images in the target's own constants; they live in those of their own networks (spec sources 2.4)."""
+    """The images in the target's own constants; they live in those of their own networks
+    (docs/methods/sources.md#pixel-space)."""
     if (job.dataset.mean, job.dataset.std) == (target.mean, target.std):
         return images
     mean, std, own_mean, own_std = (

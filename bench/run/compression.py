@@ -23,7 +23,7 @@ from bench.spec.graph import CompressionJob
 from bench.spec.jobs import CellJob
 from bench.store.records import ResultRecord, StageCost, pack_bits
 
-FP_GATE = 0.3  # points; design rule 4
+FP_GATE = 0.3  # points; docs/architecture.md#rule-4
 
 
 @dataclass(frozen=True)
@@ -43,20 +43,20 @@ def run_compression(bench: Bench, job: CompressionJob, report: Report) -> tuple[
         if job.first.measures:
             return (_measure_images(bench, job, report),)
         made = _compress(bench, job, report)
-    except Exception as error:  # noqa: BLE001 - a job's failure is a record (design, rule 9)
+    except Exception as error:  # noqa: BLE001 - a job's failure is a record (docs/architecture.md#rule-9)
         return tuple(_broken(bench, job, cell, error) for cell in job.cells)
     return tuple(_described(bench, job, cell, made, report) for cell in job.cells)
 
 
 class GateClosed(BenchError):
-    """The target is not what it is registered as (design, rule 4)."""
+    """The target is not what it is registered as (docs/architecture.md#rule-4)."""
 
 
 def _described(bench: Bench, job: CompressionJob, cell: CellJob, made: Made, report: Report) -> ResultRecord:
     """The cell's record; one network that cannot be measured loses no other's."""
     try:
         return _measure(bench, job, cell, made, report)
-    except Exception as error:  # noqa: BLE001 - a job's failure is a record (design, rule 9)
+    except Exception as error:  # noqa: BLE001 - a job's failure is a record (docs/architecture.md#rule-9)
         return _broken(bench, job, cell, error)
 
 
@@ -153,8 +153,8 @@ def _measure(bench: Bench, job: CompressionJob, cell: CellJob, made: Made, repor
     dataset = bench.dataset(cell.dataset)
     report("measure", 0, 1)
     with runtime.measure() as spent:
-        test = dataset.test(cell.test_subset)
-        top1, correct = evaluate(variant.module, *test, target.mean, target.std, bench.device)
+        batches = dataset.test_batches(cell.test_subset)
+        top1, correct = evaluate(variant.module, batches, device=bench.device, mean=target.mean, std=target.std)
     layers = layer_table(variant.network or target.module, dataset.spec.shape, variant)
     protocol = plain({**variant.protocol, **_constants(cell, target)})
     stream = made.images.stream

@@ -1,4 +1,5 @@
-"""The target's own accuracy, measured once per network and test set and kept in the store (design, rule 4)."""
+"""The target's own accuracy, measured once per network and test set and kept in the store
+(docs/architecture.md#rule-4)."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ def fp_result(target: ModelHandle, dataset: Dataset, subset: int | None, store: 
         pass  # not measured yet, or a damaged file that the measurement replaces
 
     def top1_of(count: int | None) -> float:
-        return evaluate(target.module, *dataset.test(count), target.mean, target.std, device)[0]
+        data = dataset.test_batches(count)
+        return evaluate(target.module, data, device=device, mean=target.mean, std=target.std)[0]
 
     full_top1 = top1_of(None)
     top1 = full_top1 if subset is None else top1_of(subset)

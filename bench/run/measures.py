@@ -8,9 +8,9 @@ import torch
 
 from bench import runtime
 from bench.data.access import balanced_order
-from bench.data.datasets import Dataset
+from bench.data.datasets import Dataset, batch_size, batches_of, labels_of
 from bench.interfaces import ImageSet, ModelHandle
-from bench.measure.images import bn_loss, classifier_score, zoo_top1
+from bench.measure.images import BATCH, bn_loss, classifier_score, zoo_top1
 from bench.measure.mmd import feature_mmd, features
 
 Metrics = dict[str, float | None]
@@ -64,9 +64,10 @@ def _score(target: ModelHandle, images: ImageSet) -> Metrics:
 def _mmd(target: ModelHandle, images: ImageSet, dataset: Dataset, seed: int) -> Metrics:
     """MMD² to real test images with its bootstrap interval; the mean over networks is the board's to form."""
     generator = runtime.make_generator(seed)
-    real, labels = dataset.test()
-    picks = balanced_order(labels, dataset.spec.classes, generator)[:REAL_IMAGES]
-    held = dataset.normalise(real[picks])
+    real = dataset.test()
+    picks = balanced_order(labels_of(real), dataset.spec.classes, generator)[:REAL_IMAGES]
+    size = batch_size(dataset.spec.shape, BATCH)
+    held = (dataset.normalise(part) for part, _ in batches_of(real, size, picks))
     with torch.inference_mode():
         pair = features(target.module, images.images), features(target.module, held)
     found = feature_mmd(*pair, generator)

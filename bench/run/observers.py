@@ -55,6 +55,6 @@ class Observers:
         for observer in list(self._alive):
             try:
                 getattr(observer, event)(*facts)
-            except Exception as error:  # noqa: BLE001 - an observer never fails a run (design, rule 9)
+            except Exception as error:  # noqa: BLE001 - an observer never fails a run (docs/architecture.md#rule-9)
                 self._alive.remove(observer)
                 log.warning("%s is out after an error: %s", type(observer).__name__, error)

@@ -128,7 +128,8 @@ class ProgressObserver(Observer):
     def run_started(self, start: RunStart) -> None:
         work = self._work = Work(start.jobs, self._workers)
         standing = f", {len(start.done)} cells stand already" if start.done else ""
-        parts = [f"{work.cells} cells", *(f"{n} {named(kind, n)}" for kind, n in work.kinds.items() if kind not in OWN)]
+        others = {kind: n for kind, n in work.kinds.items() if kind != OWN}
+        parts = [f"{work.cells} cells", *(f"{n} {named(kind, n)}" for kind, n in others.items())]
         self._console.print(f"{' and '.join(parts)} to do{standing}")
         if self._console.is_terminal and work.total:
             self._live = Progress(

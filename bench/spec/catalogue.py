@@ -71,14 +71,14 @@ class ShippedCatalogue:
     root: Path | None = None
 
     def dataset(self, name: str) -> DatasetSpec:
-        from bench.data.datasets import get_dataset
+        from bench.data.table import spec_of
 
-        return get_dataset(name, self.root).spec
+        return spec_of(name)
 
     def test_digest(self, dataset: str, subset: int | None) -> str:
-        from bench.data.datasets import get_dataset
+        from bench.data.table import digest
 
-        return get_dataset(dataset, self.root).test_digest(subset)
+        return digest(dataset, "test", self.root, subset)
 
     def train_digest(self, dataset: str) -> str:
         return _train_digest(dataset, self.root)
@@ -123,9 +123,9 @@ class ShippedCatalogue:
 
 @lru_cache(maxsize=8)
 def _train_digest(dataset: str, root: Path | None) -> str:
-    from bench.data.datasets import get_dataset
+    from bench.data.table import digest
 
-    return get_dataset(dataset, root).train_digest()
+    return digest(dataset, "train", root)
 
 
 def full_name(dataset: str, name: str) -> str:

@@ -101,7 +101,7 @@ class SynthJob:
     def batch_seed(self, index: int) -> int:
         """Seed of batch ``index``'s generator; does not depend on ``count``, and not on the source's parameters either:
         the rows of an ablation then start from the same images and labels and draw nested sets of networks, so that
-        they differ by what is ablated (specification of the sources, section 1)."""
+        they differ by what is ablated (docs/methods/sources.md#contract)."""
         return seed_from("batch", self.seed, index)
 
     @property

@@ -93,7 +93,7 @@ def bring(name: str, weights: Path, root: Path | None = None) -> dict[str, Any]:
     from bench.data.datasets import get_dataset
     from bench.zoo import checkpoints
     from bench.zoo.macs import network_facts
-    from bench.zoo.train import TrainData, top1
+    from bench.zoo.train import top1
 
     if library_of(name) is None:
         raise SuiteError(
@@ -103,8 +103,7 @@ def bring(name: str, weights: Path, root: Path | None = None) -> dict[str, Any]:
     checkpoints.load_into(module, weights)
     mean, std = _constants(module)
     try:
-        images, labels = get_dataset(DATASET, root).test()
-        measured = top1(module, TrainData(images, labels, mean, std), batch=50)
+        measured = top1(module, get_dataset(DATASET, root).test_batches(size=50), mean, std)
     except DataError:
         if root is not None:
             raise

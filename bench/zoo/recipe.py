@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from bench.data.datasets import Dataset, get_dataset
+from bench.data.datasets import Dataset, get_dataset, whole
 from bench.errors import DataError
 from bench.zoo import checkpoints
 from bench.zoo.macs import network_facts
 from bench.zoo.small import BUILDERS
 from bench.zoo.table import TABLE, Entry, entry
-from bench.zoo.train import Report, TrainData, fit, recipe, top1
+from bench.zoo.train import EVAL_BATCH, Report, TrainData, fit, recipe, top1
 
 Log = Callable[[str, int, int, float], None]
 
@@ -28,9 +28,9 @@ def build_entry(item: Entry, dataset: Dataset) -> torch.nn.Module:
         return BUILDERS[item.builder](spec.classes, spec.shape[0], **item.kwargs)
 
 
-def _split(dataset: Dataset, part: str) -> TrainData:
-    images, labels = dataset.full_train() if part == "train" else dataset.test()
-    return TrainData(images, labels, dataset.spec.mean, dataset.spec.std)
+def _measured(module: torch.nn.Module, dataset: Dataset) -> float:
+    """Top-1 in percent on the test set."""
+    return top1(module, dataset.test_batches(size=EVAL_BATCH), dataset.spec.mean, dataset.spec.std)
 
 
 def train_one(
@@ -42,18 +42,17 @@ def train_one(
     weights trained so are not written. Returns the manifest (or the tuning result).
     """
     module = build_entry(item, dataset)
-    data = _split(dataset, "train")
+    data = TrainData(*whole(dataset.full_train()), dataset.spec.mean, dataset.spec.std)
     if holdout:
         if holdout >= len(data.images):
             raise DataError("more held out than there is", got=holdout, expected=f"below {len(data.images)}")
-        held = TrainData(data.images[-holdout:], data.labels[-holdout:], data.mean, data.std)
+        held = zip(data.images[-holdout:].split(EVAL_BATCH), data.labels[-holdout:].split(EVAL_BATCH), strict=True)
         data = TrainData(data.images[:-holdout], data.labels[:-holdout], data.mean, data.std)
         seconds = fit(item, module, data, report=report)
-        return {"name": item.name, "holdout_top1": top1(module, held), "seconds": seconds}
+        return {"name": item.name, "holdout_top1": top1(module, held, data.mean, data.std), "seconds": seconds}
     checkpoint = out / f"{item.name}.checkpoint"
     out.mkdir(parents=True, exist_ok=True)
     seconds = fit(item, module, data, checkpoint=checkpoint, report=report)
-    test = _split(dataset, "test")
     facts: dict[str, Any] = {
         "dataset": dataset.spec.name,
         "architecture": item.architecture,
@@ -61,7 +60,7 @@ def train_one(
         "seed": item.seed,
         "recipe": recipe(item),
         "train_images": len(data.images),
-        "top1": top1(module, test),
+        "top1": _measured(module, dataset),
         **network_facts(module, dataset.spec.shape),
         "mean": list(data.mean),
         "std": list(data.std),
@@ -72,7 +71,7 @@ def train_one(
     made = checkpoints.save(module, out, item.name, facts)
     again = build_entry(item, dataset)
     checkpoints.load_into(again, out / f"{item.name}.safetensors", made["sha256"])
-    made["top1_reloaded"] = top1(again, test)
+    made["top1_reloaded"] = _measured(again, dataset)
     checkpoints.write_manifest(out, item.name, made)
     checkpoint.unlink(missing_ok=True)
     return made
@@ -109,12 +108,11 @@ def train(
 def verify(dataset: str, folder: Path) -> list[dict[str, Any]]:
     """Re-measure every shipped network: rows of name, registered and measured top-1, and whether they agree."""
     data = get_dataset(dataset)
-    test = _split(data, "test")
     rows = []
     for fact in checkpoints.manifests(folder):
         module = build_entry(entry(fact["name"]), data)
         checkpoints.load_into(module, folder / f"{fact['name']}.safetensors", fact["sha256"])
         module.to(memory_format=torch.channels_last)
-        measured = top1(module, test)
+        measured = _measured(module, data)
         rows.append({**fact, "measured": measured, "ok": abs(measured - fact["top1"]) <= 0.05})
     return rows

@@ -73,7 +73,7 @@ def architecture(name: str) -> str:
 
 
 def membership(target: str, models: Iterable[str]) -> Membership:
-    """How ``target`` relates to the networks the images come from (full names): spec sources 3.9a."""
+    """How ``target`` relates to the networks the images come from (full names): docs/methods/sources.md#membership."""
     names = tuple(models)
     if not names:
         return "none"

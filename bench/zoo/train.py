@@ -13,7 +13,7 @@ import os
 import pickle
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from bench.errors import DataError, WeightsError
 from bench.zoo.table import Entry
 
 BATCH = 128
+EVAL_BATCH = 500
 WEIGHT_DECAY = 5e-4
 SMOOTHING = 0.05
 WARM_UP = 0.2
@@ -45,9 +46,13 @@ class TrainData:
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 [B,C,H,W] to normalised float32 of the same shape."""
-        mean = torch.tensor(self.mean, device=images.device).view(1, -1, 1, 1) * 255
-        std = torch.tensor(self.std, device=images.device).view(1, -1, 1, 1) * 255
-        return (images.float() - mean) / std
+        return _normalise(images, self.mean, self.std)
+
+
+def _normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    shape = (1, -1, 1, 1)
+    centre = torch.tensor(mean, device=images.device).view(shape) * 255
+    return (images.float() - centre) / (torch.tensor(std, device=images.device).view(shape) * 255)
 
 
 def recipe(entry: Entry) -> dict[str, Any]:
@@ -175,12 +180,15 @@ def _epoch(
             report(step + 1, total, loss.item())
 
 
-def top1(module: nn.Module, data: TrainData, batch: int = 500) -> float:
-    """Top-1 in percent of ``module`` (put into eval mode) on all images of ``data``, float32."""
+def top1(
+    module: nn.Module, data: Iterable[tuple[Tensor, Tensor]], mean: tuple[float, ...], std: tuple[float, ...]
+) -> float:
+    """Top-1 in percent of ``module`` (put into eval mode), float32, over batches of images uint8 [B,C,H,W], normalised
+    by ``mean`` and ``std``, and labels [B]."""
     module.eval()
-    right = 0
+    right, count = 0, 0
     with torch.inference_mode():
-        for first in range(0, len(data.images), batch):
-            part = slice(first, first + batch)
-            right += int((module(data.normalise(data.images[part])).argmax(1) == data.labels[part]).sum())
-    return 100.0 * right / len(data.images)
+        for images, labels in data:
+            right += int((module(_normalise(images, mean, std)).argmax(1) == labels).sum())
+            count += len(labels)
+    return 100.0 * right / count

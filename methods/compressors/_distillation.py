@@ -1,4 +1,4 @@
-"""What a student is trained towards: the teacher's answers and features (specification section 4).
+"""What a student is trained towards: the teacher's answers and features (docs/methods/compressors.md#training).
 
 The loss is tau^2 KL(teacher / tau || student / tau), summed over classes and averaged over the batch (Hinton et al.,
 arXiv 1503.02531, whose section 2 gives the factor tau^2), plus ``features`` times the mean over the tapped tensors of

@@ -1,4 +1,5 @@
-"""Which weights or channels go: those of least L1 norm, exactly round(ratio * n) of them (specification 5)."""
+"""Which weights or channels go: those of least L1 norm, exactly round(ratio * n) of them
+(docs/methods/compressors.md#selection)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pruning by masks with MixMix's reconstruction in two stages, unit by unit (specification 5.2).
+"""Pruning by masks with MixMix's reconstruction in two stages, unit by unit (docs/methods/compressors.md#pruning).
 
 Li et al., "MixMix", ICCV 2021, section 5.3 and appendix B, equation 10: masks start as magnitude says, then masks
 (real numbers from now on) and weights are learned so that each unit's output matches the full-precision network's; mask

@@ -1,7 +1,7 @@
 """What the quantisation-aware trainers share: hyper-parameters, presets, and the way from a request to a network.
 
-Specification sections 4 and 9; MixMix (ICCV 2021), section 5.2 and appendix.  A method gives its quantisers and names
-its grids.
+See docs/methods/compressors.md#training, #presets; MixMix (ICCV 2021), section 5.2 and appendix.  A method gives its
+quantisers and names its grids.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ DROPS = (4_000 / PAPER_STEPS, 10_000 / PAPER_STEPS, 20_000 / PAPER_STEPS)
 
 
 class QatParams(MethodParams):
-    """Settings of the training (section 4).
+    """Settings of the training (docs/methods/compressors.md#training).
 
     ``shape`` drops multiplies lr by 0.1 at the shares ``drops`` of the steps, cosine lets it fall to 0; ``bn_freeze``
     is the share of the steps after which BN statistics stay (0 for noise-like images: never updated).  ``features`` is

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from methods.compressors._reconstruct import RoundingRule
 
 ROUNDING_TRAVEL = 20.0
-"""lr * T of the rounding variables: enough for V to cross its range of +-2.4 several times (section 9)."""
+"""lr * T of the rounding variables: enough for V to cross its range of +-2.4 several times
+(docs/methods/compressors.md#travel)."""
 
 STEP_TRAVEL = 0.2
-"""lr * T of BRECQ's activation steps; a half cosine halves it, which leaves Adam's travel of about 0.1 (section 9)."""
+"""lr * T of BRECQ's activation steps; a half cosine halves it, which leaves Adam's travel of about 0.1
+(docs/methods/compressors.md#travel)."""
 
 PENALTY_BY_FAMILY = {"mnasnet": 0.2, "mobilenet": 0.1, "resnet": 0.01, "regnet": 0.01}
-"""lambda = auto: the values that BRECQ and QDrop use per architecture (section 3.5)."""
+"""lambda = auto: the values that BRECQ and QDrop use per architecture (docs/methods/compressors.md#penalty)."""
 
 DEFAULT_PENALTY = 0.1
 
@@ -29,7 +31,7 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class RoundingParams(MethodParams):
-    """Learned rounding (section 3.4).
+    """Learned rounding (docs/methods/compressors.md#rounding).
 
     ``lr`` auto is 20 / iterations (0.1 at 200, the published 1e-3 at 20000), ``penalty`` is lambda, auto looks the
     architecture up.  ``calibration`` images at most choose the activation ranges, from ``range_values`` values per

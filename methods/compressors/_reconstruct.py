@@ -172,7 +172,8 @@ class Learner(Protocol):
 
 @dataclass(frozen=True)
 class RoundingRule:
-    """How rounding is learned: Adam's rate, weight of the regulariser (lambda) and its annealing (section 3.4)."""
+    """How rounding is learned: Adam's rate, weight of the regulariser (lambda) and its annealing
+    (docs/methods/compressors.md#rounding)."""
 
     lr: float
     weight: float

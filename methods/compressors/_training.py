@@ -1,4 +1,5 @@
-"""The one training loop for a student that a full-precision network teaches on an image set (specification section 4).
+"""The one training loop for a student that a full-precision network teaches on an image set
+(docs/methods/compressors.md#training).
 
 Quantisation-aware training, distillation and fine-tuning differ in student, batches and settings only.  Student and
 teacher are modules that return logits [B, K], or logits and a tuple of features.  All draws come from the context's CPU

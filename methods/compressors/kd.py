@@ -3,8 +3,8 @@
 Hinton et al., "Distilling the Knowledge in a Neural Network", 2015 (arXiv 1503.02531): the student minimises
 tau^2 KL(softmax(t / tau) || softmax(s / tau)) of teacher and student logits (section 2); no label is used.  Data-free
 it is the setting of DAFL (Chen et al., ICCV 2019, arXiv 1904.01186) and of MixMix's table 7 (Li et al., ICCV 2021,
-section 5.4).  Images come stored (route A of the specification, section 6) or from a generator that is trained in
-lock-step (``delivery: stream``, route B, DAFL's own way).
+section 5.4).  Images come stored (route A of docs/methods/compressors.md#kd-routes) or from a generator that is trained
+in lock-step (``delivery: stream``, route B, DAFL's own way).
 
 Known deviations:
 - MixMix refers to an appendix for its settings and prints none: SGD 0.1, momentum 0.9, weight decay 5e-4, half a cosine

@@ -60,7 +60,7 @@ TOLERANCE = 1e-5
 
 class PruneStructuredParams(PruneParams):
     """As PruneParams, with the mode (see the module's docstring), and how many places per image fit each layer by
-    least squares before stage 1 (0: no fit; the specification's scale is 10)."""
+    least squares before stage 1 (0: no fit; He et al. take 10)."""
 
     mode: Literal["physical_all", "physical_interior", "mask"] = "physical_all"
     positions: int = Field(default=0, ge=0, le=10_000)

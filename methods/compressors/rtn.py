@@ -7,7 +7,7 @@ data.
 
 Known deviations:
 - Activations are not calibrated progressively behind a quantised prefix; one full-precision pass serves all tensors.
-- A random subset of ``range_values`` values per tensor is searched (``paper``: the specification's 2^22).
+- A random subset of ``range_values`` values per tensor is searched (``paper``: 2^22).
 - Zero always lies in the range; BRECQ's search does not force it.
 
 Published figure: MixMix (ICCV 2021) prints none for plain rounding; ours stands in the board's rows.

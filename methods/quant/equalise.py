@@ -1,4 +1,4 @@
-"""Cross-layer equalisation and bias absorption on a folded graph (specification 3.3).
+"""Cross-layer equalisation and bias absorption on a folded graph (docs/methods/quantisation.md#equalisation).
 
 Source: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019
 (arXiv 1906.04721), sections 4.1.1 and 4.1.3.

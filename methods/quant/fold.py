@@ -1,4 +1,4 @@
-"""Folding batch normalisation into the layer before it (specification 1.5)."""
+"""Folding batch normalisation into the layer before it (docs/methods/quantisation.md#folding)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""From any network to a folded graph, or to its bare copy where tracing fails (specification 1.5 and 2)."""
+"""From any network to a folded graph, or to its bare copy where tracing fails (docs/methods/quantisation.md#folding,
+#tracing)."""
 
 from __future__ import annotations
 

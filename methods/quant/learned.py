@@ -1,4 +1,5 @@
-"""Quantisers that training learns: LSQ and DoReFa weights, LSQ, PACT and fixed activation steps (specification 1.3).
+"""Quantisers that training learns: LSQ and DoReFa weights, LSQ, PACT and fixed activation steps
+(docs/methods/quantisation.md#learned-quantisers).
 
 Sources: LSQ (arXiv 1902.08153, eq. 1 to 3 and section 2.2), PACT (arXiv 1805.06085, eq. 1 to 3), DoReFa-Net
 (arXiv 1606.06160, eq. 5 to 10).  All are per tensor.  Weights are parametrisations (`torch.nn.utils.parametrize`): the

@@ -1,7 +1,8 @@
 """A quantised network: weights and activations of any classification network behind fake quantisers.
 
-``quantize_model`` copies a network, folds its batch normalisation and puts quantisers where specification 1.4 wants
-them; `QuantModel` switches them, calibrates them and hands out the units that reconstruction works on.
+``quantize_model`` copies a network, folds its batch normalisation and puts quantisers where they belong
+(docs/methods/quantisation.md#placement); `QuantModel` switches them, calibrates them and hands out the units that
+reconstruction works on.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ class QuantModel(nn.Module):
 
         At most ``max_values`` values per tensor are kept (a random subset that depends on ``seed`` only; the search
         starts from the extremes of all values); at 4 bytes each, times the number of tensors, this is the memory it
-        takes.  The default searches a small network in seconds; the specification's ceiling is 2^22.
+        takes.  The default searches a small network in seconds; preset ``paper`` takes 2^22.
         """
         images = images[:count]
         states = [(q, q.enabled) for q in (*self.weights.values(), *self.activations.values())]

@@ -1,4 +1,4 @@
-"""Mean and variance of every tensor from batch-norm parameters alone (specification 3.3, DFQ).
+"""Mean and variance of every tensor from batch-norm parameters alone (docs/methods/quantisation.md#moments, DFQ).
 
 A folded layer's output is taken as normal with mean beta and standard deviation abs(gamma) per channel; activations,
 sums, poolings and concatenations carry that on.  Where nothing is known (products, layers without BN) there is None.

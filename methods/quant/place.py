@@ -1,4 +1,4 @@
-"""Where activation quantisers go in a graph: the "output placement" of specification 1.4.
+"""Where activation quantisers go in a graph: the "output placement" (docs/methods/quantisation.md#placement).
 
 A tensor is quantised when (1) a weighted layer reads it, perhaps through poolings, reshapes and concatenations, or
 (2) it ends a weighted layer with its normalisation and activation and something else than an addition, a
@@ -7,8 +7,8 @@ quantised and the sum, after its ReLU, is; the same holds for pre-activation net
 sums is read by normalisations only.  Logits and the image never are.  Each tensor has one quantiser, shared by all
 that read it.
 
-`find_inputs` is the "input placement" of quantisation-aware training (specification section 4).  The ``..._wiring``
-functions say which layer reads which of these tensors: what `methods.quant.bits.decide` works on.
+`find_inputs` is the "input placement" of quantisation-aware training (docs/methods/quantisation.md#input-placement).
+The ``..._wiring`` functions say which layer reads which of these tensors: what `methods.quant.bits.decide` works on.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Fake quantisers: one autograd function, a weight quantiser and an activation quantiser (specification 1.1 to 1.3)."""
+"""Fake quantisers: one autograd function, a weight quantiser and an activation quantiser
+(docs/methods/quantisation.md#grids, #gradients)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Step sizes and zero points from data (specification 1.1 and 1.2), vectorised over channels.
+"""Step sizes and zero points from data (docs/methods/quantisation.md#grids, #ranges), vectorised over channels.
 
 A grid of b bits maps x to ``scale * (clip(round(x / scale) + zero_point, n, p) - zero_point)``.  Affine and unsigned
 grids have n = 0, p = 2^b - 1, symmetric ones n = -2^(b-1), p = 2^(b-1) - 1 and zero point 0.  Zero always lies on the
@@ -6,7 +6,7 @@ grid: padding and ReLU put zeros everywhere.
 
 Sources: BRECQ (arXiv 2102.05426) for the search over shrunk ranges with exponent 2.4, ACIQ (arXiv 1810.05723) for the
 closed-form clipping, LSQ (arXiv 1902.08153) for its initial step.  BRECQ's code lets a one-signed channel keep a zero
-point off the grid; here the range always holds zero (specification 1.1).
+point off the grid; here the range always holds zero (docs/methods/quantisation.md#grids).
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Tracing any network in eval mode with torch.fx (specification 2): small preparations, then leaves where needed."""
+"""Tracing any network in eval mode with torch.fx (docs/methods/quantisation.md#tracing): small preparations, then
+leaves where needed."""
 
 from __future__ import annotations
 

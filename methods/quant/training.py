@@ -1,9 +1,9 @@
 """A network ready for quantisation-aware training: batch normalisation live, quantisers at the layers' inputs.
 
-Specification section 4: weights behind per-tensor quantisers, the input of every weighted layer but the first behind
-one per-tensor quantiser shared by all layers that read the tensor, identity paths in floating point, first and last
-layer at their own bits.  `TrainedModel.export` bakes the weights and folds each batch normalisation behind them: the
-folded layer computes a per-channel multiple of the per-tensor weight plus a bias.
+As docs/methods/quantisation.md#input-placement has it: weights behind per-tensor quantisers, the input of every
+weighted layer but the first behind one per-tensor quantiser shared by all layers that read the tensor, identity paths
+in floating point, first and last layer at their own bits.  `TrainedModel.export` bakes the weights and folds each batch
+normalisation behind them: the folded layer computes a per-channel multiple of the per-tensor weight plus a bias.
 """
 
 from __future__ import annotations

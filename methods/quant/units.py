@@ -1,8 +1,9 @@
 """Reconstruction units of any network: whole blocks where there are blocks, spans between cuts elsewhere.
 
-Specification 2, rules 1 to 4.  A cut is a place in the order of execution where one tensor is alive.  It is pushed
-past activations and poolings to just before the next weighted layer, but not past a global pooling: a block is
-reconstructed on its own output, as BRECQ does, for one number per channel and image would determine far less.
+Rules 1 to 4 of docs/methods/quantisation.md#units.  A cut is a place in the order of execution where one tensor is
+alive.  It is pushed past activations and poolings to just before the next weighted layer, but not past a global
+pooling: a block is reconstructed on its own output, as BRECQ does, for one number per channel and image would determine
+far less.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ BLOCK_CLASSES = names(
     "EncoderBlock RepVggBlock MobileOneBlock UniversalInvertedResidual Bottle2neck DlaBasic DlaBottleneck "
     "SwinTransformerBlock"
 )
-"""Classes whose instances are units (rule 1): the specification's list, then timm's names for the same things."""
+"""Classes whose instances are units (rule 1): torchvision's, then timm's names for the same things."""
 
 _CONTAINERS = frozenset({"Sequential", "ModuleList", "ModuleDict"})
 

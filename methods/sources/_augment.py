@@ -1,6 +1,7 @@
 """Differentiable views of the images inside an inversion: roll, flip, crop, colour, cut-out, and MixMix's data mixing.
 
-All draws come from the CPU generator that is passed in; nothing here touches the optimised tensor itself (spec 2.5).
+All draws come from the CPU generator that is passed in; nothing here touches the optimised tensor itself
+(docs/methods/sources.md#views).
 """
 
 from __future__ import annotations

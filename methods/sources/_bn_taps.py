@@ -1,8 +1,9 @@
 """Statistics of the tensors that enter a network's batch norms, by hooks or by one fused autograd function.
 
-The hooks are the reference (spec 2.1).  The fused way replaces each batch norm of a *copy* by one function that returns
-normalised output, mean and biased variance, and whose backward folds the three gradients in two elementwise passes.
-Either way the network runs in eval mode: in train mode it would normalise by the batch and hide the mismatch.
+The hooks are the reference (docs/methods/sources.md#bn-taps).  The fused way replaces each batch norm of a *copy* by
+one function that returns normalised output, mean and biased variance, and whose backward folds the three gradients in
+two elementwise passes.  Either way the network runs in eval mode: in train mode it would normalise by the batch and
+hide the mismatch.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from methods.sources._objectives import Network, top1
 
 
 class ConditionalObjective:
-    """L_G = CE(T(x), label) + bn_weight * ``mse_var`` (spec 3.12; soft labels in Qimera)."""
+    """L_G = CE(T(x), label) + bn_weight * ``mse_var`` (docs/methods/sources.md#gdfq; soft labels in Qimera)."""
 
     passes = 2.0
 

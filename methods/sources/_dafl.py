@@ -16,7 +16,8 @@ from methods.sources._objectives import Network
 
 
 class DaflObjective:
-    """L_G = w_oh CE(T(x), argmax T(x)) - w_a mean |f_T(x)| + w_ie sum_c pbar_c log10 pbar_c (spec 3.10)."""
+    """L_G = w_oh CE(T(x), argmax T(x)) - w_a mean |f_T(x)| + w_ie sum_c pbar_c log10 pbar_c
+    (docs/methods/sources.md#dafl)."""
 
     passes = 2.0
 

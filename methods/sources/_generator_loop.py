@@ -186,7 +186,7 @@ class GeneratorStream:
 
 
 def is_logged(step: int, iterations: int) -> bool:
-    """Every 100 iterations as the specification says, more often in a short run, and the last."""
+    """Every 100 iterations, more often in a short run, and the last."""
     return step % max(1, min(100, iterations // 20)) == 0 or step == iterations - 1
 
 

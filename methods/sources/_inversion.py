@@ -1,4 +1,4 @@
-"""The one image-optimisation loop (spec 2.6); a source brings its objective and its settings.
+"""The one image-optimisation loop (docs/methods/sources.md#loop); a source brings its objective and its settings.
 
 Only the images are in the loop's optimiser.  They are projected onto the valid pixel box after each step, and the last
 iterate is returned: losses of different stages and weights cannot be compared, so there is no "best" one.

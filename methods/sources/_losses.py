@@ -1,4 +1,5 @@
-"""What an inversion minimises: batch-norm objectives, image priors, Jensen-Shannon divergence (spec 2.2, 2.3)."""
+"""What an inversion minimises: batch-norm objectives, image priors, Jensen-Shannon divergence
+(docs/methods/sources.md#bn-objectives, #priors)."""
 
 from __future__ import annotations
 
@@ -127,7 +128,8 @@ def sq_std_batch(stats: Stats, first: float = 1.0) -> Tensor:
 
 
 def kl(stats: Stats, first: float = 1.0) -> Tensor:
-    """sum_i mean_c KL( N(muh, sh^2) || N(mu, s^2) ), the stored Gaussian from the measured one (KW, spec 2.2).
+    """sum_i mean_c KL( N(muh, sh^2) || N(mu, s^2) ), the stored Gaussian from the measured one (KW;
+    docs/methods/sources.md#kl).
 
     The measured variance stands in the denominator, so s is held at 1e-3 of the stored deviation or above.
     """
@@ -144,7 +146,7 @@ def dead_channels(stats: Stats) -> Tensor:
 
 
 def mse_gauss(stats: Stats, first: float = 1.0) -> Tensor:
-    """sum_i mean_c (mu - muh)^2 + (s - sh)^2, KW's alternative to ``kl`` (spec 2.2)."""
+    """sum_i mean_c (mu - muh)^2 + (s - sh)^2, KW's alternative to ``kl`` (docs/methods/sources.md#mse_gauss)."""
     layout = stats.layout
     spread = (_deviation(stats.var) - _deviation(layout.target_var)).square()
     return _weighted((stats.mean - layout.target_mean).square() + spread, layout, first, mean=True)

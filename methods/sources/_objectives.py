@@ -98,7 +98,8 @@ class Network:
 
 
 class SingleObjective:
-    """CE, batch-norm, prior and competition terms of one network on one augmented view (spec 3.4-3.7).
+    """CE, batch-norm, prior and competition terms of one network on one augmented view
+    (docs/methods/sources.md#deepdream, #zeroq, #kw, #deepinversion).
 
     Subclasses replace single terms, or what the network sees of the optimised tensor.
     """

@@ -29,7 +29,8 @@ def patience(given: int | None, iterations: int, *, crops: bool) -> int:
 
 
 def alpha_rate(given: float | None, iterations: int) -> float:
-    """``given`` rate of the loss weights, else 1e-3 divided by the budget ``iterations``/5000 (spec 3.9c)."""
+    """``given`` rate of the loss weights, else 1e-3 divided by the budget ``iterations``/5000
+    (docs/methods/sources.md#alpha-rate)."""
     return given or 1e-3 / (iterations / PUBLISHED_ITERATIONS)
 
 
@@ -77,7 +78,7 @@ class LoopSettings:
 
     @property
     def log_every(self) -> int:
-        """``log_interval``, else every 100 iterations as the spec says; short runs still get about twenty points."""
+        """``log_interval``, else every 100 iterations; short runs still get about twenty points."""
         return self.log_interval or max(1, min(100, self.iterations // 20))
 
 

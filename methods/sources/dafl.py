@@ -2,13 +2,13 @@
 
 z ~ N(0, I) without a class; L_G = w_oh CE(T(x), argmax T(x)) - w_a mean |f_T(x)| + w_ie sum_c pbar_c log10 pbar_c,
 pbar the batch's mean softmax, f_T the features before the classifier (the paper's one-hot, activation and information
-entropy losses; spec 3.10).  No batch-norm statistics.  Labels are the teacher's answers; nothing balances the classes
-but the last term, so the record has their histogram.  On a finite batch that term also punishes confident answers:
-for confident independent images of uniform classes its mean is -4.900 at batch 100, -4.923 at 128, -4.962 at 256 and
--4.990 at 1,024 (the authors'), 10 classes at weight 5, while shares of uncertain answers reach -5; a run at batch 100
-ended at entropy -4.974 + one-hot 0.056 = -4.918, below the confident -4.900, with mean confidence 0.36.  Nothing holds
-the statistics either: on our ResNet-18 activations reach 4.6 times the stored deviation, so that W4A4 steps calibrated
-on such images are too wide.  Weights are the authors' for CIFAR-10 (0.05, 0.01, 5).
+entropy losses; docs/methods/sources.md#dafl).  No batch-norm statistics.  Labels are the teacher's answers; nothing
+balances the classes but the last term, so the record has their histogram.  On a finite batch that term also punishes
+confident answers: for confident independent images of uniform classes its mean is -4.900 at batch 100, -4.923 at 128,
+-4.962 at 256 and -4.990 at 1,024 (the authors'), 10 classes at weight 5, while shares of uncertain answers reach -5; a
+run at batch 100 ended at entropy -4.974 + one-hot 0.056 = -4.918, below the confident -4.900, with mean confidence
+0.36.  Nothing holds the statistics either: on our ResNet-18 activations reach 4.6 times the stored deviation, so that
+W4A4 steps calibrated on such images are too wide.  Weights are the authors' for CIFAR-10 (0.05, 0.01, 5).
 Deviations: Adam's rate 1e-3 instead of 0.02, batch 256 instead of 1024, latent 256 instead of 1000 (suite's 32-pixel
 choice; ``paper`` has the authors').  At 0.02, 300 steps end at the same loss but farther from the stored statistics
 (555 against 405 in the unit of MixMix eq. 2, N(0,1) noise 109), and BRECQ W2A4 on 128 images falls from 64 to 41.

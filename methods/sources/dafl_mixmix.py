@@ -1,9 +1,9 @@
 """DAFL with MixMix's objective in the generator's training (Li et al., ICCV 2021, section 5.4, Table 7).
 
 The paper says no more than "MixMix objective added during GAN training"; its appendix has no section on it.  Suite's
-definition (spec 3.11): L_G = L_DAFL + (1/m') sum_j [ l1 CE_mix(A_j(Xh); yhat_host, yhat_guest, beta) + l2 BN_j(Xh) ]
-with Xh = DataMix(G(z)) (main text eq. 7 to 9), yhat the teacher's answers to the unmixed images (detached), BN of
-eq. 2.
+definition (docs/methods/sources.md#dafl_mixmix): L_G = L_DAFL + (1/m') sum_j [ l1 CE_mix(A_j(Xh); yhat_host,
+yhat_guest, beta) + l2 BN_j(Xh) ] with Xh = DataMix(G(z)) (main text eq. 7 to 9), yhat the teacher's answers to the
+unmixed images (detached), BN of eq. 2.
 The networks S = {A_j}, |S| = m' (``mix``): without a zoo the teacher itself (m' = 1, the row "+MixMix-1"); with one
 (``{dafl_mixmix: {zoo: full, mix: 3}}``), networks of the zoo drawn without replacement anew at every step, because a
 generator has no fixed image batch.  The teacher's own terms are DAFL's, on unmixed images, and the student learns from

@@ -1,9 +1,10 @@
 """DeepDream (Mordvintsev et al., 2015) in its class-conditional form: cross-entropy and an image prior, no batch norms.
 
-Objective (spec 3.4): CE(A(aug X), Y) + w_tv TV-l2 + w_l2 l2, i.e. DeepInversion without its statistics (MixMix eq. 1).
+Objective (docs/methods/sources.md#deepdream): CE(A(aug X), Y) + w_tv TV-l2 + w_l2 l2, i.e. DeepInversion without its
+statistics (MixMix eq. 1).
 Deviations: MixMix's row "DeepDream-R50" does not say which variant it is; this reading is inferred from eq. 1.  The
-original's activation-norm ascent (``classic``) is not offered.  ``mini`` takes 128 images a batch where the
-specification's 32-pixel figure is 256, so that a 128-image set is one batch.
+original's activation-norm ascent (``classic``) is not offered.  ``mini`` takes 128 images a batch, ``thorough`` 256, so
+that a 128-image set is one batch.
 The CE falls to nearly 0 soon while the images hold no class: stop on the iteration count.
 Paper's figure (MixMix Table 2, 224 pixels, 21 networks): zoo top-1 24.9 ± 8.23, inception score 6.2.
 """

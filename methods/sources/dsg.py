@@ -3,16 +3,16 @@
 Slack distribution alignment: with N(0,1) images the network's statistics are mu0 and sd0; delta_i and gamma_i are the
 ``quantile`` over layer i's channels of |mu0_i - muh_i| and |sd0_i - sh_i|.  Per image l_i = ||max(|mu - muh| - delta_i,
 0)||^2 + ||max(|sd - sh| - gamma_i, 0)||^2.  Layerwise sample enhancement: image b minimises sum_i l_i + l_(b mod L),
-that is rows of ones(B,L) + onehot(b mod L); the batch's loss is their mean (spec 3.8).
-Deviations and what is unverified (spec 7): the authors load thresholds from unpublished files; the recipe, the
-quantile 0.9 and the 1,024 noise images are from memory of the paper. Their code doubles before squaring (enhancement
-times 4) and takes an absolute value inside the hinge; the formulas are followed. b counts through the whole image set,
-so a batch need not have L images (theirs are fixed at 40 or 64; here 64, above the depth of most networks). The
-plateau's patience is 260 of 500 iterations. The bands of N(0,1) noise at the quantile 0.9 are wide: on our ResNet-18
-the loss falls by three orders of magnitude while the pooled BN loss ends at 64 (noise 108, ``zeroq`` 10). ``journal``
-adds the extended version's class term (counted twice, random targets that are not handed on), 0.01 TV and 0.01 l2
-priors and uniform start, but neither its spectral diversity term, whose form is in no reference at hand, nor the roll
-of the prior's copy.
+that is rows of ones(B,L) + onehot(b mod L); the batch's loss is their mean (docs/methods/sources.md#dsg).
+Deviations and what is unverified (docs/methods/sources.md#unverified): the authors load thresholds from unpublished
+files; the recipe, the quantile 0.9 and the 1,024 noise images are from memory of the paper. Their code doubles before
+squaring (enhancement times 4) and takes an absolute value inside the hinge; the formulas are followed. b counts through
+the whole image set, so a batch need not have L images (theirs are fixed at 40 or 64; here 64, above the depth of most
+networks). The plateau's patience is 260 of 500 iterations. The bands of N(0,1) noise at the quantile 0.9 are wide: on
+our ResNet-18 the loss falls by three orders of magnitude while the pooled BN loss ends at 64 (noise 108, ``zeroq`` 10).
+``journal`` adds the extended version's class term (counted twice, random targets that are not handed on), 0.01 TV and
+0.01 l2 priors and uniform start, but neither its spectral diversity term, whose form is in no reference at hand, nor
+the roll of the prior's copy.
 Paper's figure: MixMix does not measure it.
 Ours (suite ``sources_all``, 128 images, 60,000 passes, BRECQ, one seed; MobileNetV2 and ResNet-18): W2A4 61.7 and
 84.2, W4A4 87.1 and 90.2 (real 82.7, 89.7, 82.3, 91.0; noise 25.5, 50.9, 74.0, 90.0).

@@ -1,8 +1,9 @@
 """GDFQ (Xu et al., ECCV 2020): a generator of labelled images, trained for class and batch-norm statistics.
 
 z ~ N(0, I), y uniform; L_G = CE(T(G(z|y)), y) + 0.1 sum over layers of squared errors of mean and variance, here their
-mean over layers and channels as in the authors' code (spec 3.12, ``mse_var``).  At 32 pixels embed(y) * z enters the
-body (``condition=latent``); at 224 z enters it and the three inner batch norms are per class (``condition=norms``).
+mean over layers and channels as in the authors' code (docs/methods/sources.md#gdfq, #mse_var).  At 32 pixels embed(y) *
+z enters the body (``condition=latent``); at 224 z enters it and the three inner batch norms are per class
+(``condition=norms``).
 Delivery ``cached`` trains for as long as the authors leave the student alone (``paper``: 50 epochs of 200 steps), then
 makes the stored images with balanced labels: that is not the authors' protocol, in which the generator goes on
 learning beside the student (``stream``; ``warmup`` steps pass first, 10,000 at 224 and 800 at 32 pixels).  The rate's

@@ -1,10 +1,11 @@
 """GENIE-D (Jeon et al., Genie: Show Me the Data for Quantization, CVPR 2023): latents and a generator per batch.
 
 A fresh generator G and latents z [B,256] are optimised together and thrown away: sum_i of the mean squared errors of
-mean and unbiased deviation, pooled over the batch, plus the same of each raw image towards (0, 1); no class term (spec
-3.13, 2.2 ``sq_std_batch``).  On a copy of the network every strided convolution is a swing convolution: its input is
-reflect-padded by 1 and a random window of the old size goes on, drawn anew for each call.  z moves by Adam 0.1 on a
-plateau, G by Adam 0.01 times 0.95 every ``decay_every`` iterations (the names are swapped in the authors' code).
+mean and unbiased deviation, pooled over the batch, plus the same of each raw image towards (0, 1); no class term
+(docs/methods/sources.md#genie, #sq_std_batch).  On a copy of the network every strided convolution is a swing
+convolution: its input is reflect-padded by 1 and a random window of the old size goes on, drawn anew for each call.  z
+moves by Adam 0.1 on a plateau, G by Adam 0.01 times 0.95 every ``decay_every`` iterations (the names are swapped in the
+authors' code).
 Deviations: G's first map has a quarter of the images' side and 128 channels, in ``mini`` 32: at 128 one pass through G
 takes six times as long as one through our ResNet-18, and the BN loss is no lower for it. ``mini`` runs 230 iterations,
 which is 460 passes an image. Patience and decay interval shrink with the iterations (100 of 4,000 as published, but 25

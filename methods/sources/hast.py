@@ -1,7 +1,8 @@
 """HAST (Li et al., Hard Sample Matters a Lot in Zero-Shot Quantization, CVPR 2023): images the network finds hard.
 
-Objective (spec 3.16): (1/L) sum_i MSE(mean) + MSE(variance) + w_h mean_b (1 - p_b)^g CE_b, p the target's probability:
-images that are already easy pull less, so the set keeps hard ones.  Difficulty of an image is 1 - p.
+Objective (docs/methods/sources.md#hast): (1/L) sum_i MSE(mean) + MSE(variance) + w_h mean_b (1 - p_b)^g CE_b, p the
+target's probability: images that are already easy pull less, so the set keeps hard ones.  Difficulty of an image is 1 -
+p.
 Deviations: 1e-6 is added to 1 - p before the power (for g < 1 its derivative is infinite at p = 1); the plateau's
 patience is a twentieth of the iterations (50 at 1,000, as published), with crops 50 or more, as in ``intraq``; random
 crops at 224 pixels only, as published. With crops from 0.4 up (our ResNet-18, 64 images, 400 iterations, weight 10)

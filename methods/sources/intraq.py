@@ -1,9 +1,10 @@
 """IntraQ (Zhong et al., CVPR 2022): images of a class that differ, by soft targets and a band of feature distances.
 
-Objective (spec 3.14): (1/L) sum_i MSE(mean) + MSE(variance) + mean_b (p_b[y] - t_b)^2 + hinge(lam_l - d_b)
-+ hinge(d_b - lam_u).  t_b is 1 with probability one half, else U(tau, 1), drawn once; d_b = 1 - cos(feature, mean
-feature of the finished images of the class); each hinge is averaged over images whose class has a centre.  Local object
-reinforcement: every second view on average, each image is randomly cropped (share 0.5 to 1), enlarged and flipped.
+Objective (docs/methods/sources.md#intraq): (1/L) sum_i MSE(mean) + MSE(variance) + mean_b (p_b[y] - t_b)^2 +
+hinge(lam_l - d_b) + hinge(d_b - lam_u).  t_b is 1 with probability one half, else U(tau, 1), drawn once; d_b = 1 -
+cos(feature, mean feature of the finished images of the class); each hinge is averaged over images whose class has a
+centre.  Local object reinforcement: every second view on average, each image is randomly cropped (share 0.5 to 1),
+enlarged and flipped.
 Deviations: the authors finish four groups of five batches and centres run over all of them; here a stored batch is a
 job of its own, so it holds ``groups`` batches made one after the other, centres run over those only, and the first
 group of every stored batch has none. Features are the input of the last weighted layer. The plateau's patience is a

@@ -1,11 +1,11 @@
 """The Knowledge Within (Haroush et al., CVPR 2020): inception term plus Gaussian KL of batch-norm statistics.
 
-Objective (spec 3.6): w_bn sum_i mean_c KL( N(muh, sh^2) || N(mu, s^2) ) + w_ce CE + w_s MSE(X, blur X), on flipped and
-shifted views; the scheme "BNS + I" of the paper.  MixMix's text confirms the KL and the blur prior.
-Deviations and what is unverified (spec 7): optimiser, iterations, weights, list of augmentations and the reduction
-over channels are the suite's choice (Adam 0.1, cosine, clip on); the KL's form is known from a secondary source, its
-measured deviation is held at 1e-3 of the stored one.  ``logit`` is the original's maximised logit, ``bn=mse_gauss`` its
-other term.
+Objective (docs/methods/sources.md#kw): w_bn sum_i mean_c KL( N(muh, sh^2) || N(mu, s^2) ) + w_ce CE + w_s MSE(X, blur
+X), on flipped and shifted views; the scheme "BNS + I" of the paper.  MixMix's text confirms the KL and the blur prior.
+Deviations and what is unverified (docs/methods/sources.md#unverified): optimiser, iterations, weights, list of
+augmentations and the reduction over channels are the suite's choice (Adam 0.1, cosine, clip on); the KL's form is known
+from a secondary source, its measured deviation is held at 1e-3 of the stored one.  ``logit`` is the original's
+maximised logit, ``bn=mse_gauss`` its other term.
 Paper's figure (MixMix Table 3, ImageNet, BRECQ): W4A4 ResNet-50 74.05, MobileNet-b 61.94; W2A4 ResNet-50 57.74.
 """
 

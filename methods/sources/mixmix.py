@@ -5,12 +5,12 @@ For a batch with the networks S, |S| = m' (``mix``), drawn once without replacem
 mixing), 7-8 (box and mixture) and 9 (mixed labels); weights are learned by equation 8 of the *appendix*: every term is
 divided by its own first value, then (1/m') sum_t Lh_t / a_t^2 + a_t^2 is minimised over images and a.  The average
 cancels among these terms, but not against the prior outside them, whose share would otherwise fall with m'.
-Deviations and suite choices (the paper is silent; spec 3.9, 7): box position uniform inside the image, one box per
-batch and iteration, sides of at least 2 pixels; partner by a random cyclic shift; jitter strength 0.2; a_t starts at 1,
-moves by Adam with rate 1e-3 / (iterations/5000) and is held at 0.05 or above; the prior keeps fixed weights outside
-eq. 8 (``learn_prior`` moves it inside); one cosine and one Adam over both stages.  ``weights=fixed`` weighs the
-statistics 0.1, as ``deepinversion`` here.  At 32 pixels there is no half-size stage by default (maps of 16-pixel views
-collapse).
+Deviations and suite choices (the paper is silent; docs/methods/sources.md#mixmix, #unverified): box position uniform
+inside the image, one box per batch and iteration, sides of at least 2 pixels; partner by a random cyclic shift; jitter
+strength 0.2; a_t starts at 1, moves by Adam with rate 1e-3 / (iterations/5000) and is held at 0.05 or above; the prior
+keeps fixed weights outside eq. 8 (``learn_prior`` moves it inside); one cosine and one Adam over both stages.
+``weights=fixed`` weighs the statistics 0.1, as ``deepinversion`` here.  At 32 pixels there is no half-size stage by
+default (maps of 16-pixel views collapse).
 Paper's figures (ImageNet): W4A4 BRECQ ResNet-50 74.58, MobileNet-b 65.38, MobileNetV2 64.01, MNasNet 57.87; W2A4
 ResNet-50 66.49 (Table 3); zoo top-1 96.95 ± 1.53, inception score 92.9 (Table 2).
 """

@@ -1,7 +1,8 @@
 """Gaussian noise: the lower bound every data-free method must beat.
 
-X ~ N(0,1) per pixel in normalised space, unclipped by default; no labels, no cost (spec 3.2; the "Gaussian scheme" of
-The Knowledge Within, Haroush et al., CVPR 2020).  A consumer that trains on it must keep its batch norms frozen.
+X ~ N(0,1) per pixel in normalised space, unclipped by default; no labels, no cost (docs/methods/sources.md#noise; the
+"Gaussian scheme" of The Knowledge Within, Haroush et al., CVPR 2020).  A consumer that trains on it must keep its batch
+norms frozen.
 Paper's figure: none (MixMix has no noise row).
 """
 

@@ -1,4 +1,5 @@
-"""Real images of another domain, in the target's shape and constants (spec 3.3; a suite choice, no reference figure).
+"""Real images of another domain, in the target's shape and constants (docs/methods/sources.md#ood; a suite choice, no
+reference figure).
 
 Deviations: the images carry no labels at all here; a consumer that wants some computes pseudo labels with its own
 target, so that one image set serves every target.  Which data set is unrelated, and which of its classes overlap, is

@@ -3,7 +3,8 @@
 With probability p per batch every image has K random classes with coefficients c = softmax(N(0, I_K)); the body is fed
 sum_k c_k LN(e_{y_k} + z_k), and the soft label adds the coefficients up per class (a class drawn twice counts twice);
 otherwise one class, one-hot.  Embeddings start from the rows of the teacher's classifier, or from N(0, 1).
-L_G = soft CE(T(x), q) + 0.1 ``mse_var``; schedule, optimiser and body as ``gdfq`` (spec 3.15, 3.12).
+L_G = soft CE(T(x), q) + 0.1 ``mse_var``; schedule, optimiser and body as ``gdfq`` (docs/methods/sources.md#qimera,
+#gdfq).
 Deviations: per-class batch norms (``condition=norms``, at 224) take the weighted *sum* over the slots' classes (the
 authors' code takes a mean, which shrinks them by K); LN is per image and slot (their code pools over the batch too);
 no mapping layer (off in their scripts); embeddings are learned along from the teacher's rows (not verified there).

@@ -1,4 +1,4 @@
-"""Training images: the upper bound (spec 3.1).
+"""Training images: the upper bound (docs/methods/sources.md#real).
 
 MixMix takes 1,024 of them for post-training quantisation (section 5); so can a suite here, by its image count.
 Deviations: drawn class-balanced instead of uniformly (``sampling`` has no other value: the data handle gives balanced

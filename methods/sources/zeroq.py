@@ -1,7 +1,8 @@
 """ZeroQ (Cai et al., CVPR 2020): distilled data that match each batch norm's mean and deviation, image by image.
 
 Objective: squared errors of per-image mean and unbiased deviation, summed over channels and layers, plus the same
-towards (0, 1) on the raw image (spec 2.2 ``sq_std_image``, 3.5).  No labels, no cross-entropy, no clip, no views.
+towards (0, 1) on the raw image (docs/methods/sources.md#sq_std_image, #zeroq).  No labels, no cross-entropy, no clip,
+no views.
 Deviations: N(0,1) start as in the paper; ``init=code`` is the authors' near-zero uniform start (they divide by the
 variance, so its true deviation is 0.0136).  The plateau's patience is a fifth of the iterations (100 at 500, as
 published).  One-pixel maps have no unbiased deviation and are matched in the mean only.  ``recon`` is the authors'

@@ -78,10 +78,10 @@ def test_the_trade_off_means_over_all_targets_or_says_nothing() -> None:
 def test_bits_are_not_mixed_where_a_target_has_several() -> None:
     rows = [record(v, source=s, setting_label=b) for s, v in (("x", 0.8), ("y", 0.6)) for b in ("W2A4", "W4A4")]
     points = trade_off_points(frame(rows))
-    assert {point["bits"] for point in points} == {"W2A4", "W4A4"}
+    assert {point["setting"] for point in points} == {"W2A4", "W4A4"}
     own = [record(0.8, target=t, setting_label=b, target_digest=t) for t, b in ((A, "W4A4"), (B, "W4A8"))]
     (point,) = trade_off_points(frame(own))  # each target at its own bits: one mean over both
-    assert point["bits"] == ""
+    assert point["setting"] == ""
 
 
 def _counts() -> list[object]:

@@ -1,4 +1,4 @@
-"""Equalisation, absorption, bias correction and moments (specification 3.3 and section 11, item 14)."""
+"""Equalisation, absorption, bias correction and moments (docs/methods/compressors.md#dfq, #invariant-14)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Quantisation-aware training end to end, its placement and its quantisers (specification 1.3, 4 and 11)."""
+"""Quantisation-aware training end to end, its placement and its quantisers (docs/methods/compressors.md#training;
+docs/methods/quantisation.md#learned-quantisers)."""
 
 from __future__ import annotations
 

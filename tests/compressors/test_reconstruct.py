@@ -1,4 +1,5 @@
-"""Soft rounding, its annealing, the caches and the loop (specification 3.4 and section 11, items 9 and 10)."""
+"""Soft rounding, its annealing, the caches and the loop (docs/methods/compressors.md#rounding, #invariant-9,
+#invariant-10)."""
 
 from __future__ import annotations
 

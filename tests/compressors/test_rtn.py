@@ -1,4 +1,4 @@
-"""Plain rounding end to end (specification 3.1)."""
+"""Plain rounding end to end (docs/methods/compressors.md#rtn)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The training loop that a teacher's students share, and the paper's augmentation (specification 4; section 11, 15)."""
+"""The training loop that a teacher's students share, and the paper's augmentation
+(docs/methods/compressors.md#training, #invariant-15)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Any classification network of timm and torchvision can be quantised (specification section 11, items 3, 6 and 7)."""
+"""Any classification network of timm and torchvision can be quantised (docs/methods/quantisation.md#invariant-3,
+#invariant-6, #invariant-7)."""
 
 from __future__ import annotations
 
@@ -49,7 +50,8 @@ COUNTS = {
     "timm/vit_tiny_patch16_224": 14,
     "timm/vgg11_bn": 10,
 }
-"""Network: number of units, None where only coverage is asked.  The list is that of specification section 2."""
+"""Network: number of units, None where only coverage is asked.  The list of
+docs/methods/quantisation.md#networks-tried."""
 
 # What stays in floating point (pre-activation networks), so that nothing else does unnoticed.
 KEEPS_NORM = {"torchvision/densenet121", "timm/densenet121", "timm/repvgg_a0"}

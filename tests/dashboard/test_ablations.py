@@ -149,11 +149,11 @@ def test_an_axis_that_follows_from_another_parts_no_panels() -> None:
     ]
     found = axes_of.with_axes(frame(records), {})
     plan = axes_of.layout(found)
-    assert (plan.x, plan.panels, plan.beside) == (axes_of.SCHEME, ("target",), ("bits",))
+    assert (plan.x, plan.panels, plan.beside) == (axes_of.SCHEME, ("target",), ("bits", "sparsity"))
     drawn = axes_of.panels(found, plan)
     assert [(panel.title, len(panel.rows)) for panel in drawn] == [("t", 9), ("u", 9)]
     figure = figures.panel_figure(drawn[0], plan, "top1_mean", figures.colour_map(found, plan), "%")
-    assert list(figure.layout.yaxis.ticktext) == ["p · S20", "p+q · S20 W4A4", "q · W4A4"]
+    assert list(figure.layout.yaxis.ticktext) == ["p · S20", "p+q · W4A4 · S20", "q · W4A4"]
     assert {trace.name for trace in figure.data} == {"a", "r", "z"}
     # one compressor at a second width: the bits no longer follow
     more = axes_of.with_axes(
@@ -205,7 +205,7 @@ def test_images_that_follow_from_the_setting_part_no_panels() -> None:
     cells = [("a", 8, "S"), ("a(stream)", 0, "S"), ("b", 8, "S"), ("a", 8, "T"), ("a(stream)", 0, "T"), ("b", 8, "T")]
     found = axes_of.with_axes(frame([record(0.5, source=s, n=n, setting_label=b) for s, n, b in cells]), {})
     plan = axes_of.layout(found)
-    assert (plan.x, plan.panels) == (axes_of.SETTING, ("bits",))
+    assert (plan.x, plan.panels) == (axes_of.SETTING, ("student",))
 
 
 def test_a_reader_may_draw_along_another_axis() -> None:

@@ -10,7 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from bench.board.frame import frame
-from bench.board.means import bit_groups, rows_by_key
+from bench.board.means import rows_by_key, setting_groups
 from bench.store.records import RecordStore
 from dashboard.board_columns import recovered, shown_columns
 from dashboard.board_columns import rows as table_rows
@@ -112,9 +112,9 @@ def test_bits_of_one_target_share_a_table_with_the_others_bits() -> None:
         record(0.5, target=B, setting_label="W4A8"),
         record(0.5, target=A, setting_label="W2A4"),
     ]
-    assert bit_groups(frame(own)) == {"W2A4": ["W2A4"], "W4A4, W4A8": ["W4A4", "W4A8"]}
+    assert setting_groups(frame(own)) == {"W2A4": ["W2A4"], "W4A4, W4A8": ["W4A4", "W4A8"]}
     every = [record(0.5, target=t, setting_label=b) for t in (A, B) for b in ("W4A4", "W4A8")]
-    assert bit_groups(frame(every)) == {"W4A4": ["W4A4"], "W4A8": ["W4A8"]}
+    assert setting_groups(frame(every)) == {"W4A4": ["W4A4"], "W4A8": ["W4A8"]}
 
 
 def test_a_source_that_looks_at_the_target_only_makes_one_line() -> None:

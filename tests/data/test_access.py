@@ -1,6 +1,9 @@
-"""The handle denies and records what lies beyond a tier, and draws balanced images (design, rule 3)."""
+"""The handle denies and records what lies beyond a tier, and draws balanced images (docs/architecture.md#rule-3)."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +12,8 @@ from hypothesis import strategies as st
 
 from bench.data.access import DataAccess, balanced_order
 from bench.data.datasets import Dataset, get_dataset
+from bench.data.folders import open_folder
+from bench.data.splits import ArraySplit, Split
 from bench.errors import AccessDenied, DataError
 from bench.interfaces import TIERS, DatasetSpec, Tier
 
@@ -23,11 +28,12 @@ def toy(classes: int = 3, each: int = 4, shape: tuple[int, int, int] = (1, 8, 8)
     images = torch.arange(count).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, *shape).contiguous()
     labels = torch.arange(count) % classes
 
-    def forbidden() -> tuple[torch.Tensor, torch.Tensor]:
+    def forbidden() -> Split:
         raise AssertionError("the test split was read")
 
+    split = ArraySplit(images.numpy(), labels.numpy())
     spec = DatasetSpec("toy", classes, shape, (0.0,) * shape[0], (1 / 255,) * shape[0])
-    return Dataset(spec, lambda: (images, labels), lambda: (images, labels), forbidden)
+    return Dataset(spec, lambda: split, lambda: split, forbidden)
 
 
 @pytest.mark.parametrize("tier", TIERS)
@@ -74,13 +80,20 @@ def test_unlabelled_images_need_t4_and_the_whole_set_t6(tier: Tier) -> None:
         whole, labels = access.training_set()
         assert whole[:, 0, 0, 0].tolist() == list(range(12))  # the first caller wrote into its own copy
         assert labels.tolist() == [k % 3 for k in range(12)]
+        parts = list(access.training_batches(5, generator()))
+        assert [len(part) for part, _ in parts] == [5, 5, 2]
+        seen = torch.cat([part[:, 0, 0, 0] for part, _ in parts]).tolist()
+        assert sorted(seen) == list(range(12)) != seen
+        assert torch.cat([part for _, part in parts]).tolist() == [k % 3 for k in seen]
+        assert [e["count"] for e in access.audit if e["read"] == "complete training set"] == [12, 12, 12]
     else:
-        with pytest.raises(AccessDenied, match="complete"):
-            access.training_set()
+        for read in (access.training_set, lambda: access.training_batches(5, generator())):
+            with pytest.raises(AccessDenied, match="complete"):
+                read()
 
 
 def test_a_denied_read_touches_no_image() -> None:
-    def forbidden() -> tuple[torch.Tensor, torch.Tensor]:
+    def forbidden() -> Split:
         raise AssertionError("images were read")
 
     data = Dataset(toy().spec, forbidden, forbidden, forbidden)
@@ -94,9 +107,28 @@ def test_a_denied_read_touches_no_image() -> None:
     assert all(entry["denied"] for entry in access.audit)
 
 
+def test_only_the_images_picked_are_read(cache: Path, image_folder: Callable[..., Path]) -> None:
+    root = image_folder(("train", "test"), ("cat", "dog"), 6, (32, 32))
+    data = get_dataset(f"imagefolder:{root}")
+    expected, _, picks = DataAccess(data, "T5").train_images(4, generator())
+    free, drawn = DataAccess(data, "T4").unlabelled_images(3, generator())
+    files = sorted((root / "train").rglob("*.png"))
+    for place, path in enumerate(files):
+        if place not in {*picks, *drawn}:
+            path.write_bytes(b"no image")
+    open_folder.cache_clear()  # as another process finds it
+    again = get_dataset(f"imagefolder:{root}")
+    assert torch.equal(DataAccess(again, "T5").train_images(4, generator())[0], expected)
+    assert torch.equal(DataAccess(again, "T4").unlabelled_images(3, generator())[0], free)
+    ood = DataAccess(get_dataset("fashion_mnist"), "T3", again)
+    assert ood.unrelated_images(3, generator()).shape == (3, 1, 32, 32)  # the same draw as the unlabelled one
+    with pytest.raises(DataError, match="cannot read the image"):
+        DataAccess(again, "T6").training_set()
+
+
 def test_nothing_public_leads_to_the_test_split() -> None:
     access = DataAccess(toy(), "T6", toy())
-    reads = {"train_images", "unlabelled_images", "unrelated_images", "training_set"}
+    reads = {"train_images", "unlabelled_images", "unrelated_images", "training_set", "training_batches"}
     assert {name for name in dir(access) if not name.startswith("_")} == {"audit"} | reads
     access.training_set()
     access.train_images(12, generator())

@@ -11,7 +11,7 @@ import torch
 from torchvision import datasets as torchvision_datasets
 
 from bench.data import fashion
-from bench.data.datasets import get_dataset
+from bench.data.datasets import get_dataset, whole
 from bench.data.fetch import fetch
 from bench.errors import DataError
 from tests.data.conftest import FULL_ENV
@@ -42,7 +42,7 @@ def test_the_files_are_copied_into_the_cache(
     assert str(cache / "fashion_mnist") in said
     for path in idx_folder.iterdir():
         path.unlink()
-    images, _ = get_dataset("fashion_mnist").full_train()
+    images, _ = whole(get_dataset("fashion_mnist").full_train())
     assert images.shape == (60, 1, 32, 32)
     assert images.dtype == torch.uint8
 

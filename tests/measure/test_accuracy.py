@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
-from bench.measure.accuracy import evaluate, evaluate_batches
+from bench.data.datasets import get_dataset, whole
+from bench.measure.accuracy import batches, evaluate
 
 CPU = torch.device("cpu")
 
@@ -21,7 +25,7 @@ class _Fixed(nn.Module):
 
 def test_counts_and_order() -> None:
     images = torch.tensor([[3.0, 1, 2], [0, 5, 1], [0, 1, 9], [4, 1, 1]]).view(4, 1, 1, 3)
-    top1, correct = evaluate(_Fixed(), images, torch.tensor([0, 1, 1, 0]), None, None, "cpu", size=3)
+    top1, correct = evaluate(_Fixed(), batches(images, torch.tensor([0, 1, 1, 0]), 3), device="cpu")
     assert top1 == 75.0
     np.testing.assert_array_equal(correct, [True, True, False, True])
     assert correct.dtype == np.bool_
@@ -29,7 +33,7 @@ def test_counts_and_order() -> None:
 
 def test_logits_that_are_not_finite_are_wrong() -> None:
     images = torch.tensor([[float("nan"), 0, 0], [float("inf"), 0, 0], [1, 0, 0]]).view(3, 1, 1, 3)
-    top1, correct = evaluate(_Fixed(), images, torch.zeros(3, dtype=torch.int64), None, None, CPU)
+    top1, correct = evaluate(_Fixed(), batches(images, torch.zeros(3, dtype=torch.int64)), device=CPU)
     np.testing.assert_array_equal(correct, [False, False, True])
     assert top1 == pytest.approx(100 / 3)
 
@@ -42,11 +46,11 @@ def test_bytes_are_normalised_like_floats() -> None:
     ready = (raw.float() / 255 - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
     labels = net(ready).argmax(1)
     labels[:10] = (labels[:10] + 1) % 5
-    from_bytes = evaluate(net, raw, labels, mean, std, CPU, size=7)
+    from_bytes = evaluate(net, batches(raw, labels, 7), mean=mean, std=std, device=CPU)
     assert from_bytes[0] == 75.0
-    np.testing.assert_array_equal(from_bytes[1], evaluate(net, ready, labels, None, None, CPU)[1])
+    np.testing.assert_array_equal(from_bytes[1], evaluate(net, batches(ready, labels), device=CPU)[1])
     with pytest.raises(ValueError, match="constants"):
-        evaluate(net, raw, labels, None, None, CPU)
+        evaluate(net, batches(raw, labels), device=CPU)
 
 
 def test_eval_mode_within_and_flags_restored() -> None:
@@ -55,16 +59,42 @@ def test_eval_mode_within_and_flags_restored() -> None:
     net[2].eval()
     before = {k: v.clone() for k, v in net.state_dict().items()}
     images, labels = torch.randn(9, 3, 2, 2), torch.zeros(9, dtype=torch.int64)
-    first = evaluate(net, images, labels, None, None, CPU)
-    assert first[0] == evaluate(net, images, labels, None, None, CPU, size=2)[0]
+    first = evaluate(net, batches(images, labels), device=CPU)
+    assert first[0] == evaluate(net, batches(images, labels, 2), device=CPU)[0]
     assert [part.training for part in net] == [True, True, False, True]
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
 
 
+def test_a_split_read_in_batches_gives_what_its_tensor_gives(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for name in ("cat", "dog", "owl"):
+            folder = tmp_path / split / name
+            folder.mkdir(parents=True)
+            for i in range(17):
+                Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(folder / f"{i:02d}.png")
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 196, 3))
+    data = get_dataset(f"imagefolder:{tmp_path}@16")
+    constants = {"mean": data.spec.mean, "std": data.spec.std}
+    images, labels = whole(data.test())
+    for size in (7, 250):
+        top1, correct = evaluate(net, data.test_batches(size=size), device=CPU, **constants)
+        expected = evaluate(net, batches(images, labels, size), device=CPU, **constants)
+        assert top1 == expected[0]
+        np.testing.assert_array_equal(correct, expected[1])
+        assert 0 < top1 < 100
+        subset = evaluate(net, data.test_batches(9, size=size), device=CPU, **constants)[1]
+        picks = [0, 1, 2, 17, 18, 19, 34, 35, 36]  # the first three of each class
+        np.testing.assert_array_equal(
+            subset, evaluate(net, batches(images[picks], labels[picks], size), device=CPU, **constants)[1]
+        )
+
+
 def test_bad_batches() -> None:
     with pytest.raises(ValueError, match="no images"):
-        evaluate_batches(_Fixed(), [], device=CPU)
+        evaluate(_Fixed(), [], device=CPU)
     with pytest.raises(ValueError, match="labels"):
-        evaluate_batches(_Fixed(), [(torch.zeros(2, 1, 1, 3), torch.zeros(3))], device=CPU)
+        evaluate(_Fixed(), [(torch.zeros(2, 1, 1, 3), torch.zeros(3))], device=CPU)
     with pytest.raises(ValueError, match="labels"):
-        evaluate(_Fixed(), torch.zeros(2, 1, 1, 3), torch.zeros(3), None, None, CPU)
+        next(batches(torch.zeros(2, 1, 1, 3), torch.zeros(3)))

@@ -1,4 +1,4 @@
-"""Cost metrics against the anchors of the specification, torch's own counter and hand counts."""
+"""Cost metrics against docs/methods/measures.md#bitops-anchors, torch's own counter and hand counts."""
 
 from __future__ import annotations
 

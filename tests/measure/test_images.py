@@ -1,4 +1,5 @@
-"""Image measures: closed forms, pooled against single-shot statistics, bounds (specification 5.18)."""
+"""Image measures: closed forms, pooled against single-shot statistics, bounds
+(docs/methods/measures.md#image-measure-invariants)."""
 
 from __future__ import annotations
 

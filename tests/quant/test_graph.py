@@ -1,4 +1,5 @@
-"""Tracing, folding and placement of activation quantisers (specification section 11, items 3, 6 and 8)."""
+"""Tracing, folding and placement of activation quantisers (docs/methods/quantisation.md#invariant-3, #invariant-6,
+#invariant-8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Grids, ranges, gradients and the two quantiser modules (specification section 11, items 1 to 4)."""
+"""Grids, ranges, gradients and the two quantiser modules (docs/methods/quantisation.md#invariant-1 to #invariant-4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reconstruction units (specification section 2 and section 11, item 7)."""
+"""Reconstruction units (docs/methods/quantisation.md#units, #invariant-7)."""
 
 from __future__ import annotations
 

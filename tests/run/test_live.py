@@ -85,8 +85,8 @@ def test_what_runs_is_shown_with_stage_and_step(live: LiveObserver, tasks: Any, 
     live.job_started(second, 0)
     found = told(tmp_path, lambda s: len(s.running) == 2 and s.running[1].step)
     assert [(r.worker, r.title, r.kind) for r in found.running] == [
-        (1, first.title, "batch"),
-        (2, second.title, "batch"),
+        (1, first.title, "image batch"),
+        (2, second.title, "image batch"),
     ]
     assert (found.running[1].stage, found.running[1].step, found.running[1].total) == ("optimise", 3, 10)
     assert found.seconds_left is None

@@ -102,7 +102,7 @@ def test_damaged_images_are_made_again(run: Run, tmp_path: Path) -> None:
 def test_a_failing_job_is_a_record_with_its_reason(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     import bench.run.compression as cell
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise RuntimeError("no accuracy today")
 
     with monkeypatch.context() as patch:

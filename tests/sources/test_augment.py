@@ -1,4 +1,5 @@
-"""Views of the images: pixel space, roll, colour without clamping, data mixing (spec 5.6, 5.10, 5.11)."""
+"""Views of the images: pixel space, roll, colour without clamping, data mixing (docs/methods/sources.md#invariant-6,
+#invariant-10, #invariant-11)."""
 
 from __future__ import annotations
 

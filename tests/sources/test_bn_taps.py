@@ -1,4 +1,5 @@
-"""Taps: fused equals hooks in values and gradients; what is tapped; networks stay as they were (spec 5.2, 5.3)."""
+"""Taps: fused equals hooks in values and gradients; what is tapped; networks stay as they were
+(docs/methods/sources.md#invariant-2, #invariant-3)."""
 
 from __future__ import annotations
 

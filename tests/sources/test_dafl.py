@@ -1,4 +1,4 @@
-"""DAFL: its three terms, pseudo labels, and that the classes fill up (spec 3.10)."""
+"""DAFL: its three terms, pseudo labels, and that the classes fill up (docs/methods/sources.md#dafl)."""
 
 from __future__ import annotations
 

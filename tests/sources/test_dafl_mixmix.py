@@ -1,4 +1,5 @@
-"""DAFL with MixMix: mixed terms beside DAFL's, networks drawn at every step, and the plan's rows (spec 3.11)."""
+"""DAFL with MixMix: mixed terms beside DAFL's, networks drawn at every step, and the plan's rows
+(docs/methods/sources.md#dafl_mixmix)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DSG: slack bands, layerwise enhancement, reduction to ZeroQ (spec 5.5)."""
+"""DSG: slack bands, layerwise enhancement, reduction to ZeroQ (docs/methods/sources.md#invariant-5)."""
 
 from __future__ import annotations
 

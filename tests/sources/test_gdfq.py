@@ -1,4 +1,4 @@
-"""GDFQ: its loss, balanced labels, and that a short training teaches the classes (spec 3.12)."""
+"""GDFQ: its loss, balanced labels, and that a short training teaches the classes (docs/methods/sources.md#gdfq)."""
 
 from __future__ import annotations
 

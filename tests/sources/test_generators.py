@@ -1,4 +1,5 @@
-"""Generators: body, class norms, the training loop, both deliveries (spec 3.10 to 3.15, 5.9, 5.13, 5.16)."""
+"""Generators: body, class norms, the training loop, both deliveries (docs/methods/sources.md#generators, #invariant-9,
+#invariant-13, #invariant-16)."""
 
 from __future__ import annotations
 

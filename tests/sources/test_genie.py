@@ -1,4 +1,4 @@
-"""GENIE-D: swing convolution, generator and latents, the loop's settings (spec 5.15)."""
+"""GENIE-D: swing convolution, generator and latents, the loop's settings (docs/methods/sources.md#invariant-15)."""
 
 from __future__ import annotations
 

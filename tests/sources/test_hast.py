@@ -1,4 +1,4 @@
-"""HAST: the focused class term and the consumer's promotion (spec 5.14)."""
+"""HAST: the focused class term and the consumer's promotion (docs/methods/sources.md#invariant-14)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""IntraQ: soft targets, distance band, groups (spec 5.14, 5.16)."""
+"""IntraQ: soft targets, distance band, groups (docs/methods/sources.md#invariant-14, #invariant-16)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The loop: schedules, projection, stages, progress, retry (spec 2.4, 2.6, 5.9, 5.10)."""
+"""The loop: schedules, projection, stages, progress, retry (docs/methods/sources.md#pixel-space, #loop, #invariant-9,
+#invariant-10)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Objectives and priors: exact zeros, closed forms, gradients (spec 5.1, 5.4, 5.11)."""
+"""Objectives and priors: exact zeros, closed forms, gradients (docs/methods/sources.md#invariant-1, #invariant-4,
+#invariant-11)."""
 
 from __future__ import annotations
 

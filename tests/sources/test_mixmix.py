@@ -1,4 +1,5 @@
-"""MixMix: mixed labels, feature mixing, learned loss weights (spec 5.6, 5.7, 5.8)."""
+"""MixMix: mixed labels, feature mixing, learned loss weights (docs/methods/sources.md#invariant-6, #invariant-7,
+#invariant-8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Qimera: soft labels of superposed classes, and what is stored of them (spec 3.15, 5.12)."""
+"""Qimera: soft labels of superposed classes, and what is stored of them (docs/methods/sources.md#qimera,
+#invariant-12)."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bench.data.datasets import Dataset
+from bench.data.splits import ArraySplit
 from bench.interfaces import DatasetSpec
 from bench.zoo.table import Entry
 
@@ -36,7 +37,7 @@ def toy_images(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.fixture(scope="session")
 def toy() -> Dataset:
     """512 training and 100 test images."""
-    train, test = toy_images(512, 0), toy_images(100, 1)
+    train, test = (ArraySplit(*(part.numpy() for part in toy_images(*given))) for given in ((512, 0), (100, 1)))
     return Dataset(SPEC, lambda: train, lambda: train, lambda: test)
 
 

@@ -21,7 +21,7 @@ from bench.zoo.libraries import architecture_of, bring, check_build
 from bench.zoo.macs import network_facts
 from bench.zoo.table import GROUPS, entry
 from bench.zoo.targets import check_weights, info, load, membership, target_names, zoo_names
-from bench.zoo.train import TrainData, recipe, top1
+from bench.zoo.train import recipe, top1
 
 DATASET = "fashion_mnist"
 SHIPPED = [fact["name"] for fact in checkpoints.manifests(checkpoints.SHIPPED / DATASET)]
@@ -60,7 +60,7 @@ def test_a_librarys_width_and_weight_tag_are_no_part_of_the_architecture(name: s
         ("mobilenetv2_w035", ["resnet34_w8", "mobilenetv2_w035_s1"], "same architecture"),
         ("mobilenetv2_w035", ["mobilenetv2_w035_s1", "mobilenetv2_w035"], "same checkpoint"),
         ("resnet18_w10", ["resnet34_w8", "seresnet18_w10", "resnet50d_w8"], "held-out architecture"),
-        ("resnet50_w8", ["resnet50d_w8"], "same architecture"),  # the deep stem is a detail: spec sources 3.9a
+        ("resnet50_w8", ["resnet50d_w8"], "same architecture"),  # docs/methods/sources.md#membership
         ("resnet18_w10", [], "none"),
     ],
 )
@@ -95,8 +95,7 @@ def test_a_shipped_network_is_what_its_manifest_says(name: str) -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_network_recognises_what_it_was_trained_for(name: str) -> None:
     data, handle = get_dataset(DATASET), load(f"{DATASET}/{name}")
-    images, labels = data.test(500)
-    measured = top1(handle.module, TrainData(images, labels, handle.mean, handle.std))
+    measured = top1(handle.module, data.test_batches(500), handle.mean, handle.std)
     assert handle.fp_top1 is not None
     # 500 images: three standard errors of 90 % are 4 points; `bench zoo verify` measures all 10,000.
     assert abs(measured - handle.fp_top1) < 4.5

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.data.datasets import Dataset
+from bench.data.datasets import Dataset, whole
+from bench.data.splits import Split
 from bench.zoo import recipe as recipes
 from bench.zoo import train as training
 from bench.zoo.checkpoints import digest_of, file_sha256, manifest
@@ -18,7 +19,7 @@ from bench.zoo.train import TrainData, fit, learning_rate, recipe, top1
 
 
 def data_of(dataset: Dataset) -> TrainData:
-    return TrainData(*dataset.full_train(), dataset.spec.mean, dataset.spec.std)
+    return TrainData(*whole(dataset.full_train()), dataset.spec.mean, dataset.spec.std)
 
 
 @pytest.mark.parametrize("bf16", [False, True])
@@ -47,7 +48,7 @@ def test_training_learns_and_ends_in_eval_mode(toy: Dataset, tiny: Entry) -> Non
     assert not module.training
     assert seconds > 0
     assert seen[-1] == (56, 56)
-    assert top1(module, TrainData(*toy.test(), toy.spec.mean, toy.spec.std)) > 40  # chance is 10
+    assert top1(module, toy.test_batches(), toy.spec.mean, toy.spec.std) > 40  # chance is 10
 
 
 def test_the_seed_changes_the_order_of_the_images(toy: Dataset, tiny: Entry) -> None:
@@ -106,7 +107,7 @@ def test_a_second_run_trains_nothing_and_verify_agrees(
 
 
 def test_tuning_leaves_the_test_set_and_the_weights_folder_alone(toy: Dataset, tiny: Entry, tmp_path: Path) -> None:
-    def forbidden() -> tuple[torch.Tensor, torch.Tensor]:
+    def forbidden() -> Split:
         raise AssertionError("the test set was read")
 
     item = dataclasses.replace(tiny, epochs=1)

@@ -46,7 +46,7 @@ def execute(bench: Bench, job: Job, emit: Emit) -> None:
         records = perform(job, bench, report)
     except NotApplicable as error:
         emit(Failed(job, str(error), applicable=False))
-    except Exception as error:  # noqa: BLE001 - a job's failure is a record (design, rule 9)
+    except Exception as error:  # noqa: BLE001 - a job's failure is a record (docs/architecture.md#rule-9)
         reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
         emit(Failed(job, reason, traceback.format_exc(limit=20)))
     else:

@@ -1,0 +1,110 @@
+"""Where each split of each data set lies, and how it is opened. No torch, but for CIFAR in torchvision's files."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from bench.data import fashion
+from bench.data.folders import FolderSplit, open_folder
+from bench.data.splits import ArraySplit, Split
+from bench.data.table import FOLDER, Part, folder_address, spec_of
+from bench.errors import DataError
+from bench.paths import cache_folder
+
+
+def open_split(name: str, part: Part, root: Path | None = None) -> Split:
+    """A split of the data set called ``name``; ``root`` is the folder of those that are not embedded.
+
+    Raises:
+        DataError: unknown name, or the images are not on this machine; the hint says how to get them.
+    """
+    spec = spec_of(name)
+    folder = "test" if part == "test" else "train"
+    if name.startswith(FOLDER):
+        place, size = folder_address(name)
+        return open_folder(FolderSplit(place, folder, size, spec.class_names))
+    if name == "fashion_mnist" and part == "full":
+        return _fashion_full(tuple(fashion.candidate_folders(cache_folder(), root)))
+    if name == "fashion_mnist":
+        return _fashion(part)
+    if name == "digits":
+        return _digits()
+    place = root or cache_folder() / name
+    if name == "imagenet":
+        return open_folder(FolderSplit(place, "val" if part == "test" else "train", spec.shape[1], _synsets()))
+    if (place / folder).is_dir():
+        return open_folder(FolderSplit(place, folder, spec.shape[1], classes=spec.classes))
+    return _cifar_files(name, place, folder)
+
+
+@lru_cache(maxsize=2)
+def _fashion(part: Part) -> ArraySplit:
+    arrays, _ = fashion.read_embedded()
+    return _padded(arrays[f"{part}_images"], arrays[f"{part}_labels"])
+
+
+@lru_cache(maxsize=1)
+def _fashion_full(places: tuple[Path, ...]) -> ArraySplit:
+    arrays = fashion.read_full(places)
+    return _padded(arrays["train_images"], arrays["train_labels"])
+
+
+def _padded(images: fashion.Bytes, labels: fashion.Bytes) -> ArraySplit:
+    """28×28 images [N,28,28] within a black margin, as the zoo's networks take them."""
+    return ArraySplit(np.pad(images[:, None], ((0, 0), (0, 0), (2, 2), (2, 2))), labels.astype(np.int64))
+
+
+@lru_cache(maxsize=1)
+def _digits() -> ArraySplit:
+    """scikit-learn's 8×8 digits, four times as large by bilinear interpolation (pixel centres, edges repeated)."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    centres = np.clip((np.arange(32) + 0.5) / 4 - 0.5, 0, None)
+    low = centres.astype(int)
+    weights = np.zeros((32, 8))
+    weights[np.arange(32), low] += 1 - (centres - low)
+    weights[np.arange(32), np.minimum(low + 1, 7)] += centres - low
+    large = weights @ (found.images / 16) @ weights.T  # exact: sixteenths times sixty-fourths
+    return ArraySplit(np.rint(large * 255).astype(np.uint8)[:, None], found.target.astype(np.int64))
+
+
+@lru_cache(maxsize=1)
+def _synsets() -> tuple[str, ...]:
+    """Folder names of ImageNet-1k in the order of the class indices, from timm's file of them: importing timm would
+    bring in torch."""
+    found = find_spec("timm")
+    for place in (found.submodule_search_locations or ()) if found else ():
+        path = Path(place) / "data" / "_info" / "imagenet_synsets.txt"
+        if path.is_file():
+            return tuple(path.read_text(encoding="utf-8").split())
+    from timm.data import ImageNetInfo
+
+    return tuple(str(name) for name in ImageNetInfo("imagenet-1k").label_names())
+
+
+@lru_cache(maxsize=2)
+def _cifar_files(name: str, place: Path, split: str) -> ArraySplit:
+    """CIFAR from torchvision's own files below ``place``.
+
+    Raises:
+        DataError: they are not there; the hint says how to get them.
+    """
+    from torchvision import datasets
+
+    kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
+    try:
+        found = kind(str(place), train=split == "train", download=False)
+    except RuntimeError as error:
+        raise DataError(
+            "the data set is not here",
+            where=str(place),
+            expected=f"{split}/CLASS/*.jpg, or torchvision's files",
+            hint=f"run: bench data fetch {name}",
+        ) from error
+    images = np.ascontiguousarray(found.data.transpose(0, 3, 1, 2))
+    return ArraySplit(images, np.asarray(found.targets, dtype=np.int64))

@@ -1,0 +1,103 @@
+"""Table of data sets: constants and digests, light: no torch, and an embedded set's images stay packed."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.errors import DataError, nearest
+from bench.interfaces import DatasetSpec
+
+_FASHION = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+SPECS: dict[str, DatasetSpec] = {
+    # Constants of the padded 32×32 training images.
+    "fashion_mnist": DatasetSpec("fashion_mnist", 10, (1, 32, 32), (0.219,), (0.332,), _FASHION),
+    "digits": DatasetSpec("digits", 10, (1, 32, 32), (0.305,), (0.324,), tuple("0123456789")),
+    "cifar10": DatasetSpec("cifar10", 10, (3, 32, 32), (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616), _CIFAR10),
+    "cifar100": DatasetSpec("cifar100", 100, (3, 32, 32), (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "imagenet": DatasetSpec("imagenet", 1000, (3, 224, 224), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+
+Part = Literal["train", "full", "test"]
+"""Training images a source may draw from; the complete training set, as the zoo is trained on; the test set."""
+
+FOLDER = "imagefolder:"
+"""Prefix of a data set that is a folder: `imagefolder:PATH`, with the side in pixels `imagefolder:PATH@64`."""
+
+
+def dataset_names() -> list[str]:
+    """Names of the table; `imagefolder:PATH` is allowed besides, with the side in pixels as `imagefolder:PATH@64`."""
+    return [*SPECS, f"{FOLDER}PATH[@SIZE]"]
+
+
+def spec_of(name: str) -> DatasetSpec:
+    """Constants of the data set called ``name``.
+
+    Raises:
+        DataError: unknown name, or no image folder there.  What a named data set lacks on disk is reported when its
+            images are asked for.
+    """
+    if name.startswith(FOLDER):
+        return _folder_spec(name)
+    if name not in SPECS:
+        raise DataError("unknown data set", got=name, expected=dataset_names(), nearest=nearest(name, SPECS))
+    return SPECS[name]
+
+
+def folder_address(name: str) -> tuple[Path, int]:
+    """Path and side in pixels (32 where none is given) of `imagefolder:PATH[@SIZE]`.
+
+    Raises:
+        DataError: the side is below 8 pixels.
+    """
+    address = name.removeprefix(FOLDER)
+    text, _, side = address.rpartition("@") if re.search(r"@\d+$", address) else (address, "", "32")
+    if int(side) < 8:
+        raise DataError("images this small serve no network", where=name, got=side, expected="PATH@SIZE, SIZE from 8")
+    return Path(text), int(side)
+
+
+def digest(name: str, part: Part, root: Path | None = None, subset: int | None = None) -> str:
+    """SHA-256 of the images and labels of a split, or of the class-balanced ``subset`` of so many; ``root`` is the
+    folder of a data set that is not embedded.  What is recorded is looked up, so that no image is opened.
+
+    Raises:
+        DataError: unknown data set, its images are missing or damaged, or there is no such subset.
+    """
+    known: str | None = shipped_digests().get(name, {}).get(part if subset is None else f"{part}/{subset}")
+    if known is not None:
+        return known
+    from bench.data.places import open_split
+    from bench.data.splits import balanced_picks
+
+    split = open_split(name, part, root)
+    return split.digest(None if subset is None else balanced_picks(split.labels, spec_of(name).classes, subset))
+
+
+@lru_cache(maxsize=1)
+def shipped_digests() -> dict[str, Any]:
+    """Digests of the embedded sets (embedded/digests.json) by data set and "train", "test" or "test/SUBSET".
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    path = resources.files("bench.data") / "embedded" / "digests.json"
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError("the embedded data set is missing or damaged", where=str(path), got=error) from error
+    return found
+
+
+def _folder_spec(name: str) -> DatasetSpec:
+    place, size = folder_address(name)
+    classes = tuple(p.name for p in sorted((place / "train").glob("*")) if p.is_dir())
+    if not classes:
+        raise DataError("no image folder here", where=str(place), expected="train/CLASS/*.jpg and test/CLASS/*.jpg")
+    return DatasetSpec(name, len(classes), (3, size, size), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), classes)
