@@ -8,34 +8,45 @@ from pathlib import Path
 import pytest
 
 from bench import cli
+from tests import pick
 
-GOOD = """suite: mine
+GOOD = f"""suite: mine
 version: 1
 dataset: fashion_mnist
 grid:
-  source: [real, noise]
+  source: [{pick.UPPER}, {pick.LOWER}]
   target: [resnet18_w10]
-  compressor: [rtn]
+  compressor: [{pick.ROUND}]
   bits: [W4A4]
 images: 40
 seeds: [0]
 test_subset: 200
 """
 
+SHORT = pick.LOWER[:-1]
+FIELD = next(iter(pick.methods("sources")[pick.LOWER].Params.model_fields)) if pick.LOWER else ""
 CASES = {
-    "method": ("source: [real, noise]", "source: [real, nois]", ["mine.yaml:5", "nois", "noise?"]),
+    "method": (f"{pick.LOWER}]", f"{SHORT}]", ["mine.yaml:5", SHORT, f"{pick.LOWER}?"]),
     "target": ("resnet18_w10", "resnet18_w11", ["mine.yaml:6", "resnet18_w11", "resnet18_w10?"]),
     "key": ("images: 40", "imges: 40", ["mine.yaml:9", "imges", "images?"]),
     "type": ("images: 40", "images: many", ["mine.yaml:9: images", "many"]),
     "empty grid": ("bits: [W4A4]", "bits: []", ["mine.yaml:8: grid.bits"]),
-    "duplicate": ("source: [real, noise]", "source: [real, real]", ["mine.yaml:5", "real"]),
+    "duplicate": (f"{pick.LOWER}]", f"{pick.UPPER}]", ["mine.yaml:5", pick.UPPER]),
     "W0": ("W4A4", "W0A4", ["mine.yaml:8", "W0A4"]),
     "W33": ("W4A4", "W33A4", ["mine.yaml:8", "W33A4"]),
     "few images": ("images: 40", "images: 5", ["mine.yaml:9: images", "at least 10"]),
     "data set": ("dataset: fashion_mnist", "dataset: fashion_mnst", ["fashion_mnst", "fashion_mnist?"]),
-    "parameter": ("noise]", "{noise: {clp: true}}]", ["mine.yaml:5", "clp", "clip?"]),
+    "parameter": (f"{pick.LOWER}]", f"{{{pick.LOWER}: {{{FIELD}s: 1}}}}]", ["mine.yaml:5", f"{FIELD}s", f"{FIELD}?"]),
     "yaml": ("grid:", "grid: [", ["mine.yaml"]),
 }
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder with the good suite."""
+    pick.need_small_runs()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(GOOD)
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -54,7 +65,6 @@ def test_a_wrong_suite(
 ) -> None:
     old, new, expected = CASES[case]
     assert old in GOOD
-    monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text(GOOD.replace(old, new, 1))
     code = call(monkeypatch, "run", "mine.yaml", "--tracker", "none", "--workers", "0")
     said = "".join(capsys.readouterr().err.split("\n"))
@@ -69,9 +79,9 @@ def test_a_wrong_suite(
     ("arguments", "expected"),
     [
         (["run", "quickstrat"], ["quickstrat", "quickstart?"]),
-        (["run", "quickstart", "--only", "source=kww"], ["kww", "kw?"]),
-        (["run", "quickstart", "--set", "grid.sorce=[real]"], ["sorce", "source?"]),
-        (["run", "quickstart", "--preset", "minii"], ["minii", "mini?"]),
+        (["run", "mine.yaml", "--only", f"source={SHORT}"], [SHORT, f"{pick.LOWER}?"]),
+        (["run", "mine.yaml", "--set", "grid.sorce=[x]"], ["sorce", "source?"]),
+        (["run", "mine.yaml", "--preset", "minii"], ["minii", "mini?"]),
         (["ls", "source"], ["source", "sources?"]),
         (["board", "--format", "tabel"], ["tabel", "table?"]),
         (["repro", "zzzz"], ["zzzz"]),
@@ -85,7 +95,6 @@ def test_a_wrong_word(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     code = call(monkeypatch, *arguments)
     said = "".join(capsys.readouterr().err.split("\n"))
     assert code == 2, said
@@ -98,8 +107,7 @@ def test_a_folder_that_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.chdir(tmp_path)
-    code = call(monkeypatch, "run", "quickstart", "--store", "file/store", "--tracker", "none")
+    code = call(monkeypatch, "run", "mine.yaml", "--store", "file/store", "--tracker", "none")
     assert code == 2
     assert "cannot be written" in capsys.readouterr().err
 
@@ -109,8 +117,7 @@ def test_less_disk_than_the_plan_needs(
 ) -> None:
     import shutil
 
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 10))  # type: ignore[attr-defined]
-    code = call(monkeypatch, "run", "quickstart", "--tracker", "none")
+    code = call(monkeypatch, "run", "mine.yaml", "--tracker", "none")
     assert code == 2
     assert "less disk is free" in capsys.readouterr().err

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import pick
+
 from .test_bad_input import GOOD
 
 BENCH = [sys.executable, "-c", "from bench.cli import main; main()"]
@@ -29,6 +31,7 @@ def bench(folder: Path, *arguments: str, code: int = 0) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    pick.need_small_runs()
     place = tmp_path_factory.mktemp("user")
     (place / "mine.yaml").write_text(GOOD)
     said = bench(place, "run", "mine.yaml", "--tracker", "none", "--workers", "0")
@@ -43,7 +46,7 @@ def test_a_second_run_does_nothing(folder: Path) -> None:
 
 def test_the_board_in_every_format(folder: Path) -> None:
     table = list(csv.DictReader(io.StringIO(bench(folder, "board", "mine.yaml", "--format", "csv"))))
-    assert {row["source"] for row in table} == {"real", "noise"}
+    assert {row["source"] for row in table} == {pick.UPPER, pick.LOWER}
     need = {
         "suite",
         "dataset",
@@ -62,9 +65,9 @@ def test_the_board_in_every_format(folder: Path) -> None:
         assert float(row["top1_low"]) <= float(row["top1_mean"]) <= float(row["top1_high"])
     answer = json.loads(bench(folder, "board", "mine.yaml", "--format", "json"))
     assert len(answer["rows"]) == 2
-    assert "| real" in bench(folder, "board", "mine.yaml", "--format", "md")
+    assert f"| {pick.UPPER}" in bench(folder, "board", "mine.yaml", "--format", "md")
     assert "tabular" in bench(folder, "board", "mine.yaml", "--format", "latex")
-    assert "real" in bench(folder, "board", "mine.yaml")
+    assert pick.UPPER in bench(folder, "board", "mine.yaml")
 
 
 def test_plan_says_what_stands(folder: Path) -> None:
@@ -80,7 +83,7 @@ def test_diff_and_repro(folder: Path) -> None:
     assert "metrics.top1" in said
     command = shlex.split(bench(folder, "repro", ids[0]))
     assert command[:2] == ["bench", "run"]
-    assert f"source={'real'}" in command[command.index("--only") + 1]
+    assert f"source={pick.UPPER}" in command[command.index("--only") + 1]
 
 
 @pytest.mark.parametrize("kind", ["sources", "compressors", "targets", "datasets", "suites"])
@@ -101,8 +104,11 @@ def test_units_of_a_network(folder: Path) -> None:
 
 
 def test_every_shipped_suite_is_valid(folder: Path) -> None:
-    for row in json.loads(bench(folder, "ls", "suites", "--json")):
-        assert "ok" in bench(folder, "check", row["name"])
+    names = [row["name"] for row in json.loads(bench(folder, "ls", "suites", "--json"))]
+    complete = [name for name in names if not pick.lacking(name)]  # what lacks a method, another test tells
+    assert complete
+    for name in complete:
+        assert "ok" in bench(folder, "check", name)
 
 
 def test_doctor_and_help(folder: Path) -> None:

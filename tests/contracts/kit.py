@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from bench.data.datasets import Dataset
+from bench.data.splits import ArraySplit
 from bench.errors import NotApplicable
 from bench.interfaces import DatasetSpec, MethodParams, ModelHandle, Preset
 from bench.spec.registry import Registry, params_json, resolve_params
@@ -192,12 +193,12 @@ def frozen(module: nn.Module, name: str, dataset: DatasetSpec) -> ModelHandle:
 def toy_data(spec: DatasetSpec, seed: int = 0) -> Dataset:
     """256 images of noise, each class as often; the test split must not be read."""
 
-    def train() -> tuple[torch.Tensor, torch.Tensor]:
+    def train() -> ArraySplit:
         generator = torch.Generator().manual_seed(seed)
         images = torch.randint(256, (256, *spec.shape), generator=generator, dtype=torch.uint8)
-        return images, torch.arange(256) % spec.classes
+        return ArraySplit(images.numpy(), (torch.arange(256) % spec.classes).numpy())
 
-    def test() -> tuple[torch.Tensor, torch.Tensor]:
+    def test() -> ArraySplit:
         raise AssertionError("the test split was read")
 
     return Dataset(spec, train, train, test)

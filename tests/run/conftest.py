@@ -1,4 +1,4 @@
-"""A small real suite for the runner's tests: two sources, one network, nearest rounding, 200 test images."""
+"""A small real suite for the runner's tests: the two controls, one network, the simplest quantiser, 200 test images."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from rich.console import Console
 
 from bench.run import session
 from bench.store.records import ResultRecord
+from tests import pick
 
-SUITE = """
+SUITE = f"""
 suite: tiny
 version: 1
 dataset: fashion_mnist
 grid:
-  source: [real, noise]
+  source: [{pick.UPPER}, {pick.LOWER}]
   target: [resnet18_w10]
-  compressor: [rtn]
+  compressor: [{pick.ROUND}]
   bits: [W4A4]
 images: 40
 seeds: [0, 1]
@@ -30,6 +31,7 @@ Run = Callable[..., list[ResultRecord]]
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Path:
+    pick.need_small_runs()
     path = tmp_path / "tiny.yaml"
     path.write_text(SUITE)
     return path

@@ -16,6 +16,7 @@ import pytest
 from bench.store import objects
 from bench.store.artifacts import ArtifactStore
 from bench.store.records import RecordStore
+from tests import pick
 
 from .conftest import SUITE, Run, assert_same
 
@@ -24,9 +25,9 @@ COMMAND = [sys.executable, "-c", "from bench.cli import main; main()"]
 COUNTED = """
     import os, time
     from pathlib import Path
-    from methods.sources.noise import Noise
+    from bench.spec.registry import Registry
 
-    class Counted(Noise):
+    class Counted(type(Registry("sources").get("LOWER"))):
         def synthesize_batch(self, request, ctx):
             folder = Path(os.environ["COUNTED"])
             with (folder / "made").open("a") as file:
@@ -52,8 +53,10 @@ def made(suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
     (package / "counted-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: counted\nVersion: 1.0\n")
     points = "[datafree_bench.sources]\ncounted = counted_source\n"
     (package / "counted-1.0.dist-info" / "entry_points.txt").write_text(points)
-    (package / "counted_source.py").write_text(dedent(COUNTED))
-    suite.write_text(SUITE.replace("[real, noise]", "[{counted: {batch: 16}}]"))  # three batches of two sets
+    (package / "counted_source.py").write_text(dedent(COUNTED).replace("LOWER", pick.LOWER))
+    suite.write_text(
+        SUITE.replace(f"[{pick.UPPER}, {pick.LOWER}]", "[{counted: {batch: 16}}]")
+    )  # three batches of two sets
     monkeypatch.syspath_prepend(package)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(package), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("COUNTED", str(tmp_path))

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests import pick
+
 from .conftest import Run
 
 STARTS_WITHIN = 120.0  # seconds
@@ -85,9 +87,9 @@ def test_a_suite_is_an_experiment_and_its_cells_are_comparable_runs(run: Run, se
     names = {frozenset(c.data.params) - {k for k in c.data.params if k.startswith("source.")} for c in cells.values()}
     assert len(names) == 1
     assert len({frozenset(c.data.metrics) for c in cells.values()}) == 1
-    assert {c.data.params["source"] for c in cells.values()} == {"real", "noise"}
-    one = client.search_runs([parent.info.experiment_id], "params.source = 'noise' and metrics.top1 > 0")
-    assert {r.data.tags["bench_cell"] for r in one} == {r.cell_id for r in records if r.source == "noise"}
+    assert {c.data.params["source"] for c in cells.values()} == {pick.UPPER, pick.LOWER}
+    one = client.search_runs([parent.info.experiment_id], f"params.source = '{pick.LOWER}' and metrics.top1 > 0")
+    assert {r.data.tags["bench_cell"] for r in one} == {r.cell_id for r in records if r.source == pick.LOWER}
     assert any(item.path.endswith(".png") for item in client.list_artifacts(parent.info.run_id, "image_sets"))
 
     assert run(tracker="mlflow") == records  # resumed: nothing is logged twice

@@ -17,6 +17,7 @@ from bench.store.artifacts import ArtifactStore
 from bench.store.meta import CLASS_NAMES
 from bench.store.records import RecordStore, unpack_bits
 from bench.zoo import checkpoints, targets
+from tests import pick
 
 from .conftest import Run, assert_same
 
@@ -41,12 +42,12 @@ def test_every_cell_is_measured_and_the_bitmap_is_the_accuracy(run: Run) -> None
         assert total / 1e9 == pytest.approx(record.metrics["bitops_g"])
 
 
-def test_seeds_differ_and_only_real_reads_data(run: Run) -> None:
+def test_seeds_differ_and_only_the_upper_control_reads_data(run: Run) -> None:
     records = run()
     assert len({r.image_digest for r in records}) == 4
     for record in records:
         reads = [entry for entry in record.audit if not entry["denied"]]
-        assert bool(reads) == (record.source == "real")
+        assert bool(reads) == (record.source == pick.UPPER)
 
 
 def test_a_second_run_measures_nothing(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +145,7 @@ def test_bad_input_is_found_before_any_compute(run: Run, suite: Path, tmp_path: 
     for options, kind in (
         ({"tracker": "mlfow"}, BenchError),
         ({"device": "tpu"}, BenchError),
-        ({"only": "source=kw"}, BenchError),
+        ({"only": "source=nobody"}, BenchError),
         ({"overrides": ("grid.target=[resnet18_w9]",)}, BenchError),
     ):
         with pytest.raises(kind):

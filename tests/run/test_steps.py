@@ -20,6 +20,7 @@ from bench.spec import axes
 from bench.spec.jobs import ResolvedCompressor
 from bench.spec.registry import Registry
 from bench.zoo import targets
+from tests import pick
 
 
 class Halve:
@@ -55,11 +56,12 @@ def test_a_later_step_sees_what_the_one_before_made(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     context = RunContext(torch.device("cpu"), torch.float32, generator, access, tmp_path, logging.getLogger())
     compressors = Registry("compressors")
-    rtn = compressors.get("rtn")
+    name = pick.name("compressors", accepts="bits")
+    later = compressors.get(name)
     first = ResolvedCompressor("halve", "halve", 1, MethodParams(), {}, frozenset({"sparsity"}))
-    second = ResolvedCompressor("rtn", "rtn", rtn.version, rtn.Params(), {}, frozenset({"bits"}))
+    second = ResolvedCompressor(name, name, later.version, later.Params(), {}, frozenset({"bits"}))
     both = dataclasses.replace(
-        first, method="halve+rtn", accepts=frozenset({"bits", "sparsity"}), steps=(first, second)
+        first, method=f"halve+{name}", accepts=frozenset({"bits", "sparsity"}), steps=(first, second)
     )
 
     def find(name: str) -> Any:
@@ -68,7 +70,7 @@ def test_a_later_step_sees_what_the_one_before_made(tmp_path: Path) -> None:
     made = run_steps(both, find, model, images, Setting(4, 4, sparsity=0.5), context)
     alone = find("halve").compress(model, images, Setting(sparsity=0.5), None, context).variants[0].module
     handle = dataclasses.replace(model, module=alone)
-    expected = rtn.compress(handle, images, Setting(4, 4), rtn.Params(), context)
+    expected = later.compress(handle, images, Setting(4, 4), later.Params(), context)
     with torch.no_grad():
         assert torch.equal(made.variants[0].module(images.images), expected.variants[0].module(images.images))
     assert axes.label(made.variants[0].setting) == "S50 W4A4"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import SuiteError
+from tests import pick
 from tests.run.conftest import Run, assert_same
 
 STREAM = """
@@ -14,55 +15,75 @@ suite: tiny
 version: 1
 dataset: fashion_mnist
 grid:
-  source:
-    - dafl: {delivery: stream, batch: 16, width: 8, latent: 16}
-    - gdfq: {delivery: stream, batch: 16, width: 8, latent: 16, warmup: 2}
-    - gdfq: {batch: 16, width: 8, latent: 16, images: 40, iterations: 2}
+  source: [{sources}]
   target: [resnet18_w10]
-  compressor: [{kd: {steps: 3, batch: 16}}, rtn]
+  compressor: [{student}, {quantiser}]
   student: [mobilenetv2_w035]
   bits: [W8A8]
 images: 40
 seeds: [0]
 test_subset: 100
 """
+SMALL = {"batch": 16, "width": 8, "latent": 16, "warmup": 0}
 
 
-def test_a_stream_trains_a_student_and_stores_no_image(run: Run, suite: Path, tmp_path: Path) -> None:
-    suite.write_text(STREAM)
+@pytest.fixture
+def methods(suite: Path) -> tuple[list[str], str, str]:
+    """The suite's methods: two sources with a stream, a trainer of students, a quantiser that takes no stream."""
+    sources = list(pick.methods("sources", offers="stream", params=("iterations", *SMALL)))
+    if not sources:
+        pytest.skip("no installed source has a stream")
+    student = pick.name("compressors", accepts="student", deliveries="stream")
+    quantiser = pick.name("compressors", accepts="bits", deliveries=pick.Exactly(frozenset({"cached"})))
+    return [sources[0], sources[-1]], student, quantiser
+
+
+def text(sources: list[str], student: str, quantiser: str) -> str:
+    trainer = pick.values("compressors", student, steps=3, batch=16)
+    return STREAM.format(sources=", ".join(sources), student=trainer, quantiser=quantiser)
+
+
+def test_a_stream_trains_a_student_and_stores_no_image(
+    run: Run, suite: Path, tmp_path: Path, methods: tuple[list[str], str, str]
+) -> None:
+    (one, other), student, quantiser = methods
+    rows = [
+        pick.values("sources", one, **SMALL, delivery="stream"),
+        pick.values("sources", other, **SMALL | {"warmup": 2}, delivery="stream"),
+        pick.values("sources", other, **SMALL, images=40, iterations=2),
+    ]
+    suite.write_text(text(rows, student, quantiser))
     found = run()
-    kinds = {(r.source_method, "stream" in r.source, r.compressor_method): r for r in found}
-    for name, cost in (("dafl", 3), ("gdfq", 5)):  # the first call of gdfq makes two warm-up steps besides
-        record = kinds[name, True, "kd"]
+    kinds = {("stream" in r.source, r.source_params["warmup"], r.compressor_method): r for r in found}
+    cached = kinds[False, 0, student]
+    for warmup, name in ((0, one), (2, other)):  # the first call makes the warm-up's steps besides
+        record, steps = kinds[True, warmup, student], 3 + warmup
         assert record.status == "ok", record.reason
-        assert record.setting_label == "mobilenetv2_w035"
-        assert record.report["stream"]["iterations"] == cost
+        assert (record.source_method, record.setting_label) == (name, "mobilenetv2_w035")
+        assert record.report["stream"]["iterations"] == steps
         assert record.report["delivery"] == "stream"
-        assert (
-            record.costs["synthesis"].forward_equivalents > 16 * 2 * cost
-        )  # teacher there and back, and the generator
-        assert record.metrics["macs"] != kinds["gdfq", False, "rtn"].metrics["macs"]
-        refused = kinds[name, True, "rtn"]
-        assert (refused.status, refused.reason) == ("not_applicable", "rtn takes no stream of images")
-    cached = kinds["gdfq", False, "kd"]
+        # teacher there and back, and the generator
+        assert record.costs["synthesis"].forward_equivalents > 16 * 2 * steps
+        assert record.metrics["macs"] != kinds[False, 0, quantiser].metrics["macs"]
+        refused = kinds[True, warmup, quantiser]
+        assert (refused.status, refused.reason) == ("not_applicable", f"{quantiser} takes no stream of images")
+        assert cached.synth_id != record.synth_id
+        stored = {path.parent.name for path in (tmp_path / "store").rglob("*.safetensors")}
+        assert cached.synth_id in stored
+        assert record.synth_id not in stored
     assert (cached.status, cached.report["delivery"]) == ("ok", "cached")
-    assert cached.synth_id != kinds["gdfq", True, "kd"].synth_id
-    stored = {path.parent.name for path in (tmp_path / "store").rglob("*.safetensors")}
-    assert cached.synth_id in stored
-    assert kinds["gdfq", True, "kd"].synth_id not in stored
     assert_same(run("again"), found)
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "words"),
-    [
-        ("- gdfq: {delivery: stream", "- noise: {delivery: stream", "noise makes no stream of images"),
-        ("delivery: stream, batch: 16, width: 8, latent: 16}", "delivery: live}", "cached, stream"),
-    ],
-)
-def test_a_stream_that_cannot_be_is_named(run: Run, suite: Path, old: str, new: str, words: str) -> None:
-    text = STREAM.replace(", batch: 16, width: 8, latent: 16, warmup: 2}", "}") if "noise" in new else STREAM
-    assert old in text
-    suite.write_text(text.replace(old, new))
+@pytest.mark.parametrize("case", ["no stream", "no such delivery"])
+def test_a_stream_that_cannot_be_is_named(
+    run: Run, suite: Path, case: str, methods: tuple[list[str], str, str]
+) -> None:
+    (one, _), student, quantiser = methods
+    wrong, words = {
+        "no stream": (pick.values("sources", pick.LOWER, delivery="stream"), "makes no stream of images"),
+        "no such delivery": (pick.values("sources", one, delivery="live"), "cached, stream"),
+    }[case]
+    suite.write_text(text([wrong], student, quantiser))
     with pytest.raises(SuiteError, match=words):
         run()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.run.tracking import ui_command
+from tests import pick
 
 from .conftest import Run
 
@@ -42,7 +43,7 @@ def test_runs_nest_and_are_not_logged_twice(run: Run, uri: str) -> None:
         assert child.inputs.dataset_inputs[0].dataset.digest == record.image_digest[:32]  # type: ignore[index]
         assert child.info.status == "FINISHED"
     names = {item.path for item in client.list_artifacts(parents[0].info.run_id, "image_sets")}
-    assert "image_sets/real-none-seed0.png" in names
+    assert f"image_sets/{pick.UPPER}-none-seed0.png" in names
     assert parents[0].data.metrics["cells_ok"] == 4
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from bench.spec.catalogue import ShippedCatalogue, full_name
 from bench.spec.plan import Plan, make_plan, only_axes
 from bench.spec.select import own_labels, parse_only
 from bench.spec.suite import load_suite, suite_names
+from tests import pick
 from tests.board.make import record
 from tests.sources.costs import passes
 
@@ -66,14 +68,26 @@ class UntrainedCatalogue(ShippedCatalogue):
         return NetworkInfo(name, name, (0.2,), (0.3,), 20)
 
 
-@pytest.fixture(scope="module")
-def plans() -> dict[str, Plan]:
-    catalogue = UntrainedCatalogue()
-    return {name: make_plan(load_suite(name), catalogue=catalogue) for name in NAMES}
+@cache
+def made(name: str) -> Plan:
+    return make_plan(load_suite(name), catalogue=UntrainedCatalogue())
+
+
+def plan(name: str) -> Plan:
+    """The suite's plan; the test is skipped where a method it names is not installed, which another test tells."""
+    if pick.lacking(name):
+        pytest.skip(f"{name} names methods that are not installed: {pick.lacking(name)}")
+    return made(name)
 
 
 def test_the_suites_are_these() -> None:
     assert suite_names() == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_methods_are_installed(name: str) -> None:
+    """The one test of a suite that a method's deletion must fail: the suite asks for what is no longer there."""
+    assert pick.lacking(name) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -86,36 +100,44 @@ def test_header_names_what_is_smaller(name: str) -> None:
     assert load_suite(name).suite == name
 
 
-def test_sizes(plans: dict[str, Plan]) -> None:
-    found = {name: (len(plan.synths), len(plan.cells)) for name, plan in plans.items()}
+SIZES = {
     # ptq: real, noise, zeroq and kw of each of 6 networks, mixmix; 6 targets, 2 compressors, 3 seeds.
-    assert found["ptq_w4a4"] == found["ptq_w2a4"] == ((1 + 1 + 6 + 6 + 1) * 3, (3 + 6 + 1) * 6 * 2 * 3)
-    assert found["quickstart"] == (1 + 1 + 2 + 1, 4 * 2 * 2)
-    assert found["ptq_bits"] == ((1 + 1 + 2 + 1) * 3, 4 * 2 * 5 * 3)
-    assert found["ptq_compressors"] == (2, 2 * 6 * 5 * 2)
-    assert found["synthesis_quality"] == (7, 7 * 16)
-    assert found["ablation_mixing"] == (10, 10 * 2 * 2)
-    assert found["ablation_zoo"] == (1 + 4 + 3, 5 * 4 * 2)
-    assert found["synthesis_ce_only"] == (3, 3 * 4)
+    "ptq_w4a4": ((1 + 1 + 6 + 6 + 1) * 3, (3 + 6 + 1) * 6 * 2 * 3),
+    "ptq_w2a4": ((1 + 1 + 6 + 6 + 1) * 3, (3 + 6 + 1) * 6 * 2 * 3),
+    "quickstart": (1 + 1 + 2 + 1, 4 * 2 * 2),
+    "ptq_bits": ((1 + 1 + 2 + 1) * 3, 4 * 2 * 5 * 3),
+    "ptq_compressors": (2, 2 * 6 * 5 * 2),
+    "synthesis_quality": (7, 7 * 16),
+    "ablation_mixing": (10, 10 * 2 * 2),
+    "ablation_zoo": (1 + 4 + 3, 5 * 4 * 2),
+    "synthesis_ce_only": (3, 3 * 4),
     # real, noise, mixmix; kw of each of 3 targets; 3 compressors
-    assert found["qat_w4a4"] == found["qat_w2a4"] == (1 + 1 + 3 + 1, 4 * 3 * 3)
-    assert found["qat_real"] == (1, 6 * 2 * 2)
-    assert found["pruning"] == (1 + 1 + 4 + 1, 4 * 4 * 2 * 2)
-    assert found["pruning_quantised"] == (3, 3 * 2 * 3)
-    assert found["ablation_mixing_pruning"] == (10, 10)
-    assert found["ablation_images"] == (1 + 1 + 2 + 1, 4 * 2 * 5)
-    assert found["ablation_weights"] == (6, 6 * 2 * 2)
+    "qat_w4a4": (1 + 1 + 3 + 1, 4 * 3 * 3),
+    "qat_w2a4": (1 + 1 + 3 + 1, 4 * 3 * 3),
+    "qat_real": (1, 6 * 2 * 2),
+    "pruning": (1 + 1 + 4 + 1, 4 * 4 * 2 * 2),
+    "pruning_quantised": (3, 3 * 2 * 3),
+    "ablation_mixing_pruning": (10, 10),
+    "ablation_images": (1 + 1 + 2 + 1, 4 * 2 * 5),
+    "ablation_weights": (6, 6 * 2 * 2),
     # real, noise, mixmix; deepinversion, dafl thrice (a set and two streams) of 2 teachers; 3 pairs of networks
-    assert found["kd"] == (3 + 2 + 4 * 2, 8 * 3)
+    "kd": (3 + 2 + 4 * 2, 8 * 3),
     # real, noise, ood, mixmix; 12 sources that look at each target; W4A4 and W2A4
-    assert found["sources_all"] == (4 + 12 * 2, 16 * 2 * 2)
-    assert found["sources_all_full"] == (4 + 12 * 3, 16 * 3 * 2)
-    assert found["sources_quality"] == (16, 16 * 6)
+    "sources_all": (4 + 12 * 2, 16 * 2 * 2),
+    "sources_all_full": (4 + 12 * 3, 16 * 3 * 2),
+    "sources_quality": (16, 16 * 6),
+}
+"""Suite: image sets, cells."""
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_sizes(name: str) -> None:
+    assert (len(plan(name).synths), len(plan(name).cells)) == SIZES[name]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_command_of_a_cell_means_it_alone(plans: dict[str, Plan], name: str) -> None:
-    cells = plans[name].cells
+def test_the_command_of_a_cell_means_it_alone(name: str) -> None:
+    cells = plan(name).cells
     labels = own_labels([cell.labels() for cell in cells])
     for cell in cells:
         command = shlex.split(repro_command(record(None, **cell.axes() | {"suite": name})))
@@ -129,16 +151,22 @@ def test_the_command_of_a_cell_means_it_alone(plans: dict[str, Plan], name: str)
         assert found == {cell.cell_id}
 
 
-@pytest.mark.parametrize("last", ["lsq", "pact", "dorefa", "prune_structured"])
-def test_zeros_are_not_filled_by_a_later_step(last: str) -> None:
-    def made(then: str) -> Plan:
-        grid = {"grid.compressor": [{"steps": ["prune_unstructured", then]}]}
-        suite = load_suite("pruning_quantised", {**grid, "claims": []})
-        return make_plan(suite, catalogue=UntrainedCatalogue())
+KEEPS = pick.methods("compressors", accepts="bits", keeps_zeros=True)
+FILLS = pick.methods("compressors", keeps_zeros=False, makes_zeros=False)
 
-    assert len(made("brecq").cells) == 3 * 2
-    with pytest.raises(SuiteError, match=r"would fill the zeros[\s\S]*adaround, brecq, dfq, qdrop, rtn"):
-        made(last)
+
+@pytest.mark.parametrize("last", [name for name, method in FILLS.items() if "student" not in method.accepts])
+def test_zeros_are_not_filled_by_a_later_step(last: str) -> None:
+    suite, zeros = "pruning_quantised", pick.name("compressors", makes_zeros=True)
+
+    def chained(then: str) -> Plan:
+        plan(suite)  # complete, or skipped
+        grid = {"grid.compressor": [{"steps": [zeros, then]}], "claims": []}
+        return make_plan(load_suite(suite, grid), catalogue=UntrainedCatalogue())
+
+    assert len(chained(next(iter(KEEPS))).cells) == 3 * 2
+    with pytest.raises(SuiteError, match=rf"would fill the zeros[\s\S]*{', '.join(sorted(KEEPS))}"):
+        chained(last)
 
 
 @pytest.mark.parametrize(
@@ -153,41 +181,41 @@ def test_a_student_that_cannot_be_built_is_refused(
 ) -> None:
     monkeypatch.setenv("BENCH_DATA", str(tmp_path))
 
-    def made(name: str) -> Plan:
+    def of(name: str) -> Plan:
+        plan("kd")  # complete, or skipped
         return make_plan(load_suite("kd", {"grid.student": [name], "claims": []}), catalogue=UntrainedCatalogue())
 
-    assert {cell.setting_label for cell in made("timm:resnet18").cells} == {"timm:resnet18"}
+    assert {cell.setting_label for cell in of("timm:resnet18").cells} == {"timm:resnet18"}
     with pytest.raises(SuiteError, match=said):
-        made(student)
+        of(student)
 
 
-def test_every_source_of_sources_all_keeps_to_the_budget(plans: dict[str, Plan]) -> None:
-    plan = plans["sources_all"]
-    found = {job.source.method: passes(job.source.method, job.source.params, 128) for job in plan.synths}
+def test_every_source_of_sources_all_keeps_to_the_budget() -> None:
+    found = {job.source.method: passes(job.source.method, job.source.params, 128) for job in plan("sources_all").synths}
     assert len(found) == 16
     assert all(cost <= 60_000 for cost in found.values()), found
     used = [cost for cost in found.values() if cost]
     assert min(used) > 0.9 * 60_000  # equal budgets, not only small ones
 
 
-def test_ptq_w2a4_synthesises_nothing_after_ptq_w4a4(plans: dict[str, Plan]) -> None:
-    one, other = ({job.synth_id for job in plans[name].synths} for name in ("ptq_w4a4", "ptq_w2a4"))
+def test_ptq_w2a4_synthesises_nothing_after_ptq_w4a4() -> None:
+    one, other = ({job.synth_id for job in plan(name).synths} for name in ("ptq_w4a4", "ptq_w2a4"))
     assert one == other
 
 
-def test_suites_share_what_they_can(plans: dict[str, Plan]) -> None:
-    first = {job.synth_id for job in plans["ptq_w4a4"].synths}
+def test_suites_share_what_they_can() -> None:
+    first = {job.synth_id for job in plan("ptq_w4a4").synths}
     for name in ("ptq_bits", "ptq_compressors"):
-        assert {job.synth_id for job in plans[name].synths} <= first
-    cells = {cell.cell_id for cell in plans["ptq_w4a4"].cells}
-    assert any(cell.cell_id in cells for cell in plans["ptq_bits"].cells)
+        assert {job.synth_id for job in plan(name).synths} <= first
+    cells = {cell.cell_id for cell in plan("ptq_w4a4").cells}
+    assert any(cell.cell_id in cells for cell in plan("ptq_bits").cells)
 
 
-def test_the_quickstart_is_never_ranked_with_full_test_rows(plans: dict[str, Plan]) -> None:
-    digests = {name: {cell.test_digest for cell in plan.cells} for name, plan in plans.items()}
+def test_the_quickstart_is_never_ranked_with_full_test_rows() -> None:
+    digests = {name: {cell.test_digest for cell in plan(name).cells} for name in ("quickstart", "ptq_w2a4")}
     assert digests["quickstart"].isdisjoint(digests["ptq_w2a4"])
 
 
-def test_efficientnet_keeps_eight_bit_activations(plans: dict[str, Plan]) -> None:
-    bits = {cell.setting_label for cell in plans["ptq_w4a4"].cells if cell.target.startswith("efficientnet")}
+def test_efficientnet_keeps_eight_bit_activations() -> None:
+    bits = {cell.setting_label for cell in plan("ptq_w4a4").cells if cell.target.startswith("efficientnet")}
     assert bits == {"W4A8"}
