@@ -30,7 +30,7 @@ def _rows(target: str = A, bits: str = "W4A4", **accuracies: float) -> list:
     same = {
         "target": target,
         "target_digest": target,
-        "bits": bits,
+        "setting_label": bits,
         "protocol_id": f"p-{target}-{bits}",
         "compressor": "fit",
     }
