@@ -6,6 +6,7 @@ statistics and costs are blank unless every expected seed was measured, and ``se
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,10 @@ class Column:
 
 def _head(name: str) -> Callable[[Row, Context], Any]:
     return lambda row, _: getattr(row.head, name)
+
+
+def _changes(name: str) -> Callable[[Row, Context], Any]:
+    return lambda row, _: json.dumps(getattr(row.head, name), separators=(",", ":"))
 
 
 def _asked(key: str) -> Callable[[Row, Context], Any]:
@@ -204,6 +209,8 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column("source_method", "str", "key", "its method", _head("source_method")),
     Column("compressor_method", "str", "key", "its method; + joins several steps", _head("compressor_method")),
+    Column("source_changes", "str", "JSON", "its parameters that differ from the preset's", _changes("source_changes")),
+    Column("compressor_changes", "str", "JSON", "the same of the compressor", _changes("compressor_changes")),
     Column("delivery", "str", "key", "images stored (cached), or made during the training (stream)", _head("delivery")),
     Column("variant", "str", "key", "its setting, where one compression yields several networks", _head("variant")),
     Column("row_id", "str", "key", "fingerprint of the row: everything but the seed", _head("row_id")),

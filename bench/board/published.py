@@ -146,10 +146,10 @@ def join(table: pd.DataFrame, reference: str | pd.DataFrame, metric: str = "top1
     chosen = printed[printed["metric"] == metric].drop_duplicates(subset=_KEY, keep=False)
     chosen = chosen.assign(row=chosen.index).join(fp.astype(float).rename("fp"), on=_NETWORK)
     ours = table.copy()
-    ours["source_key"] = _column(ours["source"], lambda name: _plain(name.removesuffix("(stream)")))
+    ours["source_key"] = _method_keys(ours, "source")
     ours.loc[ours["control"].astype(str) == "upper", "source_key"] = UPPER
     ours["target_key"] = _column(ours["target"], architecture)
-    ours["compressor_key"] = _column(ours["compressor"], _plain)
+    ours["compressor_key"] = _method_keys(ours, "compressor")
     ours["setting_key"] = pd.Series(setting_keys(ours), index=ours.index, dtype=str)
     own = ours["model"] == ours["target"]
     ours["model_key"] = _column(ours["model"], lambda name: "" if name.startswith("zoo:") else architecture(name))
@@ -160,6 +160,16 @@ def join(table: pd.DataFrame, reference: str | pd.DataFrame, metric: str = "top1
     joined = ours.merge(chosen[[*_KEY, *_JOINED]].rename(columns=_JOINED), on=_KEY, how="left")
     joined["published_row"] = joined["published_row"].astype("Int64")
     return joined.drop(columns=_KEY)
+
+
+def _method_keys(table: pd.DataFrame, kind: str) -> pd.Series:
+    """The rows' method with what they change of its preset, as the printed tables' keys say it: ``mixmixmix1``."""
+    pairs = zip(table[f"{kind}_method"].astype(str), table[f"{kind}_changes"].astype(str), strict=True)
+    keys = [
+        _plain(method + "".join(f"{key}{json.dumps(value)}" for key, value in json.loads(changed).items()))
+        for method, changed in pairs
+    ]
+    return pd.Series(keys, index=table.index, dtype=str)
 
 
 def setting_keys(table: pd.DataFrame) -> list[str]:

@@ -29,6 +29,8 @@ def cell_record(
             "test_digest": cell.test_digest,
             "source_version": images.source.version,
             "source_params": dict(images.source.params_json),
+            "source_changes": dict(images.source.changes),
+            "compressor_changes": dict(resolved.changes) if resolved else {},
             "compressor_version": resolved.version if resolved else 0,
             "compressor_params": dict(resolved.params_json) if resolved else {},
             "target_digest": cell.target_digest,

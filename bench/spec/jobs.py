@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bench.identity import SEED_SCHEME, seed_from
@@ -15,7 +15,8 @@ from bench.spec import axes
 class ResolvedSource:
     """A row of the source axis with its defaults filled in.
 
-    ``params`` is the method's own pydantic object, ``params_json`` the same as plain JSON (what is hashed).
+    ``params`` is the method's own pydantic object, ``params_json`` the same as plain JSON (what is hashed), ``changes``
+    what of it differs from the preset.
     """
 
     method: str
@@ -28,6 +29,7 @@ class ResolvedSource:
     label_kind: LabelKind
     batch_size: int
     delivery: Delivery = "cached"
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class ResolvedCompressor:
     accepts: frozenset[str]
     deliveries: frozenset[Delivery] = frozenset({"cached"})
     steps: tuple[ResolvedCompressor, ...] = ()
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def chain(self) -> tuple[ResolvedCompressor, ...]:

@@ -173,12 +173,17 @@ def params_json(params: MethodParams) -> dict[str, Any]:
     return out
 
 
-def row_label(name: str, method: Method, preset: Preset, params: MethodParams) -> str:
-    """``mixmix(mix=1, data_mixing=false)``: the name and what differs from the preset, in the parameters' order."""
+def changes(name: str, method: Method, preset: Preset, params: MethodParams) -> dict[str, Any]:
+    """The parameters that differ from the preset, in their order."""
     plain = resolve_params(method, preset, {}, name=name)
     mine, base = params.model_dump(mode="json"), plain.model_dump(mode="json")
-    changed = [f"{key}={_shown(value)}" for key, value in mine.items() if value != base[key]]
-    return f"{name}({', '.join(changed)})" if changed else name
+    return {key: value for key, value in mine.items() if value != base[key]}
+
+
+def row_label(name: str, changed: Mapping[str, Any]) -> str:
+    """``mixmix(mix=1, data_mixing=false)``: the name and :func:`changes`."""
+    shown = [f"{key}={_shown(value)}" for key, value in changed.items()]
+    return f"{name}({', '.join(shown)})" if shown else name
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

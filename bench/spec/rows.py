@@ -15,7 +15,7 @@ from bench.spec.axes import label as label_of
 from bench.spec.catalogue import OUTSIDE, Catalogue, find_network, full_name, short_name
 from bench.spec.jobs import ResolvedCompressor, ResolvedSearch, ResolvedSource
 from bench.spec.origin import KeyPath
-from bench.spec.registry import params_json, resolve_params, row_label
+from bench.spec.registry import changes, params_json, resolve_params, row_label
 from bench.spec.select import is_pattern, matches
 from bench.spec.suite import CompressorEntry, SourceEntry, SuiteSpec
 
@@ -79,7 +79,8 @@ def source_rows(
         at = _entry_at(suite, "source", index, entry.method)
         method = catalogue.sources.get(entry.method, where=at(()))
         params = resolve_params(method, preset, entry.params, name=entry.method, at=at)
-        label = entry.label or row_label(entry.method, method, preset, params)
+        changed = changes(entry.method, method, preset, params)
+        label = entry.label or row_label(entry.method, changed)
         beside: tuple[str, ...] = ()
         if method.models == "one+zoo" and entry.zoo:
             beside = _zoo(entry.zoo, suite.dataset, catalogue, at(("zoo",)))
@@ -98,6 +99,7 @@ def source_rows(
             label_kind=method.label_kind,
             batch_size=method.batch_size(params),
             delivery=entry.delivery,
+            changes=changed,
         )
         student = find_network(catalogue, suite.dataset, entry.student, at(("student",))) if entry.student else None
         for model, models in _models(method.models, entry, suite, targets, catalogue, at):
@@ -147,9 +149,16 @@ def _compressor(
 ) -> ResolvedCompressor:
     method = catalogue.compressors.get(name, where=at(()))
     params = resolve_params(method, preset, given, name=name, at=at)
-    label = row_label(name, method, preset, params)
+    changed = changes(name, method, preset, params)
     return ResolvedCompressor(
-        name, label, method.version, params, params_json(params), method.accepts, method.deliveries
+        method=name,
+        label=row_label(name, changed),
+        version=method.version,
+        params=params,
+        params_json=params_json(params),
+        accepts=method.accepts,
+        deliveries=method.deliveries,
+        changes=changed,
     )
 
 
@@ -164,7 +173,7 @@ def search_rows(suite: SuiteSpec, preset: Preset, catalogue: Catalogue) -> tuple
         at = _entry_at(suite, "policy", index, entry.method)
         method = catalogue.policies.get(entry.method, where=at(()))
         params = resolve_params(method, preset, entry.params, name=entry.method, at=at)
-        label = entry.label or row_label(entry.method, method, preset, params)
+        label = entry.label or row_label(entry.method, changes(entry.method, method, preset, params))
         if any(old.label == label for old in out):
             raise SuiteError("two rows of one name", where=at(()), got=label)
         out.append(ResolvedSearch(entry.method, label, method.version, params, params_json(params)))
@@ -210,6 +219,7 @@ def _chain(
         # A stream passes once: a second step would see other images.
         deliveries=frozenset({"cached"}),
         steps=tuple(steps),
+        changes={f"{step.method}.{key}": value for step in steps for key, value in step.changes.items()},
     )
 
 

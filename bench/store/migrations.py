@@ -11,6 +11,7 @@ from bench.identity import row_id, source_identity
 Raw = dict[str, Any]
 
 _BITS = re.compile(r"W(\d+)A(\d+)")
+_WORDS = re.compile(r"(?:[^,\[\]]|\[[^\]]*\])+")
 _SPARSITY = re.compile(r"S(\d+(?:\.\d+)?)")
 
 
@@ -33,8 +34,24 @@ def from_1(raw: Raw) -> Raw:
         "delivery": delivery,
         "job_id": raw.get("cell_id", ""),
         "seed_scheme": 1,
+        "source_changes": _changes(source, str(raw.get("source_method", "")), raw.get("source_params") or {}),
+        "compressor_changes": _changes(
+            str(raw.get("compressor", "")), str(raw.get("compressor_method", "")), raw.get("compressor_params") or {}
+        ),
     }
     return {**raw, **made, "row_id": _row(raw, setting, delivery)}
+
+
+def _changes(label: str, method: str, params: Raw) -> Raw:
+    """What a label such as ``mixmix(mix=1, stream)`` says of parameters; one that was chosen by the suite's author says
+    nothing of them and stands for itself, under ``label``."""
+    bare, opened, inside = label.partition("(")
+    if not opened:
+        return {} if bare.partition("+zoo:")[0] == method else {"label": label}
+    words = [word.strip().partition("=") for word in _WORDS.findall(inside.removesuffix(")"))]
+    named = {key: params.get(key) for key, equals, _ in words if equals and key in params}
+    told = len(named) + sum(key == "stream" and not equals for key, equals, _ in words)
+    return named if bare == method and told == len(words) else {"label": label}
 
 
 def _setting(label: str, dataset: str) -> Raw:

@@ -100,6 +100,8 @@ class ResultRecord(BaseModel):
     compressor_version: int = 0
     source_params: dict[str, Any] = Field(default_factory=dict)
     compressor_params: dict[str, Any] = Field(default_factory=dict)
+    source_changes: dict[str, Any] = Field(default_factory=dict)  # what of the parameters differs from the preset
+    compressor_changes: dict[str, Any] = Field(default_factory=dict)
     target_digest: str = ""
     model_digests: list[str] = Field(default_factory=list)
     provenance: dict[str, Any] = Field(default_factory=dict)  # dates, machine, versions, threads: never identity

@@ -215,7 +215,7 @@ def compressor_symbols(rows: pd.DataFrame) -> dict[str, str]:
 
 
 def _methods(rows: pd.DataFrame) -> pd.Series:
-    return rows["source"].astype(str).str.partition("(")[0].rename("method")
+    return rows["source_method"].astype(str).rename("method")
 
 
 def _axis(x: np.ndarray) -> tuple[bool, float]:

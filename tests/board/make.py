@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -63,6 +64,12 @@ def record(correct: np.ndarray | float | None = None, **fields: Any) -> ResultRe
     given.setdefault("setting", setting_of(given["setting_label"]))
     given.setdefault("source_method", given["source"].partition("(")[0])
     given.setdefault("delivery", "stream" if given["source"].endswith(("(stream)", ", stream)")) else "cached")
+    for kind in ("source", "compressor"):
+        inside = given[kind].partition("(")[2].removesuffix(")")
+        words = [word.partition("=") for word in inside.split(", ") if word and word != "stream"]
+        told = {key: value if value.isalpha() else json.loads(value) for key, equals, value in words if equals}
+        known = {"true": True, "false": False}
+        given.setdefault(f"{kind}_changes", {key: known.get(value, value) for key, value in told.items()})
     given.setdefault("compressor_method", re.sub(r"\([^()]*\)", "", given["compressor"]))
     if correct is not None:
         top1 = 100 * float(np.mean(correct))

@@ -37,15 +37,15 @@ def _table(*rows: tuple[float, str, float, str]) -> pd.DataFrame:
 
 
 def test_more_sources_than_colours_stay_apart() -> None:
-    rows = pd.DataFrame({"source": [f"s{i:02}(a=1)" for i in range(16)], "control": "none"})
-    rows = pd.concat([rows, pd.DataFrame({"source": ["real"], "control": ["upper"]})])
+    rows = pd.DataFrame({"source_method": [f"s{i:02}" for i in range(16)], "control": "none"})
+    rows = pd.concat([rows, pd.DataFrame({"source_method": ["real"], "control": ["upper"]})])
     colours, fills = source_colours(rows), source_fills(rows)
     assert len({(colours[pair], fills[pair]) for pair in colours}) == len(colours) == 17
     assert fills["real", "upper"] == ""
 
 
 def test_a_stream_has_its_methods_colour() -> None:
-    rows = pd.DataFrame({"source": ["dafl", "dafl(stream)", "dafl(warmup=9, stream)", "kw"], "control": "none"})
+    rows = frame([record(0.5, source=source) for source in ("dafl", "dafl(stream)", "dafl(warmup=9, stream)", "kw")])
     assert set(source_colours(rows)) == {("dafl", "none"), ("kw", "none")}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bench.errors import SuiteError
-from bench.spec.registry import Registry, code_files, params_json, resolve_params, row_label
+from bench.spec.registry import Registry, changes, code_files, params_json, resolve_params, row_label
 from tests.spec.conftest import ToyCatalogue
 
 
@@ -183,7 +183,7 @@ def test_labels_show_what_differs_from_the_preset(catalogue: ToyCatalogue) -> No
     method = catalogue.sources.get("mixmix")
 
     def label(**given: Any) -> str:
-        return row_label("mixmix", method, "mini", resolve_params(method, "mini", given))
+        return row_label("mixmix", changes("mixmix", method, "mini", resolve_params(method, "mini", given)))
 
     assert label() == "mixmix"
     assert label(mix=3, iterations=10) == "mixmix"

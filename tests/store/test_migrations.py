@@ -90,3 +90,20 @@ def test_shipped_packs_stay_as_they_are_and_their_cells_are_the_plans() -> None:
         assert record.setting_label == (axes.label(cell.setting) if cell.setting else "")
         assert record.setting == dict(cell.axes()["setting"])
         assert (record.delivery, record.job_id, record.seed_scheme) == (cell.delivery, cell.job_id, 1)
+
+
+@pytest.mark.parametrize(
+    ("label", "params", "changes"),
+    [
+        ("kw", {"iterations": 3}, {}),
+        ("kw(iterations=3)", {"iterations": 3, "clip": True}, {"iterations": 3}),
+        ("kw(stages=[1, 2], clip=true)", {"stages": [1, 2], "clip": True}, {"stages": [1, 2], "clip": True}),
+        ("kw(stream)", {}, {}),
+        ("kw(clip=true, stream)", {"clip": True}, {"clip": True}),
+        ("kw+zoo:mobile", {}, {}),
+        ("kw(my own words)", {"clip": True}, {"label": "kw(my own words)"}),
+        ("tiny", {"clip": True}, {"label": "tiny"}),
+    ],
+)
+def test_what_a_label_says_of_parameters(label: str, params: dict[str, Any], changes: dict[str, Any]) -> None:
+    assert parse_record(old(source=label, source_params=params), "x").source_changes == changes
