@@ -65,7 +65,7 @@ def record(correct: np.ndarray | float | None = None, **fields: Any) -> ResultRe
     given.setdefault("source_method", given["source"].partition("(")[0])
     given.setdefault("delivery", "stream" if given["source"].endswith(("(stream)", ", stream)")) else "cached")
     for kind in ("source", "compressor"):
-        inside = given[kind].partition("(")[2].removesuffix(")")
+        inside = given[kind].partition("(")[2].removesuffix(")") if "+" not in given[kind] else ""
         words = [word.partition("=") for word in inside.split(", ") if word and word != "stream"]
         told = {key: value if value.isalpha() else json.loads(value) for key, equals, value in words if equals}
         known = {"true": True, "false": False}
