@@ -20,13 +20,14 @@ from bench.run import session
 from bench.spec.graph import counts
 from bench.spec.plan import Plan
 from bench.spec.registry import Registry
-from bench.store.records import FINAL, ResultRecord
+from bench.store.index import Listing
+from bench.store.records import ResultRecord
 
 KINDS = ("sources", "compressors", "targets", "datasets", "suites")
 
 
 def show_plan(options: session.Options, console: Console, as_json: bool) -> None:
-    """Print what a run would do and what stands already; nothing is written."""
+    """Print what a run would do and what stands already; the store's index apart, nothing is written."""
     plan = session.plan_of(options)
     if as_json:
         typer.echo(json.dumps(plan.to_json(), indent=1, default=str))
@@ -54,9 +55,9 @@ def show_plan(options: session.Options, console: Console, as_json: bool) -> None
 def _standing(plan: Plan, store: Path) -> set[str]:
     if not store.exists():
         return set()
-    records = session.open_records(store)
-    found = ((cell.cell_id, records.find(cell.cell_id)) for cell in plan.applicable)
-    return {key for key, record in found if record is not None and record.status in FINAL}
+    found, suite = Listing(session.open_records(store)), plan.suite
+    keys = (cell.cell_id for cell in plan.applicable)
+    return {key for key in keys if found.standing(key, suite.suite, suite.version) is not None}
 
 
 def list_kind(kind: str, units: str | None, dataset: str, console: Console, as_json: bool) -> None:
@@ -216,7 +217,7 @@ def sync_mlflow(suite: str, store: Path) -> str:
     plan = session.plan_of(session.Options(suite))
     records = session.open_records(store).all(plan.suite.suite, plan.suite.version)
     observer = MlflowObserver(tracking_uri())
-    observer.run_started(RunStart(plan, store, records, ()))
+    observer.run_started(RunStart(plan, store, {record.cell_id: record for record in records}, ()))
     observer.run_ended(records)
     return f"{len(records)} records in {tracking_uri()}; see them: {ui_command(tracking_uri())}"
 

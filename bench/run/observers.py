@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +18,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunStart:
-    """``done`` are records that stand already, ``jobs`` what is left to do."""
+    """``done`` are records that stand already, by cell_id and opened when asked for; ``jobs`` what is left to do."""
 
     plan: Plan
     store: Path
-    done: Sequence[ResultRecord]
+    done: Mapping[str, ResultRecord]
     jobs: Sequence[Job]
 
 

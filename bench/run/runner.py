@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from bench.run.executors.base import Executor
 from bench.run.observers import Observers, RunStart
 from bench.run.queue import Queue
 from bench.run.reports import cell_record
-from bench.run.standing import stored
+from bench.run.standing import Standing, stored
 from bench.run.tasks import Done, Event, Failed, Progress, Started
 from bench.spec.plan import CellJob, Plan
 from bench.store.artifacts import ArtifactStore
+from bench.store.index import Listing
 from bench.store.objects import LostArtifact
-from bench.store.records import FINAL, RecordStore, ResultRecord
+from bench.store.records import RecordStore, ResultRecord
 
 
 class Runner:
@@ -50,7 +53,7 @@ class Runner:
         graph = self.plan.graph(todo)
         queue = Queue(graph, stored(graph, self.artifacts))
         self.observers.tell("run_started", RunStart(self.plan, Path(self.artifacts.root), done, queue.open))
-        found = {record.cell_id: record for record in done}
+        found: dict[str, ResultRecord] = {}
         try:
             while queue.left:
                 while self.executor.free() > 0 and (job := queue.take()) is not None:
@@ -60,34 +63,34 @@ class Runner:
                         found[record.cell_id] = record
         finally:
             self.executor.close()
-        records = [found[cell.cell_id] for cell in self.plan.cells if cell.cell_id in found]
+        ids = [cell.cell_id for cell in self.plan.cells]
+        records = [found[key] if key in found else done[key] for key in ids if key in found or key in done]
         self.observers.tell("run_ended", records)
         return records
 
-    def _standing(self) -> tuple[list[ResultRecord], list[CellJob]]:
-        """Records that stand and cells that are left; what cannot be is recorded at once."""
-        done, todo = [], []
+    def _standing(self) -> tuple[Standing, list[CellJob]]:
+        """Cells that stand and cells that are left; what cannot be is recorded at once."""
+        done: dict[str, Callable[[], ResultRecord]] = {}
+        todo = []
+        listing = None if self.fresh else Listing(self.records)
+        suite = self.plan.suite
         for cell in self.plan.cells:
             if cell.not_applicable is not None:
-                done.append(self._write(self._record(cell, "not_applicable", reason=cell.not_applicable)))
+                record = self._write(self._record(cell, "not_applicable", reason=cell.not_applicable))
+                done[cell.cell_id] = partial(_same, record)
                 continue
-            record = None if self.fresh else self._find(cell)
-            if record is None or record.status not in FINAL:
+            place = listing.standing(cell.cell_id, suite.suite, suite.version) if listing else None
+            if listing is None or place is None:
                 todo.append(cell)
-                continue
-            done.append(self._adopt(record, cell))
-        return done, todo
-
-    def _find(self, cell: CellJob) -> ResultRecord | None:
-        """This suite's own record of the cell when it stands, else another suite's."""
-        own = self.records.get(self.plan.suite.suite, self.plan.suite.version, cell.cell_id)
-        return own if own is not None and own.status in FINAL else self.records.find(cell.cell_id)
+            elif (place.suite, place.version) == (suite.suite, suite.version):
+                done[cell.cell_id] = partial(listing.read, place)
+            else:
+                done[cell.cell_id] = partial(_same, self._adopt(listing.read(place), cell))
+        return Standing(done), todo
 
     def _adopt(self, record: ResultRecord, cell: CellJob) -> ResultRecord:
-        """The record under this suite's name; a cell measured for another suite is not measured twice."""
+        """Another suite's record under this suite's name; a cell measured there is not measured twice."""
         suite = self.plan.suite
-        if (record.suite, record.suite_version) == (suite.suite, suite.version):
-            return record
         renamed = {**cell.axes(), "suite": suite.suite, "suite_version": suite.version}
         return self._write(record.model_copy(update=renamed))
 
@@ -134,3 +137,7 @@ class Runner:
         self.records.write(record)
         self.observers.tell("record", record)
         return record
+
+
+def _same(record: ResultRecord) -> ResultRecord:
+    return record

@@ -19,7 +19,7 @@ from bench.spec.overrides import parse_override
 from bench.spec.plan import Plan, make_plan
 from bench.spec.suite import load_suite
 from bench.store.files import require_free
-from bench.store.measured import read_measured
+from bench.store.packs import PackedRecords
 from bench.store.records import FINAL, RecordStore, ResultRecord
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def workers_of(options: Options, device: str) -> int:
 
 def open_records(store: Path) -> RecordStore:
     """The store's records and, behind them, those shipped with the package."""
-    return RecordStore(store, read_measured())
+    return RecordStore(store, PackedRecords())
 
 
 def run(options: Options, console: Console) -> tuple[Plan, list[ResultRecord]]:

@@ -1,12 +1,33 @@
-"""Which jobs of a graph need not run, because what they make lies in the store."""
+"""What need not run, because what it makes lies in the store: cells of a plan, jobs of its graph."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from bench.spec.graph import BatchJob, Job, PolicyJob
 from bench.store.artifacts import ArtifactStore
 from bench.store.policies import PolicyStore
+from bench.store.records import ResultRecord
+
+
+class Standing(Mapping[str, ResultRecord]):
+    """cell_id → record of the cells that stand; of many a record is opened only when it is asked for.
+
+    Args:
+        ways: cell_id → what gives the record, or raises StoreError when it is gone or damaged meanwhile.
+    """
+
+    def __init__(self, ways: Mapping[str, Callable[[], ResultRecord]]) -> None:
+        self._ways = ways
+
+    def __getitem__(self, cell_id: str) -> ResultRecord:
+        return self._ways[cell_id]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ways)
+
+    def __len__(self) -> int:
+        return len(self._ways)
 
 
 def stored(jobs: Sequence[Job], artifacts: ArtifactStore) -> frozenset[str]:

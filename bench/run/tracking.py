@@ -57,9 +57,9 @@ class MlflowObserver(Observer):
             self._suite, {"bench_parent": key, "suite": self._suite, "store": str(start.store)}
         )
         self._load_known()
-        for record in start.done:
-            if record.cell_id not in self._known:
-                self.record(record)
+        for cell_id in start.done:
+            if cell_id not in self._known:
+                self.record(start.done[cell_id])
 
     def record(self, record: ResultRecord) -> None:
         from mlflow.entities import Metric, Param, RunTag

@@ -168,22 +168,28 @@ def record_bytes(record: ResultRecord) -> bytes:
 FINAL: tuple[Status, ...] = ("ok", "not_applicable")
 """Records that stand; failed and skipped cells are tried again."""
 
+Key = tuple[str, int, str]
+"""Suite, its version, cell_id."""
+
 
 class RecordStore:
     """``ROOT/records/<suite>@<version>/<cell_id>.json``, and the measured records shipped beside the suites.
 
     Args:
         root: the store's folder; made when missing.
-        measured: records that came with the package; read only, and the store's own win over them.
+        measured: records that came with the package (by key, where they are opened only when needed); read only, and
+            the store's own win over them.
 
     Raises:
         StoreError: the folder cannot be written, or a newer version wrote it.
     """
 
-    def __init__(self, root: Path | str, measured: Iterable[ResultRecord] = ()) -> None:
+    def __init__(self, root: Path | str, measured: Iterable[ResultRecord] | Mapping[Key, ResultRecord] = ()) -> None:
         self.root = open_store(root)
         self._folder = self.root / "records"
-        self._measured = {_key(record): record for record in measured}
+        self.measured: Mapping[Key, ResultRecord] = (
+            measured if isinstance(measured, Mapping) else {_key(record): record for record in measured}
+        )
 
     def write(self, record: ResultRecord) -> Path:
         """Store a record, atomically, in place of an earlier one of the same cell; returns its path.
@@ -206,12 +212,13 @@ class RecordStore:
             StoreError: damaged, or written by a newer schema.
         """
         path = self._path(suite, version, cell_id)
-        return read_record(path) if path.is_file() else self._measured.get((suite, version, cell_id))
+        return read_record(path) if path.is_file() else self.measured.get((suite, version, cell_id))
 
     def find(self, cell_id: str) -> ResultRecord | None:
         """A record of this cell under whichever suite measured it; one with status ok if there is any.
 
-        A cell's id holds no suite, so another suite's result is the same result.
+        A cell's id holds no suite, so another suite's result is the same result.  This looks into every suite's folder;
+        for many cells see :class:`bench.store.index.Listing`.
 
         Raises:
             StoreError: as :meth:`get`.
@@ -219,7 +226,7 @@ class RecordStore:
         if not CELL.fullmatch(cell_id):
             return None
         found = [read_record(path) for path in sorted(self._folder.glob(f"*@*/{cell_id}.json"))]
-        found += [record for key, record in self._measured.items() if key[2] == cell_id]
+        found += [self.measured[key] for key in self.measured if key[2] == cell_id]
         return min(found, key=lambda record: record.status != "ok", default=None)
 
     def all(self, suite: str | None = None, version: int | None = None) -> list[ResultRecord]:
@@ -228,14 +235,17 @@ class RecordStore:
         Raises:
             StoreError: as :meth:`get`.
         """
-        found = dict(self._measured)
+
+        def wanted(name: str, number: int) -> bool:
+            return suite in (None, name) and version in (None, number)
+
+        found = {key: self.measured[key] for key in self.measured if wanted(*key[:2])}
         for path in self._paths():
             name, _, number = path.parent.name.partition("@")
-            if suite in (None, name) and version in (None, int(number)):
+            if wanted(name, int(number)):
                 record = read_record(path)
                 found[_key(record)] = record
-        kept = [r for r in found.values() if suite in (None, r.suite) and version in (None, r.suite_version)]
-        return sorted(kept, key=_key)
+        return sorted((r for r in found.values() if wanted(r.suite, r.suite_version)), key=_key)
 
     def own(self, suite: str, version: int, cell_id: str) -> bool:
         """Whether the store itself (not the package) holds this record."""
@@ -272,7 +282,7 @@ def staleness(record: ResultRecord, versions: Mapping[tuple[str, str], int]) -> 
     return f"stale: {'; '.join(old)}" if old else None
 
 
-def _key(record: ResultRecord) -> tuple[str, int, str]:
+def _key(record: ResultRecord) -> Key:
     return (record.suite, record.suite_version, record.cell_id)
 
 

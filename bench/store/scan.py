@@ -18,6 +18,7 @@ class FileStamp(NamedTuple):
     name: str
     size: int
     mtime_ns: int
+    inode: int
 
 
 def record_folders(store: Path) -> dict[str, int]:
@@ -41,7 +42,7 @@ def record_files(folder: Path) -> list[FileStamp]:
             stem, ending = os.path.splitext(entry.name)
             if ending == ".json" and CELL.fullmatch(stem):
                 status = entry.stat()
-                found.append(FileStamp(entry.name, status.st_size, status.st_mtime_ns))
+                found.append(FileStamp(entry.name, status.st_size, status.st_mtime_ns, status.st_ino))
     return sorted(found)
 
 
@@ -52,5 +53,5 @@ def pack_files(folder: Traversable | None = None) -> list[FileStamp]:
     for item in folder.iterdir() if folder.is_dir() else ():
         if item.name.endswith((".json", ".json.xz")):
             status = Path(str(item)).stat()
-            found.append(FileStamp(item.name, status.st_size, status.st_mtime_ns))
+            found.append(FileStamp(item.name, status.st_size, status.st_mtime_ns, status.st_ino))
     return sorted(found)

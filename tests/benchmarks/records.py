@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.spec.plan import Plan
 from bench.store.records import RecordStore, ResultRecord, StageCost, pack_bits
 
 IMAGES = 10_000
@@ -90,10 +91,22 @@ def _bitmaps() -> list[list[tuple[str, float]]]:
     return out
 
 
-def _template() -> tuple[str, str, str]:
-    """A record's text before its changing fields, within its metrics, and after."""
+def write_cells(root: Path, plan: Plan) -> None:
+    """A record with status ok of every cell of ``plan``, about 4 kB each."""
+    RecordStore(root)
+    suite = plan.suite
+    folder = root / "records" / f"{suite.suite}@{suite.version}"
+    folder.mkdir(parents=True)
+    correct, top1 = _bitmaps()[20][0]
+    facts = {"suite": suite.suite, "suite_version": suite.version, "correct": correct, "metrics": {"top1": top1}}
+    raw = {**_made().model_dump(mode="json"), **facts}
+    for cell in plan.applicable:
+        (folder / f"{cell.cell_id}.json").write_text(json.dumps({**raw, **cell.axes()}))
+
+
+def _made() -> ResultRecord:
     cost = StageCost(seconds=12.5, cpu_seconds=12.1, forward_equivalents=2560, peak_memory_mib=812.0)
-    made = ResultRecord(
+    return ResultRecord(
         **dict.fromkeys(_SLOTS, "x") | {"seed": 0},  # type: ignore[arg-type]
         suite_version=1,
         dataset="fashion_mnist",
@@ -114,6 +127,10 @@ def _template() -> tuple[str, str, str]:
         target_digest="w" * 64,
         provenance={"finished": 1.79e9, "torch": "2.15.0", "threads": 1},
     )
-    raw = {k: v for k, v in made.model_dump(mode="json").items() if k not in (*_SLOTS, "correct", "metrics")}
+
+
+def _template() -> tuple[str, str, str]:
+    """A record's text before its changing fields, within its metrics, and after."""
+    raw = {k: v for k, v in _made().model_dump(mode="json").items() if k not in (*_SLOTS, "correct", "metrics")}
     text = json.dumps(raw)
     return "{", '"macs": 1.1e7, "bitops_g": 0.7, "size_bytes": 90000.0, "size_ratio": 0.13}, ', text[1:]

@@ -218,7 +218,7 @@ def test_a_suite_whose_file_is_not_at_hand_is_shown_without_claims(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("bench.run.session.read_measured", tuple)  # the store's records only
+    monkeypatch.setattr("bench.run.session.PackedRecords", tuple)  # the store's records only
     store = RecordStore(tmp_path / "mine")
     store.write(record(0.8, suite="own", cell_id="0123456789abcdef"))
     said = bench("report", "--store", "mine")

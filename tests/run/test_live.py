@@ -47,7 +47,7 @@ def live(tasks: tuple[Any, list[Job]], tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(module, "SHORTEST", 0.01)
     with LiveObserver(tmp_path, 2) as observer:
         session.open_records(tmp_path)  # makes it a store
-        observer.run_started(RunStart(tasks[0], tmp_path, [], tasks[1]))
+        observer.run_started(RunStart(tasks[0], tmp_path, {}, tasks[1]))
         yield observer
 
 
@@ -123,7 +123,7 @@ def test_failures_are_told_with_their_reason_and_their_cells_count_as_done(
 def test_leaving_before_the_end_is_an_interruption(tasks: Any, tmp_path: Path) -> None:
     session.open_records(tmp_path)
     with LiveObserver(tmp_path, 1) as observer:  # as an exception does that passes through
-        observer.run_started(RunStart(tasks[0], tmp_path, [], tasks[1]))
+        observer.run_started(RunStart(tasks[0], tmp_path, {}, tasks[1]))
         observer.job_started(tasks[1][0], 0)
     found = read_live(tmp_path)
     assert found is not None
