@@ -12,7 +12,19 @@ import streamlit as st
 from dashboard.tables import Html
 from dashboard.text import missing
 
-ROW = ["suite", "dataset", "source", "model", "target", "compressor", "policy", "setting_label", "n", "preset"]
+ROW = [
+    "suite",
+    "dataset",
+    "source",
+    "model",
+    "target",
+    "compressor",
+    "policy",
+    "setting_label",
+    "variant",
+    "n",
+    "preset",
+]
 CELL_PAGE = "cell"
 LEADERBOARD_PAGE = ""
 _LINK = "color:inherit;text-decoration:underline;text-decoration-thickness:1px;text-underline-offset:.2em"

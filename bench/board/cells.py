@@ -16,7 +16,7 @@ def repro_command(record: ResultRecord, store: Path | None = None) -> str:
     """The one command that measures this cell again, into ``store`` (the default store unless given)."""
     r = record
     parts = {"source": r.source, "model": r.model, "target": r.target, "compressor": r.compressor}
-    parts |= {"policy": r.policy, WHOLE: r.setting_label}
+    parts |= {"policy": r.policy, WHOLE: r.setting_label, "variant": r.variant}
     only = ",".join(f"{key}={value}" for key, value in [*parts.items(), ("seed", r.seed)] if value != "")
     threads = str(r.provenance.get("threads", 1))
     words = ["bench", "run", r.suite, "--only", only, "--set", f"images={r.n}", "--preset", r.preset]

@@ -212,7 +212,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("source_changes", "str", "JSON", "its parameters that differ from the preset's", _changes("source_changes")),
     Column("compressor_changes", "str", "JSON", "the same of the compressor", _changes("compressor_changes")),
     Column("delivery", "str", "key", "images stored (cached), or made during the training (stream)", _head("delivery")),
-    Column("variant", "str", "key", "its setting, where one compression yields several networks", _head("variant")),
+    Column("variant", "str", "key", "W4A4 of W8A8, where one compression yields several", _head("variant")),
     Column("row_id", "str", "key", "fingerprint of the row: everything but the seed", _head("row_id")),
     Column("seed_scheme", "Int64", "", "how its cells were seeded; unlike ones share no draws", _head("seed_scheme")),
     Column("access", "str", "tier", "what the source may look at, T0 (nothing) to T6", _head("access")),

@@ -155,7 +155,8 @@ def _labels(row: Row, sources: set[str], compressors: set[str]) -> Labels:
     source = () if head.source_method in sources else (head.source_method,)
     compressor = () if head.compressor_method in compressors else (head.compressor_method,)
     return {
-        **{axis: (str(getattr(head, axis)),) for axis in ("model", "target", "policy", "membership", "n")},
+        **{axis: (str(getattr(head, axis)),) for axis in ("model", "target", "membership", "n")},
+        "policy": (head.policy, head.policy_method),
         **names(Setting(**head.setting)),
         "source": (head.source, *source),
         "compressor": (head.compressor, *compressor),

@@ -148,6 +148,8 @@ def join(table: pd.DataFrame, reference: str | pd.DataFrame, metric: str = "top1
     ours = table.copy()
     ours["source_key"] = _method_keys(ours, "source")
     ours.loc[ours["control"].astype(str) == "upper", "source_key"] = UPPER
+    # the printed bits are uniform ones
+    ours.loc[ours["policy"].astype(str) != "", "source_key"] = "a searched policy"
     ours["target_key"] = _column(ours["target"], architecture)
     ours["compressor_key"] = _method_keys(ours, "compressor")
     ours["setting_key"] = pd.Series(setting_keys(ours), index=ours.index, dtype=str)

@@ -19,7 +19,7 @@ Versions = Mapping[tuple[str, str], int]
 Asked = Mapping[Any, Collection[int]]
 """Suite, or (suite, version, preset) → the seeds it was asked for."""
 
-ROW_KEY = ("suite", "dataset", "source", "model", "target", "compressor", "policy", "setting_label", "n")
+ROW_KEY = ("suite", "dataset", "source", "model", "target", "compressor", "policy", "setting_label", "variant", "n")
 """What a row is named by."""
 _SEVERITY = ("failed", "skipped", "not_applicable")
 
@@ -84,7 +84,9 @@ class Row:
     def stale(self) -> bool:
         """Some record was made by an older version of its source or compressor than the code has."""
         return any(
-            version < self.versions.get(key, version) for r in self.records for key, version in _record_versions(r)
+            version < _current(self.versions, key, version)
+            for r in self.records
+            for key, version in _record_versions(r)
         )
 
     @cached_property
@@ -101,9 +103,18 @@ class Row:
         return found if self.complete and len(found) == len(values) else []
 
 
+def _current(versions: Versions, key: tuple[str, str], recorded: int) -> int:
+    """The code's version of a method; of several in a chain (``a+b``) their sum, as a record holds it.  What is not
+    installed makes nothing stale."""
+    kind, name = key
+    known = [versions.get((kind, step)) for step in name.split("+")]
+    return recorded if None in known else sum(version for version in known if version is not None)
+
+
 def _record_versions(record: ResultRecord) -> Iterable[tuple[tuple[str, str], int]]:
     yield ("sources", record.source_method), record.source_version
     yield ("compressors", record.compressor_method), record.compressor_version
+    yield ("policies", record.policy_method), record.policy_version
 
 
 def latest(records: Iterable[ResultRecord]) -> list[ResultRecord]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.spec.registry import Registry, code_files
 
-KINDS = ("sources", "compressors")
+KINDS = ("sources", "compressors", "policies")
 
 
 def versions() -> dict[tuple[str, str], int]:
@@ -29,5 +29,7 @@ def code_stamp() -> str:
 def board_stamp() -> str:
     """What the board's tables are formed by: the sources of this package and of the records' format."""
     folder = Path(__file__).parent
-    files = [*sorted(folder.glob("*.py")), folder.parent / "store" / "records.py"]
+    engine = folder.parent
+    formed_by = ("identity.py", "spec/axes.py", "store/records.py", "store/migrations.py")
+    files = [*sorted(folder.glob("*.py")), *(engine / name for name in formed_by)]
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +17,16 @@ from bench.measure.complexity import complexity, layer_table
 from bench.run.batch import read_images, renormalised, streamed
 from bench.run.fp import FpResult
 from bench.run.reports import cell_record, cost, dated, origin, plain
+from bench.run.search import run_search
 from bench.run.steps import run_steps
 from bench.run.worker import Bench, Recorder, Report, access_of, context_of
 from bench.spec import axes
-from bench.spec.graph import CompressionJob
+from bench.spec.graph import CompressionJob, PolicyJob
 from bench.spec.jobs import CellJob
+from bench.store.objects import LostArtifact
 from bench.store.records import ResultRecord, StageCost, pack_bits
+
+Searched = tuple[Setting, Mapping[str, StageCost]]
 
 FP_GATE = 0.3  # points; docs/architecture.md#rule-4
 
@@ -35,6 +40,7 @@ class Made:
     recorder: Recorder
     spent: runtime.Spent
     fp: FpResult
+    searched: Mapping[str, StageCost]
 
 
 def run_compression(bench: Bench, job: CompressionJob, report: Report) -> tuple[ResultRecord, ...]:
@@ -110,7 +116,7 @@ def _compress(bench: Bench, job: CompressionJob, report: Report) -> Made:
         raise GateClosed(f"fp_gate: measured {fp.full_top1:.2f}, registered {target.fp_top1:.2f}")
     recorder = Recorder(report)
     access = access_of(bench, cell.dataset, job.images, "T0")
-    asked = _with_policy(bench, cell, cell.asked)
+    asked, searched = _with_policy(bench, job, cell.asked, report)
     with tempfile.TemporaryDirectory() as scratch, runtime.measure() as spent:
         if stored is None:
             ready = streamed(bench, job.images, target, recorder, scratch)
@@ -119,14 +125,23 @@ def _compress(bench: Bench, job: CompressionJob, report: Report) -> Made:
         context = context_of(bench, job.images.dataset, access, cell.generator_seed, recorder, scratch)
         made = run_steps(cell.compressor_resolved, bench.compressors.get, target, ready, asked, context)
     _check_delivered(job, made)
-    return Made(made, ready, recorder, spent, fp)
+    return Made(made, ready, recorder, spent, fp, searched)
 
 
-def _with_policy(bench: Bench, cell: CellJob, asked: Setting) -> Setting:
-    """The setting asked for, with the searched bits per layer where the cell has a policy."""
-    if cell.policy_id is None:
-        return asked
-    return Setting(policy=bench.policies.read(cell.policy_id).policy, **dict(asked.values))
+def _with_policy(bench: Bench, job: CompressionJob, asked: Setting, report: Report) -> Searched:
+    """The setting asked for, with the searched bits per layer where the cells have a policy, and what the search cost.
+    A policy that turns out damaged, or was deleted meanwhile, is searched again."""
+    if job.search is None:
+        return asked, {}
+    key = job.search.policy_id
+    try:
+        found = bench.policies.read(key)
+    except LostArtifact:
+        bench.policies.set_aside(key)
+        run_search(bench, PolicyJob(job.images, job.search), report)
+        found = bench.policies.read(key)
+    cost_of = {name: value for name, value in found.meta.cost.items() if value is not None}
+    return Setting(policy=found.policy, **dict(asked.values)), {"search": StageCost(**cost_of)}
 
 
 def _check_delivered(job: CompressionJob, made: Compressed) -> None:
@@ -167,6 +182,7 @@ def _measure(bench: Bench, job: CompressionJob, cell: CellJob, made: Made, repor
         test_count=len(correct),
         costs={
             "synthesis": _synthesis(made.images),
+            **made.searched,
             "compress": cost(made.spent, made.compressed.forward_equivalents),
             "measure": cost(spent),
         },

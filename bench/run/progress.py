@@ -89,11 +89,12 @@ class Work:
         gone = self._queue.get(record.job_id)
         if gone is None:
             return
-        self.ended(gone, 0.0)
-        wanted = {key for job in self._queue.values() for key in job.needs}
-        for job in [job for job in self._queue.values() if not job.cells and job.key not in wanted]:
-            if job.key in gone.needs:
+        useless: list[Job] = [gone]
+        while useless:  # a search that nobody waits for leaves its batches to nobody
+            for job in useless:
                 self.ended(job, 0.0)
+            wanted = {key for job in self._queue.values() for key in job.needs}
+            useless = [job for job in self._queue.values() if not job.cells and job.key not in wanted]
 
     def seconds_left(self) -> float | None:
         """At the mean durations so far; None before the first job ended."""

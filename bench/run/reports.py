@@ -29,8 +29,8 @@ def cell_record(
             "test_digest": cell.test_digest,
             "source_version": images.source.version,
             "source_params": dict(images.source.params_json),
-            "source_changes": dict(images.source.changes),
-            "compressor_changes": dict(resolved.changes) if resolved else {},
+            **changes_of(cell, images),
+            **_search(cell),
             "compressor_version": resolved.version if resolved else 0,
             "compressor_params": dict(resolved.params_json) if resolved else {},
             "target_digest": cell.target_digest,
@@ -38,6 +38,21 @@ def cell_record(
             **facts,
         }
     )
+
+
+def _search(cell: CellJob) -> dict[str, Any]:
+    search = cell.search_resolved
+    if search is None:
+        return {}
+    params = dict(search.params_json)
+    return {"policy_method": search.method, "policy_version": search.version, "policy_params": params}
+
+
+def changes_of(cell: CellJob, images: SynthJob) -> dict[str, dict[str, Any]]:
+    """What differs from the preset the cell was planned with; another preset may have measured the same cell."""
+    compressor = cell.compressor_resolved
+    changes = dict(compressor.changes) if compressor else {}
+    return {"source_changes": dict(images.source.changes), "compressor_changes": changes}
 
 
 def origin(images: ImageSet) -> dict[str, Any]:

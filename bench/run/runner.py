@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.run.executors.base import Executor
 from bench.run.observers import Observers, RunStart
 from bench.run.queue import Queue
-from bench.run.reports import cell_record
+from bench.run.reports import cell_record, changes_of
 from bench.run.standing import Standing, stored
 from bench.run.tasks import Done, Event, Failed, Progress, Started
 from bench.spec.plan import CellJob, Plan
@@ -91,7 +91,8 @@ class Runner:
     def _adopt(self, record: ResultRecord, cell: CellJob) -> ResultRecord:
         """Another suite's record under this suite's name; a cell measured there is not measured twice."""
         suite = self.plan.suite
-        renamed = {**cell.axes(), "suite": suite.suite, "suite_version": suite.version}
+        changes = changes_of(cell, self.plan.synth(cell.synth_id))
+        renamed = {**cell.axes(), **changes, "suite": suite.suite, "suite_version": suite.version}
         return self._write(record.model_copy(update=renamed))
 
     def _handle(self, event: Event, queue: Queue) -> list[ResultRecord]:

@@ -40,7 +40,13 @@ def run_steps(
         method.check(step.params, handle)
         made = method.compress(handle, images, axes.only(setting, step.accepts), step.params, ctx)
         done.append((step, made))
-    return done[0][1] if len(done) == 1 else _joined(done, handle, setting)
+    return _joined(done, handle, setting) if len(done) > 1 else _whole(done[0][1], setting)
+
+
+def _whole(made: Compressed, setting: Setting) -> Compressed:
+    """The answer with what was asked filled in where a variant's own setting leaves it open."""
+    variants = tuple(dataclasses.replace(one, setting=setting.joined(one.setting)) for one in made.variants)
+    return dataclasses.replace(made, variants=variants)
 
 
 def _handle(model: ModelHandle, variant: Variant) -> ModelHandle:

@@ -62,6 +62,8 @@ class MlflowObserver(Observer):
                 self.record(start.done[cell_id])
 
     def record(self, record: ResultRecord) -> None:
+        if self._client is None:  # what stood already, or never applied, is told before the run starts, and then again
+            return
         from mlflow.entities import Metric, Param, RunTag
 
         run = self._known.get(record.cell_id)

@@ -76,6 +76,10 @@ def promised(row: ResolvedCompressor, asked: Setting, catalogue: Catalogue) -> t
         SuiteError: it delivers nothing, or one setting twice.
     """
     last = row.chain[-1]
+    for step in row.chain[:-1]:
+        own = only(asked, step.accepts)
+        if catalogue.compressors.get(step.method).variants(step.params, own) != (own,):
+            raise SuiteError(f"{step.method} delivers other networks than the next step asks for", where=row.label)
     method = catalogue.compressors.get(last.method)
     found = tuple(asked.joined(own) for own in method.variants(last.params, only(asked, last.accepts)))
     if not found or len(set(found)) < len(found):

@@ -170,8 +170,9 @@ def names(setting: Setting) -> dict[str, tuple[str, ...]]:
 
 
 def only(setting: Setting, names: Collection[str]) -> Setting:
-    """The part of the setting that speaks of the axes ``names``."""
-    return setting.part([key for axis in AXES if axis.name in names for key in axis.keys])
+    """The part of the setting that speaks of the axes ``names``; a policy goes with the bits."""
+    part = setting.part([key for axis in AXES if axis.name in names for key in axis.keys])
+    return part if "bits" in names else Setting(**dict(part.values))
 
 
 def identity(setting: Setting) -> dict[str, Any]:

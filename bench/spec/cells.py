@@ -100,7 +100,7 @@ def make_cell(point: Point, setting: Setting | None, not_applicable: str | None)
         compressor_method=compressor.method if compressor else "",
         policy=treatment.search.label if treatment.search else "",
         setting_label=label,
-        variant="" if alone else label,
+        variant="" if alone or not treatment.asked else f"{label} of {axes.label(treatment.asked)}",
         n=point.count,
         seed=job.seed,
         preset=point.preset,
@@ -109,6 +109,7 @@ def make_cell(point: Point, setting: Setting | None, not_applicable: str | None)
         setting=setting,
         asked=treatment.asked,
         compressor_resolved=compressor,
+        search_resolved=treatment.search,
         target_name=point.target_name,
         target_digest=point.target_digest,
         dataset=suite.dataset,
@@ -143,6 +144,7 @@ def _row_id(point: Point, setting: Setting | None) -> str:
     compressor, search = treatment.compressor, treatment.search
     more: dict[str, Any] = {
         "student": job.student_digest,
+        "train": job.train_digest if ":" in point.suite.dataset else None,
         "dtype": point.dtype if point.dtype != "float32" else None,
         "policy": _described(search) if search else None,
         "asked": axes.identity(treatment.asked) if treatment.asked and not treatment.alone else None,
@@ -154,7 +156,7 @@ def _row_id(point: Point, setting: Setting | None) -> str:
         compressor=_described(compressor) if compressor else {},
         setting=dict(setting.values) if setting else {},
         count=point.count,
-        dataset=point.suite.dataset,
+        dataset=point.suite.dataset.partition(":")[0],
         target_digest=point.target_digest,
         test_digest=point.test_digest,
         more=more,

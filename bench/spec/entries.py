@@ -38,6 +38,8 @@ def long_form(raw: dict[str, Any], at: At) -> dict[str, Any]:
 
 def _grid(grid: dict[str, Any], at: At) -> dict[str, Any]:
     out = {key: value for key, value in grid.items() if key not in axis_names()}
+    if "axes" in out:  # the models' word for what the file says by the axes' names
+        raise SuiteError("unknown key", where=at(("grid", "axes")), got="axes", expected=axis_names())
     for name, options in {"source": SOURCE_OPTIONS, "compressor": ROW_OPTIONS, "policy": ROW_OPTIONS}.items():
         if isinstance(grid.get(name), list):
             out[name] = [_method(item, ("grid", name, i), at, options) for i, item in enumerate(grid[name])]

@@ -128,13 +128,14 @@ class Expansion:
         digests = tuple(self.info(name).digest for name in models)
         student_digest = self.info(row.student).digest if row.student else None
         reads = source.access in _READS_TRAINING_IMAGES
+        train = self.catalogue.train_digest(self.suite.dataset) if reads else None
         identity = synth_id(
             source=source.method,
             version=source.version,
             params={**source.params_json, **({} if source.delivery == "cached" else {"delivery": source.delivery})},
             model_digests=digests,
             student_digest=student_digest,
-            dataset=_dataset_identity(dataset, self.catalogue.train_digest(self.suite.dataset) if reads else None),
+            dataset=_dataset_identity(dataset, train),
             batch_size=source.batch_size,
             dtype=self.dtype,
             seed=seed,
@@ -153,6 +154,7 @@ class Expansion:
             count=max(self.suite.images),
             batches=0 if source.delivery == "stream" else -(-max(self.suite.images) // source.batch_size),
             preset=self.preset,
+            train_digest=train,
         )
 
     def _reason(self, row: SourceRow, job: SynthJob, treatment: Treatment) -> str | None:
@@ -160,6 +162,10 @@ class Expansion:
         compressor = treatment.compressor
         if compressor and (missing := {axis for axis in compressor.accepts if not self.suite.grid.entries(axis)}):
             return f"{compressor.method} needs {' and '.join(axes.axis(name).noun for name in sorted(missing))}"
+        if treatment.search and row.source.delivery == "stream":
+            return "a policy search needs stored images, and a stream leaves none"
+        if treatment.search and compressor and compressor.steps:
+            return "a policy is searched on the target, and a chain's last step quantises another network"
         if compressor and row.source.delivery not in compressor.deliveries:
             return f"{compressor.method} takes no {row.source.delivery} of images"
         if "bn" in row.needs and job.models and all(self.info(name).batch_norms == 0 for name in job.models):

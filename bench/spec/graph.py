@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -91,12 +91,13 @@ class PolicyJob:
 @dataclass(frozen=True)
 class CompressionJob:
     """One compression (or one set of image measures) and the measurement of every network it delivers: several cells
-    where one training yields several networks."""
+    where one training yields several networks.  ``search`` finds the bits where the cells have a policy."""
 
     images: SynthJob
     cells: tuple[CellJob, ...]
     suite: str
     suite_version: int
+    search: SearchJob | None = None
 
     kind = "compression"
 
@@ -177,10 +178,9 @@ def make_graph(plan: Planned, cells: Sequence[CellJob]) -> tuple[Job, ...]:
     compressions = []
     for group in together.values():
         images = plan.synth(group[0].synth_id)
-        job = CompressionJob(images, tuple(group), plan.suite.suite, plan.suite.version)
-        compressions.append(job)
-        if group[0].policy_id is not None:
-            search = searches[group[0].policy_id]
+        search = searches[group[0].policy_id] if group[0].policy_id is not None else None
+        compressions.append(CompressionJob(images, tuple(group), plan.suite.suite, plan.suite.version, search))
+        if search is not None:
             found.setdefault(search.policy_id, PolicyJob(images, search))
         for index in range(batches_needed(images, max(cell.n for cell in group))):
             batches.setdefault(batch_key(images, index), BatchJob(images, index))
@@ -190,8 +190,3 @@ def make_graph(plan: Planned, cells: Sequence[CellJob]) -> tuple[Job, ...]:
 def counts(jobs: Sequence[Job]) -> dict[str, int]:
     """Kind of job → how many."""
     return dict(Counter(job.kind for job in jobs))
-
-
-def by_key(jobs: Sequence[Job]) -> Mapping[str, Job]:
-    """The jobs by their keys."""
-    return {job.key: job for job in jobs}

@@ -74,7 +74,7 @@ class SynthJob:
     ``models`` and ``student`` are full network names (``fashion_mnist/resnet18_w16``); ``dataset`` holds the
     constants the images are normalised with, ``dataset_name`` the suite's word for the data set.  ``count`` is the
     largest number of images a cell asks for, ``batches`` how many batches of ``source.batch_size`` hold them (none when
-    the source streams them).
+    the source streams them).  ``train_digest`` is that of the training images where the source reads them.
     """
 
     synth_id: str
@@ -90,6 +90,7 @@ class SynthJob:
     count: int
     batches: int
     preset: Preset
+    train_digest: str | None = None
 
     @property
     def title(self) -> str:
@@ -170,6 +171,7 @@ class CellJob:
     setting: Setting | None
     asked: Setting | None
     compressor_resolved: ResolvedCompressor | None
+    search_resolved: ResolvedSearch | None
     target_name: str
     target_digest: str
     dataset: str
@@ -197,7 +199,8 @@ class CellJob:
             "model": (self.model,),
             "target": (self.target,),
             "compressor": (self.compressor, self.compressor_method),
-            "policy": (self.policy,),
+            "policy": (self.policy, self.search_resolved.method) if self.search_resolved else (self.policy,),
+            "variant": (self.variant,),
             **axes.names(self.setting or Setting()),
             "seed": (str(self.seed),),
             "membership": (self.membership,),

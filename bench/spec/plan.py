@@ -23,7 +23,7 @@ __all__ = ["CellJob", "Plan", "ResolvedCompressor", "ResolvedSource", "SynthJob"
 
 def only_axes() -> tuple[str, ...]:
     """The axes ``--only`` takes."""
-    return ("source", "model", "target", "compressor", "policy", WHOLE, *axis_names(), "seed", "membership")
+    return ("source", "model", "target", "compressor", "policy", WHOLE, *axis_names(), "variant", "seed", "membership")
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,8 @@ def make_plan(
         check_selection(selection, rows)
         points = [point for point, row in zip(points, rows, strict=True) if selection.accepts(row)]
     synths, searches = _unique(points)
-    idle = {job.synth_id: job for job, *_ in points if job not in synths}
+    made = {job.synth_id for job in synths}
+    idle = {job.synth_id: job for job, *_ in points if job.synth_id not in made}
     cells = tuple(cell for *_, cell in points)
     plan = Plan(suite, expansion.preset, synths, searches, cells, tuple(idle.values()), dtype)
     require_applicable(suite, [cell.not_applicable for cell in plan.cells])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 from bench.identity import row_id, source_identity
@@ -60,7 +61,7 @@ def _setting(label: str, dataset: str) -> Raw:
         if bits := _BITS.fullmatch(word):
             found |= {"weight_bits": int(bits[1]), "act_bits": int(bits[2]), "first_last_bits": 8}
         elif part := _SPARSITY.fullmatch(word):
-            found["sparsity"] = float(part[1]) / 100
+            found["sparsity"] = float(Decimal(part[1]) / 100)
         else:
             found["student"] = word if ":" in word else f"{dataset}/{word}"
     return found
@@ -84,7 +85,7 @@ def _row(raw: Raw, setting: Raw, delivery: str) -> str:
         compressor=compressor,
         setting=setting,
         count=int(raw.get("n") or 0),
-        dataset=str(raw.get("dataset")),
+        dataset=str(raw.get("dataset")).partition(":")[0],
         target_digest=str(raw.get("target_digest") or raw.get("target")),
         test_digest=str(raw.get("test_digest") or ""),
     )

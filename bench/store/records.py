@@ -66,8 +66,11 @@ class ResultRecord(BaseModel):
     compressor_method: str
     setting: dict[str, Any] = Field(default_factory=dict)  # what it is of, by key: weight_bits, sparsity, …
     setting_label: str = ""  # the same for people: resnet18_w16 S50 W4A4
-    variant: str = ""  # its setting's label, where one compression yields several networks
+    variant: str = ""  # "W4A4 of W8A8", where one compression asked for the latter yields several networks
     policy: str = ""  # label of the search of bits per layer; empty where the setting alone says them
+    policy_method: str = ""
+    policy_version: int = 0
+    policy_params: dict[str, Any] = Field(default_factory=dict)
     selection: Selection = "last"  # which of a training's networks: printed numbers may be the best on the test set
     delivery: str = "cached"  # images stored, or a stream
     n: int  # images

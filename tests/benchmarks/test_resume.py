@@ -44,7 +44,7 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> session.Options:
 def plan(options: session.Options) -> Iterator[Plan]:
     found = session.plan_of(options)
     write_cells(options.store, found)
-    yield found
+    return found
 
 
 def timed(benchmark: Any, call: Callable[[], Any], setup: Callable[[], None] | None = None) -> Any:
@@ -58,7 +58,6 @@ def timed(benchmark: Any, call: Callable[[], Any], setup: Callable[[], None] | N
 
     found = benchmark.pedantic(call, setup=start, rounds=1)
     benchmark.extra_info["cpu_seconds"] = round(time.process_time() - begun[0], 2)
-    print(benchmark.name, round(benchmark.stats.stats.max, 2), "s wall,", benchmark.extra_info["cpu_seconds"], "s CPU")
     return found
 
 
@@ -101,7 +100,6 @@ def test_a_run_says_that_nothing_is_left(benchmark: Any, options: session.Option
             (options.store / INDEX).unlink(missing_ok=True)
 
     assert timed(benchmark, resume, forget) == len(plan.cells)
-    print("nothing left after", benchmark.extra_info["nothing_left_after"], "s")
 
 
 def test_the_plan_alone(benchmark: Any, options: session.Options) -> None:

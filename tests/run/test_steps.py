@@ -96,7 +96,7 @@ def test_one_method_answers_as_it_did_alone(tmp_path: Path) -> None:
         def compress(self, *given: Any) -> Compressed:
             return answer
 
-    assert run_steps(row, lambda name: One(), None, None, Setting(4, 4), None) is answer  # type: ignore[arg-type,return-value]
+    assert run_steps(row, lambda name: One(), None, None, Setting(4, 4), None) == answer  # type: ignore[arg-type,return-value]
 
 
 @pytest.mark.parametrize(

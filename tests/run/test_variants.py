@@ -130,7 +130,7 @@ def test_every_planned_network_is_measured_from_one_compression(installed: Path)
     adaptive = f'[{{adaptive: {{diary: "{diary}"}}}}]'
     records = start(installed, adaptive)
     assert [(r.source, r.setting_label, r.variant, r.status) for r in records] == [
-        (source, width, width, "ok") for source in ("real", "noise") for width in ("W8A8", "W4A4", "W2A2")
+        (source, width, f"{width} of W8A8", "ok") for source in ("real", "noise") for width in ("W8A8", "W4A4", "W2A2")
     ]
     assert len(diary.read_text().splitlines()) == 2  # one training for each source
     for source in ("real", "noise"):
@@ -199,6 +199,25 @@ def test_a_searched_policy_is_stored_once_and_used_by_every_quantiser(installed:
     assert plain.policy_id is None
     assert plain.metrics["bitops_g"] > records[0].metrics["bitops_g"]  # type: ignore[operator]
     assert plain.row_id != records[0].row_id
+
+
+def test_a_damaged_policy_is_searched_again_in_the_same_run(installed: Path) -> None:
+    policy = "[rtn]\n  policy: [half]"
+    first = start(installed, policy, only="source=real")
+    (file,) = (installed / "store" / "artifacts").rglob("policy.json")
+    file.write_text(file.read_text().replace("2", "3", 1))
+    again = start(installed, policy, only="source=real", fresh=True)
+    assert [(r.status, r.metrics, r.policy_id) for r in again] == [(r.status, r.metrics, r.policy_id) for r in first]
+    assert (again[0].policy_method, again[0].policy_version) == ("half", 1)
+    assert set(again[0].costs) == {"synthesis", "search", "compress", "measure"}
+
+
+def test_what_a_search_cannot_serve_is_not_applicable(installed: Path) -> None:
+    suite = installed / "several.yaml"
+    axis = "[{steps: [prune_structured, rtn]}]\n  policy: [half]\n  sparsity: [0.2]"
+    suite.write_text(dedent(SUITE).replace("COMPRESSOR", axis))
+    with pytest.raises(SuiteError, match="a policy is searched on the target"):
+        session.plan_of(Options(suite=str(suite)))
 
 
 def test_the_graph_says_what_needs_what(installed: Path, capsys: pytest.CaptureFixture[str]) -> None:
