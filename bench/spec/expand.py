@@ -11,10 +11,11 @@ from bench.errors import SuiteError
 from bench.identity import synth_id
 from bench.interfaces import DatasetSpec, NetworkInfo, Preset, Setting
 from bench.spec import axes
+from bench.spec.asked import promised, settings_of
 from bench.spec.catalogue import Catalogue, short_name
 from bench.spec.cells import Point, Treatment, make_cell, make_search
 from bench.spec.jobs import CellJob, ResolvedCompressor, SearchJob, SynthJob
-from bench.spec.rows import SourceRow, compressor_rows, promised, search_rows, settings_of, source_rows, target_rows
+from bench.spec.rows import SourceRow, compressor_rows, search_rows, source_rows, target_rows
 from bench.spec.suite import SuiteSpec
 
 _READS_TRAINING_IMAGES = ("T4", "T5", "T6")

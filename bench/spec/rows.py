@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.errors import SuiteError, nearest
-from bench.interfaces import Preset, Setting
-from bench.spec.axes import AXES, Axis, only
-from bench.spec.axes import label as label_of
+from bench.interfaces import Preset
 from bench.spec.catalogue import OUTSIDE, Catalogue, find_network, full_name, short_name
 from bench.spec.jobs import ResolvedCompressor, ResolvedSearch, ResolvedSource
+from bench.spec.models import CompressorEntry, SourceEntry
 from bench.spec.origin import KeyPath
 from bench.spec.registry import changes, params_json, resolve_params, row_label
 from bench.spec.select import is_pattern, matches
-from bench.spec.suite import CompressorEntry, SourceEntry, SuiteSpec
+from bench.spec.suite import SuiteSpec
 
 SELF = "self"
 EACH_TARGET = "each_target"
@@ -180,21 +177,6 @@ def search_rows(suite: SuiteSpec, preset: Preset, catalogue: Catalogue) -> tuple
     return tuple(out)
 
 
-def promised(row: ResolvedCompressor, asked: Setting, catalogue: Catalogue) -> tuple[Setting, ...]:
-    """The settings that one compression for ``asked`` delivers: what the last step says, each once.
-
-    Raises:
-        SuiteError: it delivers nothing, or one setting twice.
-    """
-    last = row.chain[-1]
-    method = catalogue.compressors.get(last.method)
-    found = tuple(asked.joined(own) for own in method.variants(last.params, only(asked, last.accepts)))
-    if not found or len(set(found)) < len(found):
-        got = ", ".join(map(label_of, found)) or "none"
-        raise SuiteError(f"{last.method} delivers no set of networks", where=row.label, got=got)
-    return found
-
-
 def _chain(
     suite: SuiteSpec, entry: CompressorEntry, index: int, preset: Preset, catalogue: Catalogue
 ) -> ResolvedCompressor:
@@ -232,59 +214,6 @@ def _check_zeros(steps: Sequence[ResolvedCompressor], catalogue: Catalogue, wher
         raise SuiteError(
             "this step would fill the zeros that one before it made", where=where, got=steps[-1].method, expected=keep
         )
-
-
-def settings_of(suite: SuiteSpec, targets: tuple[str, ...], catalogue: Catalogue) -> Mapping[str, tuple[Setting, ...]]:
-    """Full target name → its settings: the axes of the setting crossed, on each axis the entries with a pattern that
-    fits the target, or else the plain ones.
-
-    Raises:
-        SuiteError: a pattern that fits no target; a target left without a value; a network that is unknown or cannot be
-            built for the images.
-    """
-    per_axis = [_per_target(suite, axis, targets, catalogue) for axis in AXES]
-    out: dict[str, tuple[Setting, ...]] = {}
-    for target in targets:
-        crossed = itertools.product(*(offered[target] for offered in per_axis))
-        out[target] = tuple(functools.reduce(Setting.joined, parts) for parts in crossed)
-    return out
-
-
-def _per_target(
-    suite: SuiteSpec, axis: Axis, targets: tuple[str, ...], catalogue: Catalogue
-) -> dict[str, tuple[Setting, ...]]:
-    """Full target name → the settings one axis offers it; the plain one where the suite lacks the axis."""
-    entries = suite.grid.entries(axis.name)
-    if not entries:
-        return dict.fromkeys(targets, (Setting(),))
-    shown = {name: short_name(suite.dataset, name) for name in targets}
-    # An override may have removed the target an entry was written for: then the data set's others count, too.
-    known = [*shown.values(), *(short_name(suite.dataset, name) for name in catalogue.targets(suite.dataset))]
-    made: list[tuple[Setting, str | None]] = []
-    for i, entry in enumerate(entries):
-        asked = entry.setting
-        if entry.target is not None and not any(matches(name, entry.target) for name in known):
-            raise SuiteError(
-                "the pattern fits no target",
-                where=suite.at("grid", axis.name, i, axis.label(asked), "target"),
-                got=entry.target,
-                expected=list(shown.values()),
-                nearest=nearest(entry.target, shown.values()),
-            )
-        if axis.network is not None:
-            where = suite.at("grid", axis.name, i)
-            network = find_network(catalogue, suite.dataset, str(asked.get(axis.network)), where)
-            catalogue.check_student(network, suite.dataset, where)
-            asked = asked.joined(Setting(**dict[str, Any]({axis.network: network})))
-        made.append((asked, entry.target))
-    plain = tuple(asked for asked, pattern in made if pattern is None)
-    out: dict[str, tuple[Setting, ...]] = {}
-    for full, short in shown.items():
-        own = tuple(dict.fromkeys(asked for asked, pattern in made if pattern is not None and matches(short, pattern)))
-        if not own and not plain:
-            raise SuiteError(f"no {axis.name} for this target", where=suite.at("grid", axis.name), got=short)
-        out[full] = own or plain
-    return out
 
 
 def _models(

@@ -13,13 +13,14 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError
 
 from bench.errors import SuiteError, nearest
-from bench.interfaces import Delivery, Preset, Setting
-from bench.spec.axes import AXES, WHOLE, axis_names
+from bench.interfaces import Preset
+from bench.spec.axes import AXES, axis_names
 from bench.spec.entries import long_form
 from bench.spec.explain import explain
+from bench.spec.models import Claim, Count, Counts, Grid, Name, Part, Selector
 from bench.spec.origin import KeyPath, Origin, read_yaml
 from bench.spec.overrides import apply_override, parse_override
 
@@ -28,168 +29,11 @@ __all__ = ["Claim", "Selector", "SuiteSpec", "load_suite", "parse_override", "su
 Measure = Literal["bn_loss", "zoo_top1", "classifier_score", "mmd"]
 """Image measures; each is taken with the network on the target axis (its BN statistics, predictions or features)."""
 
-Name = Annotated[str, Field(min_length=1)]
-Label = Annotated[str, Field(pattern=r"^[^|,()]+(\([^|()]*\))?$")]
-"""A row's name: commas inside the one pair of parentheses only, so that ``--only`` can name it."""
 SuiteName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
-Count = Annotated[int, Field(ge=1)]
-Counts = Annotated[tuple[Count, ...], Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Names = Annotated[tuple[Name, ...], Field(min_length=1)]
 
 
-class _Part(BaseModel):
-    """Frozen, unknown keys forbidden, no silent conversion of types."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class SourceEntry(_Part):
-    """One value of the source axis.
-
-    ``model``: ``self`` (the cell's own target), ``each_target`` (one row per network of the target axis) or a network;
-    for sources that look at one network.  ``zoo``: groups' names or networks; for sources that mix several.  Some look
-    at one network and, where a zoo is named, at that besides.  ``label`` replaces the row's name, which otherwise is
-    the method plus its non-default parameters.  ``delivery`` ``stream`` trains a source's generator in lock-step with
-    the compressor's student; nothing is stored then.
-    """
-
-    method: Name
-    model: Name | None = None
-    zoo: Names | None = None
-    student: Name | None = None
-    delivery: Delivery = "cached"
-    label: Label | None = None
-    params: dict[str, Any] = Field(default_factory=dict)
-
-
-class StepEntry(_Part):
-    """A method and its parameters, one of several that make a compressor."""
-
-    method: Name
-    params: dict[str, Any] = Field(default_factory=dict)
-
-
-class CompressorEntry(_Part):
-    """One value of the compressor axis: a method, its parameters, and the row's name if not derived from those; or
-    ``steps``, methods of which each takes the network the one before it made."""
-
-    method: Name
-    label: Label | None = None
-    params: dict[str, Any] = Field(default_factory=dict)
-    steps: tuple[StepEntry, ...] = ()
-
-
-class PolicyEntry(_Part):
-    """One value of the policy axis: a search of bits per layer, its parameters, and the row's name."""
-
-    method: Name
-    label: Label | None = None
-    params: dict[str, Any] = Field(default_factory=dict)
-
-
-class AxisEntry(_Part):
-    """One value of an axis of the setting, as the axis read it.  With ``target`` (a pattern), matching targets get it
-    instead of the plain ones."""
-
-    values: dict[str, Any]
-    target: Name | None = None
-
-    @property
-    def setting(self) -> Setting:
-        """What is asked of a compressor on this axis."""
-        return Setting(**self.values)
-
-
-class Grid(_Part):
-    """The axes.  Those of :data:`bench.spec.axes.AXES` (keys ``bits``, ``sparsity``, … in the file) make the setting:
-    each compressor is asked for what it takes.  ``policy``: each quantising compressor takes the bits of each search.
-    A suite of image measures has no compressor and no setting."""
-
-    source: Annotated[tuple[SourceEntry, ...], Field(min_length=1)]
-    target: Annotated[tuple[Name, ...], Field(min_length=1)]
-    compressor: tuple[CompressorEntry, ...] = ()
-    policy: tuple[PolicyEntry, ...] = ()
-    axes: dict[str, tuple[AxisEntry, ...]] = Field(default_factory=dict)
-
-    def entries(self, axis: str) -> tuple[AxisEntry, ...]:
-        """The values of an axis of the setting; none where the suite lacks it."""
-        return self.axes.get(axis, ())
-
-
-class Selector(_Part):
-    """Which rows one side of a claim speaks of: axis: value or list of values.
-
-    ``source``, ``compressor`` and ``policy`` take a row's label or a method's name.  ``model``: ``own`` (the images
-    come from the target itself), ``foreign`` (from another single network), ``any``, or a value of the model column
-    such as ``zoo:full``.  ``axes`` holds what the file says under ``setting`` (a row's whole label) or under the name
-    of an axis of the setting.  ``images`` is their number, where the suite has several.  ``over`` says what becomes of
-    several rows in one pairing unit: ``each`` pairs every one of them, ``mean`` averages them, ``best`` takes the
-    highest.
-    """
-
-    source: Names | None = None
-    model: Names | None = None
-    target: Names | None = None
-    compressor: Names | None = None
-    policy: Names | None = None
-    axes: dict[str, Names] = Field(default_factory=dict)
-    membership: Names | None = None
-    images: Counts | None = None
-    over: Literal["each", "mean", "best"] = "mean"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _gather(cls, raw: Any) -> Any:
-        """The axes' keys beside the others, as the file has them, into ``axes``; lists as the tuples the fields are."""
-        if not isinstance(raw, dict):
-            return raw
-        plain = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
-        own = {key: plain.pop(key) for key in (WHOLE, *axis_names()) if key in plain}
-        named = {key: tuple(map(_word, value)) if isinstance(value, tuple) else value for key, value in own.items()}
-        return {**plain, "axes": {**dict(raw.get("axes", {})), **named}} if named else plain
-
-    def values(self, axis: str) -> tuple[str, ...] | None:
-        """The selected values of ``axis`` (``n`` for the images); None where the selector leaves it open."""
-        if axis == "n":
-            return None if self.images is None else tuple(map(str, self.images))
-        if axis in (WHOLE, *axis_names()):
-            return self.axes.get(axis)
-        got: tuple[str, ...] | None = getattr(self, axis)
-        return got
-
-
-def _word(value: Any) -> Any:
-    """A number as it is written in the file (0.5): values of axes are compared by their names."""
-    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-def _pairing(axis: str) -> str:
-    known = ("target", "compressor", WHOLE, *axis_names(), "seed")
-    if axis not in known:
-        raise ValueError(f"no axis to pair by; allowed: {', '.join(known)}")
-    return axis
-
-
-PairingAxis = Annotated[str, AfterValidator(_pairing)]
-
-
-class Claim(_Part):
-    """A sentence of a paper as a comparison of rows, in points of top-1.
-
-    Differences better - worse are paired within equal values of ``by`` (and the seed); the claim is supported when
-    their interval lies above ``margin``, refuted when below, else open.  A negative margin says "at most so much
-    worse".
-    """
-
-    says: Name
-    better: Selector
-    worse: Selector
-    by: Annotated[tuple[PairingAxis, ...], Field(min_length=1)] = ("target",)
-    margin: float = 0.0
-
-
-class SuiteSpec(_Part):
+class SuiteSpec(Part):
     """One suite file.  ``images``: how many of each set are used; several counts are prefixes of one synthesis.
     ``test_subset``: measure on so many class-balanced test images instead of all of them.
 
