@@ -77,6 +77,12 @@ def lacking(suite: str) -> list[str]:
     return sorted(missing)
 
 
+def needs(*suites: str) -> pytest.MarkDecorator:
+    """Skip the test where one of the suites names a method that is not installed; test_shipped tells of it."""
+    missing = sorted({name for suite in suites for name in lacking(suite)})
+    return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
+
+
 def _has(value: Any, wanted: Any) -> bool:
     if isinstance(wanted, Exactly):
         return bool(value == wanted.value)

@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 
 from bench.board.export import FILE_FORMATS
 from bench.errors import BenchError
+from bench.spec.suite import suite_names
 from dashboard.cli import app
+from tests import pick
 
 
 def bench(*arguments: str) -> str:
@@ -32,6 +34,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pick.needs("ptq_bits")
 def test_every_format_as_a_file(here: Path) -> None:
     for form, suffix in zip(FILE_FORMATS, ("txt", "csv", "md", "json", "tex", "parquet"), strict=True):
         bench("board", "ptq_bits", "--out", f"sub/b.{suffix}")
@@ -44,6 +47,7 @@ def test_every_format_as_a_file(here: Path) -> None:
     assert not list((here / "sub").glob(".*"))  # nothing half-written stays
 
 
+@pick.needs("ptq_w4a4")
 def test_published_numbers_stand_beside_ours(here: Path) -> None:
     said = bench("board", "ptq_w4a4", "--published", "--pivots", "-f", "md")
     assert "mixmix/T6" in said
@@ -76,11 +80,15 @@ def test_published_numbers_stand_beside_ours(here: Path) -> None:
     ],
 )
 def test_errors_help(arguments: tuple[str, ...], said: str, here: Path) -> None:
+    for word in set(arguments) & set(suite_names()):
+        if pick.lacking(word):
+            pytest.skip(f"not installed: {pick.lacking(word)}")
     with pytest.raises(BenchError, match=said):
         bench(*arguments)
     assert list(here.iterdir()) == []
 
 
+@pick.needs("ptq_bits")
 def test_a_file_that_cannot_be_written(here: Path) -> None:
     (here / "taken.csv").mkdir()
     with pytest.raises(BenchError, match="Choose another file with --out"):

@@ -18,6 +18,7 @@ from bench.board.claims import judge
 from bench.board.frame import frame
 from bench.store.records import RecordStore, ResultRecord
 from dashboard.report import Part, build, records_digest
+from tests import pick
 from tests.board.make import record, seeds
 
 from .test_board_files import bench
@@ -181,6 +182,7 @@ def test_odd_suites() -> None:
     assert "failed: broke" in shown
 
 
+@pick.needs("ptq_bits", "ablation_zoo")
 def test_the_command_writes_the_shipped_suites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     said = bench("report", "ptq_bits", "ablation_zoo", "--out", "sub/r.html")

@@ -21,7 +21,7 @@ from methods.quant.fold import BatchStats
 from methods.quant.graph import Prepared, prepare
 from methods.quant.model import quantize_model
 from methods.quant.moments import clipped_normal, propagate
-from tests.compressors.test_rtn import context, handle, image_set
+from tests.compressors.quant_toys import context, handle, image_set
 from tests.quant.nets import Chain, TwoCalls, images, randomise
 
 

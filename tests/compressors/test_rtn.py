@@ -3,43 +3,23 @@
 from __future__ import annotations
 
 import copy
-import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bench.errors import NotApplicable
-from bench.interfaces import ImageSet, ModelHandle, RunContext, Setting
+from bench.interfaces import Setting
 from methods.compressors.rtn import METHOD, RtnParams
+from tests.compressors.quant_toys import context, handle, image_set
 from tests.quant.nets import Chain, images, randomise
 
 
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
-
-
-def context(tmp_path: Path) -> RunContext:
-    no_data: Any = None
-    return RunContext(
-        torch.device("cpu"),
-        torch.float32,
-        torch.Generator().manual_seed(0),
-        no_data,
-        tmp_path,
-        logging.getLogger("test"),
-    )
-
-
-def handle(net: nn.Module) -> ModelHandle:
-    return ModelHandle("toy", net, "0", "toy", "toy", 0, "toy", (0.0,) * 3, (1.0,) * 3)
-
-
-def image_set(x: Tensor) -> ImageSet:
-    return ImageSet(x, None, None, "none", "0", "0")
 
 
 def error_at(tmp_path: Path, setting: Setting, **params: Any) -> float:

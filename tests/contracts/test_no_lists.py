@@ -23,8 +23,10 @@ LABELS = ("board", "dashboard", "browser", "spec", "store", "test_architecture.p
 
 
 def foreign_imports(text: str, place: str) -> list[str]:
-    """Modules of methods that the test at ``place`` (its path below tests/) imports and that are not its subject."""
+    """Modules of methods, or of their tests, that the test at ``place`` (a path below tests/) imports though they are
+    not its subject."""
     modules = {f"methods.{kind}.{name}": f"{kind}/test_{name}.py" for kind, name in NAMES}
+    modules |= {f"tests.{kind}.test_{name}": f"{kind}/test_{name}.py" for kind, name in NAMES}
     found = []
     for each in imports(text):
         parts = each.module.split(".")
@@ -73,10 +75,10 @@ def test_no_table_of_methods_in_tests_that_load_methods() -> None:
 @pytest.mark.parametrize("shape", ["import {m}", "from {m} import METHOD", "from {package} import {name}"])
 def test_an_import_of_another_method_is_seen(shape: str) -> None:
     for kind, name in NAMES:
-        module = f"methods.{kind}.{name}"
-        text = shape.format(m=module, package=f"methods.{kind}", name=name)
-        assert foreign_imports(text, "run/test_x.py")
-        assert not foreign_imports(text, f"{kind}/test_{name}.py")
+        for package, module in ((f"methods.{kind}", name), (f"tests.{kind}", f"test_{name}")):
+            text = shape.format(m=f"{package}.{module}", package=package, name=module)
+            assert foreign_imports(text, "run/test_x.py")
+            assert not foreign_imports(text, f"{kind}/test_{name}.py")
     assert not foreign_imports("from methods.sources._inversion import invert", "run/test_x.py")
 
 

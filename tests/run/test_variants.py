@@ -16,6 +16,7 @@ from bench.spec.graph import CompressionJob
 from bench.store.artifacts import ArtifactStore
 from bench.store.policies import PolicyStore
 from bench.store.records import RecordStore, ResultRecord
+from tests import pick
 
 PACKAGE = '''
     from pathlib import Path
@@ -88,12 +89,12 @@ PACKAGE = '''
     ADAPTIVE, HALF = Adaptive(), Half()
 '''
 
-SUITE = """
+SUITE = f"""
     suite: several
     version: 1
     dataset: fashion_mnist
     grid:
-      source: [real, noise]
+      source: [{pick.UPPER}, {pick.LOWER}]
       target: [resnet18_w10]
       compressor: COMPRESSOR
       bits: [W8A8]
@@ -103,9 +104,14 @@ SUITE = """
 """
 
 
+CONTROLS = (pick.UPPER, pick.LOWER)
+QUANTISERS = list(pick.methods("compressors", accepts="bits"))[:2]
+
+
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package with an adaptive compressor and a policy search, as pip would install it."""
+    pick.need_small_runs()
     site = tmp_path / "site"
     (site / "several-1.dist-info").mkdir(parents=True)
     (site / "several_methods.py").write_text(dedent(PACKAGE))
@@ -130,10 +136,10 @@ def test_every_planned_network_is_measured_from_one_compression(installed: Path)
     adaptive = f'[{{adaptive: {{diary: "{diary}"}}}}]'
     records = start(installed, adaptive)
     assert [(r.source, r.setting_label, r.variant, r.status) for r in records] == [
-        (source, width, f"{width} of W8A8", "ok") for source in ("real", "noise") for width in ("W8A8", "W4A4", "W2A2")
+        (source, width, f"{width} of W8A8", "ok") for source in CONTROLS for width in ("W8A8", "W4A4", "W2A2")
     ]
     assert len(diary.read_text().splitlines()) == 2  # one training for each source
-    for source in ("real", "noise"):
+    for source in CONTROLS:
         own = [r for r in records if r.source == source]
         assert len({r.job_id for r in own}) == 1
         assert len({r.cell_id for r in own}) == len({r.row_id for r in own}) == len({r.protocol_id for r in own}) == 3
@@ -148,21 +154,21 @@ def test_every_planned_network_is_measured_from_one_compression(installed: Path)
 
 def test_what_is_asked_for_decides_the_cells_identity(installed: Path) -> None:
     """The same width from another set of widths is another training, so another cell and another row."""
-    first = start(installed, "[{adaptive: {widths: [8, 4]}}]", only="source=real")
-    other = start(installed, "[{adaptive: {widths: [8, 2]}}]", only="source=real")
+    first = start(installed, "[{adaptive: {widths: [8, 4]}}]", only=f"source={pick.UPPER}")
+    other = start(installed, "[{adaptive: {widths: [8, 2]}}]", only=f"source={pick.UPPER}")
     assert not {r.cell_id for r in first} & {r.cell_id for r in other}
     assert not {r.row_id for r in first} & {r.row_id for r in other}
-    plain = start(installed, "[rtn]", only="source=real")
+    plain = start(installed, f"[{pick.ROUND}]", only=f"source={pick.UPPER}")
     assert [(r.variant, r.job_id == r.cell_id) for r in plain] == [("", True)]
 
 
 def test_a_selection_runs_the_compression_and_keeps_what_was_asked(installed: Path) -> None:
-    records = start(installed, "[adaptive]", only="source=real,bits=W4A4")
+    records = start(installed, "[adaptive]", only=f"source={pick.UPPER},bits=W4A4")
     assert [(r.setting_label, r.status) for r in records] == [("W4A4", "ok")]
 
 
 def test_a_network_that_was_promised_and_is_not_there_fails_the_cells(installed: Path) -> None:
-    records = start(installed, "[{adaptive: {forget: 1}}]", only="source=real")
+    records = start(installed, "[{adaptive: {forget: 1}}]", only=f"source={pick.UPPER}")
     assert {r.status for r in records} == {"failed"}
     assert all("other networks than it promised" in str(r.reason) and "W2A2" in str(r.reason) for r in records)
 
@@ -175,15 +181,15 @@ def test_a_promise_of_nothing_or_of_one_setting_twice_is_no_plan(installed: Path
 
 def test_a_searched_policy_is_stored_once_and_used_by_every_quantiser(installed: Path) -> None:
     diary = installed / "diary"
-    policy = f'[rtn, dfq]\n  policy: [{{half: {{diary: "{diary}"}}}}]'
+    policy = f'[{", ".join(QUANTISERS)}]\n  policy: [{{half: {{diary: "{diary}"}}}}]'
     records = start(installed, policy)
     assert {r.status for r in records} == {"ok"}, [r.reason for r in records]
     assert [(r.source, r.compressor, r.policy) for r in records] == [
-        (source, compressor, records[0].policy) for source in ("real", "noise") for compressor in ("rtn", "dfq")
+        (source, compressor, records[0].policy) for source in CONTROLS for compressor in QUANTISERS
     ]
     assert diary.read_text() == "fashion_mnist/resnet18_w10 40\n" * 2  # once an image set, for both compressors
     policies = PolicyStore(ArtifactStore(installed / "store").objects)
-    for source in ("real", "noise"):
+    for source in CONTROLS:
         own = [r for r in records if r.source == source]
         (key,) = {r.policy_id for r in own}
         assert key is not None
@@ -195,18 +201,18 @@ def test_a_searched_policy_is_stored_once_and_used_by_every_quantiser(installed:
             assert {layers[name]["weight_bits"] for name in asked} == {2}
             assert {row["weight_bits"] for name, row in layers.items() if name not in asked} == {8}
             assert all(layers[name]["weight_levels"] <= 4 for name in asked)
-    plain = start(installed, "[rtn]", only="source=real")[0]
+    plain = start(installed, f"[{pick.ROUND}]", only=f"source={pick.UPPER}")[0]
     assert plain.policy_id is None
     assert plain.metrics["bitops_g"] > records[0].metrics["bitops_g"]  # type: ignore[operator]
     assert plain.row_id != records[0].row_id
 
 
 def test_a_damaged_policy_is_searched_again_in_the_same_run(installed: Path) -> None:
-    policy = "[rtn]\n  policy: [half]"
-    first = start(installed, policy, only="source=real")
+    policy = f"[{pick.ROUND}]\n  policy: [half]"
+    first = start(installed, policy, only=f"source={CONTROLS[0]}")
     (file,) = (installed / "store" / "artifacts").rglob("policy.json")
     file.write_text(file.read_text().replace("2", "3", 1))
-    again = start(installed, policy, only="source=real", fresh=True)
+    again = start(installed, policy, only=f"source={CONTROLS[0]}", fresh=True)
     assert [(r.status, r.metrics, r.policy_id) for r in again] == [(r.status, r.metrics, r.policy_id) for r in first]
     assert (again[0].policy_method, again[0].policy_version) == ("half", 1)
     assert set(again[0].costs) == {"synthesis", "search", "compress", "measure"}
@@ -214,7 +220,7 @@ def test_a_damaged_policy_is_searched_again_in_the_same_run(installed: Path) -> 
 
 def test_what_a_search_cannot_serve_is_not_applicable(installed: Path) -> None:
     suite = installed / "several.yaml"
-    axis = "[{steps: [prune_structured, rtn]}]\n  policy: [half]\n  sparsity: [0.2]"
+    axis = f"[{{steps: [prune_structured, {pick.ROUND}]}}]\n  policy: [half]\n  sparsity: [0.2]"
     suite.write_text(dedent(SUITE).replace("COMPRESSOR", axis))
     with pytest.raises(SuiteError, match="a policy is searched on the target"):
         session.plan_of(Options(suite=str(suite)))
@@ -222,7 +228,7 @@ def test_what_a_search_cannot_serve_is_not_applicable(installed: Path) -> None:
 
 def test_the_graph_says_what_needs_what(installed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     suite = installed / "several.yaml"
-    suite.write_text(dedent(SUITE).replace("COMPRESSOR", "[rtn, adaptive]\n  policy: [half]"))
+    suite.write_text(dedent(SUITE).replace("COMPRESSOR", f"[{pick.ROUND}, adaptive]\n  policy: [half]"))
     plan = session.plan_of(Options(suite=str(suite)))
     graph = json.loads(json.dumps(plan.to_json()))["graph"]
     kinds = [job["kind"] for job in graph]
@@ -238,7 +244,7 @@ def test_the_graph_says_what_needs_what(installed: Path, capsys: pytest.CaptureF
 
 
 def test_records_of_several_networks_read_back(installed: Path) -> None:
-    records = start(installed, "[adaptive]", only="source=noise")
+    records = start(installed, "[adaptive]", only=f"source={pick.LOWER}")
     assert sorted(RecordStore(installed / "store").all("several"), key=lambda r: r.cell_id) == sorted(
         records, key=lambda r: r.cell_id
     )

@@ -16,7 +16,6 @@ HEAVY = "{'torch', 'timm', 'torchvision', 'pandas', 'scipy', 'sklearn', 'mlflow'
 
 COMPLETE = [name for name in suite_names() if not pick.lacking(name)]
 """Suites all of whose methods are installed."""
-SUITE = COMPLETE[-1]
 
 PLANNING = """
 import sys
@@ -48,7 +47,7 @@ def test_every_shipped_suite_is_planned_without_torch(tmp_path: Path) -> None:
     assert run(PLANNING + EVERY_SUITE.format(COMPLETE), tmp_path) == ("", "")
 
 
-@pytest.mark.skipif(bool(pick.lacking("kd")), reason="the suite names methods that are not installed")
+@pick.needs("kd")
 def test_a_librarys_network_is_planned_without_it_once_it_was_seen(tmp_path: Path) -> None:
     first, heavy = run(PLANNING + LIBRARY, tmp_path)
     assert "timm" in heavy
@@ -63,8 +62,7 @@ def test_a_librarys_network_is_planned_without_it_once_it_was_seen(tmp_path: Pat
         "ls targets",
         "ls suites",
         "ls datasets",
-        f"check {SUITE}",
-        f"plan {SUITE}",
+        *(f"{command} {name}" for name in COMPLETE[-1:] for command in ("check", "plan")),
     ],
 )
 def test_the_commands_that_inform_load_nothing_heavy(words: str, tmp_path: Path) -> None:
