@@ -25,7 +25,7 @@ from bench.interfaces import (
     Setting,
     Variant,
 )
-from tests.contracts import compressors, kit
+from tests.contracts import compressors
 from tests.contracts.breaches import Breaches
 
 BREACHES = Breaches()
@@ -305,11 +305,3 @@ class LeavesHalfPrecision(Wraps):
 
     def change(self, made: Compressed, *given: Any) -> None:
         made.variants[0].module.half()
-
-
-@BREACHES.of(compressors.small_ones_are_quick)
-class HidesItsBudget(Wraps):
-    def change(self, made: Compressed, *given: Any) -> None:
-        end = time.process_time() + kit.QUICK
-        while time.process_time() < end:
-            torch.ones(64, 64) @ torch.ones(64, 64)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +12,7 @@ from pydantic import Field
 
 from bench.errors import AccessDenied, NotApplicable
 from bench.interfaces import BitPolicy, ImageSet, MethodParams, ModelHandle, RunContext, Setting
-from tests.contracts import kit, policies
+from tests.contracts import policies
 from tests.contracts.breaches import Breaches
 from tests.contracts.breaches_compressors import weighted
 
@@ -116,12 +115,3 @@ class TakesNetworksItCannotServe(Good):
 
     def search(self, model: ModelHandle, *given: Any) -> BitPolicy:
         return BitPolicy.of({next(iter(weighted(model.module)), "first"): (4, 4)})
-
-
-@BREACHES.of(policies.small_ones_are_quick)
-class HidesItsBudget(Good):
-    def extra(self, model: ModelHandle, images: ImageSet, ctx: RunContext) -> int:
-        end = time.process_time() + kit.QUICK / len(weighted(model.module))
-        while time.process_time() < end:
-            torch.ones(64, 64) @ torch.ones(64, 64)
-        return 0

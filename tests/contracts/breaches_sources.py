@@ -22,7 +22,7 @@ from bench.interfaces import (
     RunContext,
     SynthRequest,
 )
-from tests.contracts import kit, sources
+from tests.contracts import sources
 from tests.contracts.breaches import Breaches
 from tests.contracts.good_source import Good, Hook, Params, Stream
 
@@ -275,11 +275,3 @@ class InPlace(Hook):
 class HookWritesOnTheBatch(Good):
     def hook(self, params: Any) -> Any:
         return InPlace()
-
-
-@BREACHES.of(sources.small_ones_are_quick)
-class HidesItsBudget(Before):
-    def do(self, ctx: RunContext) -> None:
-        end = time.process_time() + kit.QUICK
-        while time.process_time() < end:
-            torch.randn(64, 64, generator=torch.Generator()) @ torch.ones(64, 64)

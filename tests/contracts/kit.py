@@ -24,9 +24,6 @@ from bench.spec.registry import Registry, params_json, resolve_params
 
 PRESETS: tuple[Preset, ...] = ("mini", "thorough", "paper")
 
-QUICK = 1.0
-"""Seconds of CPU that one small batch, compression or search may take; a method's checks make about ten of them, and
-may take five seconds on one core."""
 
 SMALL = {
     "iterations": 3,
