@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +40,10 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> session.Options:
 
 
 @pytest.fixture(scope="module")
-def plan(options: session.Options) -> Iterator[Plan]:
+def plan(options: session.Options) -> Plan:
     found = session.plan_of(options)
     write_cells(options.store, found)
-    yield found
+    return found
 
 
 def timed(benchmark: Any, call: Callable[[], Any], setup: Callable[[], None] | None = None) -> Any:
@@ -58,7 +57,6 @@ def timed(benchmark: Any, call: Callable[[], Any], setup: Callable[[], None] | N
 
     found = benchmark.pedantic(call, setup=start, rounds=1)
     benchmark.extra_info["cpu_seconds"] = round(time.process_time() - begun[0], 2)
-    print(benchmark.name, round(benchmark.stats.stats.max, 2), "s wall,", benchmark.extra_info["cpu_seconds"], "s CPU")
     return found
 
 
@@ -101,7 +99,6 @@ def test_a_run_says_that_nothing_is_left(benchmark: Any, options: session.Option
             (options.store / INDEX).unlink(missing_ok=True)
 
     assert timed(benchmark, resume, forget) == len(plan.cells)
-    print("nothing left after", benchmark.extra_info["nothing_left_after"], "s")
 
 
 def test_the_plan_alone(benchmark: Any, options: session.Options) -> None:
@@ -110,5 +107,5 @@ def test_the_plan_alone(benchmark: Any, options: session.Options) -> None:
 
 def test_the_plan_shown(benchmark: Any, options: session.Options, plan: Plan, tmp_path: Path) -> None:
     with (tmp_path / "shown").open("w") as file:
-        timed(benchmark, lambda: show_plan(replace(options), Console(file=file), False))
+        timed(benchmark, lambda: show_plan(options, Console(file=file), False))
     assert f"0 of {len(plan.cells)} cells to do" in (tmp_path / "shown").read_text()
