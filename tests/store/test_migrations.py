@@ -14,6 +14,7 @@ from bench.spec.plan import make_plan
 from bench.spec.suite import load_suite, suite_names
 from bench.store.measured import measured_folder, read_measured, read_pack
 from bench.store.records import SCHEMA_VERSION, parse_record
+from tests import pick
 
 SETTINGS = {
     "W2A4": {"weight_bits": 2, "act_bits": 4, "first_last_bits": 8},
@@ -82,6 +83,9 @@ def test_shipped_packs_stay_as_they_are_and_their_cells_are_the_plans() -> None:
     assert len(records) == len(read_measured()) > 1000
     cells: dict[tuple[str, int], dict[str, Any]] = defaultdict(dict)
     for name in suite_names():
+        if pick.lacking(name):  # another test tells of it
+            records = [record for record in records if record.suite != name]
+            continue
         plan = make_plan(load_suite(name))
         cells[plan.suite.suite, plan.suite.version] = {cell.cell_id: cell for cell in plan.cells}
     for record in records:
