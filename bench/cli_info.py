@@ -23,6 +23,9 @@ from bench.spec.registry import Registry
 from bench.store.index import Listing
 from bench.store.records import ResultRecord
 
+SHOWN_CELLS = 1000
+"""Rows of a plan's table; a table of a hundred thousand takes a minute to lay out and nobody reads it."""
+
 KINDS = ("sources", "compressors", "targets", "datasets", "suites")
 
 
@@ -40,11 +43,13 @@ def show_plan(options: session.Options, console: Console, as_json: bool) -> None
         sets.add_row(job.source.label, job.model or "–", str(job.seed), str(job.count), str(job.batches))
     console.print(sets)
     grid = Table("source", "made from", "target", "compressor", "setting", "seed", "", title="cells")
-    for cell in plan.cells:
+    for cell in plan.cells[:SHOWN_CELLS]:
         note = "n/a" if cell.not_applicable else ("stands" if cell.cell_id in standing else "")
         row = (cell.source, cell.model or "–", cell.target, cell.compressor, cell.setting_label, str(cell.seed), note)
         grid.add_row(*row)
     console.print(grid)
+    if len(plan.cells) > SHOWN_CELLS:
+        console.print(f"… and {len(plan.cells) - SHOWN_CELLS} more cells: --json lists all", highlight=False)
     todo = [cell for cell in plan.applicable if cell.cell_id not in standing]
     size = plan.disk_bytes() / 2**20
     console.print(f"{len(todo)} of {len(plan.cells)} cells to do, image sets {size:.0f} MiB", highlight=False)
