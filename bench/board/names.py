@@ -11,12 +11,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.errors import DataError
 from bench.spec.origin import read_yaml
+from bench.store.records import Selection
 
 OWN = "own"
 """For the network of the images: the target itself."""
 
 STAR = "*"
-Selection = Literal["last", "best-on-test"]
 BEST_ON_TEST: Selection = "best-on-test"
 """For a printed number: of the epoch (or the run) that was best on the test set."""
 

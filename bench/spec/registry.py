@@ -76,11 +76,6 @@ class Registry:
             self._loaded[name] = self._load(name, where)
         return self._loaded[name]
 
-    def version(self, name: str) -> int | None:
-        """The method's version in the code at hand, the sum of them for ``a+b``; None when one is not installed."""
-        steps = name.split("+")
-        return sum(int(self.get(step).version) for step in steps) if set(steps) <= set(self._places) else None
-
     def place(self, name: str) -> str:
         """The module (and attribute) behind a name, for ``bench ls``."""
         return self._places[name]

@@ -267,24 +267,6 @@ class RecordStore:
         return self._folder / folder / f"{cell_id}.json"
 
 
-def staleness(record: ResultRecord, versions: Mapping[tuple[str, str], int]) -> str | None:
-    """Why a record is stale: ``stale: kw is at version 2, measured with 1``; None when it is not.
-
-    ``versions`` maps (kind, method's name), such as ("sources", "kw"), to the version of the code at hand; one that
-    is not installed makes nothing stale.
-    """
-    made = {
-        ("sources", record.source_method): record.source_version,
-        ("compressors", record.compressor_method): record.compressor_version,
-    }
-    old = [
-        f"{key[1]} is at version {versions[key]}, measured with {v}"
-        for key, v in made.items()
-        if v < versions.get(key, v)
-    ]
-    return f"stale: {'; '.join(old)}" if old else None
-
-
 def _key(record: ResultRecord) -> Key:
     return (record.suite, record.suite_version, record.cell_id)
 

@@ -26,7 +26,6 @@ from bench.store.records import (
     ResultRecord,
     pack_bits,
     parse_record,
-    staleness,
     unpack_bits,
 )
 from tests.store.conftest import KEY
@@ -136,14 +135,6 @@ def test_strange_files_are_left_alone(tmp_path: Path, make_record: Make) -> None
 def test_keys_stay_inside(tmp_path: Path, key: tuple[str, int, str]) -> None:
     with pytest.raises(ValueError):
         RecordStore(tmp_path).get(*key)
-
-
-def test_stale(make_record: Make) -> None:
-    record = make_record(source_version=1, compressor_version=2)
-    assert staleness(record, {}) is None
-    assert staleness(record, {("sources", "kw"): 1, ("compressors", "rtn"): 2}) is None
-    assert staleness(record, {("sources", "kw"): 2}) == "stale: kw is at version 2, measured with 1"
-    assert "rtn is at version 3" in str(staleness(record, {("sources", "kw"): 2, ("compressors", "rtn"): 3}))
 
 
 @given(st.lists(st.booleans(), max_size=300))
