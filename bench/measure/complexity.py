@@ -19,10 +19,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from bench.interfaces import Variant
+from bench.interfaces import FLOAT_BITS, Variant
 from bench.measure.accuracy import eval_mode
 
-FLOAT_BITS = 32
 LayerBits = Mapping[str, tuple[int, int]]
 
 

@@ -19,9 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.interfaces import FLOAT_BITS
 from methods.quant.choices import StepInit
 from methods.quant.quantizers import fake_quant
-from methods.quant.ranges import FLOAT_BITS, MIN_STEP, Grid, grid_limits, search_range
+from methods.quant.ranges import MIN_STEP, Grid, grid_limits, search_range
 
 _SAMPLE = 1 << 16
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from methods.quant.ranges import FLOAT_BITS, MIN_STEP, Grid, RangeMethod, grid_limits, search_range
+from bench.interfaces import FLOAT_BITS
+from methods.quant.ranges import MIN_STEP, Grid, RangeMethod, grid_limits, search_range
 
 __all__ = ["FLOAT_BITS", "ActQuantizer", "FakeQuant", "WeightQuantizer", "fake_quant", "grid_limits", "search_range"]
 

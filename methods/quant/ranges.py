@@ -21,9 +21,6 @@ from methods.quant.choices import RangeMethod as RangeMethod
 
 Grid = Literal["affine", "symmetric", "unsigned"]
 
-FLOAT_BITS = 32
-"""This many bits, or more, mean "leave in floating point"."""
-
 MIN_STEP = 1e-8
 _LAPLACE = (2.83, 3.90, 5.03, 6.20, 7.41, 8.65, 9.90)
 _GAUSS = (1.71, 2.15, 2.56, 2.94, 3.29, 3.62, 3.92)

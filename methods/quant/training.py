@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
 from bench.errors import NotApplicable
-from bench.interfaces import BitPolicy, Setting
+from bench.interfaces import FLOAT_BITS, BitPolicy, Setting
 from methods.quant.bits import INPUT, UNTRACED, decide
 from methods.quant.fold import fold_batch_norm
 from methods.quant.graph import call_order
@@ -25,7 +25,6 @@ from methods.quant.layers import inner_layers, node_layers
 from methods.quant.learned import ActivationMaker, LearnedActivation, WeightMaker
 from methods.quant.levels import count_levels, input_levels
 from methods.quant.place import Point, find_inputs, input_wiring, layer_wiring
-from methods.quant.ranges import FLOAT_BITS
 from methods.quant.trace import TraceError, prepared_copy, trace
 from methods.quant.units import find_units
 
