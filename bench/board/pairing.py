@@ -157,7 +157,7 @@ def _labels(row: Row, sources: set[str], compressors: set[str]) -> Labels:
     return {
         **{axis: (str(getattr(head, axis)),) for axis in ("model", "target", "membership", "n")},
         "policy": (head.policy, head.policy_method),
-        **names(Setting(**head.setting)),
+        **names(Setting.of(head.setting)),
         "source": (head.source, *source),
         "compressor": (head.compressor, *compressor),
     }
@@ -167,7 +167,7 @@ def _value(row: Row, name: str) -> str:
     """What the row is on an axis, by its label there."""
     if name == WHOLE:
         return row.head.setting_label
-    return axis(name).label(Setting(**row.head.setting)) if name in axis_names() else str(getattr(row.head, name))
+    return axis(name).label(Setting.of(row.head.setting)) if name in axis_names() else str(getattr(row.head, name))
 
 
 def _problems(rows: Sequence[Row], *, same_protocol: bool) -> list[str]:

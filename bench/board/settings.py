@@ -29,7 +29,7 @@ class Level:
 def asked(row: dict[Any, Any]) -> Setting:
     """The setting of a row, from the axes' columns."""
     plain = {column.key: row.get(column.key) for column in columns()}
-    return Setting(**{key: value for key, value in plain.items() if not missing(value) and value != ""})
+    return Setting.of({key: value for key, value in plain.items() if not missing(value) and value != ""})
 
 
 def levels(table: pd.DataFrame, name: str) -> list[Level]:

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 Preset = Literal["mini", "thorough", "paper"]
 
 FLOAT_BITS = 32
-"""Bits of what is left in floating point."""
+"""This many bits, or more, mean "left in floating point"."""
 
 
 class LayerBits(NamedTuple):
@@ -94,13 +94,22 @@ class Setting:
         """The value asked for under ``key``."""
         return next((value for name, value in self.values if name == key), default)
 
+    @staticmethod
+    def of(values: Mapping[str, Any], policy: BitPolicy | None = None) -> Setting:
+        """From values by key, as a record or a suite has them."""
+        return Setting(policy=policy, **dict(values))
+
     def part(self, keys: Collection[str]) -> Setting:
-        """The values of ``keys`` alone; the policy goes with them."""
-        return Setting(policy=self.policy, **{key: value for key, value in self.values if key in keys})
+        """The values of ``keys`` alone, without the policy."""
+        return Setting.of({key: value for key, value in self.values if key in keys})
 
     def joined(self, other: Setting) -> Setting:
         """This setting and ``other``'s values, which win."""
-        return Setting(policy=other.policy or self.policy, **dict(self.values) | dict(other.values))
+        return Setting.of(dict(self.values) | dict(other.values), other.policy or self.policy)
+
+    def with_policy(self, policy: BitPolicy | None) -> Setting:
+        """These values with the bits of single layers."""
+        return Setting.of(dict(self.values), policy)
 
     @property
     def weight_bits(self) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Mapping
-from typing import Any
 
 from bench.errors import SuiteError, nearest
 from bench.interfaces import Setting
@@ -57,7 +56,7 @@ def _per_target(
             where = suite.at("grid", axis.name, i)
             network = find_network(catalogue, suite.dataset, str(asked.get(axis.network)), where)
             catalogue.check_student(network, suite.dataset, where)
-            asked = asked.joined(Setting(**dict[str, Any]({axis.network: network})))
+            asked = asked.joined(Setting.of({axis.network: network}))
         made.append((asked, entry.target))
     plain = tuple(asked for asked, pattern in made if pattern is None)
     out: dict[str, tuple[Setting, ...]] = {}

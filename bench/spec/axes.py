@@ -38,8 +38,7 @@ class Axis:
     """One axis.
 
     Attributes:
-        name: its key in a suite's grid, in ``--only``, in claims; its column on the board; what a compressor
-            ``accepts``.
+        name: its key in a suite's grid, in ``--only`` and in claims; what a compressor ``accepts``.
         noun: for messages: "a bit-width".
         columns: the keys of :class:`bench.interfaces.Setting` that it owns, each a column of the board.
         read: what stands in the suite (text or number) → values; raises NoValue.
@@ -47,6 +46,7 @@ class Axis:
         words: values → other names the value goes by in ``--only`` and claims, such as 0.5 for S50.
         number: values → where the value lies on a plot's axis; None where it has no order.
         network: the key that names a network of the data set, which the plan resolves and checks.
+        per_layer: whether a policy may set it layer by layer; a compressor that accepts such an axis quantises.
         plain: values as they are hashed when the axis was not asked for; only the axis that is older than the others
             has any, so that ids made before the others existed stay.
     """
@@ -59,6 +59,7 @@ class Axis:
     words: Callable[[Values], tuple[str, ...]] = lambda values: ()
     number: Callable[[Values], float | None] = lambda values: None
     network: str | None = None
+    per_layer: bool = False
     plain: Values = field(default_factory=dict)
 
     @property
@@ -121,6 +122,7 @@ AXES: tuple[Axis, ...] = (
         read=_read_bits,
         text=lambda values: f"W{values['weight_bits']}A{values['act_bits']}",
         number=lambda values: float(values["weight_bits"]),
+        per_layer=True,
         plain={"weight_bits": FLOAT_BITS, "act_bits": FLOAT_BITS, "first_last_bits": 8},
     ),
     Axis(
@@ -170,9 +172,14 @@ def names(setting: Setting) -> dict[str, tuple[str, ...]]:
 
 
 def only(setting: Setting, names: Collection[str]) -> Setting:
-    """The part of the setting that speaks of the axes ``names``; a policy goes with the bits."""
+    """The part of the setting that speaks of the axes ``names``; the policy goes with those it sets by layer."""
     part = setting.part([key for axis in AXES if axis.name in names for key in axis.keys])
-    return part if "bits" in names else Setting(**dict(part.values))
+    return part.with_policy(setting.policy) if takes_policy(names) else part
+
+
+def takes_policy(names: Collection[str]) -> bool:
+    """Whether who accepts the axes ``names`` takes the bits of single layers: a quantising compressor."""
+    return any(axis.per_layer for axis in AXES if axis.name in names)
 
 
 def identity(setting: Setting) -> dict[str, Any]:

@@ -80,7 +80,7 @@ class Expansion:
             return [Treatment(None, None, None, (None,))]
         out = []
         for made in self.compressors:
-            searches = self.searches if "bits" in made.accepts and self.searches else (None,)
+            searches = self.searches if axes.takes_policy(made.accepts) and self.searches else (None,)
             asked = dict.fromkeys(axes.only(setting, made.accepts) for setting in self.settings[target])
             for search, setting in itertools.product(searches, asked):
                 out.append(Treatment(made, search, setting, self._promised(made, setting)))

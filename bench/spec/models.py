@@ -77,7 +77,7 @@ class AxisEntry(Part):
     @property
     def setting(self) -> Setting:
         """What is asked of a compressor on this axis."""
-        return Setting(**self.values)
+        return Setting.of(self.values)
 
 
 class Grid(Part):

@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.errors import SuiteError, nearest
 from bench.interfaces import Preset
+from bench.spec.axes import takes_policy
 from bench.spec.catalogue import OUTSIDE, Catalogue, find_network, full_name, short_name
 from bench.spec.jobs import ResolvedCompressor, ResolvedSearch, ResolvedSource
 from bench.spec.models import CompressorEntry, SourceEntry
@@ -185,7 +186,7 @@ def _chain(
     for number, step in enumerate(entry.steps):
         at = _step_at(suite, index, number, step.method)
         steps.append(_compressor(step.method, step.params, preset, catalogue, at))
-        if number + 1 < len(entry.steps) and "bits" in steps[-1].accepts:
+        if number + 1 < len(entry.steps) and takes_policy(steps[-1].accepts):
             raise SuiteError(
                 "only the last step may quantise", where=at(()), got=step.method, hint="Put it at the end of `steps`."
             )
