@@ -11,35 +11,24 @@ from bench import runtime
 from bench.errors import NotApplicable
 from bench.interfaces import ImageBatch, ImageSet, ModelHandle, SynthRequest
 from bench.run.reports import now
-from bench.run.worker import Bench, Recorder, Report, access_of, context_of
-from bench.spec.graph import BatchJob
+from bench.run.worker import Bench, Recorder, Report, access_of, context_of, waiting
 from bench.spec.jobs import SynthJob
 from bench.store.meta import CLASS_NAMES, ArtifactMeta
 from bench.store.objects import LostArtifact
 
 
-def run_batch(bench: Bench, made: BatchJob, report: Report) -> float:
-    """Make one batch and store it; returns the seconds it took. A batch that is there already costs nothing.
+def make_batch(bench: Bench, job: SynthJob, index: int, report: Report) -> None:
+    """Make one batch and store it.  One that is there already costs nothing; while another process makes it, this one
+    waits and says so.
 
     Raises:
         NotApplicable: the source cannot use these networks.
         BenchError: whatever the source or the store complains of.
     """
-    return make_batch(bench, made.images, made.index, report)
-
-
-def make_batch(bench: Bench, job: SynthJob, index: int, report: Report) -> float:
-    """As :func:`run_batch`. While another process makes the same batch, this one waits for it and says so."""
-
-    def waiting() -> None:
-        report("waiting for another run", 0, 1)
-
-    with bench.store.making(job.synth_id, index, waiting) as wanted:
-        if not wanted:
-            return 0.0
-        batch, meta = _synthesised(bench, job, index, report)
-        bench.store.write_batch(job.synth_id, index, batch, meta)
-    return meta.cost["seconds"] or 0.0
+    with bench.store.making(job.synth_id, index, waiting(report)) as wanted:
+        if wanted:
+            batch, meta = _synthesised(bench, job, index, report)
+            bench.store.write_batch(job.synth_id, index, batch, meta)
 
 
 def read_images(bench: Bench, job: SynthJob, count: int, report: Report) -> ImageSet:

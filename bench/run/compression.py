@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from bench import runtime
-from bench.errors import BenchError, NotApplicable
+from bench.errors import BenchError
 from bench.identity import digest
 from bench.interfaces import Compressed, ImageSet, ModelHandle, Setting, Variant
 from bench.measure.accuracy import evaluate
 from bench.measure.complexity import complexity, layer_table
 from bench.run.batch import read_images, renormalised, streamed
 from bench.run.fp import FpResult
-from bench.run.reports import cell_record, cost, dated, origin, plain
+from bench.run.reports import broken_record, cost, dated, job_record, origin, plain, synthesis_cost
 from bench.run.search import run_search
 from bench.run.steps import run_steps
 from bench.run.worker import Bench, Recorder, Report, access_of, context_of
@@ -25,10 +24,6 @@ from bench.spec.graph import CompressionJob, PolicyJob
 from bench.spec.jobs import CellJob
 from bench.store.objects import LostArtifact
 from bench.store.records import ResultRecord, StageCost, pack_bits
-
-Searched = tuple[Setting, Mapping[str, StageCost]]
-
-FP_GATE = 0.3  # points; docs/architecture.md#rule-4
 
 
 @dataclass(frozen=True)
@@ -46,16 +41,10 @@ class Made:
 def run_compression(bench: Bench, job: CompressionJob, report: Report) -> tuple[ResultRecord, ...]:
     """Compress once, measure and describe every cell; whatever goes wrong becomes records with the reason."""
     try:
-        if job.first.measures:
-            return (_measure_images(bench, job, report),)
         made = _compress(bench, job, report)
     except Exception as error:  # noqa: BLE001 - a job's failure is a record (docs/architecture.md#rule-9)
-        return tuple(_broken(bench, job, cell, error) for cell in job.cells)
+        return tuple(broken_record(job, cell, error, bench.facts) for cell in job.cells)
     return tuple(_described(bench, job, cell, made, report) for cell in job.cells)
-
-
-class GateClosed(BenchError):
-    """The target is not what it is registered as (docs/architecture.md#rule-4)."""
 
 
 def _described(bench: Bench, job: CompressionJob, cell: CellJob, made: Made, report: Report) -> ResultRecord:
@@ -63,39 +52,7 @@ def _described(bench: Bench, job: CompressionJob, cell: CellJob, made: Made, rep
     try:
         return _measure(bench, job, cell, made, report)
     except Exception as error:  # noqa: BLE001 - a job's failure is a record (docs/architecture.md#rule-9)
-        return _broken(bench, job, cell, error)
-
-
-def _broken(bench: Bench, job: CompressionJob, cell: CellJob, error: Exception) -> ResultRecord:
-    facts: dict[str, Any] = {"provenance": dated(bench.facts)}
-    if isinstance(error, NotApplicable):
-        return _record(job, cell, "not_applicable", reason=str(error), **facts)
-    if isinstance(error, GateClosed):
-        return _record(job, cell, "skipped", reason=error.what, **facts)
-    reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-    trace = "".join(traceback.format_exception(error, limit=20))
-    return _record(job, cell, "failed", reason=reason, traceback=trace, **facts)
-
-
-def _record(job: CompressionJob, cell: CellJob, status: str, **facts: Any) -> ResultRecord:
-    return cell_record(cell, job.images, job.suite, job.suite_version, status, **facts)
-
-
-def _measure_images(bench: Bench, job: CompressionJob, report: Report) -> ResultRecord:
-    """The record of a cell of image measures."""
-    from bench.run.measures import measure_images
-
-    cell, target, dataset = job.first, bench.model(job.first.target_name), bench.dataset(job.first.dataset)
-    images = read_images(bench, job.images, cell.n, report)
-    with runtime.measure() as spent:
-        ready = renormalised(images, job.images, target)
-        metrics = measure_images(cell.measures, ready, target, dataset, cell.generator_seed)
-    facts: dict[str, Any] = {"metrics": metrics, "costs": {"synthesis": _synthesis(images), "measure": cost(spent)}}
-    # The first batch's curves: what a suite without compressor has to show over iterations.
-    facts["curves"] = {
-        name.removesuffix("/0"): curve for name, curve in images.info["curves"].items() if name.endswith("/0")
-    }
-    return _record(job, cell, "ok", **facts, **origin(images), provenance=dated(bench.facts))
+        return broken_record(job, cell, error, bench.facts)
 
 
 def _compress(bench: Bench, job: CompressionJob, report: Report) -> Made:
@@ -106,33 +63,30 @@ def _compress(bench: Bench, job: CompressionJob, report: Report) -> Made:
         BenchError: what is delivered is not what was promised, or whatever the compressor complains of.
     """
     cell = job.first
-    assert cell.compressor_resolved is not None  # a cell of image measures took the other way
-    assert cell.asked is not None
     target, dataset = bench.model(cell.target_name), bench.dataset(cell.dataset)
     stored = None if cell.delivery == "stream" else read_images(bench, job.images, cell.n, report)
     report("fp", 0, 1)
     fp = bench.fp(target, dataset, cell.test_subset)
-    if target.fp_top1 is not None and abs(fp.full_top1 - target.fp_top1) > FP_GATE:
-        raise GateClosed(f"fp_gate: measured {fp.full_top1:.2f}, registered {target.fp_top1:.2f}")
+    fp.check(target)
     recorder = Recorder(report)
     access = access_of(bench, cell.dataset, job.images, "T0")
-    asked, searched = _with_policy(bench, job, cell.asked, report)
+    asked, searched = _with_policy(bench, job, report)
     with tempfile.TemporaryDirectory() as scratch, runtime.measure() as spent:
         if stored is None:
             ready = streamed(bench, job.images, target, recorder, scratch)
         else:
             ready = renormalised(stored, job.images, target)
         context = context_of(bench, job.images.dataset, access, cell.generator_seed, recorder, scratch)
-        made = run_steps(cell.compressor_resolved, bench.compressors.get, target, ready, asked, context)
+        made = run_steps(job.compressor, bench.compressors.get, target, ready, asked, context)
     _check_delivered(job, made)
     return Made(made, ready, recorder, spent, fp, searched)
 
 
-def _with_policy(bench: Bench, job: CompressionJob, asked: Setting, report: Report) -> Searched:
+def _with_policy(bench: Bench, job: CompressionJob, report: Report) -> tuple[Setting, dict[str, StageCost]]:
     """The setting asked for, with the searched bits per layer where the cells have a policy, and what the search cost.
     A policy that turns out damaged, or was deleted meanwhile, is searched again."""
     if job.search is None:
-        return asked, {}
+        return job.asked, {}
     key = job.search.policy_id
     try:
         found = bench.policies.read(key)
@@ -141,7 +95,7 @@ def _with_policy(bench: Bench, job: CompressionJob, asked: Setting, report: Repo
         run_search(bench, PolicyJob(job.images, job.search), report)
         found = bench.policies.read(key)
     cost_of = {name: value for name, value in found.meta.cost.items() if value is not None}
-    return Setting(policy=found.policy, **dict(asked.values)), {"search": StageCost(**cost_of)}
+    return job.asked.with_policy(found.policy), {"search": StageCost(**cost_of)}
 
 
 def _check_delivered(job: CompressionJob, made: Compressed) -> None:
@@ -173,7 +127,7 @@ def _measure(bench: Bench, job: CompressionJob, cell: CellJob, made: Made, repor
     layers = layer_table(variant.network or target.module, dataset.spec.shape, variant)
     protocol = plain({**variant.protocol, **_constants(cell, target)})
     stream = made.images.stream
-    return _record(
+    return job_record(
         job,
         cell,
         "ok",
@@ -181,7 +135,7 @@ def _measure(bench: Bench, job: CompressionJob, cell: CellJob, made: Made, repor
         correct=pack_bits(correct),
         test_count=len(correct),
         costs={
-            "synthesis": _synthesis(made.images),
+            "synthesis": synthesis_cost(made.images),
             **made.searched,
             "compress": cost(made.spent, made.compressed.forward_equivalents),
             "measure": cost(spent),
@@ -197,10 +151,3 @@ def _measure(bench: Bench, job: CompressionJob, cell: CellJob, made: Made, repor
 
 def _constants(cell: CellJob, target: ModelHandle) -> dict[str, Any]:
     return {"test_set": cell.test_digest[:16], "mean": target.mean, "std": target.std}
-
-
-def _synthesis(images: ImageSet) -> StageCost:
-    """What the images cost; a stream's seconds and memory are its consumer's."""
-    if images.stream is None:
-        return StageCost(**images.info["cost"])
-    return StageCost(forward_equivalents=images.stream.forward_equivalents)

@@ -8,9 +8,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench.data.datasets import Dataset
+from bench.errors import BenchError
 from bench.interfaces import ModelHandle
 from bench.measure.accuracy import evaluate
 from bench.store.files import write_atomic
+
+GATE = 0.3  # points
+
+
+class GateClosed(BenchError):
+    """The target is not what it is registered as."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +26,11 @@ class FpResult:
 
     full_top1: float
     top1: float
+
+    def check(self, target: ModelHandle) -> None:
+        """Raise GateClosed when ``target`` is off its registered accuracy by more than ``GATE``."""
+        if target.fp_top1 is not None and abs(self.full_top1 - target.fp_top1) > GATE:
+            raise GateClosed(f"fp_gate: measured {self.full_top1:.2f}, registered {target.fp_top1:.2f}")
 
 
 def fp_result(target: ModelHandle, dataset: Dataset, subset: int | None, store: Path, device: str) -> FpResult:

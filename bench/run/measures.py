@@ -12,12 +12,38 @@ from bench.data.datasets import Dataset, batch_size, batches_of, labels_of
 from bench.interfaces import ImageSet, ModelHandle
 from bench.measure.images import BATCH, bn_loss, classifier_score, zoo_top1
 from bench.measure.mmd import feature_mmd, features
+from bench.run.batch import read_images, renormalised
+from bench.run.reports import broken_record, cost, dated, job_record, origin, synthesis_cost
+from bench.run.worker import Bench, Report
+from bench.spec.graph import MeasureJob
+from bench.store.records import ResultRecord
 
 Metrics = dict[str, float | None]
 
 BN_BATCH = 32
 REAL_IMAGES = 1000
 """How many real images MMD compares with: with as few as the synthetic ones, the reference's own luck shows."""
+
+
+def run_measures(bench: Bench, job: MeasureJob, report: Report) -> tuple[ResultRecord, ...]:
+    """Measure an image set under a network; whatever goes wrong becomes a record with the reason."""
+    try:
+        return (_measured(bench, job, report),)
+    except Exception as error:  # noqa: BLE001 - a job's failure is a record (docs/architecture.md#rule-9)
+        return (broken_record(job, job.first, error, bench.facts),)
+
+
+def _measured(bench: Bench, job: MeasureJob, report: Report) -> ResultRecord:
+    cell, target, dataset = job.first, bench.model(job.first.target_name), bench.dataset(job.first.dataset)
+    images = read_images(bench, job.images, cell.n, report)
+    with runtime.measure() as spent:
+        ready = renormalised(images, job.images, target)
+        metrics = measure_images(cell.measures, ready, target, dataset, cell.generator_seed)
+    # The first batch's curves: what a suite without compressor has to show over iterations.
+    curves = {name.removesuffix("/0"): curve for name, curve in images.info["curves"].items() if name.endswith("/0")}
+    costs = {"synthesis": synthesis_cost(images), "measure": cost(spent)}
+    facts = {"metrics": metrics, "costs": costs, "curves": curves, **origin(images)}
+    return job_record(job, cell, "ok", **facts, provenance=dated(bench.facts))
 
 
 def measure_images(

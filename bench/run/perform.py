@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from functools import singledispatch
 
-from bench.run.batch import run_batch
+from bench.run.batch import make_batch
 from bench.run.compression import run_compression
+from bench.run.measures import run_measures
 from bench.run.search import run_search
 from bench.run.worker import Bench, Report
-from bench.spec.graph import BatchJob, CompressionJob, Job, PolicyJob
+from bench.spec.graph import BatchJob, CompressionJob, Job, MeasureJob, PolicyJob
 from bench.store.records import ResultRecord
 
 
@@ -25,7 +26,7 @@ def perform(job: Job, bench: Bench, report: Report) -> tuple[ResultRecord, ...]:
 
 @perform.register
 def _(job: BatchJob, bench: Bench, report: Report) -> tuple[ResultRecord, ...]:
-    run_batch(bench, job, report)
+    make_batch(bench, job.images, job.index, report)
     return ()
 
 
@@ -38,3 +39,8 @@ def _(job: PolicyJob, bench: Bench, report: Report) -> tuple[ResultRecord, ...]:
 @perform.register
 def _(job: CompressionJob, bench: Bench, report: Report) -> tuple[ResultRecord, ...]:
     return run_compression(bench, job, report)
+
+
+@perform.register
+def _(job: MeasureJob, bench: Bench, report: Report) -> tuple[ResultRecord, ...]:
+    return run_measures(bench, job, report)

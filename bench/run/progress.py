@@ -17,9 +17,6 @@ from bench.store.records import ResultRecord
 PLAIN_EVERY = 15.0  # seconds between two lines when no terminal is there
 
 
-OWN = "compression"
-"""The kind of job whose cells are counted instead."""
-
 Like = tuple[str, ...]
 """What a job is like, from the widest word to the narrowest; jobs that share more words take more nearly as long."""
 
@@ -65,7 +62,7 @@ class Work:
 
     def __init__(self, jobs: Sequence[Job], workers: int) -> None:
         self._queue = {job.key: job for job in jobs}
-        self.kinds = counts(jobs)
+        self.others = counts(job for job in jobs if not job.cells)
         self.cells = sum(len(job.cells) for job in jobs)
         self.total = len(jobs)
         self._eta = Eta((job.like for job in jobs), workers)
@@ -129,8 +126,7 @@ class ProgressObserver(Observer):
     def run_started(self, start: RunStart) -> None:
         work = self._work = Work(start.jobs, self._workers)
         standing = f", {len(start.done)} cells stand already" if start.done else ""
-        others = {kind: n for kind, n in work.kinds.items() if kind != OWN}
-        parts = [f"{work.cells} cells", *(f"{n} {named(kind, n)}" for kind, n in others.items())]
+        parts = [f"{work.cells} cells", *(f"{n} {named(kind, n)}" for kind, n in work.others.items())]
         self._console.print(f"{' and '.join(parts)} to do{standing}")
         if self._console.is_terminal and work.total:
             self._live = Progress(

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from bench import runtime
+from bench.errors import BenchError, NotApplicable
 from bench.interfaces import ImageSet
+from bench.run.fp import GateClosed
+from bench.spec.graph import MeasureJob
 from bench.spec.jobs import CellJob, SynthJob
 from bench.store.records import ResultRecord, StageCost
 
@@ -40,6 +44,22 @@ def cell_record(
     )
 
 
+def job_record(job: MeasureJob, cell: CellJob, status: str, **facts: Any) -> ResultRecord:
+    """A record of one of the job's cells."""
+    return cell_record(cell, job.images, job.suite, job.suite_version, status, **facts)
+
+
+def broken_record(job: MeasureJob, cell: CellJob, error: Exception, facts: Mapping[str, Any]) -> ResultRecord:
+    """The record of a cell that ``error`` ended: not applicable, skipped at the gate, or failed with its trace."""
+    if isinstance(error, NotApplicable):
+        return job_record(job, cell, "not_applicable", reason=str(error), provenance=dated(facts))
+    if isinstance(error, GateClosed):
+        return job_record(job, cell, "skipped", reason=error.what, provenance=dated(facts))
+    reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+    trace = "".join(traceback.format_exception(error, limit=20))
+    return job_record(job, cell, "failed", reason=reason, traceback=trace, provenance=dated(facts))
+
+
 def _search(cell: CellJob) -> dict[str, Any]:
     search = cell.search_resolved
     if search is None:
@@ -59,6 +79,13 @@ def origin(images: ImageSet) -> dict[str, Any]:
     """What a record says of the images: their digest and what the source read."""
     audit = [entry for info in images.info["batches"] for entry in info.get("audit", [])]
     return {"image_digest": images.digest, "audit": audit}
+
+
+def synthesis_cost(images: ImageSet) -> StageCost:
+    """What the images cost; a stream's seconds and memory are its consumer's."""
+    if images.stream is None:
+        return StageCost(**images.info["cost"])
+    return StageCost(forward_equivalents=images.stream.forward_equivalents)
 
 
 def cost(spent: runtime.Spent, forward_equivalents: float = 0.0) -> StageCost:

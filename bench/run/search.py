@@ -7,7 +7,7 @@ import tempfile
 from bench import runtime
 from bench.run.batch import read_images, renormalised
 from bench.run.reports import cost, dated
-from bench.run.worker import Bench, Recorder, Report, access_of, context_of
+from bench.run.worker import Bench, Recorder, Report, access_of, context_of, waiting
 from bench.spec.graph import PolicyJob
 from bench.store.meta import ArtifactMeta
 from bench.store.policies import StoredPolicy
@@ -21,11 +21,7 @@ def run_search(bench: Bench, job: PolicyJob, report: Report) -> None:
         BenchError: whatever the search or the store complains of.
     """
     search, images = job.search, job.images
-
-    def waiting() -> None:
-        report("waiting for another run", 0, 1)
-
-    with bench.policies.making(search.policy_id, waiting) as wanted:
+    with bench.policies.making(search.policy_id, waiting(report)) as wanted:
         if not wanted:
             return
         target = bench.model(search.target_name)

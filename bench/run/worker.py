@@ -28,6 +28,11 @@ log = logging.getLogger(__name__)
 Report = Callable[[str, int, int], None]
 
 
+def waiting(report: Report) -> Callable[[], None]:
+    """What is said while another process makes what this one wants."""
+    return lambda: report("waiting for another run", 0, 1)
+
+
 class Bench:
     """What one process keeps between jobs: networks, data sets, registries. A network is loaded once."""
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from bench.spec.jobs import CellJob, SearchJob, SynthJob
+from bench.interfaces import Setting
+from bench.spec.jobs import CellJob, ResolvedCompressor, SearchJob, SynthJob
+
+if TYPE_CHECKING:
+    from bench.spec.plan import Plan
 
 
 class Job(Protocol):
@@ -44,9 +48,9 @@ class BatchJob:
     images: SynthJob
     index: int
 
-    kind = "image batch"
-    needs: frozenset[str] = frozenset()
-    cells: tuple[CellJob, ...] = ()
+    kind: ClassVar[str] = "image batch"
+    needs: ClassVar[frozenset[str]] = frozenset()
+    cells: ClassVar[tuple[CellJob, ...]] = ()
 
     @property
     def key(self) -> str:
@@ -68,8 +72,8 @@ class PolicyJob:
     images: SynthJob
     search: SearchJob
 
-    kind = "policy search"
-    cells: tuple[CellJob, ...] = ()
+    kind: ClassVar[str] = "policy search"
+    cells: ClassVar[tuple[CellJob, ...]] = ()
 
     @property
     def key(self) -> str:
@@ -77,7 +81,7 @@ class PolicyJob:
 
     @property
     def needs(self) -> frozenset[str]:
-        return batches_for(self.images, self.search.count)
+        return batch_keys(self.images, self.search.count)
 
     @property
     def title(self) -> str:
@@ -89,36 +93,54 @@ class PolicyJob:
 
 
 @dataclass(frozen=True)
-class CompressionJob:
-    """One compression (or one set of image measures) and the measurement of every network it delivers: several cells
-    where one training yields several networks.  ``search`` finds the bits where the cells have a policy."""
+class MeasureJob:
+    """The measures of one image set under one network: a single cell."""
 
     images: SynthJob
     cells: tuple[CellJob, ...]
     suite: str
     suite_version: int
-    search: SearchJob | None = None
 
-    kind = "compression"
+    kind: ClassVar[str] = "image measures"
+
+    @property
+    def first(self) -> CellJob:
+        """A cell to read from what all of them share."""
+        return self.cells[0]
 
     @property
     def key(self) -> str:
         return self.first.job_id
 
     @property
-    def first(self) -> CellJob:
-        """A cell to read from what all of them share: compressor, target, what is asked."""
-        return self.cells[0]
-
-    @property
     def needs(self) -> frozenset[str]:
-        policy = {self.first.policy_id} if self.first.policy_id else set()
-        return batches_for(self.images, self.first.n) | policy
+        return batch_keys(self.images, self.first.n)
 
     @property
     def title(self) -> str:
         more = f" and {len(self.cells) - 1} more" if len(self.cells) > 1 else ""
         return f"{self.first.title}{more}"
+
+    @property
+    def like(self) -> tuple[str, ...]:
+        return (self.kind, self.first.target)
+
+
+@dataclass(frozen=True)
+class CompressionJob(MeasureJob):
+    """One compression and the measurement of every network it delivers: several cells where one training yields several
+    networks.  ``search`` finds the bits where the cells have a policy."""
+
+    compressor: ResolvedCompressor
+    asked: Setting
+    search: SearchJob | None
+
+    kind: ClassVar[str] = "compression"
+
+    @property
+    def needs(self) -> frozenset[str]:
+        policy = {self.search.policy_id} if self.search else set()
+        return super().needs | policy
 
     @property
     def like(self) -> tuple[str, ...]:
@@ -132,42 +154,15 @@ def batch_key(images: SynthJob, index: int) -> str:
     return f"{images.synth_id}/{index}"
 
 
-def batches_for(images: SynthJob, count: int) -> frozenset[str]:
+def batch_keys(images: SynthJob, count: int) -> frozenset[str]:
     """Keys of the batches that hold the first ``count`` images; none when the source streams them."""
-    return frozenset(batch_key(images, index) for index in range(batches_needed(images, count)))
+    return frozenset(batch_key(images, index) for index in range(images.batches_of(count)))
 
 
-def batches_needed(images: SynthJob, count: int) -> int:
-    """How many batches hold the first ``count`` images."""
-    return min(images.batches, -(-count // images.source.batch_size))
+def make_graph(plan: Plan, cells: Sequence[CellJob]) -> tuple[Job, ...]:
+    """The jobs that make ``cells``: batches, then searches, then jobs with cells, each kind in the plan's order.
 
-
-class Planned(Protocol):
-    """What the graph is made from: a plan."""
-
-    @property
-    def suite(self) -> Suite: ...
-
-    @property
-    def searches(self) -> tuple[SearchJob, ...]: ...
-
-    def synth(self, synth_id: str) -> SynthJob: ...
-
-
-class Suite(Protocol):
-    """A suite's name and version."""
-
-    @property
-    def suite(self) -> str: ...
-
-    @property
-    def version(self) -> int: ...
-
-
-def make_graph(plan: Planned, cells: Sequence[CellJob]) -> tuple[Job, ...]:
-    """The jobs that make ``cells``: batches, then searches, then compressions, each kind in the plan's order.
-
-    Cells of one ``job_id`` become one compression.
+    Cells of one ``job_id`` become one job.
     """
     together: dict[str, list[CellJob]] = {}
     for cell in cells:
@@ -175,18 +170,22 @@ def make_graph(plan: Planned, cells: Sequence[CellJob]) -> tuple[Job, ...]:
     searches = {search.policy_id: search for search in plan.searches}
     batches: dict[str, BatchJob] = {}
     found: dict[str, PolicyJob] = {}
-    compressions = []
+    last: list[MeasureJob] = []
     for group in together.values():
-        images = plan.synth(group[0].synth_id)
-        search = searches[group[0].policy_id] if group[0].policy_id is not None else None
-        compressions.append(CompressionJob(images, tuple(group), plan.suite.suite, plan.suite.version, search))
+        first, images = group[0], plan.synth(group[0].synth_id)
+        shared = (images, tuple(group), plan.suite.suite, plan.suite.version)
+        search = searches[first.policy_id] if first.policy_id is not None else None
+        if first.compressor_resolved is None or first.asked is None:
+            last.append(MeasureJob(*shared))
+        else:
+            last.append(CompressionJob(*shared, first.compressor_resolved, first.asked, search))
         if search is not None:
             found.setdefault(search.policy_id, PolicyJob(images, search))
-        for index in range(batches_needed(images, max(cell.n for cell in group))):
+        for index in range(images.batches_of(first.n)):
             batches.setdefault(batch_key(images, index), BatchJob(images, index))
-    return (*batches.values(), *found.values(), *compressions)
+    return (*batches.values(), *found.values(), *last)
 
 
-def counts(jobs: Sequence[Job]) -> dict[str, int]:
+def counts(jobs: Iterable[Job]) -> dict[str, int]:
     """Kind of job → how many."""
     return dict(Counter(job.kind for job in jobs))

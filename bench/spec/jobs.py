@@ -108,6 +108,10 @@ class SynthJob:
         they differ by what is ablated (docs/methods/sources.md#contract)."""
         return seed_from("batch", self.seed, index)
 
+    def batches_of(self, count: int) -> int:
+        """How many batches hold the first ``count`` images; none when the source streams them."""
+        return min(self.batches, -(-count // self.source.batch_size))
+
     @property
     def batch_bytes(self) -> int:
         """Size of one stored batch: float32 images; labels are small beside them."""

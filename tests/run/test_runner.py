@@ -9,10 +9,9 @@ import pytest
 
 from bench.errors import BenchError, StoreError, WeightsError
 from bench.run import session
-from bench.run.batch import run_batch
+from bench.run.batch import make_batch
 from bench.run.tasks import Settings
 from bench.run.worker import Bench
-from bench.spec.graph import BatchJob
 from bench.store.artifacts import ArtifactStore
 from bench.store.meta import CLASS_NAMES
 from bench.store.records import RecordStore, unpack_bits
@@ -132,7 +131,7 @@ def test_a_count_reads_a_prefix(suite: Path, tmp_path: Path) -> None:
         plan = session.plan_of(session.Options(str(suite), overrides=(f"images={count}",)))
         job = plan.synths[0]
         settings = Settings(str(tmp_path / store))
-        run_batch(Bench(settings), BatchJob(job, 0), lambda *_: None)
+        make_batch(Bench(settings), job, 0, lambda *_: None)
         return job.synth_id, ArtifactStore(tmp_path / store).read(job.synth_id, 20, "native")
 
     (id_a, a), (id_b, b) = batch(20, "a"), batch(60, "b")
