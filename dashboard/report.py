@@ -20,7 +20,7 @@ from plotly.offline import get_plotlyjs
 
 from bench.board.beside import Beside, beside_grid
 from bench.board.claims import Verdict
-from bench.board.frame import COLUMNS
+from bench.board.columns import COLUMNS
 from bench.board.grids import image_set_grid, number
 from bench.board.pivots import metric_grids
 from bench.store.records import ResultRecord, record_bytes

@@ -19,7 +19,8 @@ import pandas as pd
 from filelock import FileLock
 
 from bench import __version__
-from bench.board.frame import COLUMNS, frame_of_rows
+from bench.board.columns import COLUMNS
+from bench.board.frame import frame_of_rows
 from bench.board.listing import CELL_COLUMNS, DTYPES, FILE, STANDARD, Place, cell_row, cell_table, one_per_cell
 from bench.board.parts import joined, read_parquet, remove_others, typed, write_parquet
 from bench.board.rows import make_rows

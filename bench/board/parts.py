@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.board.frame import COLUMNS, frame, in_order
+from bench.board.columns import COLUMNS
+from bench.board.frame import frame, in_order
 from bench.store.files import write_atomic
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from bench.board.beside import Beside, beside_grid
 from bench.board.claims import Verdict
-from bench.board.frame import COLUMNS
+from bench.board.columns import COLUMNS
 from bench.board.grids import TIED, Cell, Grid, board_grids, image_set_grid, verdict_grid
 from bench.board.means import rows_by_key
 from bench.board.pivots import metric_grids, pivot_grids

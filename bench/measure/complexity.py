@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from bench.interfaces import FLOAT_BITS, Variant
+from bench.interfaces import FLOAT_BITS, BitPolicy, LayerBits, Variant
 from bench.measure.accuracy import eval_mode
 
-LayerBits = Mapping[str, tuple[int, int]]
+BitsByLayer = Mapping[str, tuple[int, int]]
+"""Layer → bits of its weight and of its input; a BitPolicy is one."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def macs(module: nn.Module, shape: tuple[int, int, int]) -> int:
     return count(module, shape).macs
 
 
-def bitops(counts: Counts, layer_bits: LayerBits) -> int:
+def bitops(counts: Counts, layer_bits: BitsByLayer) -> int:
     """Bit operations of one image: sum of MACs × weight bits × input bits; an unlisted layer is floating point.
 
     Raises:
@@ -85,7 +86,7 @@ def bitops(counts: Counts, layer_bits: LayerBits) -> int:
 
 def size_bytes(
     counts: Counts,
-    layer_bits: LayerBits,
+    layer_bits: BitsByLayer,
     *,
     scales: int = 0,
     zero_points: int = 0,
@@ -168,8 +169,9 @@ def layer_table(module: nn.Module, shape: tuple[int, int, int], variant: Variant
         per layer: name; kind; weight_bits and activation_bits (of its input) in use; macs (for one image); parameters
         (scalars of its weight, bias aside); and where ``variant`` knows of it: nonzero (of these), weight_levels (the
         most distinct values that share a scale), effective_weight_bits (their logarithm to base 2), activation_levels
-        (values its input's quantiser has), requested_weight_bits and requested_activation_bits (where its setting's
-        policy names the layer).  32 bits: left in floating point.
+        (values its input's quantiser has).  requested_weight_bits and requested_activation_bits are what its setting
+        asks of the layer, by the policy where that names it; the rule for first and last layers and the like, which
+        decides the bits in use, is not in them.  32 bits: left in floating point.
 
     Raises:
         ValueError: as :func:`bitops`.
@@ -196,10 +198,10 @@ def _known(name: str, variant: Variant) -> dict[str, Any]:
         row["effective_weight_bits"] = math.log2(variant.weight_levels[name])
     if name in variant.activation_levels:
         row["activation_levels"] = variant.activation_levels[name]
-    if variant.setting.policy and name in variant.setting.policy:
-        wish = variant.setting.policy[name]
-        row |= {"requested_weight_bits": wish.weight, "requested_activation_bits": wish.input}
-    return row
+    asked = variant.setting
+    plain = LayerBits(asked.weight_bits, asked.act_bits)
+    wish = (asked.policy or BitPolicy()).get(name, plain)
+    return row | {"requested_weight_bits": wish.weight, "requested_activation_bits": wish.input}
 
 
 def _kind(part: nn.Module) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import NotApplicable
-from bench.interfaces import Delivery, ModelHandle, Offer, Setting, Units
+from bench.interfaces import Delivery, ModelHandle, Offer, Setting, Units, Variant
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from methods.quant.model import QuantModel
 
 
 class Defaults:
@@ -49,3 +51,21 @@ class Blockwise(ForWeightedLayers):
         from methods.quant.units import describe_units
 
         return tuple(describe_units(module, example))
+
+
+def quantised(net: QuantModel, setting: Setting, **protocol: Any) -> Variant:
+    """The finished ``net`` (eval mode, frozen) as the variant for ``setting``, with what its quantisers really use;
+    ``protocol`` adds to the network's own."""
+    net.eval().requires_grad_(False)
+    scales, zero_points = net.parameter_count()
+    return Variant(
+        setting,
+        net,
+        net.layer_bits(),
+        scales,
+        zero_points,
+        nonzero=net.nonzero(),
+        weight_levels=net.weight_levels(),
+        activation_levels=net.activation_levels(),
+        protocol={**net.protocol(), **protocol},
+    )

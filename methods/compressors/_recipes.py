@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting, Variant
+from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting
+from methods.compressors._base import quantised
 from methods.quant.choices import RangeMethod
 
 if TYPE_CHECKING:
@@ -109,20 +110,7 @@ def compress(
     module.to(ctx.device)
     module.calibrate(data, count=params.calibration, max_values=params.range_values)
     rows = reconstruct(module, data, recipe, ctx)
-    module.eval().requires_grad_(False)
-    scales, zero_points = module.parameter_count()
-    variant = Variant(
-        setting,
-        module,
-        module.layer_bits(),
-        scales,
-        zero_points,
-        nonzero=module.nonzero(),
-        weight_levels=module.weight_levels(),
-        activation_levels=module.activation_levels(),
-        protocol=module.protocol(),
-    )
-    return Compressed((variant,), summary(rows), cost(recipe, len(data)))
+    return Compressed((quantised(module, setting),), summary(rows), cost(recipe, len(data)))
 
 
 def cost(recipe: Recipe, images: int) -> float:

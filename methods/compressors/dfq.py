@@ -26,8 +26,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting, Variant
-from methods.compressors._base import ForWeightedLayers
+from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting
+from methods.compressors._base import ForWeightedLayers, quantised
 from methods.quant.choices import Absorb, RangeMethod
 
 
@@ -88,20 +88,7 @@ class Dfq(ForWeightedLayers):
         ctx.report("correct", 2, 3)
         report["empirical"] = correct_biases(net, params.correction, inputs, sample)
         net.freeze()
-        net.eval().requires_grad_(False)
-        scales, zero_points = net.parameter_count()
-        protocol = {**net.protocol(), "activation_source": params.act_source}
-        variant = Variant(
-            setting,
-            net,
-            net.layer_bits(),
-            scales,
-            zero_points,
-            nonzero=net.nonzero(),
-            weight_levels=net.weight_levels(),
-            activation_levels=net.activation_levels(),
-            protocol=protocol,
-        )
+        variant = quantised(net, setting, activation_source=params.act_source)
         cost = len(sample) * (1.0 + 0.5 * len(report["empirical"])) + len(sample[:64])
         return Compressed((variant,), report, cost)
 

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting, Variant
-from methods.compressors._base import ForWeightedLayers
+from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting
+from methods.compressors._base import ForWeightedLayers, quantised
 from methods.quant.choices import RangeMethod
 
 if TYPE_CHECKING:
@@ -70,21 +70,8 @@ class Rtn(ForWeightedLayers):
         net.calibrate(data, count=params.calibration, max_values=params.range_values)
         ctx.report("calibrate", 1, 1)
         net.freeze()
-        net.eval().requires_grad_(False)
-        scales, zero_points = net.parameter_count()
-        variant = Variant(
-            setting,
-            net,
-            net.layer_bits(),
-            scales,
-            zero_points,
-            nonzero=net.nonzero(),
-            weight_levels=net.weight_levels(),
-            activation_levels=net.activation_levels(),
-            protocol=net.protocol(),
-        )
         cost = float(min(params.calibration, len(data)))
-        return Compressed((variant,), {"weight_error": weight_errors(net)}, cost)
+        return Compressed((quantised(net, setting),), {"weight_error": weight_errors(net)}, cost)
 
 
 def weight_errors(net: QuantModel) -> dict[str, float]:

@@ -6,23 +6,12 @@ The training itself is in ``_generator_loop``; no torch here until something is 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from bench.interfaces import (
-    Control,
-    ImageBatch,
-    ImageStream,
-    LabelKind,
-    MethodParams,
-    ModelHandle,
-    Offer,
-    RunContext,
-    SynthRequest,
-    Tier,
-)
+from bench.interfaces import ImageBatch, ImageStream, MethodParams, ModelHandle, Offer, RunContext, SynthRequest
+from methods.sources._base import Defaults
 from methods.sources._settings import Beta
 
 if TYPE_CHECKING:
@@ -67,19 +56,10 @@ class DaflParams(GeneratorParams):
     entropy: float = Field(5.0, ge=0)
 
 
-class GeneratorSource(ABC):
+class GeneratorSource(Defaults, ABC):
     """DataSource that trains a generator; a subclass builds generator and objective, and says what to sample."""
 
     version: int = 3
-    summary: str
-    paper: str
-    needs: frozenset[str] = frozenset({"bn"})
-    Params: type[MethodParams]
-    presets: Mapping[str, Mapping[str, Any]]
-    access: Tier = "T2a"
-    control: Control = "none"
-    models: Literal["none", "one", "zoo", "one+zoo"] = "one"
-    label_kind: LabelKind = "assigned"
     offers: frozenset[Offer] = frozenset({"stream"})
 
     @abstractmethod

@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from bench.interfaces import (
-    Control,
-    ImageBatch,
-    LabelKind,
-    MethodParams,
-    ModelHandle,
-    Offer,
-    RunContext,
-    SynthRequest,
-    Tier,
-)
+from bench.interfaces import ImageBatch, ModelHandle, RunContext, SynthRequest
+from methods.sources._base import Defaults
 from methods.sources._settings import LabelLaw, LoopSettings, Terms
 
 if TYPE_CHECKING:
@@ -27,20 +17,10 @@ if TYPE_CHECKING:
     from methods.sources._tap_function import Scope
 
 
-class SingleSource(ABC):
+class SingleSource(Defaults, ABC):
     """DataSource on one network; a subclass names its terms, its views and its loop."""
 
     version: int = 2
-    summary: str
-    paper: str
-    needs: frozenset[str] = frozenset({"bn"})
-    Params: type[MethodParams]
-    presets: Mapping[str, Mapping[str, Any]]
-    access: Tier = "T2a"
-    control: Control = "none"
-    models: Literal["none", "one", "zoo"] = "one"
-    label_kind: LabelKind = "assigned"
-    offers: frozenset[Offer] = frozenset()
 
     @abstractmethod
     def terms(self, params: Any) -> Terms:

@@ -23,17 +23,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from bench.errors import NotApplicable
-from bench.interfaces import (
-    Control,
-    ImageBatch,
-    LabelKind,
-    MethodParams,
-    ModelHandle,
-    Offer,
-    RunContext,
-    SynthRequest,
-    Tier,
-)
+from bench.interfaces import ImageBatch, MethodParams, ModelHandle, RunContext, SynthRequest, Tier
+from methods.sources._base import Defaults
 from methods.sources._settings import Beta, InversionParams, LabelLaw, LoopSettings, TvNorm, alpha_rate
 
 if TYPE_CHECKING:
@@ -87,13 +78,12 @@ class MixMixParams(InversionParams):
         return alpha_rate(self.alpha_lr, self.iterations)
 
 
-class MixMix:
+class MixMix(Defaults):
     """DataSource ``mixmix``."""
 
     version = 2
     summary = "class images from several networks at once, with mixed pairs (MixMix)"
     paper = "Li et al., MixMix: All You Need for Data-Free Compression Are Feature and Data Mixing, ICCV 2021"
-    needs = frozenset({"bn"})
     Params: type[MethodParams] = MixMixParams
     presets: Mapping[str, Mapping[str, Any]] = {
         "mini": {"iterations": 400, "batch": 32, "mix": 3},
@@ -101,10 +91,7 @@ class MixMix:
         "paper": {"iterations": 5000, "half_iterations": 2500, "batch": 8},
     }
     access: Tier = "T2b"
-    control: Control = "none"
-    models: Literal["none", "one", "zoo"] = "zoo"
-    label_kind: LabelKind = "assigned"
-    offers: frozenset[Offer] = frozenset()
+    models = "zoo"
 
     def batch_size(self, params: Any) -> int:
         """Images per batch, which share their networks."""

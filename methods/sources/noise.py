@@ -13,17 +13,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from bench.interfaces import (
-    Control,
-    ImageBatch,
-    LabelKind,
-    MethodParams,
-    ModelHandle,
-    Offer,
-    RunContext,
-    SynthRequest,
-    Tier,
-)
+from bench.interfaces import Control, ImageBatch, LabelKind, MethodParams, ModelHandle, RunContext, SynthRequest, Tier
+from methods.sources._base import Defaults
 
 
 class NoiseParams(MethodParams):
@@ -34,7 +25,7 @@ class NoiseParams(MethodParams):
     clip: bool = False
 
 
-class Noise:
+class Noise(Defaults):
     """DataSource ``noise``."""
 
     version = 2
@@ -45,9 +36,8 @@ class Noise:
     presets: Mapping[str, Mapping[str, Any]] = {"mini": {}, "thorough": {}, "paper": {}}
     access: Tier = "T1"
     control: Control = "lower"
-    models: Literal["none", "one", "zoo"] = "none"
+    models = "none"
     label_kind: LabelKind = "none"
-    offers: frozenset[Offer] = frozenset()
 
     def batch_size(self, params: NoiseParams) -> int:
         """Images per batch."""

@@ -9,21 +9,12 @@ the data handle's business.  Paper's figure: none.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
-from bench.interfaces import (
-    Control,
-    ImageBatch,
-    LabelKind,
-    MethodParams,
-    ModelHandle,
-    Offer,
-    RunContext,
-    SynthRequest,
-    Tier,
-)
+from bench.interfaces import ImageBatch, LabelKind, MethodParams, ModelHandle, RunContext, SynthRequest, Tier
+from methods.sources._base import Defaults
 
 
 class OodParams(MethodParams):
@@ -32,7 +23,7 @@ class OodParams(MethodParams):
     batch: int = Field(128, ge=1)
 
 
-class Ood:
+class Ood(Defaults):
     """DataSource ``ood``."""
 
     version = 2
@@ -42,10 +33,8 @@ class Ood:
     Params: type[MethodParams] = OodParams
     presets: Mapping[str, Mapping[str, Any]] = {"mini": {}, "thorough": {}, "paper": {}}
     access: Tier = "T3"
-    control: Control = "none"
-    models: Literal["none", "one", "zoo"] = "none"
+    models = "none"
     label_kind: LabelKind = "none"
-    offers: frozenset[Offer] = frozenset()
 
     def batch_size(self, params: OodParams) -> int:
         """Images per batch."""

@@ -13,17 +13,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from bench.interfaces import (
-    Control,
-    ImageBatch,
-    LabelKind,
-    MethodParams,
-    ModelHandle,
-    Offer,
-    RunContext,
-    SynthRequest,
-    Tier,
-)
+from bench.interfaces import Control, ImageBatch, LabelKind, MethodParams, ModelHandle, RunContext, SynthRequest, Tier
+from methods.sources._base import Defaults
 
 
 class RealParams(MethodParams):
@@ -33,7 +24,7 @@ class RealParams(MethodParams):
     sampling: Literal["balanced"] = "balanced"
 
 
-class Real:
+class Real(Defaults):
     """DataSource ``real``."""
 
     version = 2
@@ -44,9 +35,8 @@ class Real:
     presets: Mapping[str, Mapping[str, Any]] = {"mini": {}, "thorough": {}, "paper": {}}
     access: Tier = "T5"
     control: Control = "upper"
-    models: Literal["none", "one", "zoo"] = "none"
+    models = "none"
     label_kind: LabelKind = "native"
-    offers: frozenset[Offer] = frozenset()
 
     def batch_size(self, params: RealParams) -> int:
         """Images per batch."""

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.board.frame import COLUMNS, describe_columns, frame
+from bench.board.columns import COLUMNS, describe_columns
+from bench.board.frame import frame
 from bench.board.rows import make_rows
 from bench.board.stats import accuracy_interval, wilson
 from bench.store.records import ResultRecord

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from bench.board.claims import Verdict, judge
-from bench.board.frame import COLUMNS, frame
+from bench.board.columns import COLUMNS
+from bench.board.frame import frame
 from bench.board.grids import BLANK, RANKS, Grid, board_grids, image_set_grid, verdict_grid
 from bench.board.pivots import metric_grids, pivot_grids
 from bench.board.report import FORMATS, report, to_json, to_latex, to_markdown, to_text

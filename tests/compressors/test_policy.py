@@ -57,8 +57,8 @@ def test_the_table_of_layers_holds_requested_used_and_effective_bits(name: str) 
         assert 1 < row["weight_levels"] <= 2 ** row["weight_bits"]
         assert row["effective_weight_bits"] == math.log2(row["weight_levels"])
         assert row.get("activation_levels") == (None if layer == "stem.0" else 2 ** row["activation_bits"])
-        wish = (row.get("requested_weight_bits"), row.get("requested_activation_bits"))
-        assert wish == (tuple(POLICY[layer]) if layer in POLICY else (None, None))
+        wish = (row["requested_weight_bits"], row["requested_activation_bits"])
+        assert wish == (tuple(POLICY[layer]) if layer in POLICY else (4, 4))
 
 
 @pytest.mark.parametrize("name", METHODS)
