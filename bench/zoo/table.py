@@ -28,7 +28,7 @@ class Entry:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     epochs: int = 7
-    view_epochs: int = 12
+    view_epochs: int = 10
     lr: float = 0.1
     bf16: bool = False
 
