@@ -20,9 +20,9 @@ from torch.nn import functional as F
 class Views:
     """How far a view may go from its image.
 
-    Most images stay as they are in most respects: on 5,000 images kept out of four epochs of a ResNet-18's second cycle,
-    half of the images shifted, three tenths scaled (0.4 to 1.25) and half jittered ended 0.7 points lower than this
-    (91.5 against 92.1), for the same top-1 on shifted images (88 and 87; 75 before the cycle).
+    Most images stay as they are in most respects: on 5,000 images kept out of four epochs of a ResNet-18's second
+    cycle, half of the images shifted, three tenths scaled (0.4 to 1.25) and half jittered ended 0.7 points lower than
+    this (91.5 against 92.1), for the same top-1 on shifted images (88 and 87; 75 before the cycle).
 
     Attributes:
         shift: pixels up, down, left and right at most, whole ones (a crop after a padding with black).
