@@ -25,12 +25,13 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("bench", "methods", "dashboard")
 KINDS = ("sources", "compressors", "policies")
 
-BASE = {"interfaces", "errors", "runtime", "paths", "identity"}
+BASE = {"interfaces", "errors", "runtime", "paths", "identity", "reading"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "identity": set(),
     "interfaces": {"errors"},
     "paths": set(),
+    "reading": set(),
     "runtime": {"errors", "interfaces"},
     "data": BASE,
     "zoo": {"data", *BASE},
@@ -47,7 +48,7 @@ data)."""
 TORCH_FREE = (
     "bench/spec",
     "bench/board",
-    *(f"bench/store/{name}.py" for name in ("files", "measured", "meta", "objects", "policies", "records")),
+    *(f"bench/store/{name}.py" for name in ("files", "measured", "meta", "objects", "policies", "records", "seals")),
 )
 
 

@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 from bench.errors import StoreError
+from bench.reading import parse_json
 
 TEMPORARY = ".tmp-"
 """Infix of files that are being written; :meth:`ArtifactStore.sweep` removes those whose writer is gone."""
@@ -71,7 +72,7 @@ def check_layout(root: Path) -> bool:
     except OSError as error:
         raise StoreError("cannot be read", where=str(marker), got=error.strerror) from error
     try:
-        schema = int(json.loads(text)["schema"])
+        schema = int(parse_json(text)["schema"])
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError("is damaged", where=str(marker), got=text[:80], hint="Choose --store DIR.") from error
     if schema > STORE_SCHEMA:

@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 from bench.errors import StoreError
 from bench.store.notes import read_note, write_note
 from bench.store.packs import PackedRecords
-from bench.store.records import FINAL, SCHEMA_VERSION, RecordStore, ResultRecord, Status, read_record
+from bench.store.records import (
+    FINAL,
+    SCHEMA_VERSION,
+    DamagedRecord,
+    RecordStore,
+    ResultRecord,
+    Status,
+    read_record,
+)
 from bench.store.scan import record_files, record_folders
 
 INDEX = "index.json"
@@ -46,6 +54,7 @@ class Listing:
 
     def __init__(self, store: RecordStore) -> None:
         self._store = store
+        self.refused: dict[str, DamagedRecord] = {}
         self._places: dict[str, list[Place]] = {}
         for folder, files in _folders(store.root).items():
             suite, _, version = folder.partition("@")
@@ -57,13 +66,15 @@ class Listing:
     def standing(self, cell_id: str, suite: str, version: int) -> Place | None:
         """Where a record of this cell lies that stands: this suite's own, else any, one with status ok if there is.
 
+        One that is damaged does not stand; it is found in ``refused`` afterwards, by its path.
+
         Raises:
-            StoreError: a record of the cell is damaged, or a newer schema wrote it.
+            StoreError: a newer schema wrote a record of the cell.
         """
         places = self._places.get(cell_id, [])
         own = [place for place in places if (place.suite, place.version) == (suite, version)][:1]
         for candidates in (own, places):
-            settled = [self._settled(place) for place in candidates]
+            settled = [found for place in candidates if (found := self._settled(place)) is not None]
             best = min(settled, key=lambda place: place.status != "ok", default=None)
             if best is not None and best.status in FINAL:
                 return best
@@ -82,8 +93,14 @@ class Listing:
             raise StoreError("the record is gone", where=where, hint="Its cell runs again with the next run.")
         return record
 
-    def _settled(self, place: Place) -> Place:
-        return place if place.status is not None else place._replace(status=self.read(place).status)
+    def _settled(self, place: Place) -> Place | None:
+        if place.status is not None:
+            return place
+        try:
+            return place._replace(status=self.read(place).status)
+        except DamagedRecord as error:
+            self.refused[str(error.where)] = error
+            return None
 
     def _add(self, place: Place) -> None:
         self._places.setdefault(place.cell_id, []).append(place)
