@@ -25,13 +25,14 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("bench", "methods", "dashboard")
 KINDS = ("sources", "compressors", "policies")
 
-BASE = {"interfaces", "errors", "runtime", "paths", "identity", "reading"}
+BASE = {"interfaces", "errors", "runtime", "paths", "identity", "reading", "text"}
 ALLOWED: dict[str, set[str]] = {
-    "errors": set(),
+    "errors": {"text"},
     "identity": set(),
     "interfaces": {"errors"},
     "paths": set(),
     "reading": set(),
+    "text": set(),
     "runtime": {"errors", "interfaces"},
     "data": BASE,
     "zoo": {"data", *BASE},
@@ -274,6 +275,37 @@ def test_planning_and_reading_load_no_torch() -> None:
     ]
     code = f"import sys, importlib; [importlib.import_module(m) for m in {modules}]; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+READERS = {
+    "json.load": (),
+    "json.loads": (),
+    "lzma.decompress": (),
+    "lzma.open": (),
+    "zlib.decompress": (),
+    "gzip.decompress": (),
+    "gzip.open": (),
+    "pickle.load": (),
+    "pickle.loads": (),
+    "np.load": (),
+    "torch.load": ("bench/zoo/train.py",),
+    "yaml.load": (),
+    "yaml.safe_load": (),
+    "yaml.compose": ("bench/spec/origin.py",),
+}
+"""What reads a file's content without a limit of size or depth → where it may stand nevertheless."""
+
+
+def test_what_comes_from_outside_comes_through_the_doors_with_limits() -> None:
+    """``bench/reading.py`` for JSON and packed files, ``bench/spec/origin.py`` for YAML."""
+    wrong = []
+    for file in sources("bench") + sources("dashboard"):
+        place = str(file.relative_to(ROOT))
+        for node in ast.walk(ast.parse(text_of(file))):
+            called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            if called in READERS and place not in READERS[called]:
+                wrong.append(f"{place}:{node.lineno} {called}")
+    assert wrong == []
 
 
 def test_only_runtime_touches_the_accelerator() -> None:

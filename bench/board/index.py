@@ -21,7 +21,7 @@ from filelock import FileLock
 from bench import __version__
 from bench.board.columns import COLUMNS
 from bench.board.frame import frame_of_rows
-from bench.board.listing import CELL_COLUMNS, DTYPES, FILE, STANDARD, Place, cell_row, cell_table, one_per_cell
+from bench.board.listing import CELL_COLUMNS, DTYPES, FILE, STANDARD, Place, cell_row, cell_table, checked, one_per_cell
 from bench.board.parts import joined, read_parquet, remove_others, typed, write_parquet
 from bench.board.rows import make_rows
 from bench.board.versions import board_stamp, code_stamp, versions
@@ -211,7 +211,7 @@ class BoardIndex:
 
     def _try(self, place: str, problems: list[Problem]) -> ResultRecord | None:
         try:
-            return self._record(place)
+            return checked(self._record(place), place)
         except StoreError as error:
             problems.append(Problem(place, str(error)))
             return None

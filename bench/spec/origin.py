@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -96,7 +95,7 @@ class _Reader:
         except (yaml.YAMLError, ValueError, OverflowError) as error:
             where = f"{self.file}:{node.start_mark.line + 1}"
             raise SuiteError("the value cannot be read", where=where, got=node.value, expected=str(error)) from error
-        if isinstance(got, int | float) and not (math.isfinite(got) and abs(got) < _MAX_INTEGER):
+        if isinstance(got, int | float) and not abs(got) < _MAX_INTEGER:
             where = f"{self.file}:{node.start_mark.line + 1}"
             raise SuiteError("the number is too large", where=where, got=node.value, expected="below 2^63, and finite")
         # Dates and binary are not part of a suite's vocabulary: what looks like one is the text it was written as.
@@ -106,15 +105,20 @@ class _Reader:
 class _Composer(yaml.SafeLoader):
     """Counts while it reads, so that what is too large ends early and not after half a minute."""
 
-    composed = 0
+    composed = depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         self.composed += 1
+        if self.depth > _MAX_DEPTH:
+            raise self._refused(f"more than {_MAX_DEPTH} levels")
         if self.composed > _MAX_NODES:
             raise self._refused(f"more than {_MAX_NODES:,} values")
         if parent is not None and len(parent.value) >= MAX_ITEMS:
             raise self._refused(f"a list of more than {MAX_ITEMS:,} items")
-        return super().compose_node(parent, index)  # type: ignore[no-untyped-call,no-any-return]
+        self.depth += 1
+        found: yaml.Node | None = super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+        self.depth -= 1
+        return found
 
     def _refused(self, why: str) -> yaml.MarkedYAMLError:
         return yaml.MarkedYAMLError(problem=why, problem_mark=self.get_mark())  # type: ignore[no-untyped-call]

@@ -7,7 +7,7 @@ version or behind what the folders hold costs the opening of records, never a wr
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from bench.errors import StoreError
 from bench.store.notes import read_note, write_note
@@ -116,7 +116,7 @@ def _shipped(store: RecordStore) -> dict[tuple[str, int, str], Status]:
 def _folders(root: Path) -> dict[str, _Folder]:
     """The store's folders as they are now; the index is written anew where it was behind."""
     path = root / INDEX
-    kept: dict[str, _Folder] = read_note(path, _KIND) or {}
+    kept = _plausible(read_note(path, _KIND))
     found = {}
     for folder in sorted(record_folders(root)):
         old = kept.get(folder, {})
@@ -130,6 +130,20 @@ def _folders(root: Path) -> dict[str, _Folder]:
     if found != kept:
         write_note(path, _KIND, found)
     return found
+
+
+def _plausible(kept: Any) -> dict[str, _Folder]:
+    """What a note holds, as far as it has the form of one."""
+    folders = kept if isinstance(kept, dict) else {}
+    return {
+        folder: {name: entry for name, entry in files.items() if _is_entry(entry)}
+        for folder, files in folders.items()
+        if isinstance(files, dict)
+    }
+
+
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, list) and len(entry) == 4 and (entry[3] is None or entry[3] in get_args(Status))
 
 
 def _status(path: Path) -> Status | None:

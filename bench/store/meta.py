@@ -171,6 +171,25 @@ def check_shape(name: str, shape: Any) -> None:
         raise ValueError(f"{name[:64]} has the shape {str(shape)[:80]}")
 
 
+def check_batch(tensors: Mapping[str, tuple[str, Sequence[int]]]) -> None:
+    """What an image set's file must hold: name → type and shape of ``images`` [N, C, H, W], ``labels`` [N] and
+    ``soft_labels`` [N, K], none of them empty.
+
+    Raises:
+        ValueError: something else.
+    """
+    number = tensors["images"][1][0] if "images" in tensors and tensors["images"][1] else 0
+    for name, (kind, shape) in tensors.items():
+        wanted, dimensions = _BATCH.get(name, ("", 0))
+        if kind != wanted or len(shape) != dimensions or min(shape) < 1 or shape[0] != number:
+            raise ValueError(f"{name} {kind} {tuple(shape)} in a batch of {number} images")
+    if not number:
+        raise ValueError("a batch without images")
+
+
+_BATCH = {"images": ("float32", 4), "labels": ("int64", 1), "soft_labels": ("float32", 2)}
+
+
 # --- JSON with a digest ---
 
 

@@ -44,6 +44,9 @@ Selection = Literal["last", "best-on-test"]
 Status = Literal["ok", "failed", "skipped", "not_applicable"]
 
 
+LATEST = 1e15
+"""Seconds since 1970; a later date is none."""
+
 Whole = Annotated[int, Field(ge=0, lt=2**31)]
 """Counts, seeds and versions; tables hold no longer ones."""
 
@@ -125,6 +128,12 @@ class ResultRecord(BaseModel):
     target_digest: str = ""
     model_digests: list[str] = Field(default_factory=list)
     provenance: dict[str, Any] = Field(default_factory=dict)  # dates, machine, versions, threads: never identity
+
+    @property
+    def finished(self) -> float | None:
+        """When the cell was done, in seconds since 1970; None where that was not written down."""
+        found = self.provenance.get("finished")
+        return float(found) if isinstance(found, int | float) and abs(found) < LATEST else None
 
 
 def pack_bits(correct: NDArray[np.bool_]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import signal
@@ -163,10 +164,8 @@ def test_a_bit_that_flipped_is_seen(tmp_path: Path, make_record: Make) -> None:
     content = path.read_bytes()
     for place in range(0, len(content), 97):
         path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
-        try:
+        with contextlib.suppress(DamagedRecord):
             assert read_record(path) == make_record(), place  # a space that became another one
-        except DamagedRecord:
-            pass
 
 
 @pytest.mark.parametrize(
