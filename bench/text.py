@@ -14,8 +14,8 @@ _HIDDEN = re.compile(
 
 
 def visible(text: str) -> str:
-    """``text`` with escape codes and the like written out: ``\\x1b[31m``.  Newlines and tabs stay."""
-    return _HIDDEN.sub(lambda found: ascii(found[0])[1:-1], text)
+    """``text`` with escape codes and the like written out: ``\\u001b[31m``, as JSON does.  Newlines and tabs stay."""
+    return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def cut(text: str, most: int = MOST) -> str:

@@ -6,6 +6,7 @@ version or behind what the folders hold costs the opening of records, never a wr
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -92,6 +93,20 @@ class Listing:
             where = f"{place.suite}@{place.version}, cell {place.cell_id}"
             raise StoreError("the record is gone", where=where, hint="Its cell runs again with the next run.")
         return record
+
+    def counts(self) -> dict[tuple[str, int, bool], dict[str, int]]:
+        """(suite, version, whether with the package) → status, or "refused", → how many; what is refused is found in
+        ``refused`` afterwards.
+
+        Raises:
+            StoreError: a newer schema wrote a record.
+        """
+        found: dict[tuple[str, int, bool], Counter[str]] = defaultdict(Counter)
+        for place in (place for places in self._places.values() for place in places):
+            settled = self._settled(place)
+            status = "refused" if settled is None else str(settled.status)
+            found[place.suite, place.version, place.packed][status] += 1
+        return {key: dict(counted) for key, counted in found.items()}
 
     def _settled(self, place: Place) -> Place | None:
         if place.status is not None:
