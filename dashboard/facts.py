@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from bench.text import visible
 from dashboard.tables import Column, Html, html_table
 from dashboard.text import BLANK, missing
 
@@ -22,7 +23,7 @@ def facts(found: Mapping[str, Any]) -> None:
 
 
 def _wrapped(text: str) -> Html:
-    return Html(f'<div style="white-space:normal;overflow-wrap:anywhere">{escape(text)}</div>')
+    return Html(f'<div style="white-space:normal;overflow-wrap:anywhere">{escape(visible(text))}</div>')
 
 
 def is_listing(value: Any) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from bench.text import visible
 from dashboard.text import missing
 from dashboard.theme import CONTROLS
 
@@ -49,7 +50,8 @@ def html_table(columns: Sequence[Column], rows: Sequence[Sequence[str | Html]], 
         classes: one CSS class (or "") per row: ``best``, ``control``.
     """
     head = "".join(
-        f'<th class="{"num" if c.numeric else ""}" title="{escape(c.help)}">{escape(c.header)}</th>' for c in columns
+        f'<th class="{"num" if c.numeric else ""}" title="{escape(c.help)}">{escape(visible(c.header))}</th>'
+        for c in columns
     )
     body = []
     for i, row in enumerate(rows):
@@ -81,4 +83,4 @@ def interval_bar(value: Any, low: Any, high: Any, ends: tuple[float, float], con
 
 
 def _markup(cell: str | Html) -> str:
-    return cell.markup if isinstance(cell, Html) else escape(cell)
+    return cell.markup if isinstance(cell, Html) else escape(visible(cell))

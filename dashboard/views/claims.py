@@ -16,7 +16,7 @@ from dashboard.filters import choice, choices
 from dashboard.links import LEADERBOARD_PAGE, cell_link, link
 from dashboard.load import rows_of_claims, snapshot, verdicts
 from dashboard.tables import Column, Html, html_table
-from dashboard.text import interval, missing, number, rounded, row_name
+from dashboard.text import interval, missing, number, plain, rounded, row_name
 
 ALL = "all suites"
 FEW_RECORDS = 5000
@@ -91,9 +91,9 @@ def _counted(found: Sequence[Verdict]) -> None:
 def _suite(name: str, preset: str, judged: Sequence[Verdict], words: Sequence[str]) -> None:
     kept = [(i, verdict) for i, verdict in enumerate(judged) if verdict.verdict in words]
     suite = suite_of(name)
-    st.header(suite.title if suite is not None and suite.title else name, anchor=name)
+    st.header(plain(suite.title if suite is not None and suite.title else name), anchor=name)
     follows = f", follows {suite.reproduces}" if suite is not None and suite.reproduces else ""
-    st.caption(f"suite {name}{follows}, {len(judged)} claims")
+    st.caption(plain(f"suite {name}{follows}, {len(judged)} claims"))
     if not kept:
         st.info("No claim of this suite has this verdict.")
         return
@@ -134,7 +134,7 @@ def _details(suite: str, preset: str, position: int, verdict: Verdict) -> None:
         return
     targets = list(dict.fromkeys(row.target for row in rows))
     if len(targets) > 1:
-        st.caption(f"{len(rows)} rows on {len(targets)} targets")
+        st.caption(plain(f"{len(rows)} rows on {len(targets)} targets"))
     st.html(html_table(COLUMNS, [_row(suite, preset, row) for row in rows]))
 
 
