@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 import pandas as pd
 import streamlit as st
@@ -15,7 +14,7 @@ from dashboard.figures.images import EXPLAINED, measure_dots, titled, words
 from dashboard.filters import choice
 from dashboard.load import snapshot
 from dashboard.tables import Column, Html, html_table
-from dashboard.text import number, plain, row_name, significant
+from dashboard.text import html_text, number, plain, row_name, significant
 
 MEASURES = (
     Column("measure"),
@@ -90,8 +89,8 @@ def _values(sides: Sequence[Side]) -> pd.DataFrame:
 
 
 def _measure_row(values: pd.DataFrame, measure: str, pair: Sequence[str]) -> list[str | Html]:
-    help_text = escape(EXPLAINED.get(measure, ""))
-    out: list[str | Html] = [Html(f'<span title="{help_text}">{escape(titled(measure))}</span>')]
+    help_text = html_text(EXPLAINED.get(measure, ""))
+    out: list[str | Html] = [Html(f'<span title="{help_text}">{html_text(titled(measure))}</span>')]
     total = values["network"].nunique()
     counts = []
     for name in pair:

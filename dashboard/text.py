@@ -90,6 +90,11 @@ def plain(text: object) -> str:
     return _LINKED.sub(JOINER, _STARTS.sub(r"\1\\", signed))
 
 
+def html_text(text: object) -> str:
+    """Text as HTML that shows it as it is."""
+    return escape(visible(str(text)))
+
+
 def figure_text(text: object) -> str:
     """Text for a figure, shown as it is: plotly reads a subset of HTML in labels, and ``%{…}`` in hovers."""
     return escape(visible(str(text)), quote=False).replace("%{", f"%{JOINER}{{")

@@ -101,6 +101,7 @@ def _square(pair: Any) -> str:
 
 def _hover(pair: Any) -> str:
     return (
-        f"{figure_text(pair.row)}<br>minus {figure_text(pair.column)}<br>{number(pair.difference)} points {interval(pair.low, pair.high)}<br>"
+        f"{figure_text(pair.row)}<br>minus {figure_text(pair.column)}<br>"
+        f"{number(pair.difference)} points {interval(pair.low, pair.high)}<br>"
         f"p {pair.p:.3g}, corrected {pair.p_holm:.3g}<br>detectable: {number(pair.detectable)} points"
     )

@@ -109,7 +109,7 @@ def _points(part: pd.DataFrame, name: str, colour: str, symbols: Mapping[str, st
         mode="markers",
         marker={"size": 10, "color": colour, "symbol": [symbols[c] for c in part["compressor"]]},
         name=figure_text(name),
-        legendgroup=name,
+        legendgroup=figure_text(name),
         showlegend=False,
         text=[hover(row, cost) for row in part.itertuples()],
         hovertemplate="%{text}<extra></extra>",
@@ -155,7 +155,9 @@ def _symbol_legend(figure: go.Figure, symbols: Mapping[str, str]) -> None:
 
 def _key(name: str, marker: Mapping[str, Any]) -> go.Scatter:
     """An entry of the legend without points of its own; a click on a source's hides its points."""
-    return go.Scatter(x=[None], y=[None], mode="markers", marker=dict(marker), name=figure_text(name), legendgroup=name)
+    return go.Scatter(
+        x=[None], y=[None], mode="markers", marker=dict(marker), name=figure_text(name), legendgroup=figure_text(name)
+    )
 
 
 def _reference(figure: go.Figure, known: pd.DataFrame) -> None:
@@ -174,8 +176,9 @@ def _reference(figure: go.Figure, known: pd.DataFrame) -> None:
 def hover(row: Any, cost: Cost) -> str:
     """All of a row that matters for a trade-off, as lines."""
     paid = getattr(row, cost.column)
+    what = f"{row.compressor} · {row.setting_label}"
     lines = [
-        f"<b>{figure_text(row_name(row.source, row.model))}</b> · {figure_text(row.compressor)} · {figure_text(row.setting_label)}",
+        f"<b>{figure_text(row_name(row.source, row.model))}</b> · {figure_text(what)}",
         f"top-1 {rounded(row.top1_mean, row.top1_low, row.top1_high)} % {interval(row.top1_low, row.top1_high)}",
         f"{cost.label}: {number(None if missing(paid) else paid / cost.scale, 3)}",
         f"{number(row.bitops_g, 3)} GBitOPs · {size(row.size_bytes)}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import pandas as pd
@@ -17,7 +16,7 @@ from dashboard.figures import ablations as figures
 from dashboard.filters import choice, choices
 from dashboard.load import records_of, snapshot, verdicts
 from dashboard.tables import Column, Html, html_table
-from dashboard.text import BLANK, counted, interval, missing, number, plain, rounded, row_name
+from dashboard.text import BLANK, counted, html_text, interval, missing, number, plain, rounded, row_name
 
 TOP1 = "top1_mean"
 AUTOMATIC = "automatic"
@@ -126,7 +125,7 @@ def _plots(rows: pd.DataFrame, plan: axes_of.Layout, measure: str, suite: str) -
         for i, (place, panel) in enumerate(zip(st.columns(wide), found[start : start + wide], strict=False)):
             with place:
                 if panel.title:
-                    st.html(f"<b>{escape(panel.title)}</b>")
+                    st.html(f"<b>{html_text(panel.title)}</b>")
                 figure = figures.panel_figure(panel, plan, measure, colours, measure_name(measure))
                 st.plotly_chart(figure, width="stretch", key=f"{suite}-{measure}-{plan.x}-{start + i}")
     if len(every) > PANELS:
@@ -143,7 +142,7 @@ def legend(colours: Mapping[str, str]) -> str:
     items = []
     for i, (name, colour) in enumerate(colours.items()):
         sign = f'<span style="color:{colour}">{figures.marker(i)[1]}</span>'
-        items.append(f'<span style="margin-right:1.1rem;white-space:nowrap">{sign} {escape(name)}</span>')
+        items.append(f'<span style="margin-right:1.1rem;white-space:nowrap">{sign} {html_text(name)}</span>')
     return f'<div style="font-size:.88rem;line-height:1.7">{" ".join(items)}</div>'
 
 
@@ -173,7 +172,7 @@ def _claims(found: Scope) -> None:
 
 def _claim(v: Verdict) -> list[str | Html]:
     return [
-        Html(f'<div style="white-space:normal;min-width:12rem">{escape(v.says)}</div>'),
+        Html(f'<div style="white-space:normal;min-width:12rem">{html_text(v.says)}</div>'),
         f"{MARKS[v.verdict]} {v.verdict}",
         rounded(v.difference, v.low, v.high),
         interval(v.low, v.high),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from html import escape
 from typing import Any
 
 import pandas as pd
@@ -17,7 +16,7 @@ from dashboard.figures.trade_offs import Cost, offered_costs, on_front, trade_of
 from dashboard.filters import amount, choice, choices
 from dashboard.load import snapshot
 from dashboard.tables import Column, Html, html_table
-from dashboard.text import counted, interval, missing, number, plain, rounded, row_name, seconds, size
+from dashboard.text import counted, html_text, interval, missing, number, plain, rounded, row_name, seconds, size
 
 SHOWN = 200
 """Rows of the table; more would make the page slow, and nobody reads them."""
@@ -182,7 +181,7 @@ def _best(measured: pd.DataFrame, columns: Sequence[Shown]) -> None:
     with_what = f"{best.compressor} at {best.setting_label}{_images(best, measured)}"
     name = f"{row_name(best.source, best.model)} with {with_what}"
     st.html(
-        f"<p><b>{escape(f'Best under {under}' if under else 'Best without a limit')}:</b> {escape(name)}, top-1 "
+        f"<p><b>{html_text(f'Best under {under}' if under else 'Best without a limit')}:</b> {html_text(name)}, top-1 "
         f"{accuracy} {interval(best.top1_low, best.top1_high)}, {seconds(best.synthesis_s + best.compress_s)}, "
         f"{size(best.size_bytes)}.{shared}</p>"
     )

@@ -55,7 +55,9 @@ def test_what_is_unescaped_is_found(text: str) -> None:
     assert len(list(unescaped(text))) == 1
 
 
-@pytest.mark.parametrize("text", ["st.text(name)", "st.caption(plain(name))", "st.info(f'`a` {plain(b)}')", "log.info(x)"])
+@pytest.mark.parametrize(
+    "text", ["st.text(name)", "st.caption(plain(name))", "st.info(f'`a` {plain(b)}')", "log.info(x)"]
+)
 def test_what_is_escaped_is_spared(text: str) -> None:
     assert list(unescaped(text)) == []
 
@@ -116,7 +118,7 @@ def strings(value: Any) -> Iterator[str]:
 def figures(test: AppTest) -> Iterator[str]:
     """All text in the figures of a page."""
     for element in test.get("plotly_chart"):
-        yield from strings(json.loads(element.proto.figure.spec))
+        yield from strings(json.loads(element.proto.spec))
 
 
 def markdown(test: AppTest) -> Iterator[str]:
@@ -163,7 +165,6 @@ def test_a_page_shows_hostile_names_as_text(evil: RecordStore, app: Open, page: 
     for text in figures(test):
         assert "<img" not in text, text
         assert "<b>b</b>" not in text, text
-        assert "%{x}\x1b" not in text, text
         assert "\x1b" not in text, text
 
 
@@ -174,7 +175,7 @@ def test_an_address_is_a_choice_among_what_is_offered(evil: RecordStore, app: Op
     assert not test.exception
     assert not any(PICTURE in text for text in markdown(test))
     for element in test.get("html"):
-        assert "http://a.example" not in re.sub(r"&[^;]+;", "", element.proto.body).replace(EVIL, "") or True
+        harmless(element.proto.body)
 
 
 def test_the_report_shows_hostile_names_as_text(evil: RecordStore) -> None:
