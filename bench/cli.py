@@ -10,6 +10,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 from rich.logging import RichHandler
+from rich.text import Text
 
 from bench.cli_options import (
     STORE,
@@ -30,6 +31,7 @@ from bench.cli_options import (
 from bench.cli_stores import data, measured, mlflow
 from bench.cli_zoo import zoo
 from bench.errors import BenchError
+from bench.text import visible
 
 HELP = """The reference benchmark for compressing neural networks without their training data.
 
@@ -159,11 +161,18 @@ def plan(
 
 
 @app.command()
-def check(suite: SuiteArg, sets: Sets = None, dataset: DatasetOpt = None, data_root: DataRoot = None) -> None:
-    """Check a suite file: every name, type and combination; no compute.
+def check(
+    suite: SuiteArg,
+    sets: Sets = None,
+    dataset: DatasetOpt = None,
+    store: StoreOpt = STORE,
+    data_root: DataRoot = None,
+) -> None:
+    """Check a suite file: every name, type and combination; and the suite's records in the store. No compute.
 
     Examples: `bench check suites/quickstart.yaml` · `bench check mine.yaml --set images=64`
     """
+    from bench.cli_info import refused_records
     from bench.run.session import plan_of
 
     found = plan_of(_options(suite, sets=sets, dataset=dataset, data_root=data_root))
@@ -171,24 +180,31 @@ def check(suite: SuiteArg, sets: Sets = None, dataset: DatasetOpt = None, data_r
         f"{found.suite.suite}@{found.suite.version}: {len(found.cells)} cells, {len(found.synths)} image sets, ok",
         highlight=False,
     )
+    if said := refused_records(found, store):
+        out.print(said, highlight=False)
 
 
 @app.command()
 def ls(
-    kind: Annotated[str, typer.Argument(help="sources | compressors | targets | datasets | suites")],
+    kind: Annotated[str, typer.Argument(help="sources | compressors | targets | datasets | suites | records")],
     units: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option("--units", metavar="NAME", help="Reconstruction units of a network (with `targets`)."),
     ] = None,
     dataset: Annotated[str, typer.Option("--dataset", help="Data set of the targets.")] = "fashion_mnist",
+    store: StoreOpt = STORE,
     as_json: Json = False,
 ) -> None:
     """List what there is, or a network's reconstruction units.
 
-    Examples: `bench ls sources` · `bench ls targets --units timm:resnet18` · `bench ls suites --json`
+    Examples: `bench ls sources` · `bench ls targets --units timm:resnet18` · `bench ls suites --json` ·
+    `bench ls records --store DIR`
     """
-    from bench.cli_info import list_kind
+    from bench.cli_info import list_kind, list_records
 
+    if kind == "records":
+        list_records(store, out, as_json)
+        return
     list_kind(kind, units, dataset, out, as_json)
 
 
@@ -233,7 +249,7 @@ def repro(cell: str, store: StoreOpt = STORE) -> None:
     """
     from bench.cli_info import repro as command_of
 
-    typer.echo(command_of(cell, store))
+    typer.echo(visible(command_of(cell, store)))
 
 
 @app.command()
@@ -263,14 +279,8 @@ def main(commands: typer.Typer = app) -> None:
     try:
         commands()
     except BenchError as error:
-        err.print(f"[red]error:[/] {_escape(str(error))}", highlight=False)
+        err.print(Text.assemble(("error:", "red"), f" {error}"))
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         err.print("interrupted; the same command resumes", highlight=False)
         raise SystemExit(130) from None
-
-
-def _escape(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

@@ -15,6 +15,7 @@ from bench.board.beside import Beside, beside
 from bench.board.claims import Verdict, judge
 from bench.board.export import PARQUET, chosen_format, to_bytes, to_parquet
 from bench.board.frame import frame
+from bench.board.listing import sound
 from bench.board.report import report
 from bench.errors import BenchError, StoreError
 from bench.run import session
@@ -24,6 +25,7 @@ from bench.spec.suite import load_suite, suite_names
 from bench.store.files import write_atomic
 from bench.store.measured import read_measured
 from bench.store.records import ResultRecord
+from bench.text import visible
 
 STANDARD = {"top1", "fp_top1", "macs", "macs_effective", "bitops_g", "size_bytes", "size_ratio"}
 """Metrics of every compressed cell; others (image measures) become columns of their own."""
@@ -54,10 +56,12 @@ def versions() -> dict[tuple[str, str], int]:
 def all_records(store: Path) -> list[ResultRecord]:
     """The store's records and those shipped with the package; only the latter where there is no store (none is made).
 
+    Damaged ones are left out, and it is said.
+
     Raises:
-        StoreError: a record is damaged or of a newer schema.
+        StoreError: a record is of a newer schema.
     """
-    return session.open_records(store).all() if store.exists() else list(read_measured())
+    return sound(session.open_records(store).all() if store.exists() else read_measured())
 
 
 def records_of(suite: str, records: Sequence[ResultRecord], seeds: int | None) -> tuple[Plan, list[ResultRecord], str]:
@@ -172,6 +176,6 @@ def write_file(path: Path, content: bytes) -> None:
 
 def _echo(board: Any, console: Console) -> None:
     if isinstance(board, str):
-        typer.echo(board, nl=not board.endswith("\n"))
+        typer.echo(visible(board), nl=not board.endswith("\n"))
     else:
         console.print(board)

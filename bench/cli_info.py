@@ -13,20 +13,22 @@ from typing import Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from bench.errors import BenchError, SuiteError, nearest
+from bench.errors import BenchError, StoreError, SuiteError, nearest
 from bench.interfaces import Units
 from bench.run import session
 from bench.spec.graph import counts
 from bench.spec.plan import Plan
 from bench.spec.registry import Registry
+from bench.store.files import check_layout
 from bench.store.index import Listing
-from bench.store.records import ResultRecord
+from bench.store.records import ResultRecord, refused
 
 SHOWN_CELLS = 1000
 """Rows of a plan's table; a table of a hundred thousand takes a minute to lay out and nobody reads it."""
 
-KINDS = ("sources", "compressors", "targets", "datasets", "suites")
+KINDS = ("sources", "compressors", "targets", "datasets", "suites", "records")
 
 
 def show_plan(options: session.Options, console: Console, as_json: bool) -> None:
@@ -63,6 +65,42 @@ def _standing(plan: Plan, store: Path) -> set[str]:
     found, suite = Listing(session.open_records(store)), plan.suite
     keys = (cell.cell_id for cell in plan.applicable)
     return {key for key in keys if found.standing(key, suite.suite, suite.version) is not None}
+
+
+def refused_records(plan: Plan, store: Path) -> str:
+    """Which records of the plan's cells do not stand, and why, as a sentence; empty where all do."""
+    if not check_layout(store):
+        return ""
+    listing, suite = Listing(session.open_records(store)), plan.suite
+    for cell in plan.cells:
+        listing.standing(cell.cell_id, suite.suite, suite.version)
+    return refused(list(listing.refused.values()))
+
+
+def list_records(store: Path, console: Console, as_json: bool) -> None:
+    """Print how many records of which status the store and the package hold, and which of them are refused.
+
+    Raises:
+        StoreError: there is no store.
+    """
+    if not check_layout(store):
+        raise StoreError("is no store", where=str(store), hint="Name the folder that `bench run --store DIR` wrote.")
+    listing = Listing(session.open_records(store))
+    rows = [
+        {"suite": f"{suite}@{version}", "where": "package" if packed else "store", **counts}
+        for (suite, version, packed), counts in sorted(listing.counts().items())
+    ]
+    said = list(listing.refused.values())
+    if as_json:
+        typer.echo(json.dumps({"records": rows, "refused": [str(error) for error in said]}, indent=1))
+        return
+    kinds = list(dict.fromkeys(key for row in rows for key in row if key not in ("suite", "where")))
+    table = Table("suite", "where", *kinds)
+    for row in rows:
+        table.add_row(str(row["suite"]), str(row["where"]), *(str(row.get(kind, "")) for kind in kinds))
+    console.print(table)
+    if said:
+        console.print(refused(said), highlight=False)
 
 
 def list_kind(kind: str, units: str | None, dataset: str, console: Console, as_json: bool) -> None:
@@ -242,7 +280,7 @@ def show_doctor(store: Path, console: Console) -> bool:
     def line(name: str, found: str, fine: bool = True) -> None:
         nonlocal good
         good &= fine
-        table.add_row(name, found, "ok" if fine else "[red]trouble[/]")
+        table.add_row(name, found, "ok" if fine else Text("trouble", style="red"))
 
     for package in ("torch", "torchvision", "timm", "pandas", "mlflow", "streamlit", "plotly"):
         try:

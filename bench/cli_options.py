@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from bench.text import visible
 
 PLAIN_WIDTH = 140  # columns where no terminal tells its own
 
-out = Console()
+
+class Terminal(Console):
+    """A console on which text is text: what comes from suites, records and addresses brings no markup, no emoji names
+    and no escape codes of its own; style is given by ``rich.text.Text``."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(visible(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
+
+out = Terminal()
 if not out.is_terminal and "COLUMNS" not in os.environ:
-    out = Console(width=PLAIN_WIDTH)
-err = Console(stderr=True)
+    out = Terminal(width=PLAIN_WIDTH)
+err = Terminal(stderr=True)
 
 SuiteArg = Annotated[str, typer.Argument(metavar="SUITE", help="A suite file, or the bare name of a shipped one.")]
 Only = Annotated[

@@ -5,10 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from bench.text import cut, visible
+
+MANY = 20_000
+"""Characters of what is allowed: a library has a thousand networks."""
+
 
 def nearest(name: str, allowed: Iterable[str]) -> str | None:
     """Return the entry of ``allowed`` most like ``name``, or None when nothing is close."""
-    found = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
+    found = difflib.get_close_matches(name[:200], list(allowed), n=1, cutoff=0.5)
     return found[0] if found else None
 
 
@@ -46,17 +51,17 @@ class BenchError(Exception):
         return (_rebuild, (type(self), self.what, self.where, self.got, self.expected, self.nearest, self.hint))
 
     def _text(self) -> str:
-        head = f"{self.where}: {self.what}" if self.where else self.what
+        head = f"{cut(self.where)}: {self.what}" if self.where else self.what
         lines = [head]
         if self.got is not None:
-            lines.append(f"  got: {self.got}")
+            lines.append(f"  got: {cut(str(self.got))}")
         if self.expected is not None:
-            lines.append(f"  allowed: {self.expected}")
+            lines.append(f"  allowed: {cut(self.expected, MANY)}")
         if self.nearest is not None:
             lines.append(f"  did you mean: {self.nearest}?")
         if self.hint is not None:
             lines.append(f"  {self.hint}")
-        return "\n".join(lines)
+        return visible("\n".join(lines))
 
 
 def _rebuild(

@@ -25,12 +25,14 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("bench", "methods", "dashboard")
 KINDS = ("sources", "compressors", "policies")
 
-BASE = {"interfaces", "errors", "runtime", "paths", "identity"}
+BASE = {"interfaces", "errors", "runtime", "paths", "identity", "reading", "text"}
 ALLOWED: dict[str, set[str]] = {
-    "errors": set(),
+    "errors": {"text"},
     "identity": set(),
     "interfaces": {"errors"},
     "paths": set(),
+    "reading": set(),
+    "text": set(),
     "runtime": {"errors", "interfaces"},
     "data": BASE,
     "zoo": {"data", *BASE},
@@ -47,7 +49,7 @@ data)."""
 TORCH_FREE = (
     "bench/spec",
     "bench/board",
-    *(f"bench/store/{name}.py" for name in ("files", "measured", "meta", "objects", "policies", "records")),
+    *(f"bench/store/{name}.py" for name in ("files", "measured", "meta", "objects", "policies", "records", "seals")),
 )
 
 
@@ -232,7 +234,7 @@ def test_a_method_builds_on_shared_parts_not_on_another_method() -> None:
     assert wrong == []
 
 
-SHOWN = ("bench.board", "bench.store.records", "bench.store.measured", "bench.errors", "dashboard")
+SHOWN = ("bench.board", "bench.store.records", "bench.store.measured", "bench.errors", "bench.text", "dashboard")
 """What a page may read: the board and the records behind it."""
 COMMANDS = ("bench.cli", "bench.cli_options", "bench.cli_board", "bench.spec.suite", "bench.store.files")
 """What ``dashboard/cli*.py`` needs besides: it is the command line, of which the engine's is one part, and gathers for
@@ -273,6 +275,37 @@ def test_planning_and_reading_load_no_torch() -> None:
     ]
     code = f"import sys, importlib; [importlib.import_module(m) for m in {modules}]; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+READERS = {
+    "json.load": (),
+    "json.loads": (),
+    "lzma.decompress": (),
+    "lzma.open": (),
+    "zlib.decompress": (),
+    "gzip.decompress": (),
+    "gzip.open": (),
+    "pickle.load": (),
+    "pickle.loads": (),
+    "np.load": (),
+    "torch.load": ("bench/zoo/train.py",),
+    "yaml.load": (),
+    "yaml.safe_load": (),
+    "yaml.compose": ("bench/spec/origin.py",),
+}
+"""What reads a file's content without a limit of size or depth → where it may stand nevertheless."""
+
+
+def test_what_comes_from_outside_comes_through_the_doors_with_limits() -> None:
+    """``bench/reading.py`` for JSON and packed files, ``bench/spec/origin.py`` for YAML."""
+    wrong = []
+    for file in sources("bench") + sources("dashboard"):
+        place = str(file.relative_to(ROOT))
+        for node in ast.walk(ast.parse(text_of(file))):
+            called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            if called in READERS and place not in READERS[called]:
+                wrong.append(f"{place}:{node.lineno} {called}")
+    assert wrong == []
 
 
 def test_only_runtime_touches_the_accelerator() -> None:

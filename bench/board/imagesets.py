@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from bench.store.meta import CLASS_NAMES, ArtifactMeta, Curves, batch_name, header_meta, read_header
+from bench.store.meta import CLASS_NAMES, ArtifactMeta, Curves, batch_name, check_batch, header_meta, read_header
 from bench.store.objects import ObjectReader, damaged, is_key
 
 Floats = npt.NDArray[np.float32]
@@ -79,9 +79,8 @@ def _batch(path: Path) -> tuple[dict[str, Any], ArtifactMeta]:
     try:
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys() if name in ("images", "labels")}  # noqa: SIM118
-        if tensors["images"].ndim != 4:
-            raise ValueError(f"images of shape {tensors['images'].shape}")
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        check_batch({key: (str(t.dtype), t.shape) for key, t in tensors.items()})
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise damaged(path, error) from error
     return tensors, meta
 

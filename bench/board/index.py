@@ -21,12 +21,13 @@ from filelock import FileLock
 from bench import __version__
 from bench.board.columns import COLUMNS
 from bench.board.frame import frame_of_rows
-from bench.board.listing import CELL_COLUMNS, DTYPES, FILE, STANDARD, Place, cell_row, cell_table, one_per_cell
+from bench.board.listing import CELL_COLUMNS, DTYPES, FILE, STANDARD, Place, cell_row, cell_table, checked, one_per_cell
 from bench.board.parts import joined, read_parquet, remove_others, typed, write_parquet
 from bench.board.rows import make_rows
 from bench.board.versions import board_stamp, code_stamp, versions
 from bench.errors import StoreError
 from bench.paths import cache_folder
+from bench.reading import read_json
 from bench.store.files import write_atomic
 from bench.store.live import LiveState, read_live
 from bench.store.measured import measured_folder, read_pack
@@ -144,7 +145,7 @@ class BoardIndex:
         """The methods' versions; asked again only when their files changed."""
         path, stamp = self.cache / "versions.json", self._code[1]
         try:
-            raw = json.loads(path.read_bytes())
+            raw = read_json(path)
             if raw["stamp"] == stamp:
                 return {(kind, name): version for kind, name, version in raw["versions"]}
         except (OSError, ValueError, KeyError, TypeError):
@@ -210,7 +211,7 @@ class BoardIndex:
 
     def _try(self, place: str, problems: list[Problem]) -> ResultRecord | None:
         try:
-            return self._record(place)
+            return checked(self._record(place), place)
         except StoreError as error:
             problems.append(Problem(place, str(error)))
             return None
@@ -234,9 +235,7 @@ class BoardIndex:
     def _counted(self) -> dict[str, int]:
         """Pack, with its size and time → its records, from the last time: opening all packs takes half a second."""
         try:
-            return {
-                str(pack): int(count) for pack, count in json.loads((self.cache / "packs.json").read_bytes()).items()
-            }
+            return {str(pack): int(count) for pack, count in read_json(self.cache / "packs.json").items()}
         except (OSError, ValueError, TypeError, AttributeError):
             return {}  # not there yet, or cut off: opened again
 
@@ -275,7 +274,7 @@ class BoardIndex:
 
     def _kept(self) -> Snapshot | None:
         try:
-            meta = json.loads((self.cache / "meta.json").read_bytes())
+            meta = read_json(self.cache / "meta.json")
             problems = tuple(Problem(**item) for item in meta["problems"])
             table, cells = (read_parquet(self.cache / f"{n}-{meta['stamp']}.parquet") for n in ("table", "cells"))
         except (OSError, ValueError, KeyError, TypeError):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from bench.spec.axes import columns
-from bench.store.records import ResultRecord
+from bench.store.records import DamagedRecord, ResultRecord, refused
+
+log = logging.getLogger(__name__)
 
 STANDARD = frozenset({"top1", "fp_top1", "macs", "macs_effective", "bitops_g", "size_bytes", "size_ratio"})
 """Metrics of every compressed cell; others (image measures) become columns of their own."""
@@ -40,15 +43,40 @@ class Place(NamedTuple):
 
 def cell_row(record: ResultRecord, file: Place) -> dict[str, Any]:
     """The record's line of the table."""
-    finished = record.provenance.get("finished")
     return {
         **{name: getattr(record, name) for name in _READ},
         **{column.key: record.setting.get(column.key) for column in columns()},
         "top1": record.metrics.get("top1"),
-        "finished": float(finished) if isinstance(finished, int | float) else None,
+        "finished": record.finished,
         "metrics": ",".join(sorted(set(record.metrics) - STANDARD)),
         **file._asdict(),
     }
+
+
+def sound(records: Iterable[ResultRecord]) -> list[ResultRecord]:
+    """The records whose settings a board can show; the others are said."""
+    found, errors = [], []
+    for record in records:
+        try:
+            found.append(checked(record, f"{record.suite}@{record.suite_version}, cell {record.cell_id}"))
+        except DamagedRecord as error:
+            errors.append(error)
+    if errors:
+        log.warning("%s", refused(errors))
+    return found
+
+
+def checked(record: ResultRecord, where: str) -> ResultRecord:
+    """The record itself.
+
+    Raises:
+        DamagedRecord: a value of its setting is of another kind than the axis's.
+    """
+    for column in columns():
+        value = record.setting.get(column.key)
+        if not column.fits(value):
+            raise DamagedRecord("the record is damaged", where=where, got=f"setting.{column.key}: {value!r:.100}")
+    return record
 
 
 def cell_table(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:

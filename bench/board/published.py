@@ -21,6 +21,7 @@ import pandas as pd
 
 from bench.board.names import OWN, names
 from bench.errors import DataError, nearest
+from bench.reading import parse_json, read_json
 
 _KEY = ["source_key", "model_key", "target_key", "compressor_key", "setting_key"]
 UPPER = "upper control"
@@ -68,7 +69,7 @@ def paper(key: str) -> Paper:
 
 
 def _facts() -> dict[str, dict[str, Any]]:
-    facts: dict[str, dict[str, Any]] = json.loads(_folder().joinpath("papers.json").read_text(encoding="utf-8"))
+    facts: dict[str, dict[str, Any]] = read_json(_folder() / "papers.json")
     return facts
 
 
@@ -168,7 +169,7 @@ def _method_keys(table: pd.DataFrame, kind: str) -> pd.Series:
     """The rows' method with what they change of its preset, as the printed tables' keys say it: ``mixmixmix1``."""
     pairs = zip(table[f"{kind}_method"].astype(str), table[f"{kind}_changes"].astype(str), strict=True)
     keys = [
-        _plain(method + "".join(f"{key}{json.dumps(value)}" for key, value in json.loads(changed).items()))
+        _plain(method + "".join(f"{key}{json.dumps(value)}" for key, value in parse_json(changed).items()))
         for method, changed in pairs
     ]
     return pd.Series(keys, index=table.index, dtype=str)

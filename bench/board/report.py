@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 from rich.console import Console, Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from bench.board.beside import Beside, beside_grid
 from bench.board.claims import Verdict
@@ -21,26 +21,32 @@ from bench.board.means import rows_by_key
 from bench.board.pivots import metric_grids, pivot_grids
 from bench.errors import BenchError, nearest
 from bench.store.records import ResultRecord
+from bench.text import visible
 
 
 def to_rich(grids: Iterable[Grid]) -> RenderableType:
     """Grids one below the other; a column folds rather than loses text."""
     parts: list[RenderableType] = []
     for grid in grids:
-        table = Table(title=escape(grid.title), title_justify="left", caption_justify="left")
-        table.caption = escape("\n".join(grid.notes)) or None
+        table = Table(title=_text(grid.title), title_justify="left", caption_justify="left")
+        table.caption = _text("\n".join(grid.notes)) if grid.notes else None
         for index, header in enumerate(grid.headers):
             if index in grid.text:
-                table.add_column(escape(header), overflow="fold")
+                table.add_column(_text(header), overflow="fold")
                 continue
             width = max((len(row[index].text) for row in grid.rows), default=0)
             table.add_column(
-                escape(header), justify="right", overflow="fold", min_width=width if width <= _UNBROKEN else None
+                _text(header), justify="right", overflow="fold", min_width=width if width <= _UNBROKEN else None
             )
         for row in grid.rows:
-            table.add_row(*(f"[bold]{escape(c.text)}[/bold]" if c.bold else escape(c.text) for c in row))
+            table.add_row(*(_text(cell.text, "bold" if cell.bold else "") for cell in row))
         parts.append(table)
     return Group(*parts)
+
+
+def _text(text: str, style: str = "") -> Text:
+    """Text that is taken as it stands: no markup, no escape codes."""
+    return Text(visible(text), style=style)
 
 
 def to_text(grids: Iterable[Grid], width: int = 160) -> str:
@@ -188,7 +194,7 @@ def _print_notes(grid: Grid) -> tuple[str, ...]:
 def _md(text: str) -> str:
     for sign in "\\|*`<>":  # an underscore within a word is plain text
         text = text.replace(sign, "\\" + sign)
-    return text.replace("\n", " ")
+    return visible(text.replace("](", "]\\(").replace("\n", " "))  # no link and no picture
 
 
 def _md_line(texts: Iterable[str]) -> str:
@@ -203,4 +209,4 @@ _TEX = {
 
 
 def _tex(text: str) -> str:
-    return "".join(_TEX.get(sign, sign) for sign in text)
+    return "".join(_TEX.get(sign, sign) for sign in visible(text))

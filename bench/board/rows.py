@@ -177,4 +177,4 @@ def _by_protocol(group: Sequence[ResultRecord]) -> list[list[ResultRecord]]:
 
 def _finished(record: ResultRecord) -> float:
     """When the cell was done, in seconds since 1970; 0 where that was not written down."""
-    return float(record.provenance.get("finished", 0.0))
+    return record.finished or 0.0

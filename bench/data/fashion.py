@@ -6,12 +6,10 @@ that is the smallest of the lossless forms tried (PNG and WebP mosaics are 5 % l
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import lzma
 import os
-import zlib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -20,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import DataError
+from bench.reading import read_bytes, read_json, unxz, unzip
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -42,8 +41,8 @@ def read_idx(path: Path) -> Bytes:
         DataError: the file is missing, truncated, or no idx file of bytes.
     """
     try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
+        raw = unzip(read_bytes(path), gzip=True) if path.suffix == ".gz" else read_bytes(path)
+    except (OSError, ValueError) as error:
         raise DataError("cannot read the idx file", where=str(path), got=error) from error
     if len(raw) < 4 or raw[:3] != b"\x00\x00\x08":
         raise DataError("is no idx file of unsigned bytes", where=str(path), got=raw[:4].hex(), expected="0000 08 nn")
@@ -121,15 +120,15 @@ def read_embedded() -> tuple[dict[str, Bytes], npt.NDArray[np.int64]]:
     """
     folder = resources.files("bench.data") / "embedded"
     try:
-        meta = json.loads((folder / "fashion_mnist.json").read_text())
+        meta = read_json(folder / "fashion_mnist.json")
     except (OSError, ValueError) as error:
         raise DataError("the embedded data set is missing or damaged", where=str(folder), got=error) from error
     out: dict[str, Bytes] = {}
     for key, entry in meta["arrays"].items():
         place = folder / entry["file"]
         try:
-            raw = lzma.decompress(place.read_bytes())
-        except (OSError, EOFError, lzma.LZMAError) as error:
+            raw = unxz(read_bytes(place))
+        except (OSError, ValueError) as error:
             raise DataError("an embedded file is missing or damaged", where=str(place), got=error) from error
         digest = hashlib.sha256(raw).hexdigest()
         if digest != entry["sha256"]:

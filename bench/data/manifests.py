@@ -17,6 +17,7 @@ from pathlib import Path
 
 from bench.errors import DataError
 from bench.paths import cache_folder
+from bench.reading import read_json
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ class Manifest:
 def _read(path: Path) -> tuple[dict[str, Fact], dict[str, str]]:
     """What was recorded; nothing where there is no manifest, or a damaged one, or one of another schema."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         if found["schema"] != SCHEMA:
             return {}, {}
         files = {name: (int(size), int(time), str(sha)) for name, (size, time, sha) in found["files"].items()}

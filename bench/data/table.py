@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from functools import lru_cache
 from importlib import resources
@@ -11,6 +10,7 @@ from typing import Any, Literal
 
 from bench.errors import DataError, nearest
 from bench.interfaces import DatasetSpec
+from bench.reading import read_json
 
 _FASHION = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -89,7 +89,7 @@ def shipped_digests() -> dict[str, Any]:
     """
     path = resources.files("bench.data") / "embedded" / "digests.json"
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found: dict[str, Any] = read_json(path)
     except (OSError, ValueError) as error:
         raise DataError("the embedded data set is missing or damaged", where=str(path), got=error) from error
     return found

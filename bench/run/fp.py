@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.data.datasets import Dataset
 from bench.errors import BenchError
 from bench.interfaces import ModelHandle
 from bench.measure.accuracy import evaluate
-from bench.store.files import write_atomic
+from bench.store.fp import StoredFp, read_fp, write_fp
+from bench.store.records import DamagedRecord, pack_bits
+
+log = logging.getLogger(__name__)
 
 GATE = 0.3  # points
 
@@ -38,16 +41,27 @@ def fp_result(target: ModelHandle, dataset: Dataset, subset: int | None, store: 
     key = f"{target.digest[:16]}-{dataset.test_digest(subset)[:16]}"
     path = store / "fp" / f"{key}.json"
     try:
-        return FpResult(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
-        pass  # not measured yet, or a damaged file that the measurement replaces
+        if (known := read_fp(path)) is not None:
+            return FpResult(known.full_top1, known.top1)
+    except DamagedRecord as error:
+        log.warning("%s\n  It is measured again.", error)
 
-    def top1_of(count: int | None) -> float:
+    def measured(count: int | None) -> tuple[float, str, int]:
         data = dataset.test_batches(count)
-        return evaluate(target.module, data, device=device, mean=target.mean, std=target.std)[0]
+        top1, correct = evaluate(target.module, data, device=device, mean=target.mean, std=target.std)
+        return top1, pack_bits(correct), len(correct)
 
-    full_top1 = top1_of(None)
-    top1 = full_top1 if subset is None else top1_of(subset)
-    result = FpResult(full_top1, top1)
-    write_atomic(path, json.dumps(asdict(result)).encode())
-    return result
+    full_top1, full_correct, full_count = full = measured(None)
+    top1, correct, images = full if subset is None else measured(subset)
+    write_fp(
+        path,
+        StoredFp(
+            full_top1=full_top1,
+            full_correct=full_correct,
+            full_count=full_count,
+            top1=top1,
+            correct=correct,
+            count=images,
+        ),
+    )
+    return FpResult(full_top1, top1)

@@ -130,11 +130,11 @@ class ProgressObserver(Observer):
         self._console.print(f"{' and '.join(parts)} to do{standing}")
         if self._console.is_terminal and work.total:
             self._live = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),
                 console=self._console,
                 transient=True,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,9 @@ from bench.spec.plan import CellJob, Plan
 from bench.store.artifacts import ArtifactStore
 from bench.store.index import Listing
 from bench.store.objects import LostArtifact
-from bench.store.records import RecordStore, ResultRecord
+from bench.store.records import DamagedRecord, RecordStore, ResultRecord, refused
+
+log = logging.getLogger(__name__)
 
 
 class Runner:
@@ -63,8 +66,10 @@ class Runner:
                         found[record.cell_id] = record
         finally:
             self.executor.close()
-        ids = [cell.cell_id for cell in self.plan.cells]
-        records = [found[key] if key in found else done[key] for key in ids if key in found or key in done]
+        for cell in self.plan.cells:
+            if cell.cell_id not in found and cell.cell_id in done:
+                found[cell.cell_id] = self._stood(cell, done)
+        records = [found[cell.cell_id] for cell in self.plan.cells if cell.cell_id in found]
         self.observers.tell("run_ended", records)
         return records
 
@@ -86,7 +91,17 @@ class Runner:
                 done[cell.cell_id] = partial(listing.read, place)
             else:
                 done[cell.cell_id] = partial(_same, self._adopt(listing.read(place), cell))
+        if listing is not None and listing.refused:
+            log.warning("%s", refused(list(listing.refused.values())))
         return Standing(done), todo
+
+    def _stood(self, cell: CellJob, done: Standing) -> ResultRecord:
+        """The record of a cell that was listed as standing; one that turns out damaged is recorded as failed, so that
+        the next run measures it again."""
+        try:
+            return done[cell.cell_id]
+        except DamagedRecord as error:
+            return self._write(self._record(cell, "failed", reason=str(error)))
 
     def _adopt(self, record: ResultRecord, cell: CellJob) -> ResultRecord:
         """Another suite's record under this suite's name; a cell measured there is not measured twice."""

@@ -71,7 +71,7 @@ class MlflowObserver(Observer):
         if run is None:
             run = self._create(_title(record), {"mlflow.parentRunId": self._parent, CELL_TAG: record.cell_id})
             self._known[record.cell_id] = run
-        stamp = int(float(record.provenance.get("finished", 0.0)) * 1000)
+        stamp = int((record.finished or 0.0) * 1000)
         metrics = [Metric(k, v, stamp, 0) for k, v in _metrics(record).items()]
         params = [Param(k, str(v)[:500]) for k, v in _params(record).items()] if fresh else []
         tags = [RunTag(k, str(v)[:5000]) for k, v in _tags(record).items()]

@@ -32,6 +32,13 @@ class AxisColumn(NamedTuple):
     unit: str
     meaning: str
 
+    def fits(self, value: Any) -> bool:
+        """Whether a value of a record can stand in the column."""
+        return value is None or (type(value) in _KINDS[self.dtype] and (type(value) is not int or abs(value) < 2**63))
+
+
+_KINDS: Mapping[str, tuple[type, ...]] = {"Int64": (int,), "Float64": (int, float), "str": (str,)}
+
 
 @dataclass(frozen=True)
 class Axis:

@@ -12,8 +12,13 @@ from bench.errors import SuiteError
 
 KeyPath = tuple[str | int, ...]
 
+MAX_BYTES = 1_000_000
+MAX_ITEMS = 10_000
+"""Of one list or mapping."""
+
 _MAX_DEPTH = 24  # a suite is three or four levels deep; deeper means an alias that contains itself
 _MAX_NODES = 20_000  # aliases of aliases grow exponentially
+_MAX_INTEGER = 2**63  # what tables and records hold; YAML writes a number of any length in few characters
 
 
 def dotted(path: KeyPath) -> str:
@@ -90,18 +95,47 @@ class _Reader:
         except (yaml.YAMLError, ValueError, OverflowError) as error:
             where = f"{self.file}:{node.start_mark.line + 1}"
             raise SuiteError("the value cannot be read", where=where, got=node.value, expected=str(error)) from error
+        if isinstance(got, int | float) and not abs(got) < _MAX_INTEGER:
+            where = f"{self.file}:{node.start_mark.line + 1}"
+            raise SuiteError("the number is too large", where=where, got=node.value, expected="below 2^63, and finite")
         # Dates and binary are not part of a suite's vocabulary: what looks like one is the text it was written as.
         return got if got is None or isinstance(got, bool | int | float | str) else str(node.value)
+
+
+class _Composer(yaml.SafeLoader):
+    """Counts while it reads, so that what is too large ends early and not after half a minute."""
+
+    composed = depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.composed += 1
+        if self.depth > _MAX_DEPTH:
+            raise self._refused(f"more than {_MAX_DEPTH} levels")
+        if self.composed > _MAX_NODES:
+            raise self._refused(f"more than {_MAX_NODES:,} values")
+        if parent is not None and len(parent.value) >= MAX_ITEMS:
+            raise self._refused(f"a list of more than {MAX_ITEMS:,} items")
+        self.depth += 1
+        found: yaml.Node | None = super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+        self.depth -= 1
+        return found
+
+    def _refused(self, why: str) -> yaml.MarkedYAMLError:
+        return yaml.MarkedYAMLError(problem=why, problem_mark=self.get_mark())  # type: ignore[no-untyped-call]
 
 
 def read_yaml(text: str, file: str) -> tuple[Any, Origin]:
     """Read one YAML document as plain data (no tags, no code); also the line of every key.
 
     Raises:
-        SuiteError: no YAML, several documents, a key given twice, a tag that is no plain data.
+        SuiteError: no YAML, several documents, a key given twice, a tag that is no plain data, or more than
+            :data:`MAX_BYTES`, :data:`MAX_ITEMS`, or the depth and the number of values that a suite may have.
     """
+    if len(text) > MAX_BYTES:
+        what = "is too large for a suite"
+        raise SuiteError(what, where=file, got=f"{len(text):,} characters", expected=f"up to {MAX_BYTES:,}")
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=_Composer)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{file}:{mark.line + 1}" if mark else file

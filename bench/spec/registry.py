@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from bench.errors import SuiteError, nearest
 from bench.identity import canonical
 from bench.interfaces import Compressor, DataSource, Method, MethodParams, PolicySearch, Preset
+from bench.reading import parse_json
 from bench.spec.explain import explain
 from bench.spec.origin import KeyPath, dotted
 
@@ -164,7 +165,7 @@ def resolve_params(
 
 def params_json(params: MethodParams) -> dict[str, Any]:
     """Parameters as plain JSON: what is hashed and recorded."""
-    out: dict[str, Any] = json.loads(canonical(params.model_dump(mode="json")))
+    out: dict[str, Any] = parse_json(canonical(params.model_dump(mode="json")))
     return out
 
 

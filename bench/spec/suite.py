@@ -17,11 +17,12 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError
 
 from bench.errors import SuiteError, nearest
 from bench.interfaces import Preset
+from bench.reading import read_bytes
 from bench.spec.axes import AXES, axis_names
 from bench.spec.entries import long_form
 from bench.spec.explain import explain
 from bench.spec.models import Claim, Count, Counts, Grid, Name, Part, Selector
-from bench.spec.origin import KeyPath, Origin, read_yaml
+from bench.spec.origin import MAX_BYTES, KeyPath, Origin, read_yaml
 from bench.spec.overrides import apply_override, parse_override
 
 __all__ = ["Claim", "Selector", "SuiteSpec", "load_suite", "parse_override", "suite_names"]
@@ -77,8 +78,8 @@ def load_suite(path_or_name: str | Path, overrides: Mapping[str, Any] | None = N
     """
     place, shown = _find(path_or_name)
     try:
-        text = place.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_bytes(place, MAX_BYTES).decode()
+    except (OSError, ValueError) as error:
         raise SuiteError("cannot read the suite", where=shown, got=error) from error
     raw, origin = read_yaml(text, shown)
     if not isinstance(raw, dict):

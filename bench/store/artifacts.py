@@ -13,8 +13,8 @@ from torch import Tensor
 
 from bench.errors import StoreError
 from bench.interfaces import ImageBatch, ImageSet, LabelKind
-from bench.store.meta import ArtifactMeta, batch_name, header_digest, header_meta, read_header
-from bench.store.objects import ObjectStore
+from bench.store.meta import ArtifactMeta, batch_name, check_batch, header_digest, header_meta, read_header
+from bench.store.objects import ObjectStore, damaged
 from bench.store.tensors import digest_of, pack, unpack
 
 _TENSORS = ("images", "labels", "soft_labels")
@@ -136,7 +136,13 @@ class ArtifactStore:
 
     def _load(self, synth_id: str, index: int) -> tuple[dict[str, Tensor], ArtifactMeta]:
         name = batch_name(index)
-        return unpack(self.objects.read(synth_id, name), _TENSORS, self.objects.path(synth_id, name))
+        path = self.objects.path(synth_id, name)
+        tensors, meta = unpack(self.objects.read(synth_id, name), _TENSORS, path)
+        try:
+            check_batch({key: (str(t.dtype).removeprefix("torch."), tuple(t.shape)) for key, t in tensors.items()})
+        except ValueError as error:
+            raise damaged(path, error) from error
+        return tensors, meta
 
 
 def _checked(batch: ImageBatch, where: str) -> dict[str, Tensor]:

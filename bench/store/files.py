@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 from bench.errors import StoreError
+from bench.reading import parse_json, read_bytes
 
 TEMPORARY = ".tmp-"
 """Infix of files that are being written; :meth:`ArtifactStore.sweep` removes those whose writer is gone."""
@@ -67,11 +68,11 @@ def check_layout(root: Path) -> bool:
     try:
         if not marker.exists():
             return False
-        text = marker.read_text(encoding="utf-8")
-    except OSError as error:
-        raise StoreError("cannot be read", where=str(marker), got=error.strerror) from error
+        text = read_bytes(marker).decode(errors="replace")
+    except (OSError, ValueError) as error:
+        raise StoreError("cannot be read", where=str(marker), got=error) from error
     try:
-        schema = int(json.loads(text)["schema"])
+        schema = int(parse_json(text)["schema"])
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError("is damaged", where=str(marker), got=text[:80], hint="Choose --store DIR.") from error
     if schema > STORE_SCHEMA:

@@ -6,13 +6,22 @@ version or behind what the folders hold costs the opening of records, never a wr
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from bench.errors import StoreError
 from bench.store.notes import read_note, write_note
 from bench.store.packs import PackedRecords
-from bench.store.records import FINAL, SCHEMA_VERSION, RecordStore, ResultRecord, Status, read_record
+from bench.store.records import (
+    FINAL,
+    SCHEMA_VERSION,
+    DamagedRecord,
+    RecordStore,
+    ResultRecord,
+    Status,
+    read_record,
+)
 from bench.store.scan import record_files, record_folders
 
 INDEX = "index.json"
@@ -46,6 +55,7 @@ class Listing:
 
     def __init__(self, store: RecordStore) -> None:
         self._store = store
+        self.refused: dict[str, DamagedRecord] = {}
         self._places: dict[str, list[Place]] = {}
         for folder, files in _folders(store.root).items():
             suite, _, version = folder.partition("@")
@@ -57,13 +67,15 @@ class Listing:
     def standing(self, cell_id: str, suite: str, version: int) -> Place | None:
         """Where a record of this cell lies that stands: this suite's own, else any, one with status ok if there is.
 
+        One that is damaged does not stand; it is found in ``refused`` afterwards, by its path.
+
         Raises:
-            StoreError: a record of the cell is damaged, or a newer schema wrote it.
+            StoreError: a newer schema wrote a record of the cell.
         """
         places = self._places.get(cell_id, [])
         own = [place for place in places if (place.suite, place.version) == (suite, version)][:1]
         for candidates in (own, places):
-            settled = [self._settled(place) for place in candidates]
+            settled = [found for place in candidates if (found := self._settled(place)) is not None]
             best = min(settled, key=lambda place: place.status != "ok", default=None)
             if best is not None and best.status in FINAL:
                 return best
@@ -82,8 +94,28 @@ class Listing:
             raise StoreError("the record is gone", where=where, hint="Its cell runs again with the next run.")
         return record
 
-    def _settled(self, place: Place) -> Place:
-        return place if place.status is not None else place._replace(status=self.read(place).status)
+    def counts(self) -> dict[tuple[str, int, bool], dict[str, int]]:
+        """(suite, version, whether with the package) → status, or "refused", → how many; what is refused is found in
+        ``refused`` afterwards.
+
+        Raises:
+            StoreError: a newer schema wrote a record.
+        """
+        found: dict[tuple[str, int, bool], Counter[str]] = defaultdict(Counter)
+        for place in (place for places in self._places.values() for place in places):
+            settled = self._settled(place)
+            status = "refused" if settled is None else str(settled.status)
+            found[place.suite, place.version, place.packed][status] += 1
+        return {key: dict(counted) for key, counted in found.items()}
+
+    def _settled(self, place: Place) -> Place | None:
+        if place.status is not None:
+            return place
+        try:
+            return place._replace(status=self.read(place).status)
+        except DamagedRecord as error:
+            self.refused[str(error.where)] = error
+            return None
 
     def _add(self, place: Place) -> None:
         self._places.setdefault(place.cell_id, []).append(place)
@@ -99,7 +131,7 @@ def _shipped(store: RecordStore) -> dict[tuple[str, int, str], Status]:
 def _folders(root: Path) -> dict[str, _Folder]:
     """The store's folders as they are now; the index is written anew where it was behind."""
     path = root / INDEX
-    kept: dict[str, _Folder] = read_note(path, _KIND) or {}
+    kept = _plausible(read_note(path, _KIND))
     found = {}
     for folder in sorted(record_folders(root)):
         old = kept.get(folder, {})
@@ -113,6 +145,20 @@ def _folders(root: Path) -> dict[str, _Folder]:
     if found != kept:
         write_note(path, _KIND, found)
     return found
+
+
+def _plausible(kept: Any) -> dict[str, _Folder]:
+    """What a note holds, as far as it has the form of one."""
+    folders = kept if isinstance(kept, dict) else {}
+    return {
+        folder: {name: entry for name, entry in files.items() if _is_entry(entry)}
+        for folder, files in folders.items()
+        if isinstance(files, dict)
+    }
+
+
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, list) and len(entry) == 4 and (entry[3] is None or entry[3] in get_args(Status))
 
 
 def _status(path: Path) -> Status | None:

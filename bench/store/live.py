@@ -5,7 +5,6 @@ Nothing in it decides anything: the records are the truth, and deleting the file
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +13,7 @@ import psutil
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.errors import StoreError
+from bench.reading import read_json
 from bench.store.files import check_layout, write_atomic
 
 LIVE_SCHEMA = 1
@@ -124,7 +124,7 @@ def read_live(store: Path) -> LiveState | None:
     if not check_layout(store):
         return None
     try:
-        raw: Any = json.loads(path.read_bytes())
+        raw: Any = read_json(path)
     except FileNotFoundError:
         return None
     except OSError as error:

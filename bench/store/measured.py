@@ -15,6 +15,7 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from bench.errors import StoreError
+from bench.reading import parse_json, read_bytes, unxz
 from bench.store.files import write_atomic
 from bench.store.records import ResultRecord, parse_record
 
@@ -88,7 +89,7 @@ def pack_measured(records: Iterable[ResultRecord], grids: Mapping[str, bytes], o
     kept = {(r.suite_version, r.cell_id): r for r in (*read_measured(out, suite), *finished)}
     ordered = sorted(_newest(kept.values()), key=lambda r: (r.suite_version, r.cell_id))
     text = json.dumps([_slim(record) for record in ordered], sort_keys=True, separators=(",", ":"), allow_nan=False)
-    packed = lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME)
+    packed = lzma.compress(text.encode(), check=lzma.CHECK_SHA256, preset=9 | lzma.PRESET_EXTREME)
     images = _fit(_all_grids(out / suite, grids, ordered), MAX_SUITE_BYTES - len(packed), suite)
     for old in (out / suite).glob("*") if (out / suite).is_dir() else ():
         if old.name not in images:
@@ -179,15 +180,15 @@ def _shrink(content: bytes, limit: int, name: str) -> bytes:
 
 
 def read_pack(item: Traversable) -> list[Any]:
-    """The raw records of one packed file.
+    """The raw records of one packed file, which holds :data:`bench.reading.LIMIT` at most, packed and unpacked.
 
     Raises:
         StoreError: it cannot be read or is damaged.
     """
     try:
-        content = item.read_bytes()
-        raw = json.loads(lzma.decompress(content) if item.name.endswith(".xz") else content)
-    except (OSError, ValueError, EOFError, lzma.LZMAError) as error:
+        content = read_bytes(item)
+        raw = parse_json(unxz(content) if item.name.endswith(".xz") else content)
+    except (OSError, ValueError) as error:
         raise StoreError("the measured records are damaged", where=str(item), got=error) from error
     if not isinstance(raw, list):
         raise StoreError("is no list of records", where=str(item), got=type(raw).__name__)

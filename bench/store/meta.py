@@ -12,15 +12,21 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bench.errors import StoreError
+from bench.reading import LIMIT, parse_json
 from bench.store.objects import damaged, lost
 
 CLASS_NAMES = "class_names"
 """Key of a batch's ``info``: the names of the data set's classes in the order of the labels, for who looks at it."""
 
 Curves = Mapping[str, Sequence[tuple[int, float]]]
+
+MAX_DIMENSIONS = 8
+MAX_SIDE = 2**31
 
 _HEADER = {"digest", "meta", "meta_digest"}
 
@@ -33,6 +39,8 @@ class ArtifactMeta:
     method's, ``models`` are full network names, ``info`` and ``curves`` what the method reported, ``cost`` holds
     StageCost's fields (seconds, cpu_seconds, forward_equivalents, peak_memory_mib), ``provenance`` dates and machine.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     source: str
     version: int
@@ -53,15 +61,19 @@ class ArtifactMeta:
         """Inverse of :meth:`to_json`; ``path`` is named where something is wrong.
 
         Raises:
-            StoreError: other fields than these.
+            StoreError: other fields than these, or values of another kind.
         """
         try:
-            curves = {name: [(int(i), float(v)) for i, v in points] for name, points in raw["curves"].items()}
-            return ArtifactMeta(**{**raw, "models": tuple(raw["models"]), "curves": curves})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return _META.validate_python(raw)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            got = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
             raise StoreError(
-                "the artifact's metadata has another form", where=str(path), got=error, hint="Update datafree-bench."
+                "the artifact's metadata has another form", where=str(path), got=got, hint="Update datafree-bench."
             ) from error
+
+
+_META = TypeAdapter(ArtifactMeta)
 
 
 def batch_name(index: int) -> str:
@@ -103,7 +115,11 @@ def header_meta(header: Mapping[str, str], path: Path) -> ArtifactMeta:
     header_digest(header, path)
     if _sha256(header["meta"]) != header["meta_digest"]:
         raise damaged(path, "the metadata's digest differs")
-    return ArtifactMeta.from_json(json.loads(header["meta"]), path)
+    try:
+        meta = parse_json(header["meta"])
+    except ValueError as error:
+        raise damaged(path, error) from error
+    return ArtifactMeta.from_json(meta, path)
 
 
 def read_header(path: Path) -> dict[str, str]:
@@ -124,16 +140,54 @@ def read_header(path: Path) -> dict[str, str]:
 def parse_header(file: BinaryIO, path: Path) -> dict[str, str]:
     """As :func:`read_header`, from an open file at its start: eight bytes of length, then JSON.
 
+    Nothing is allocated for a tensor before its shape was looked at here and its bytes were counted by safetensors.
+
     Raises:
-        DamagedArtifact: no safetensors file.
+        DamagedArtifact: no safetensors file, or a shape that no tensor of ours has.
     """
     try:
+        size = file.seek(0, 2)
+        file.seek(0)
         length = int.from_bytes(file.read(8), "little")
-        raw = file.read(length) if length < 100_000_000 else b""  # the format's own limit
-        found = json.loads(raw).get("__metadata__") or {}
+        if length > min(size - 8, LIMIT):
+            raise ValueError(f"a header of {length:,} bytes in a file of {size:,}")
+        header = parse_json(file.read(length))
+        found = header.pop("__metadata__", None) or {}
+        for name, entry in header.items():
+            check_shape(name, entry["shape"])
         return {str(name): str(value) for name, value in found.items()}
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise damaged(path, error) from error
+
+
+def check_shape(name: str, shape: Any) -> None:
+    """A shape as a header gives it: safetensors counts the bytes, which says nothing where one dimension is 0.
+
+    Raises:
+        ValueError: no list of at most eight whole numbers from 0 to 2^31.
+    """
+    good = isinstance(shape, list) and len(shape) <= MAX_DIMENSIONS
+    if not good or not all(type(side) is int and 0 <= side < MAX_SIDE for side in shape):
+        raise ValueError(f"{name[:64]} has the shape {str(shape)[:80]}")
+
+
+def check_batch(tensors: Mapping[str, tuple[str, Sequence[int]]]) -> None:
+    """What an image set's file must hold: name → type and shape of ``images`` [N, C, H, W], ``labels`` [N] and
+    ``soft_labels`` [N, K], none of them empty.
+
+    Raises:
+        ValueError: something else.
+    """
+    number = tensors["images"][1][0] if "images" in tensors and tensors["images"][1] else 0
+    for name, (kind, shape) in tensors.items():
+        wanted, dimensions = _BATCH.get(name, ("", 0))
+        if kind != wanted or len(shape) != dimensions or min(shape) < 1 or shape[0] != number:
+            raise ValueError(f"{name} {kind} {tuple(shape)} in a batch of {number} images")
+    if not number:
+        raise ValueError("a batch without images")
+
+
+_BATCH = {"images": ("float32", 4), "labels": ("int64", 1), "soft_labels": ("float32", 2)}
 
 
 # --- JSON with a digest ---
@@ -156,7 +210,7 @@ def unseal(raw: bytes, path: Path) -> dict[str, Any]:
         DamagedArtifact: the content is not what was written.
     """
     try:
-        value = json.loads(raw)
+        value = parse_json(raw)
         content: dict[str, Any] = value["content"]
         intact = _sha256(json.dumps(content)) == value["digest"]
     except (ValueError, KeyError, TypeError) as error:

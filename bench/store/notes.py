@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import StoreError
+from bench.reading import parse_json, read_bytes
 from bench.store.files import write_atomic
+
+LIMIT = 2**30
+"""Bytes; a note of a million records takes 100 MB."""
 
 
 def read_note(path: Path, kind: str) -> Any:
     """The JSON value that :func:`write_note` put there under the same ``kind``; None when there is none, when it is
     damaged, or of another kind (``kind`` names the versions that the value depends on)."""
     try:
-        head, _, body = path.read_bytes().partition(b"\n")
-        return json.loads(body) if head == _head(kind, body) else None
+        head, _, body = read_bytes(path, LIMIT).partition(b"\n")
+        return parse_json(body, LIMIT) if head == _head(kind, body) else None
     except (OSError, ValueError):
         return None
 

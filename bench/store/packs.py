@@ -37,7 +37,8 @@ class PackedRecords(Mapping[Key, ResultRecord]):
         self.statuses: dict[Key, Status] = {}
         name = hashlib.sha256(str(self._folder.absolute()).encode()).hexdigest()[:16]
         path = (cache or cache_folder()) / "packs" / f"{name}.json"
-        kept: dict[str, Any] = read_note(path, _KIND) or {}
+        kept = read_note(path, _KIND)
+        kept = kept if isinstance(kept, dict) else {}
         packs = {pack.name: self._noted(pack, kept.get(pack.name)) for pack in pack_files(self._folder)}
         for pack, (_, cells) in packs.items():
             for position, (suite, version, cell_id, status) in enumerate(cells):
@@ -64,7 +65,7 @@ class PackedRecords(Mapping[Key, ResultRecord]):
     def _noted(self, stamp: FileStamp, old: Any) -> list[Any]:
         """[size, time and inode; [suite, version, cell_id, status] of each record in the file's order]."""
         facts = list(stamp[1:])
-        if old is not None and old[0] == facts:
+        if isinstance(old, list) and len(old) == 2 and old[0] == facts and _are_cells(old[1]):
             return list(old)
         records = [
             parse_record(raw, f"{self._folder / stamp.name}[{i}]") for i, raw in enumerate(self._pack(stamp.name))
@@ -75,6 +76,12 @@ class PackedRecords(Mapping[Key, ResultRecord]):
         if name not in self._packs:
             self._packs[name] = read_pack(self._folder / name)
         return self._packs[name]
+
+
+def _are_cells(noted: Any) -> bool:
+    """Whether a note holds [suite, version, cell_id, status] of each record."""
+    kinds = [str, int, str, str]
+    return isinstance(noted, list) and all(isinstance(c, list) and [type(v) for v in c] == kinds for c in noted)
 
 
 def _key(record: ResultRecord) -> Key:

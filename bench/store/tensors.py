@@ -56,7 +56,7 @@ def unpack(raw: bytes, names: Iterable[str] | None, path: Path) -> tuple[dict[st
     recorded = header_digest(header, path)
     try:
         tensors: dict[str, Tensor] = load(raw)
-    except (SafetensorError, ValueError, KeyError) as error:
+    except (SafetensorError, ValueError, KeyError, RuntimeError, OverflowError) as error:
         raise damaged(path, error) from error
     found = digest_of(tensors, sorted(tensors) if names is None else names)
     if found != recorded:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import WeightsError
 from bench.paths import cache_folder
+from bench.reading import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -76,7 +77,7 @@ def manifest(folder: Path, name: str) -> dict[str, Any]:
     """
     path = folder / f"{name}.json"
     try:
-        found = json.loads(path.read_text())
+        found = read_json(path)
     except FileNotFoundError as error:
         hint = f"train it: bench zoo train {folder.name} --only {name}"
         raise WeightsError("no weights for this network", where=str(path), hint=hint) from error

@@ -6,7 +6,6 @@ anew.  All of it can be had again: what is missing or damaged is made anew, and 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from contextlib import suppress
 from importlib import metadata
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.paths import cache_folder
+from bench.reading import read_json
 from bench.zoo.checkpoints import write_manifest
 
 FACTS = {"network", "digest", "top1", "macs", "mean", "std", "batch_norms", "classes", "shape", "layers", "parameters"}
@@ -54,7 +54,7 @@ def _stem(library: str, name: str) -> str:
 
 def _read(stem: str) -> Any:
     try:
-        return json.loads((_folder() / f"{stem}.json").read_text())
+        return read_json(_folder() / f"{stem}.json")
     except (OSError, ValueError):
         return None
 

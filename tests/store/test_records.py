@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import signal
 import subprocess
@@ -16,16 +18,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from bench.errors import StoreError
 from bench.store import files, records
 from bench.store.files import open_store, require_free, write_atomic
 from bench.store.records import (
     SCHEMA_VERSION,
+    DamagedRecord,
     RecordStore,
     ResultRecord,
     pack_bits,
     parse_record,
+    read_record,
     unpack_bits,
 )
 from tests.store.conftest import KEY
@@ -79,15 +84,20 @@ def test_the_store_wins_over_measured_records(tmp_path: Path, make_record: Make)
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", "null", "{}", '{"schema_version": 1}', '{"schema_version": "x"}', "\xff"]
 )
-def test_a_damaged_record_is_named(tmp_path: Path, make_record: Make, content: str) -> None:
+def test_a_damaged_record_is_named(
+    tmp_path: Path, make_record: Make, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
     store = RecordStore(tmp_path)
     path = store.write(make_record())
     path.write_text(content, encoding="latin-1")
-    for call in (lambda: store.get("toy", 1, KEY), store.all, lambda: store.find(KEY)):
-        with pytest.raises(StoreError) as caught:
-            call()
-        assert str(path) in str(caught.value)
-        assert "elete" in str(caught.value)
+    with pytest.raises(DamagedRecord) as caught:
+        store.get("toy", 1, KEY)
+    assert str(path) in str(caught.value)
+    for call in (store.all, lambda: store.find(KEY)):
+        caplog.clear()
+        assert not call()
+        assert "a record is refused and measured again" in caplog.text
+        assert str(path) in caplog.text
 
 
 def test_a_newer_record_is_refused(tmp_path: Path, make_record: Make) -> None:
@@ -107,18 +117,90 @@ def test_an_older_record_is_brought_up(make_record: Make, monkeypatch: pytest.Mo
 
     old = make_record().model_dump(mode="json")
     old["suite_name"] = old.pop("suite")
-    monkeypatch.setattr(records, "SCHEMA_VERSION", 3)
+    monkeypatch.setattr(records, "SCHEMA_VERSION", 4)
     with pytest.raises(StoreError, match="too old"):
         parse_record(old, "x")
-    monkeypatch.setitem(records.MIGRATIONS, 2, rename)
-    assert (parse_record(old, "x").suite, parse_record(old, "x").schema_version) == ("toy", 3)
+    monkeypatch.setitem(records.MIGRATIONS, 3, rename)
+    assert (parse_record(old, "x").suite, parse_record(old, "x").schema_version) == ("toy", 4)
 
 
 def test_no_number_that_is_not_finite(tmp_path: Path, make_record: Make) -> None:
     store = RecordStore(tmp_path)
     with pytest.raises(StoreError, match="not finite"):
-        store.write(make_record(metrics={"top1": float("nan")}))
+        store.write(make_record().model_copy(update={"metrics": {"top1": float("nan")}}))
     assert store.all() == []
+    with pytest.raises(ValidationError, match="finite"):
+        make_record(metrics={"top1": float("nan")})
+
+
+def changed(path: Path, key: str, value: Any, digest: str | None = None) -> None:
+    """Set a key of a record's file, and its digest to ``digest`` (the old one, where that is None)."""
+    raw = json.loads(path.read_bytes())
+    raw[key] = value
+    path.write_text(json.dumps(raw if digest is None else {**raw, "digest": digest}))
+
+
+def test_a_record_carries_the_digest_of_its_content(tmp_path: Path, make_record: Make) -> None:
+    store = RecordStore(tmp_path)
+    path = store.write(make_record(reason="größer → 1"))
+    raw = json.loads(path.read_bytes())
+    without = {key: value for key, value in raw.items() if key != "digest"}
+    text = json.dumps(without, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+    assert raw["digest"] == hashlib.sha256(text.encode()).hexdigest()
+    path.write_text(json.dumps(raw))  # laid out anew by whoever looked at it
+    assert read_record(path) == make_record(reason="größer → 1")
+
+
+@pytest.mark.parametrize(("key", "value"), [("seed", 3), ("source", "kx"), ("suite_version", True), ("digest", 0)])
+def test_a_record_that_was_changed_is_refused(tmp_path: Path, make_record: Make, key: str, value: Any) -> None:
+    path = RecordStore(tmp_path).write(make_record())
+    changed(path, key, value)
+    with pytest.raises(DamagedRecord, match="its content is not the one its digest was made of"):
+        read_record(path)
+
+
+def test_a_bit_that_flipped_is_seen(tmp_path: Path, make_record: Make) -> None:
+    path = RecordStore(tmp_path).write(make_record())
+    content = path.read_bytes()
+    for place in range(0, len(content), 97):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with contextlib.suppress(DamagedRecord):
+            assert read_record(path) == make_record(), place  # a space that became another one
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"metrics": {"top1": 90.0}},
+        {"metrics": {"top1": None}},
+        {"test_count": 998},
+        {"test_count": 2**31 - 1},
+        {"correct": "not base64!"},
+        {"correct": pack_bits(np.ones(80_000_000, dtype=bool))},
+    ],
+    ids=["top1", "none", "count", "huge count", "no bitmap", "bomb"],
+)
+def test_a_top_1_that_is_not_its_bitmaps_is_refused(tmp_path: Path, make_record: Make, change: dict[str, Any]) -> None:
+    store = RecordStore(tmp_path)
+    path = store.write(make_record(**change))  # its digest is right
+    with pytest.raises(DamagedRecord):
+        read_record(path)
+    old = {**json.loads(path.read_bytes()), "schema_version": 2}
+    del old["digest"]
+    with pytest.raises(DamagedRecord):
+        parse_record(old, "x")
+
+
+def test_a_record_of_an_older_schema_needs_no_digest(tmp_path: Path, make_record: Make) -> None:
+    store = RecordStore(tmp_path)
+    path = store.write(make_record())
+    raw = json.loads(path.read_bytes())
+    del raw["digest"]
+    path.write_text(json.dumps({**raw, "schema_version": 2}))
+    assert store.all() == [make_record()]
+    path.write_text(json.dumps(raw))
+    with pytest.raises(DamagedRecord, match="digest"):
+        read_record(path)
 
 
 def test_strange_files_are_left_alone(tmp_path: Path, make_record: Make) -> None:
