@@ -22,7 +22,6 @@ from bench.spec.plan import Plan
 from bench.spec.registry import Registry
 from bench.spec.suite import load_suite, suite_names
 from bench.store.files import write_atomic
-from bench.store.measured import read_measured
 from bench.store.records import ResultRecord
 
 STANDARD = {"top1", "fp_top1", "macs", "macs_effective", "bitops_g", "size_bytes", "size_ratio"}
@@ -52,12 +51,12 @@ def versions() -> dict[tuple[str, str], int]:
 
 
 def all_records(store: Path) -> list[ResultRecord]:
-    """The store's records and those shipped with the package; only the latter where there is no store (none is made).
+    """The store's records and those shipped with the package; only the latter where there is no store.
 
     Raises:
         StoreError: a record is damaged or of a newer schema.
     """
-    return session.open_records(store).all() if store.exists() else list(read_measured())
+    return session.read_records(store).all()
 
 
 def records_of(suite: str, records: Sequence[ResultRecord], seeds: int | None) -> tuple[Plan, list[ResultRecord], str]:
