@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import signal
 import sys
 from typing import Annotated, Any, Optional
 
@@ -46,6 +47,9 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
+            signal.signal(
+                signal.SIGINT, signal.SIG_IGN
+            )  # another one could only cut this short
             resumes = "; the same command resumes" if ctx.invoked_subcommand == "run" else ""
             err.print(f"interrupted{resumes}", highlight=False)
             raise typer.Exit(130) from None

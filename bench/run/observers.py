@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.interfaces import ImageSet
+from bench.run.interrupts import held_back
 from bench.run.tasks import Progress, Silent
 from bench.spec.graph import Job
 from bench.spec.plan import Plan, SynthJob
@@ -66,8 +67,9 @@ class Observers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for observer in self._all:
-            self._ask(observer, "close")
+        with held_back():
+            for observer in self._all:
+                self._ask(observer, "close")
 
     def tell(self, event: str, *facts: object) -> None:
         """Call method ``event`` of every observer."""
@@ -78,6 +80,7 @@ class Observers:
         try:
             getattr(observer, event)(*facts)
         except Exception as error:  # noqa: BLE001 - an observer never fails a run (docs/architecture.md#rule-9)
-            log.warning("%s is out after an error: %s", type(observer).__name__, error)
+            what = "could not be closed" if event == "close" else "is out after an error"
+            log.warning("%s %s: %s", type(observer).__name__, what, error)
             if observer in self._alive:
                 self._alive.remove(observer)

@@ -109,10 +109,10 @@ def run(options: Options, console: Console) -> tuple[Plan, list[ResultRecord]]:
     artifacts, records = ArtifactStore(options.store), open_records(options.store)
     require_free(options.store, plan.disk_bytes(artifacts.has))
     artifacts.sweep()
-    watchers: list[Observer] = [ProgressObserver(console, workers)]
+    watchers: list[Observer] = [ProgressObserver(console, workers), LiveObserver(options.store, workers)]
     if options.tracker == "mlflow":
         watchers.append(MlflowObserver(tracking_uri()))
-    with Observers([*watchers, LiveObserver(options.store, workers)]) as observers:
+    with Observers(watchers) as observers:
         executor = _executor(options, device, workers, observers)
         return plan, Runner(plan, artifacts, records, executor, observers, options.fresh).run()
 

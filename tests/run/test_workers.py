@@ -92,6 +92,14 @@ def test_a_job_that_no_worker_survives_has_failed_after_two(executor: ProcessExe
     assert executor.free() == 1
 
 
+def test_a_job_that_cannot_be_handed_over_has_failed(executor: ProcessExecutor) -> None:
+    executor.submit(Misbehaving(lambda: None))  # type: ignore[arg-type]
+    (failed,) = executor.poll(0.0)
+    assert isinstance(failed, Failed)
+    assert failed.reason.startswith("cannot be handed to a worker: ")
+    assert executor.free() == 1
+
+
 def test_a_job_beyond_its_time_is_ended_with_all_it_started(tmp_path: Path) -> None:
     executor, note = ProcessExecutor(Settings(str(tmp_path / "store")), 1, job_timeout=0.5), tmp_path / "pids"
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import pickle
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -92,6 +93,7 @@ class ProcessExecutor:
         self._context = multiprocessing.get_context("spawn")
         self._count, self._timeout = workers, job_timeout
         self._workers: list[_Worker] = []
+        self._refused: list[Event] = []
         self._polled = time.monotonic()
         self._again: set[str] = set()  # jobs that one worker died with before it began them
 
@@ -100,6 +102,12 @@ class ProcessExecutor:
         return idle + self._count - len(self._workers)
 
     def submit(self, job: Job) -> None:
+        try:
+            self._hand_over(job)
+        except (pickle.PicklingError, TypeError, AttributeError) as error:  # what pickle says of what it cannot take
+            self._refused.append(Failed(job, f"cannot be handed to a worker: {error}"))
+
+    def _hand_over(self, job: Job) -> None:
         for worker in [w for w in self._workers if w.job is None]:
             try:
                 worker.give(job)
@@ -109,10 +117,10 @@ class ProcessExecutor:
         self._spawn().give(job)
 
     def poll(self, timeout: float) -> list[Event]:
-        if not any(worker.job for worker in self._workers):
-            return []
+        events, self._refused = self._refused, []
+        if events or not any(worker.job for worker in self._workers):
+            return events
         of = {worker.pipe: worker for worker in self._workers}
-        events: list[Event] = []
         for ready in wait(list(of), timeout):
             assert isinstance(ready, Connection)
             events.extend(self._drain(of[ready]))
