@@ -47,9 +47,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            signal.signal(
-                signal.SIGINT, signal.SIG_IGN
-            )  # another one could only cut this short
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # another one could only cut this short
             resumes = "; the same command resumes" if ctx.invoked_subcommand == "run" else ""
             err.print(f"interrupted{resumes}", highlight=False)
             raise typer.Exit(130) from None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from bench.errors import StoreError
 from bench.run.executors.base import Executor
 from bench.run.observers import Observers, RunStart
 from bench.run.queue import Queue
@@ -78,7 +79,7 @@ class Runner:
             own = place is not None and (place.suite, place.version) == (suite.suite, suite.version)
             if cell.not_applicable is not None:
                 record = self._record(cell, "not_applicable", reason=cell.not_applicable)
-                if listing is None or place is None or not own or not _says(listing.read(place), record):
+                if listing is None or place is None or not own or not _says(partial(listing.read, place), record):
                     self._write(record)
                 done[cell.cell_id] = partial(_same, record)
             elif listing is None or place is None:
@@ -154,6 +155,10 @@ def _same(record: ResultRecord) -> ResultRecord:
     return record
 
 
-def _says(stored: ResultRecord, record: ResultRecord) -> bool:
-    """Whether the stored record says all that ``record`` says."""
+def _says(read: Callable[[], ResultRecord], record: ResultRecord) -> bool:
+    """Whether the stored record says all that ``record`` says; one that is damaged does not."""
+    try:
+        stored = read()
+    except StoreError:
+        return False
     return all(getattr(stored, name) == getattr(record, name) for name in record.model_fields_set)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
+from bench.errors import BenchError
 from bench.run.executors.serve import Beat, ended, serve
 from bench.run.interrupts import held_back
 from bench.run.tasks import Done, Event, Failed, Settings, Silent, Started
@@ -114,7 +115,11 @@ class ProcessExecutor:
                 return
             except OSError:
                 self._bury(worker)
-        self._spawn().give(job)
+        worker = self._spawn()
+        try:
+            worker.give(job)
+        except OSError:
+            self._refused.append(Failed(job, f"the worker process died ({self._bury(worker)})"))
 
     def poll(self, timeout: float) -> list[Event]:
         events, self._refused = self._refused, []
@@ -140,12 +145,22 @@ class ProcessExecutor:
             self._workers.clear()
 
     def _spawn(self) -> _Worker:
+        """A new worker.
+
+        Raises:
+            BenchError: the machine starts no further process.
+        """
         taken = {worker.number for worker in self._workers}
         number = next(k for k in range(self._count) if k not in taken)
         with held_back(), _thread_limit(self._settings.threads):
             ours, theirs = self._context.Pipe()
             process = self._context.Process(target=serve, args=(theirs, self._settings, number), daemon=True)
-            process.start()
+            try:
+                process.start()
+            except OSError as error:
+                raise BenchError(
+                    "no worker can be started", got=error.strerror, hint="Give fewer --workers."
+                ) from error
             theirs.close()
             worker = _Worker(process, ours, number)
             self._workers.append(worker)
@@ -207,9 +222,10 @@ class ProcessExecutor:
                 yield Failed(job, f"took longer than --job-timeout {self._timeout:g} seconds; its worker was killed")
                 return
         unheard, still = now - worker.heard, now - worker.moved
-        if not worker.told and (unheard > UNHEARD or still > STALLED):
+        alive = unheard <= (UNHEARD if worker.started else BIRTH)
+        if not worker.told and (not alive or still > STALLED):
             worker.told = True
-            yield Silent(job, worker.number, max(unheard, still), alive=unheard <= UNHEARD)
+            yield Silent(job, worker.number, max(unheard, still), alive)
 
 
 def _quietly_send(pipe: Connection) -> None:
