@@ -6,6 +6,7 @@ Exit codes: 0 all cells stand, 1 some failed, 2 bad input.
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import signal
 import sys
@@ -293,7 +294,7 @@ def main(commands: typer.Typer = app) -> None:
             raise
         where = error.filename or "what was to be shown"
         err.print(f"[red]error:[/] {where} cannot be written: {error.strerror}", highlight=False)
-        sys.stdout = None  # what it still holds would fail once more
+        sys.stdout = io.StringIO()  # what it still holds would fail once more
         raise SystemExit(2) from None
 
 
