@@ -98,6 +98,7 @@ def is_abandoned(path: Path) -> bool:
         return True
     except psutil.AccessDenied:
         return False
+    return born > written + 1  # the clocks of files and processes tick differently
 
 
 def _temporary_name(name: str) -> str:
