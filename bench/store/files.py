@@ -91,9 +91,7 @@ def is_abandoned(path: Path) -> bool:
     if machine != _machine() or not pid.isdecimal():
         return time.time() - written > ABANDONED_AFTER
     try:
-        return bool(
-            psutil.Process(int(pid)).create_time() > written + 1
-        )  # clocks of files and processes tick differently
+        born = float(psutil.Process(int(pid)).create_time())
     except (psutil.NoSuchProcess, OverflowError):
         return True
     except psutil.AccessDenied:
