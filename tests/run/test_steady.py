@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import signal
@@ -201,18 +202,24 @@ def test_a_full_disk_is_what_the_user_is_told(suite: Path, tmp_path: Path) -> No
 
 
 @pytest.fixture
-def as_nobody() -> Iterator[Callable[[Path], None]]:
+def open_folder() -> Iterator[Path]:
+    """A folder that every user can reach, which a test's own is not."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        yield Path(folder)
+
+
+@pytest.fixture
+def read_only(open_folder: Path) -> Iterator[Callable[[Path], None]]:
     """Makes a folder read-only for this process; root, whom no permission stops, becomes nobody for the while."""
     changed: list[Path] = []
 
     def forbid(folder: Path) -> None:
-        for path in (folder, *folder.rglob("*")):
+        changed.extend((folder, *folder.rglob("*")))
+        for path in changed:
             path.chmod(0o555 if path.is_dir() else 0o444)
-            changed.append(path)
         if os.geteuid() == 0:
             os.seteuid(NOBODY)
-        if os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
-            pytest.skip("no permission stops this user")
 
     yield forbid
     if os.getuid() == 0:
@@ -222,38 +229,39 @@ def as_nobody() -> Iterator[Callable[[Path], None]]:
 
 
 def test_a_store_that_can_only_be_read_serves_all_who_read(
-    run: Run, suite: Path, tmp_path: Path, as_nobody: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+    run: Run,
+    suite: Path,
+    tmp_path: Path,
+    open_folder: Path,
+    read_only: Callable[[Path], None],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from bench.cli_board import BoardRequest, show_board
     from bench.cli_info import show_plan
     from dashboard.cli_report import write_report
 
     records = run()
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        place.chmod(0o777)
-        (tmp_path / "store" / "index.json").unlink(missing_ok=True)
-        (tmp_path / "store").rename(place / "store")
-        copy = place / "tiny.yaml"
-        copy.write_text(suite.read_text())
-        store, console = place / "store", Console(record=True, width=200, quiet=True)
-        before = sorted(store.rglob("*"))
-        os.environ["BENCH_DATA"] = str(place / "cache")
-        (place / "cache").mkdir(mode=0o777)
-        as_nobody(store)
-        show_board(BoardRequest(str(copy), "csv", store), console)
-        assert capsys.readouterr().out.count("resnet18_w10") >= 2
-        shown = Console(record=True, width=200, file=open(os.devnull, "w"))  # noqa: SIM115
-        show_plan(session.Options(str(copy), store=store), shown, as_json=False)
-        assert "0 of 4 cells to do" in shown.export_text()
-        write_report((str(copy),), place / "cache" / "report.html", store)
-        assert "resnet18_w10" in (place / "cache" / "report.html").read_text()
-        with pytest.raises(StoreError, match="cannot be written") as caught:
-            session.run(session.Options(str(copy), store=store, workers=0, tracker="none"), Console(quiet=True))
-        assert "Permission denied" in str(caught.value)
-        assert "--store DIR" in str(caught.value)
-        assert sorted(store.rglob("*")) == before
-        assert len(RecordReader(store).all()) == len(records)
+    (tmp_path / "store" / "index.json").unlink()
+    store = (tmp_path / "store").rename(open_folder / "store")
+    copy, out = open_folder / "tiny.yaml", open_folder / "report.html"
+    copy.write_text(suite.read_text())
+    monkeypatch.setenv("BENCH_DATA", str(open_folder / "cache"))
+    before = sorted(store.rglob("*"))
+    read_only(store)
+    show_board(BoardRequest(str(copy), "csv", store), Console(quiet=True))
+    assert capsys.readouterr().out.count("resnet18_w10") >= 2
+    shown = Console(record=True, width=200, file=io.StringIO())
+    show_plan(session.Options(str(copy), store=store), shown, as_json=False)
+    assert "0 of 4 cells to do" in shown.export_text()
+    write_report((str(copy),), out, store)
+    assert "resnet18_w10" in out.read_text()
+    with pytest.raises(StoreError, match="cannot be written") as caught:
+        session.run(session.Options(str(copy), store=store, workers=0, tracker="none"), Console(quiet=True))
+    assert "Permission denied" in str(caught.value)
+    assert "--store DIR" in str(caught.value)
+    assert sorted(store.rglob("*")) == before
+    assert len(RecordReader(store).all()) == len(records)
 
 
 def test_planning_writes_nothing(run: Run, suite: Path, tmp_path: Path) -> None:
