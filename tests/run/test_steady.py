@@ -242,7 +242,7 @@ def test_a_store_that_can_only_be_read_serves_all_who_read(
     from dashboard.cli_report import write_report
 
     records = run()
-    (tmp_path / "store" / "index.json").unlink()
+    (tmp_path / "store" / "index.json").unlink(missing_ok=True)
     store = (tmp_path / "store").rename(open_folder / "store")
     copy, out = open_folder / "tiny.yaml", open_folder / "report.html"
     copy.write_text(suite.read_text())
@@ -270,7 +270,7 @@ def test_planning_writes_nothing(run: Run, suite: Path, tmp_path: Path) -> None:
     empty, full = tmp_path / "empty", tmp_path / "store"
     empty.mkdir()
     run()
-    (full / "index.json").unlink()
+    (full / "index.json").unlink(missing_ok=True)
     for store in (empty, full, tmp_path / "none"):
         before = {path: path.stat().st_mtime_ns for path in (store, *store.rglob("*")) if path.exists()}
         show_plan(session.Options(str(suite), store=store), Console(quiet=True), as_json=False)
