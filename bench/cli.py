@@ -5,12 +5,17 @@ Exit codes: 0 all cells stand, 1 some failed, 2 bad input.
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
+import signal
+import sys
 from typing import Annotated, Any, Optional
 
 import typer
 from rich.logging import RichHandler
 from rich.text import Text
+from typer.core import TyperGroup
 
 from bench.cli_options import (
     STORE,
@@ -38,10 +43,24 @@ HELP = """The reference benchmark for compressing neural networks without their 
 Examples: `bench run suites/quickstart.yaml` · `bench ls suites` · `bench board ptq_w4a4 --published`"""
 
 
+class Commands(TyperGroup):
+    """Says what an interrupt means; left to itself, typer ends without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # another one could only cut this short
+            resumes = "; the same command resumes" if ctx.invoked_subcommand == "run" else ""
+            err.print(f"interrupted{resumes}", highlight=False)
+            raise typer.Exit(130) from None
+
+
 def command_line(text: str) -> typer.Typer:
     """A command line without commands; ``text`` is its help."""
     return typer.Typer(
         help=text,
+        cls=Commands,
         no_args_is_help=True,
         add_completion=False,
         rich_markup_mode="markdown",
@@ -80,6 +99,10 @@ def run(
         typer.Option("--workers", min=0, help="Worker processes; 0 runs in this one. Default: cores / threads."),
     ] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Threads per worker; part of equal results.")] = 1,
+    job_timeout: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option("--job-timeout", metavar="SECONDS", help="A job that takes longer is killed and its cells fail."),
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="cpu | cuda | auto.")] = "cpu",
     tracker: Annotated[str, typer.Option("--tracker", help="mlflow | none.")] = "mlflow",
     store: StoreOpt = STORE,
@@ -105,6 +128,7 @@ def run(
         seeds=seeds,
         workers=workers,
         threads=threads,
+        job_timeout=job_timeout,
         device=device,
         tracker=tracker,
         store=store,
@@ -284,3 +308,10 @@ def main(commands: typer.Typer = app) -> None:
     except KeyboardInterrupt:
         err.print("interrupted; the same command resumes", highlight=False)
         raise SystemExit(130) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = error.filename or "what was to be shown"
+        err.print(Text.assemble(("error:", "red"), f" {where} cannot be written: {error.strerror}"))
+        sys.stdout = io.StringIO()  # what it still holds would fail once more
+        raise SystemExit(2) from None

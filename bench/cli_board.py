@@ -23,7 +23,6 @@ from bench.spec.plan import Plan
 from bench.spec.registry import Registry
 from bench.spec.suite import load_suite, suite_names
 from bench.store.files import write_atomic
-from bench.store.measured import read_measured
 from bench.store.records import ResultRecord
 from bench.text import visible
 
@@ -54,14 +53,14 @@ def versions() -> dict[tuple[str, str], int]:
 
 
 def all_records(store: Path) -> list[ResultRecord]:
-    """The store's records and those shipped with the package; only the latter where there is no store (none is made).
+    """The store's records and those shipped with the package; only the latter where there is no store.
 
     Damaged ones are left out, and it is said.
 
     Raises:
         StoreError: a record is of a newer schema.
     """
-    return sound(session.open_records(store).all() if store.exists() else read_measured())
+    return sound(session.read_records(store).all())
 
 
 def records_of(suite: str, records: Sequence[ResultRecord], seeds: int | None) -> tuple[Plan, list[ResultRecord], str]:

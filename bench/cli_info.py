@@ -32,7 +32,7 @@ KINDS = ("sources", "compressors", "targets", "datasets", "suites", "records")
 
 
 def show_plan(options: session.Options, console: Console, as_json: bool) -> None:
-    """Print what a run would do and what stands already; the store's index apart, nothing is written."""
+    """Print what a run would do and what stands already; nothing is written."""
     plan = session.plan_of(options)
     if as_json:
         typer.echo(json.dumps(plan.to_json(), indent=1, default=str))
@@ -60,9 +60,7 @@ def show_plan(options: session.Options, console: Console, as_json: bool) -> None
 
 
 def _standing(plan: Plan, store: Path) -> set[str]:
-    if not store.exists():
-        return set()
-    found, suite = Listing(session.open_records(store)), plan.suite
+    found, suite = Listing(session.read_records(store)), plan.suite
     keys = (cell.cell_id for cell in plan.applicable)
     return {key for key in keys if found.standing(key, suite.suite, suite.version) is not None}
 
@@ -241,7 +239,7 @@ def add_measured(suite: str, store: Path, to: Path) -> Path:
 
     plan = session.plan_of(session.Options(suite))
     spec = plan.suite
-    records = [r for r in session.open_records(store).all(spec.suite, spec.version) if r.status != "failed"]
+    records = [r for r in session.read_records(store).all(spec.suite, spec.version) if r.status != "failed"]
     artifacts = ArtifactStore(store)
     grids = {}
     for job in plan.synths:
@@ -253,16 +251,26 @@ def add_measured(suite: str, store: Path, to: Path) -> Path:
 
 
 def sync_mlflow(suite: str, store: Path) -> str:
-    """Log every record of a suite that MLflow lacks; a server that fails is an error here."""
+    """Log every record of a suite that MLflow lacks, and end the runs that a killed process left open.
+
+    Raises:
+        BenchError: what is wrong with the suite or the store; a server that fails.
+    """
+    from mlflow.exceptions import MlflowException
+
     from bench.run.observers import RunStart
     from bench.run.tracking import MlflowObserver, tracking_uri, ui_command
 
-    plan = session.plan_of(session.Options(suite))
-    records = session.open_records(store).all(plan.suite.suite, plan.suite.version)
-    observer = MlflowObserver(tracking_uri())
-    observer.run_started(RunStart(plan, store, {record.cell_id: record for record in records}, ()))
-    observer.run_ended(records)
-    return f"{len(records)} records in {tracking_uri()}; see them: {ui_command(tracking_uri())}"
+    plan, uri = session.plan_of(session.Options(suite)), tracking_uri()
+    records = session.read_records(store).all(plan.suite.suite, plan.suite.version)
+    observer = MlflowObserver(uri)
+    try:
+        observer.run_started(RunStart(plan, store, {record.cell_id: record for record in records}, ()))
+        observer.run_ended(records)
+    except MlflowException as error:
+        hint = "Start the server, or name another with MLFLOW_TRACKING_URI."
+        raise BenchError("MLflow cannot be written", where=uri, got=error, hint=hint) from error
+    return f"{len(records)} records in {uri}; see them: {ui_command(uri)}"
 
 
 def show_doctor(store: Path, console: Console) -> bool:

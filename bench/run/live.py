@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
 from bench.errors import StoreError
@@ -32,8 +31,8 @@ REASON = 500  # characters
 class LiveObserver(Observer):
     """Keeps the state and writes it from a thread of its own, so that a long task without news is no silence.
 
-    Use it as a context: leaving it before the run has ended says that the run was interrupted.  Of several runs on one
-    store the one that began last is shown.
+    Closing it before the run has ended says that the run was interrupted.  Of several runs on one store the one that
+    began last is shown.
     """
 
     def __init__(self, store: Path, workers: int) -> None:
@@ -45,17 +44,10 @@ class LiveObserver(Observer):
         self._failures: deque[LiveRecord] = deque(maxlen=SHOWN_FAILURES)
         self._failed = 0
         self._curve: list[tuple[float, int]] = []
+        self._complained = False
         self._lock = threading.Lock()
         self._news, self._stop = threading.Event(), threading.Event()
         self._writer = threading.Thread(target=self._write_on, name="live", daemon=True)
-
-    def __enter__(self) -> LiveObserver:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end("interrupted")
 
     def run_started(self, start: RunStart) -> None:
         suite, now = start.plan.suite, time.time()
@@ -71,7 +63,7 @@ class LiveObserver(Observer):
             tasks=len(start.jobs),
             standing=len(start.done),
         )
-        write_live(self._store, self._state)
+        self._write()
         self._writer.start()
 
     def job_started(self, job: Job, worker: int) -> None:
@@ -109,6 +101,9 @@ class LiveObserver(Observer):
     def run_ended(self, records: Sequence[ResultRecord]) -> None:
         self._end("finished")
 
+    def close(self) -> None:
+        self._end("interrupted")
+
     def _begin(self, job: Job) -> LiveTask:
         """The task's line; an executor in this process tells of progress before it tells of the start."""
         if job.key not in self._running:
@@ -130,7 +125,8 @@ class LiveObserver(Observer):
             return
         self._stop.set()
         self._news.set()
-        self._writer.join()
+        if self._writer.is_alive():
+            self._writer.join()
         self._running.clear()
         self._write(how)
 
@@ -161,9 +157,10 @@ class LiveObserver(Observer):
         try:
             if not self._superseded(state):
                 write_live(self._store, state)
-        except StoreError as error:
-            log.warning("the run's state is not shown: %s", error)
-            self._stop.set()
+        except StoreError as error:  # tried again at the next beat: a full disk may be emptied
+            if not self._complained:
+                log.warning("the run's state is not shown: %s", error)
+            self._complained = True
 
     def _superseded(self, state: LiveState) -> bool:
         """Whether a run that began later shows itself in this store."""

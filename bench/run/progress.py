@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from bench.run.observers import Observer, RunStart
 from bench.run.tasks import Progress as ProgressEvent
+from bench.run.tasks import Silent
 from bench.spec.graph import Job, counts
 from bench.store.records import ResultRecord
 
@@ -178,9 +179,18 @@ class ProgressObserver(Observer):
         text = f"{origin} → {record.target} {record.compressor} {record.setting_label} seed {record.seed}: {shown}"
         if record.reason:
             text += f" ({record.reason.splitlines()[0]})"
-        (self._live.console if self._live else self._console).print(text, markup=False, highlight=False)
+        self._say(text)
 
-    def run_ended(self, records: Sequence[ResultRecord]) -> None:
+    def silent(self, event: Silent) -> None:
+        """A job of which nothing is heard; what ends it is the user's to decide."""
+        what = "no progress" if event.alive else "its worker is stopped or hung: no sign of it"
+        ends = "`--job-timeout SECONDS` would end it"
+        self._say(f"{event.job.title}: {what} for {clock(event.seconds)} (worker {event.worker + 1}); {ends}")
+
+    def close(self) -> None:
         if self._live is not None:
             self._live.stop()
             self._live = None
+
+    def _say(self, text: str) -> None:
+        (self._live.console if self._live else self._console).print(text, markup=False, highlight=False)

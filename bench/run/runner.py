@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from bench.errors import StoreError
 from bench.run.executors.base import Executor
 from bench.run.observers import Observers, RunStart
 from bench.run.queue import Queue
 from bench.run.reports import cell_record, changes_of
 from bench.run.standing import Standing, stored
-from bench.run.tasks import Done, Event, Failed, Progress, Started
+from bench.run.tasks import Done, Event, Failed, Silent, Started
 from bench.spec.plan import CellJob, Plan
 from bench.store.artifacts import ArtifactStore
 from bench.store.index import Listing
-from bench.store.objects import LostArtifact
 from bench.store.records import DamagedRecord, RecordStore, ResultRecord, refused
 
 log = logging.getLogger(__name__)
@@ -80,14 +80,16 @@ class Runner:
         listing = None if self.fresh else Listing(self.records)
         suite = self.plan.suite
         for cell in self.plan.cells:
-            if cell.not_applicable is not None:
-                record = self._write(self._record(cell, "not_applicable", reason=cell.not_applicable))
-                done[cell.cell_id] = partial(_same, record)
-                continue
             place = listing.standing(cell.cell_id, suite.suite, suite.version) if listing else None
-            if listing is None or place is None:
+            own = place is not None and (place.suite, place.version) == (suite.suite, suite.version)
+            if cell.not_applicable is not None:
+                record = self._record(cell, "not_applicable", reason=cell.not_applicable)
+                if listing is None or place is None or not own or not _says(partial(listing.read, place), record):
+                    self._write(record)
+                done[cell.cell_id] = partial(_same, record)
+            elif listing is None or place is None:
                 todo.append(cell)
-            elif (place.suite, place.version) == (suite.suite, suite.version):
+            elif own:
                 done[cell.cell_id] = partial(listing.read, place)
             else:
                 done[cell.cell_id] = partial(_same, self._adopt(listing.read(place), cell))
@@ -111,43 +113,52 @@ class Runner:
         return self._write(record.model_copy(update=renamed))
 
     def _handle(self, event: Event, queue: Queue) -> list[ResultRecord]:
+        if isinstance(event, Done | Failed):
+            return self._ended(event, queue)
         if isinstance(event, Started):
             self.observers.tell("job_started", event.job, event.worker)
-            return []
-        if isinstance(event, Progress):
-            self.observers.tell("progress", event)
-            return []
-        self.observers.tell("job_done", event.job, event.seconds if isinstance(event, Done) else 0.0)
+        else:
+            self.observers.tell("silent" if isinstance(event, Silent) else "progress", event)
+        return []
+
+    def _ended(self, event: Done | Failed, queue: Queue) -> list[ResultRecord]:
+        """What ended is written first and shown afterwards."""
         if isinstance(event, Failed):
-            return self._failed(event, queue)
-        queue.done(event.job)
-        if event.records:
-            self._show_images(event.records[0])
-        return [self._write(record) for record in event.records]
+            seconds, records = 0.0, self._failed(event, queue)
+        else:
+            seconds, records = event.seconds, list(event.records)
+            queue.done(event.job)
+        for record in records:
+            self.records.write(record)
+        self.observers.tell("job_done", event.job, seconds)
+        if isinstance(event, Done):
+            self._show_images(records)
+        for record in records:
+            self.observers.tell("record", record)
+        return records
 
     def _failed(self, event: Failed, queue: Queue) -> list[ResultRecord]:
-        """Of the job's own cells, or of all that needed what it was to make."""
+        """Records of the job's own cells, or of all that needed what it was to make."""
         status = "failed" if event.applicable else "not_applicable"
         facts = {"reason": event.reason, "traceback": event.traceback}
         lost = queue.failed(event.job)
         if not event.job.cells and event.applicable:
             facts["reason"] = f"{event.job.kind}, {event.job.title}: {event.reason}"
-        return [self._write(self._record(cell, status, **facts)) for job in lost for cell in job.cells]
+        return [self._record(cell, status, **facts) for job in lost for cell in job.cells]
 
     def _record(self, cell: CellJob, status: str, **facts: str | None) -> ResultRecord:
         suite = self.plan.suite
         return cell_record(cell, self.plan.synth(cell.synth_id), suite.suite, suite.version, status, **facts)
 
-    def _show_images(self, record: ResultRecord) -> None:
-        if record.synth_id is None or record.synth_id in self._shown or record.delivery == "stream":
+    def _show_images(self, records: Sequence[ResultRecord]) -> None:
+        record = next((r for r in records if r.synth_id is not None and r.delivery != "stream"), None)
+        if record is None or record.synth_id is None or record.synth_id in self._shown:
             return
-        job = self.plan.synth(record.synth_id)
-        try:
-            images = self.artifacts.read(job.synth_id, record.n, job.source.label_kind)
-        except LostArtifact:
-            return  # nothing to show; the cell's record says what became of the images
         self._shown.add(record.synth_id)
-        self.observers.tell("image_set", job, images)
+        job = self.plan.synth(record.synth_id)
+        # Opened by who wants to see it: images that are damaged meanwhile are an observer's trouble, not the run's.
+        read = partial(self.artifacts.read, job.synth_id, record.n, job.source.label_kind)
+        self.observers.tell("image_set", job, read)
 
     def _write(self, record: ResultRecord) -> ResultRecord:
         self.records.write(record)
@@ -157,3 +168,12 @@ class Runner:
 
 def _same(record: ResultRecord) -> ResultRecord:
     return record
+
+
+def _says(read: Callable[[], ResultRecord], record: ResultRecord) -> bool:
+    """Whether the stored record says all that ``record`` says; one that is damaged does not."""
+    try:
+        stored = read()
+    except StoreError:
+        return False
+    return all(getattr(stored, name) == getattr(record, name) for name in record.model_fields_set)

@@ -20,7 +20,7 @@ from bench.spec.plan import Plan, make_plan
 from bench.spec.suite import load_suite
 from bench.store.files import require_free
 from bench.store.packs import PackedRecords
-from bench.store.records import FINAL, RecordStore, ResultRecord
+from bench.store.records import FINAL, RecordReader, RecordStore, ResultRecord
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,6 +50,7 @@ class Options:
     data_root: Path | None = None
     fresh: bool = False
     dtype: str = "float32"
+    job_timeout: float | None = None
 
 
 def plan_of(options: Options) -> Plan:
@@ -76,8 +77,13 @@ def workers_of(options: Options, device: str) -> int:
 
 
 def open_records(store: Path) -> RecordStore:
-    """The store's records and, behind them, those shipped with the package."""
+    """The store's records and, behind them, those shipped with the package, for who adds to them."""
     return RecordStore(store, PackedRecords())
+
+
+def read_records(store: Path) -> RecordReader:
+    """As :func:`open_records`, for who only looks: nothing is written, and the store need not be there."""
+    return RecordReader(store, PackedRecords())
 
 
 def run(options: Options, console: Console) -> tuple[Plan, list[ResultRecord]]:
@@ -96,20 +102,30 @@ def run(options: Options, console: Console) -> tuple[Plan, list[ResultRecord]]:
     if options.tracker not in TRACKERS:
         raise BenchError("unknown tracker", where="--tracker", got=options.tracker, expected=TRACKERS)
     device = runtime.resolve_device(options.device)
+    workers = workers_of(options, device)
+    _check_timeout(options.job_timeout, workers)
     plan = plan_of(options)
     _check_readable(plan)
-    artifacts = ArtifactStore(options.store)
+    artifacts, records = ArtifactStore(options.store), open_records(options.store)
     require_free(options.store, plan.disk_bytes(artifacts.has))
     artifacts.sweep()
-    workers = workers_of(options, device)
-    watchers: list[Observer] = [ProgressObserver(console, workers)]
+    watchers: list[Observer] = [ProgressObserver(console, workers), LiveObserver(options.store, workers)]
     if options.tracker == "mlflow":
         watchers.append(MlflowObserver(tracking_uri()))
-    with LiveObserver(options.store, workers) as live:
-        observers = Observers([*watchers, live])
+    with Observers(watchers) as observers:
         executor = _executor(options, device, workers, observers)
-        runner = Runner(plan, artifacts, open_records(options.store), executor, observers, options.fresh)
-        return plan, runner.run()
+        return plan, Runner(plan, artifacts, records, executor, observers, options.fresh).run()
+
+
+def _check_timeout(seconds: float | None, workers: int) -> None:
+    """Raise BenchError for a limit that cannot be kept."""
+    if seconds is None:
+        return
+    if not 0 < seconds < float("inf"):
+        raise BenchError("is no duration", where="--job-timeout", got=seconds, expected="seconds, above 0")
+    if workers == 0:
+        hint = "Give --workers 1 or more."
+        raise BenchError("a job in this process cannot be ended", where="--job-timeout", got="--workers 0", hint=hint)
 
 
 def _executor(options: Options, device: str, workers: int, observers: Observers) -> Executor:
@@ -122,7 +138,7 @@ def _executor(options: Options, device: str, workers: int, observers: Observers)
     settings = Settings(store, device, options.threads, root, dtype=options.dtype)
     if workers == 0:
         return InlineExecutor(settings, lambda event: observers.tell("progress", event))
-    return ProcessExecutor(settings, workers)
+    return ProcessExecutor(settings, workers, options.job_timeout)
 
 
 def _check_readable(plan: Plan) -> None:

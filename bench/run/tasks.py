@@ -38,6 +38,17 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Silent:
+    """Nothing has been heard of a job for ``seconds``: no progress of it or, unless ``alive``, not even that its worker
+    runs."""
+
+    job: Job
+    worker: int
+    seconds: float
+    alive: bool
+
+
+@dataclass(frozen=True)
 class Done:
     """``records``: one for each of the job's cells; none for a job that makes what others need."""
 
@@ -56,4 +67,4 @@ class Failed:
     applicable: bool = True
 
 
-Event = Started | Progress | Done | Failed
+Event = Started | Progress | Silent | Done | Failed

@@ -9,16 +9,17 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.errors import StoreError
 from bench.identity import digest
 from bench.interfaces import ImageSet
 from bench.paths import CELL_TAG, experiment_name, tracking_uri, ui_command
 from bench.run.observers import Observer, RunStart
 from bench.spec.plan import SynthJob
-from bench.store.records import ResultRecord
+from bench.store.records import FINAL, ResultRecord
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ class MlflowObserver(Observer):
         self._experiment = ""
         self._parent = ""
         self._known: dict[str, str] = {}
+        self._open: set[str] = set()  # of the known ones, those that a killed run left RUNNING
+        self._ended = False
         self._suite = ""
 
     def run_started(self, start: RunStart) -> None:
@@ -58,7 +61,7 @@ class MlflowObserver(Observer):
         )
         self._load_known()
         for cell_id in start.done:
-            if cell_id not in self._known:
+            if cell_id not in self._known or self._known[cell_id] in self._open:
                 self.record(start.done[cell_id])
 
     def record(self, record: ResultRecord) -> None:
@@ -67,7 +70,7 @@ class MlflowObserver(Observer):
         from mlflow.entities import Metric, Param, RunTag
 
         run = self._known.get(record.cell_id)
-        fresh = run is None
+        fresh = run is None or run in self._open
         if run is None:
             run = self._create(_title(record), {"mlflow.parentRunId": self._parent, CELL_TAG: record.cell_id})
             self._known[record.cell_id] = run
@@ -84,12 +87,17 @@ class MlflowObserver(Observer):
                 self._client.log_batch(run, points, [], [])
         if record.image_digest:
             self._log_dataset(run, record)
-        status = "FINISHED" if record.status in ("ok", "not_applicable") else "FAILED"
-        self._client.set_terminated(run, status)
+        self._client.set_terminated(run, _outcome([record]))
+        self._open.discard(run)
 
-    def image_set(self, job: SynthJob, images: ImageSet) -> None:
+    def image_set(self, job: SynthJob, read: Callable[[], ImageSet]) -> None:
         from bench.run.pictures import grid_png
 
+        try:
+            images = read()
+        except StoreError as error:
+            log.warning("an image set is not shown: %s", error)
+            return
         with tempfile.TemporaryDirectory() as folder:
             stem = f"{job.source.label}-{job.model.replace('/', '_').replace(':', '_') or 'none'}-seed{job.seed}"
             grid, curves = Path(folder) / f"{stem}.png", Path(folder) / f"{stem}-curves.json"
@@ -104,7 +112,14 @@ class MlflowObserver(Observer):
         ok = sum(record.status == "ok" for record in records)
         metrics = [Metric("cells", len(records), 0, 0), Metric("cells_ok", ok, 0, 0)]
         self._client.log_batch(self._parent, metrics, [], [])
-        self._client.set_terminated(self._parent, "FINISHED")
+        self._client.set_terminated(self._parent, _outcome(records))
+        self._ended = True
+
+    def close(self) -> None:
+        """A parent whose run was left before its end is told so; what is done of it stays."""
+        if self._parent and not self._ended:
+            self._ended = True
+            self._client.set_terminated(self._parent, "KILLED")
 
     def _find(self, query: str) -> str | None:
         found = self._client.search_runs([self._experiment], query, max_results=1)
@@ -116,6 +131,7 @@ class MlflowObserver(Observer):
         while True:
             page = self._client.search_runs([self._experiment], query, max_results=1000, page_token=token)
             self._known.update({run.data.tags[CELL_TAG]: run.info.run_id for run in page})
+            self._open.update(run.info.run_id for run in page if run.info.status == "RUNNING")
             token = page.token
             if not token:
                 return
@@ -133,6 +149,11 @@ class MlflowObserver(Observer):
             source=json.dumps({"synth_id": record.synth_id, "n": record.n}),
         )
         self._client.log_inputs(run, [DatasetInput(made, [InputTag("mlflow.data.context", "calibration")])])
+
+
+def _outcome(records: Sequence[ResultRecord]) -> str:
+    """MLflow's word for a run of these cells."""
+    return "FINISHED" if all(record.status in FINAL for record in records) else "FAILED"
 
 
 def _title(record: ResultRecord) -> str:

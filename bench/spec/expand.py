@@ -20,6 +20,9 @@ from bench.spec.suite import SuiteSpec
 
 _READS_TRAINING_IMAGES = ("T4", "T5", "T6")
 
+MOST_CELLS = 1_000_000
+"""Cells of a suite at most; a grid is a product, and a slip in one axis would plan for hours."""
+
 
 class Expansion:
     """Crosses the axes of one suite; holds what every cell needs so that each network is looked up once."""
@@ -57,7 +60,13 @@ class Expansion:
                         cell = make_cell(point, setting, reason[seed])
                         self._check_new(row, cell, seen)
                         out.append((point.images, make_search(point), cell))
+                    self._check_size(len(out))
         return out
+
+    def _check_size(self, cells: int) -> None:
+        if cells > MOST_CELLS:
+            most, hint = f"at most {MOST_CELLS:,} cells", "Ask for fewer values on the axes, or for fewer seeds."
+            raise SuiteError("the grid is too large", where=self.suite.at("grid"), expected=most, hint=hint)
 
     def _point(self, images: SynthJob, target: str, count: int, treatment: Treatment) -> Point:
         return Point(

@@ -13,7 +13,9 @@ Name = Annotated[str, Field(min_length=1)]
 Label = Annotated[str, Field(pattern=r"^[^|,()]+(\([^|()]*\))?$")]
 """A row's name: commas inside the one pair of parentheses only, so that ``--only`` can name it."""
 Count = Annotated[int, Field(ge=1)]
-Counts = Annotated[tuple[Count, ...], Field(min_length=1)]
+MOST_IMAGES = 2_000_000
+"""Images of a set at most: more than the largest training set here holds; a plan lists every batch of them."""
+Counts = Annotated[tuple[Annotated[int, Field(ge=1, le=MOST_IMAGES)], ...], Field(min_length=1)]
 Names = Annotated[tuple[Name, ...], Field(min_length=1)]
 
 

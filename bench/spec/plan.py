@@ -20,6 +20,8 @@ from bench.spec.suite import SuiteSpec
 
 __all__ = ["CellJob", "Plan", "ResolvedCompressor", "ResolvedSource", "SynthJob", "make_plan", "require_applicable"]
 
+MOST_SEEDS = 10_000
+
 
 def only_axes() -> tuple[str, ...]:
     """The axes ``--only`` takes."""
@@ -154,8 +156,9 @@ def _seeds(suite: SuiteSpec, asked: int | Sequence[int] | None) -> tuple[int, ..
         return suite.seeds
     if not isinstance(asked, int):
         return tuple(dict.fromkeys(asked))
-    if asked < 1:
-        raise SuiteError("no seed is left", where="--seeds", got=asked, expected="at least 1")
+    if not 1 <= asked <= MOST_SEEDS:
+        what = "no seed is left" if asked < 1 else "too many seeds"
+        raise SuiteError(what, where="--seeds", got=asked, expected=f"1 to {MOST_SEEDS}")
     more = range(max(suite.seeds) + 1, max(suite.seeds) + 1 + asked)
     return (*suite.seeds, *more)[:asked]
 

@@ -17,6 +17,7 @@ from bench.store.records import (
     FINAL,
     SCHEMA_VERSION,
     DamagedRecord,
+    RecordReader,
     RecordStore,
     ResultRecord,
     Status,
@@ -47,17 +48,18 @@ class Listing:
     """The records of a store and those shipped with the package, as they are when this is made.
 
     A file whose size, time and inode are those of the index is not opened; writing replaces a file, so a new record is
-    a new inode even within one tick of the clock.
+    a new inode even within one tick of the clock.  An index that was behind is written anew, unless ``store`` only
+    reads.
 
     Raises:
         StoreError: a newer version wrote this store, or it cannot be read; a packed file is damaged.
     """
 
-    def __init__(self, store: RecordStore) -> None:
+    def __init__(self, store: RecordReader) -> None:
         self._store = store
         self.refused: dict[str, DamagedRecord] = {}
         self._places: dict[str, list[Place]] = {}
-        for folder, files in _folders(store.root).items():
+        for folder, files in _folders(store.root, keep=isinstance(store, RecordStore)).items():
             suite, _, version = folder.partition("@")
             for name, entry in files.items():
                 self._add(Place(suite, int(version), name.removesuffix(".json"), entry[-1]))
@@ -121,15 +123,15 @@ class Listing:
         self._places.setdefault(place.cell_id, []).append(place)
 
 
-def _shipped(store: RecordStore) -> dict[tuple[str, int, str], Status]:
+def _shipped(store: RecordReader) -> dict[tuple[str, int, str], Status]:
     packed = store.measured
     if isinstance(packed, PackedRecords):
         return packed.statuses
     return {key: record.status for key, record in packed.items()}
 
 
-def _folders(root: Path) -> dict[str, _Folder]:
-    """The store's folders as they are now; the index is written anew where it was behind."""
+def _folders(root: Path, keep: bool) -> dict[str, _Folder]:
+    """The store's folders as they are now; with ``keep`` the index is written anew where it was behind."""
     path = root / INDEX
     kept = _plausible(read_note(path, _KIND))
     found = {}
@@ -142,7 +144,7 @@ def _folders(root: Path) -> dict[str, _Folder]:
             # The stamp is older than the status: a record replaced in between is opened again the next time.
             files[name] = entry if entry and current else [*stamp, _status(root / "records" / folder / name)]
         found[folder] = files
-    if found != kept:
+    if keep and found != kept:
         write_note(path, _KIND, found)
     return found
 

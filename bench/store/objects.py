@@ -19,7 +19,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from bench.errors import StoreError
-from bench.store.files import TEMPORARY, open_store, write_atomic
+from bench.store.files import TEMPORARY, not_written, open_store, sweep_temporary, write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -211,11 +211,12 @@ class ObjectStore(ObjectReader):
             return False
 
     def sweep(self) -> int:
-        """Delete the temporary files of writers that are gone; returns how many.
+        """Delete the temporary files of writers that are gone, in all of the store; returns how many.
 
-        A file whose key is locked belongs to a writer at work and stays.
+        An artifact's file whose key is locked belongs to a writer at work and stays; of the others their names tell.
         """
-        removed = 0
+        elsewhere = (place for part in ("", "fp/", "records/*/") for place in self.root.glob(f"{part}.*{TEMPORARY}*"))
+        removed = sweep_temporary(elsewhere)
         for path in self._folder.glob(f"*/*/.*{TEMPORARY}*"):
             key, name = path.parent.name, path.name[1:].partition(TEMPORARY)[0]
             if not is_key(key) or not _NAME.fullmatch(name):
@@ -243,7 +244,7 @@ def _acquired(lock: FileLock, path: Path, timeout: float) -> bool:
             return False
         raise StoreError("another process is writing this artifact", where=str(path)) from error
     except OSError as error:
-        raise StoreError("cannot be written", where=str(path), got=error.strerror) from error
+        raise not_written(path, error) from error
     return True
 
 
@@ -251,4 +252,4 @@ def _rename(path: Path, name: str) -> None:
     try:
         path.replace(path.with_name(name))
     except OSError as error:
-        raise StoreError("cannot be written", where=str(path), got=error.strerror) from error
+        raise not_written(path, error) from error

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from bench.errors import StoreError
 from bench.identity import SEED_SCHEME
 from bench.reading import LIMIT, parse_json, read_bytes, too_deep, unzip
-from bench.store.files import open_store, write_atomic
+from bench.store.files import check_layout, open_store, write_atomic
 from bench.store.migrations import MIGRATIONS
 from bench.store.seals import DIGEST, intact, sealed, unsealed
 
@@ -255,38 +255,26 @@ Key = tuple[str, int, str]
 """Suite, its version, cell_id."""
 
 
-class RecordStore:
-    """``ROOT/records/<suite>@<version>/<cell_id>.json``, and the measured records shipped beside the suites.
+class RecordReader:
+    """``ROOT/records/<suite>@<version>/<cell_id>.json``, and the measured records shipped beside the suites; looks and
+    writes nothing.
 
     Args:
-        root: the store's folder; made when missing.
-        measured: records that came with the package (by key, where they are opened only when needed); read only, and
-            the store's own win over them.
+        root: the store's folder; one that does not exist is empty.
+        measured: records that came with the package (by key, where they are opened only when needed); the store's own
+            win over them.
 
     Raises:
-        StoreError: the folder cannot be written, or a newer version wrote it.
+        StoreError: the folder cannot be read, or a newer version wrote it.
     """
 
     def __init__(self, root: Path | str, measured: Iterable[ResultRecord] | Mapping[Key, ResultRecord] = ()) -> None:
-        self.root = open_store(root)
+        self.root = Path(root)
+        check_layout(self.root)
         self._folder = self.root / "records"
         self.measured: Mapping[Key, ResultRecord] = (
             measured if isinstance(measured, Mapping) else {_key(record): record for record in measured}
         )
-
-    def write(self, record: ResultRecord) -> Path:
-        """Store a record, atomically, in place of an earlier one of the same cell; returns its path.
-
-        Raises:
-            StoreError: the folder cannot be written; a number is not finite.
-        """
-        path = self._path(record.suite, record.suite_version, record.cell_id)
-        try:
-            content = record_bytes(record)
-        except ValueError as error:
-            raise StoreError("the record holds a number that is not finite", where=str(path), got=error) from error
-        write_atomic(path, content)
-        return path
 
     def get(self, suite: str, version: int, cell_id: str) -> ResultRecord | None:
         """The record of a cell of this suite, from the store or else the measured ones; None when there is none.
@@ -363,6 +351,29 @@ def _sound(paths: Iterable[Path]) -> list[ResultRecord]:
     if errors:
         log.warning("%s", refused(errors))
     return found
+class RecordStore(RecordReader):
+    """As :class:`RecordReader`, and writes records; the folder is made when missing.
+
+    Raises:
+        StoreError: the folder cannot be written, or a newer version wrote it.
+    """
+
+    def __init__(self, root: Path | str, measured: Iterable[ResultRecord] | Mapping[Key, ResultRecord] = ()) -> None:
+        super().__init__(open_store(root), measured)
+
+    def write(self, record: ResultRecord) -> Path:
+        """Store a record, atomically, in place of an earlier one of the same cell; returns its path.
+
+        Raises:
+            StoreError: the folder cannot be written; a number is not finite.
+        """
+        path = self._path(record.suite, record.suite_version, record.cell_id)
+        try:
+            content = record_bytes(record)
+        except ValueError as error:
+            raise StoreError("the record holds a number that is not finite", where=str(path), got=error) from error
+        write_atomic(path, content)
+        return path
 
 
 def _key(record: ResultRecord) -> Key:

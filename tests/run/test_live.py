@@ -45,10 +45,11 @@ def tasks(suite: Path) -> tuple[Any, list[Job]]:
 def live(tasks: tuple[Any, list[Job]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """An observer of that plan, writing at once."""
     monkeypatch.setattr(module, "SHORTEST", 0.01)
-    with LiveObserver(tmp_path, 2) as observer:
-        session.open_records(tmp_path)  # makes it a store
-        observer.run_started(RunStart(tasks[0], tmp_path, {}, tasks[1]))
-        yield observer
+    observer = LiveObserver(tmp_path, 2)
+    session.open_records(tmp_path)  # makes it a store
+    observer.run_started(RunStart(tasks[0], tmp_path, {}, tasks[1]))
+    yield observer
+    observer.close()
 
 
 def told(store: Path, check: Any) -> LiveState:
@@ -120,11 +121,9 @@ def test_failures_are_told_with_their_reason_and_their_cells_count_as_done(
     assert found.seconds_left is None  # a failure in no time says nothing of the others
 
 
-def test_leaving_before_the_end_is_an_interruption(tasks: Any, tmp_path: Path) -> None:
-    session.open_records(tmp_path)
-    with LiveObserver(tmp_path, 1) as observer:  # as an exception does that passes through
-        observer.run_started(RunStart(tasks[0], tmp_path, {}, tasks[1]))
-        observer.job_started(tasks[1][0], 0)
+def test_leaving_before_the_end_is_an_interruption(live: LiveObserver, tasks: Any, tmp_path: Path) -> None:
+    live.job_started(tasks[1][0], 0)
+    live.close()
     found = read_live(tmp_path)
     assert found is not None
     assert (found.phase(), found.running) == ("interrupted", ())
@@ -144,6 +143,10 @@ def test_a_store_that_cannot_be_written_fails_no_run(
     end = time.monotonic() + 10
     while not caplog.messages and time.monotonic() < end:
         time.sleep(0.01)
+    live_path(tmp_path).rmdir()
+    told(tmp_path, lambda state: len(state.running) == 1)  # as soon as it can be written again
+    live_path(tmp_path).unlink()
+    live_path(tmp_path).mkdir()
     live.run_ended([])
     assert len([m for m in caplog.messages if "is not shown" in m]) == 1
 

@@ -177,6 +177,18 @@ def test_seeds(plan: Planner, asked: Any, expected: list[int]) -> None:
     assert list(dict.fromkeys(cell.seed for cell in plan(seeds=asked).cells)) == expected
 
 
+def test_what_would_be_planned_for_hours_is_refused(plan: Planner, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SuiteError, match="too many seeds") as caught:
+        plan(seeds=2**63 - 1)
+    assert "1 to 10000" in str(caught.value)
+    cells = len(plan().cells)
+    monkeypatch.setattr("bench.spec.expand.MOST_CELLS", cells)
+    assert len(plan().cells) == cells
+    monkeypatch.setattr("bench.spec.expand.MOST_CELLS", cells - 1)
+    with pytest.raises(SuiteError, match="grid is too large"):
+        plan()
+
+
 def test_only(plan: Planner) -> None:
     made = plan(only="source=kw|mix*,target=resnet_a,seed=1")
     assert len(made.cells) == 3 * 2

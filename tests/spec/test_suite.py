@@ -48,6 +48,7 @@ BAD = [
     ("images: 40", "images: true", 10, "images", ["wrong type"]),
     ("images: 40", "images: 40.5", 10, "images", ["40.5"]),
     ("images: 40", "images: 0", 10, "images", ["greater than or equal to 1"]),
+    ("images: 40", "images: 9223372036854775807", 10, "images", ["less than or equal to 2000000"]),
     ("images: 40", "images: 2020-01-01", 10, "images", ["wrong type", "2020-01-01"]),
     ("images: 40", "images: 40\nimages: 41", 11, "", ["given twice", "images"]),
     ("images: 40", "images: [40", 11, "", ["no valid YAML"]),
