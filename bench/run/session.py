@@ -86,6 +86,7 @@ def run(options: Options, console: Console) -> tuple[Plan, list[ResultRecord]]:
     Raises:
         BenchError: bad input, before any compute; a store that fails.
     """
+    from bench.run.integrity import Integrity
     from bench.run.live import LiveObserver
     from bench.run.observers import Observers
     from bench.run.progress import ProgressObserver
@@ -96,7 +97,9 @@ def run(options: Options, console: Console) -> tuple[Plan, list[ResultRecord]]:
     if options.tracker not in TRACKERS:
         raise BenchError("unknown tracker", where="--tracker", got=options.tracker, expected=TRACKERS)
     device = runtime.resolve_device(options.device)
+    shipped = Integrity()
     plan = plan_of(options)
+    shipped.check()  # planning imports the suite's methods, those of installed packages too
     _check_readable(plan)
     artifacts = ArtifactStore(options.store)
     require_free(options.store, plan.disk_bytes(artifacts.has))

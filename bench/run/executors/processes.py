@@ -17,7 +17,6 @@ from bench.run.tasks import Event, Failed, Progress, Settings, Started
 from bench.spec.graph import Job
 
 PROGRESS_EVERY = 0.2  # seconds between two progress events of a worker
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass
@@ -84,9 +83,18 @@ class ProcessExecutor:
                 event: Event = worker.pipe.recv()
                 if not isinstance(event, Progress | Started):
                     worker.job = None
+                    if event.spoilt:
+                        self._replace(worker)
                 yield event
         except (EOFError, OSError):
             yield self._died(worker)
+
+    def _replace(self, worker: _Worker) -> None:
+        """End a worker in which nothing more is to be measured; the next job gets a new one."""
+        self._workers.remove(worker)
+        worker.process.kill()
+        worker.process.join(timeout=5)
+        worker.pipe.close()
 
     def _died(self, worker: _Worker) -> Event:
         worker.process.join(timeout=5)
@@ -108,8 +116,9 @@ def _quietly_send(pipe: Connection) -> None:
 @contextmanager
 def _thread_limit(threads: int) -> Iterator[None]:
     """OpenMP reads its limit when the library loads, so the child must be born with it."""
-    old = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
+    wanted = runtime.thread_variables(threads)
+    old = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         yield
     finally:
