@@ -58,6 +58,11 @@ def set_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
+def thread_variables(count: int) -> dict[str, str]:
+    """The environment of a process whose libraries are to start with ``count`` threads each."""
+    return dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(count))
+
+
 def make_generator(seed: int) -> Any:
     """A CPU torch.Generator with ``seed``; random numbers are drawn on the CPU whatever the device."""
     import torch

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -29,8 +31,36 @@ def balanced_order(labels: Tensor, classes: int, generator: torch.Generator) -> 
     return torch.stack([p[:shortest] for p in per_class], dim=1).flatten()
 
 
+@dataclass(frozen=True)
+class _Behind:
+    """What lies behind a handle."""
+
+    dataset: Dataset
+    tier: Tier
+    unrelated: Dataset | None
+    audit: list[dict[str, Any]] = field(default_factory=list)
+
+    def allow(self, needed: Tier, what: str, count: int) -> None:
+        if TIERS.index(self.tier) < TIERS.index(needed):
+            self.audit.append({"read": what, "count": count, "denied": True})
+            raise AccessDenied(f"a method of tier {self.tier} may not read {what}", expected=f"tier {needed} or beyond")
+
+    def pick(self, split: str, order: Tensor, count: int) -> Tensor:
+        """The first ``count`` of ``order``, recorded."""
+        if not 0 < count <= len(order):
+            raise DataError(f"no such number of images ({split})", got=count, expected=f"1 to {len(order)}")
+        self.record(split, count, order[:count])
+        return order[:count]
+
+    def record(self, split: str, count: int, picks: Tensor) -> None:
+        digest = hashlib.sha256(picks.numpy().tobytes()).hexdigest()[:16]
+        self.audit.append({"read": split, "count": count, "indices": digest, "denied": False})
+
+
 class DataAccess:
     """A method's only door to data.
+
+    The handle itself holds nothing: no attribute of it leads to the data set, and none can be set.
 
     Args:
         dataset: the suite's data set; images come out in its constants.
@@ -38,11 +68,15 @@ class DataAccess:
         unrelated: the data set that serves as another domain, None when there is none.
     """
 
+    __slots__ = ("__weakref__",)
+
     def __init__(self, dataset: Dataset, tier: Tier, unrelated: Dataset | None = None) -> None:
-        self._dataset = dataset
-        self._tier = tier
-        self._unrelated = unrelated
-        self.audit: list[dict[str, Any]] = []
+        _BEHIND[self] = _Behind(dataset, tier, unrelated)
+
+    @property
+    def audit(self) -> tuple[dict[str, Any], ...]:
+        """Every read so far, granted or denied, as copies: what read, how many images, digest of their indices."""
+        return tuple(dict(entry) for entry in _BEHIND[self].audit)
 
     def train_images(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, list[int]]:
         """``count`` class-balanced training images (normalised [n,C,H,W]), labels [n] and their indices. Tier T5 up.
@@ -51,11 +85,12 @@ class DataAccess:
             AccessDenied: the method's tier is below T5.
             DataError: fewer images than asked for.
         """
-        self._allow("T5", "labelled training images", count)
-        split = self._dataset.train()
+        behind = _BEHIND[self]
+        behind.allow("T5", "labelled training images", count)
+        split = behind.dataset.train()
         labels = labels_of(split)
-        picks = self._pick("train", balanced_order(labels, self._dataset.spec.classes, generator), count)
-        return self._dataset.normalised_at(split, picks), labels[picks], [int(i) for i in picks]
+        picks = behind.pick("train", balanced_order(labels, behind.dataset.spec.classes, generator), count)
+        return behind.dataset.normalised_at(split, picks), labels[picks], [int(i) for i in picks]
 
     def unlabelled_images(self, count: int, generator: torch.Generator) -> tuple[Tensor, list[int]]:
         """``count`` training images drawn without a look at the labels (normalised [n,C,H,W]) and their indices. Tier
@@ -65,11 +100,12 @@ class DataAccess:
             AccessDenied: the method's tier is below T4.
             DataError: fewer images than asked for.
         """
-        self._allow("T4", "unlabelled training images", count)
-        split = self._dataset.train()
+        behind = _BEHIND[self]
+        behind.allow("T4", "unlabelled training images", count)
+        split = behind.dataset.train()
         order = torch.randperm(len(split.labels), generator=generator)
-        picks = self._pick("train, unlabelled", order, count)
-        return self._dataset.normalised_at(split, picks), [int(i) for i in picks]
+        picks = behind.pick("train, unlabelled", order, count)
+        return behind.dataset.normalised_at(split, picks), [int(i) for i in picks]
 
     def training_set(self) -> tuple[Tensor, Tensor]:
         """The complete training set: uint8 [N,C,H,W] and labels [N], as copies. Tier T6.
@@ -80,9 +116,10 @@ class DataAccess:
             AccessDenied: the method's tier is below T6.
             DataError: the complete set is not on this machine.
         """
-        self._allow("T6", "the complete training set", 0)
-        images, labels = whole(self._dataset.full_train())
-        self._record("complete training set", len(labels), torch.arange(len(labels)))
+        behind = _BEHIND[self]
+        behind.allow("T6", "the complete training set", 0)
+        images, labels = whole(behind.dataset.full_train())
+        behind.record("complete training set", len(labels), torch.arange(len(labels)))
         return images, labels
 
     def training_batches(self, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
@@ -93,10 +130,11 @@ class DataAccess:
             AccessDenied: the method's tier is below T6.
             DataError: the complete set is not on this machine; while the batches come, an image cannot be read.
         """
-        self._allow("T6", "the complete training set", 0)
-        split = self._dataset.full_train()
+        behind = _BEHIND[self]
+        behind.allow("T6", "the complete training set", 0)
+        split = behind.dataset.full_train()
         order = torch.randperm(len(split.labels), generator=generator)
-        self._record("complete training set", len(order), order)
+        behind.record("complete training set", len(order), order)
         return batches_of(split, size, order)
 
     def unrelated_images(self, count: int, generator: torch.Generator) -> Tensor:
@@ -106,36 +144,28 @@ class DataAccess:
             AccessDenied: the method's tier is below T3.
             DataError: there is no other domain, or it has too few images.
         """
-        self._allow("T3", "unrelated images", count)
-        if self._unrelated is None:
+        behind = _BEHIND[self]
+        behind.allow("T3", "unrelated images", count)
+        if behind.unrelated is None:
             raise DataError(
                 "no data set of another domain is named", expected="a data set of unrelated images, e.g. digits"
             )
-        split = self._unrelated.train()
+        split = behind.unrelated.train()
         order = torch.randperm(len(split.labels), generator=generator)
-        picks = self._pick(self._unrelated.spec.name, order, count)
-        channels, height, width = self._dataset.spec.shape
+        picks = behind.pick(behind.unrelated.spec.name, order, count)
+        channels, height, width = behind.dataset.spec.shape
         found = images_at(split, picks).float()
         if found.shape[1] != channels:
             found = found.mean(1, keepdim=True).expand(-1, channels, -1, -1)
         if found.shape[2:] != (height, width):
             found = F.interpolate(found, size=(height, width), mode="bilinear", antialias=True, align_corners=False)
-        return self._dataset.normalise(found)
+        return behind.dataset.normalise(found)
 
-    def _allow(self, needed: Tier, what: str, count: int) -> None:
-        if TIERS.index(self._tier) < TIERS.index(needed):
-            self.audit.append({"read": what, "count": count, "denied": True})
-            raise AccessDenied(
-                f"a method of tier {self._tier} may not read {what}", expected=f"tier {needed} or beyond"
-            )
 
-    def _pick(self, split: str, order: Tensor, count: int) -> Tensor:
-        """The first ``count`` of ``order``, recorded."""
-        if not 0 < count <= len(order):
-            raise DataError(f"no such number of images ({split})", got=count, expected=f"1 to {len(order)}")
-        self._record(split, count, order[:count])
-        return order[:count]
+_BEHIND: WeakKeyDictionary[DataAccess, _Behind] = WeakKeyDictionary()
+"""Beside the handles, not in them: a method holds its handle and must not reach the rest by an attribute."""
 
-    def _record(self, split: str, count: int, picks: Tensor) -> None:
-        digest = hashlib.sha256(picks.numpy().tobytes()).hexdigest()[:16]
-        self.audit.append({"read": split, "count": count, "indices": digest, "denied": False})
+
+def note_denied(access: DataAccess, what: str) -> None:
+    """Record a read that was denied elsewhere: of a file, by the process a method ran in."""
+    _BEHIND[access].audit.append({"read": what, "count": 0, "denied": True})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -39,6 +41,32 @@ def open_split(name: str, part: Part, root: Path | None = None) -> Split:
     if (place / folder).is_dir():
         return open_folder(FolderSplit(place, folder, spec.shape[1], classes=spec.classes))
     return _cifar_files(name, place, folder)
+
+
+def files_of(name: str, root: Path | None = None) -> tuple[Path, ...]:
+    """The files and folders that hold the data set called ``name`` wherever it may lie, there or not; ``root`` as in
+    :func:`open_split`.  Nothing is opened."""
+    if name.startswith(FOLDER):
+        return tuple(_parts(folder_address(name)[0]))
+    name = name.partition("@")[0]
+    embedded = Path(__file__).parent / "embedded"
+    shipped = [path for path in sorted(embedded.glob(f"{name}*")) if path.suffix in (".xz", ".json")]
+    found = find_spec("sklearn") if name == "digits" else None
+    library = [Path(place) / "datasets" / "data" / "digits.csv.gz" for place in _folders(found)]
+    others = fashion.candidate_folders(cache_folder(), root) if name == "fashion_mnist" else [cache_folder() / name]
+    places = dict.fromkeys([*others, *([root] if root else [])])
+    return (*shipped, *library, *(part for place in places for part in _parts(place)))
+
+
+def _parts(place: Path) -> Iterator[Path]:
+    """What of a folder is the data set: other things may lie beside it."""
+    yield from (place / folder for folder in ("train", "test", "val"))
+    yield from (place / f"{stem}{ending}" for stem in fashion.IDX_FILES.values() for ending in ("", ".gz"))
+    yield from sorted(place.glob("cifar-*"))  # torchvision's own files
+
+
+def _folders(spec: ModuleSpec | None) -> list[str]:
+    return list(spec.submodule_search_locations or ()) if spec else []
 
 
 @lru_cache(maxsize=2)
@@ -78,7 +106,7 @@ def _synsets() -> tuple[str, ...]:
     """Folder names of ImageNet-1k in the order of the class indices, from timm's file of them: importing timm would
     bring in torch."""
     found = find_spec("timm")
-    for place in (found.submodule_search_locations or ()) if found else ():
+    for place in _folders(found):
         path = Path(place) / "data" / "_info" / "imagenet_synsets.txt"
         if path.is_file():
             return tuple(path.read_text(encoding="utf-8").split())

@@ -8,10 +8,13 @@ import tempfile
 import torch
 
 from bench import runtime
+from bench.data.access import DataAccess
 from bench.errors import NotApplicable
 from bench.interfaces import ImageBatch, ImageSet, ModelHandle, SynthRequest
+from bench.run.apart import keeper
+from bench.run.made import MadeBatch
 from bench.run.reports import now
-from bench.run.worker import Bench, Recorder, Report, access_of, context_of, waiting
+from bench.run.worker import Bench, Recorder, Report, context_of, waiting
 from bench.spec.jobs import SynthJob
 from bench.store.meta import CLASS_NAMES, ArtifactMeta
 from bench.store.objects import LostArtifact
@@ -27,24 +30,19 @@ def make_batch(bench: Bench, job: SynthJob, index: int, report: Report) -> None:
     """
     with bench.store.making(job.synth_id, index, waiting(report)) as wanted:
         if wanted:
-            batch, meta = _synthesised(bench, job, index, report)
-            bench.store.write_batch(job.synth_id, index, batch, meta)
+            access = bench.access(job.dataset_name, job, job.source.access)
+            work = synthesise if job.source.own else keeper.synthesised
+            made = work(bench, job, index, access, report)
+            bench.store.write_batch(job.synth_id, index, made.batch, _described(bench, job, made, access))
 
 
 def read_images(bench: Bench, job: SynthJob, count: int, report: Report) -> ImageSet:
-    """The first ``count`` images of a set, with what the source offers a training on them.  A batch that turns out
-    damaged, or was deleted meanwhile, is made again.
+    """The first ``count`` images of a set.  A batch that turns out damaged, or was deleted meanwhile, is made again.
 
     Raises:
         LostArtifact: that did not help.
         BenchError: whatever the source or the store complains of.
     """
-    images = _read(bench, job, count, report)
-    source = bench.sources.get(job.source.method)
-    return dataclasses.replace(images, hook=source.hook(job.source.params)) if "hook" in source.offers else images
-
-
-def _read(bench: Bench, job: SynthJob, count: int, report: Report) -> ImageSet:
     for _ in range(job.batches):
         try:
             return bench.store.read(job.synth_id, count, job.source.label_kind)
@@ -54,13 +52,25 @@ def _read(bench: Bench, job: SynthJob, count: int, report: Report) -> ImageSet:
     return bench.store.read(job.synth_id, count, job.source.label_kind)
 
 
-def _synthesised(bench: Bench, job: SynthJob, index: int, report: Report) -> tuple[ImageBatch, ArtifactMeta]:
+def assisted(bench: Bench, job: SynthJob, images: ImageSet) -> ImageSet:
+    """The images with what their source offers a training on them."""
+    if not job.source.hook:
+        return images
+    return dataclasses.replace(images, hook=bench.sources.get(job.source.method).hook(job.source.params))
+
+
+def synthesise(bench: Bench, job: SynthJob, index: int, access: DataAccess, report: Report) -> MadeBatch:
+    """Make a batch in this process.
+
+    Raises:
+        NotApplicable: the source cannot use these networks.
+        BenchError: whatever the source complains of.
+    """
     source = bench.sources.get(job.source.method)
     models = tuple(bench.model(name) for name in job.models)
     student = bench.model(job.student) if job.student else None
     source.check(job.source.params, models)
     recorder = Recorder(report)
-    access = access_of(bench, job.dataset_name, job, job.source.access)
     request = SynthRequest(
         dataset=job.dataset,
         models=models,
@@ -74,16 +84,19 @@ def _synthesised(bench: Bench, job: SynthJob, index: int, report: Report) -> tup
         batch: ImageBatch = source.synthesize_batch(
             request, context_of(bench, job.dataset, access, job.batch_seed(index), recorder, scratch)
         )
-    meta = ArtifactMeta(
+    return MadeBatch(batch, recorder.curves, spent)
+
+
+def _described(bench: Bench, job: SynthJob, made: MadeBatch, access: DataAccess) -> ArtifactMeta:
+    return ArtifactMeta(
         source=job.source.method,
         version=job.source.version,
         models=job.models,
-        info={**batch.info, "audit": access.audit, CLASS_NAMES: list(job.dataset.class_names)},
-        curves=recorder.curves,
-        cost={**dataclasses.asdict(spent), "forward_equivalents": batch.forward_equivalents},
+        info={**made.batch.info, "audit": access.audit, CLASS_NAMES: list(job.dataset.class_names)},
+        curves=made.curves,
+        cost={**dataclasses.asdict(made.spent), "forward_equivalents": made.batch.forward_equivalents},
         provenance={**bench.facts, "date": now()},
     )
-    return batch, meta
 
 
 def renormalised(images: ImageSet, job: SynthJob, target: ModelHandle) -> ImageSet:
@@ -97,13 +110,14 @@ def renormalised(images: ImageSet, job: SynthJob, target: ModelHandle) -> ImageS
     return dataclasses.replace(images, images=(images.images * std + mean - own_mean) / own_std)
 
 
-def streamed(bench: Bench, job: SynthJob, target: ModelHandle, recorder: Recorder, scratch: str) -> ImageSet:
+def streamed(
+    bench: Bench, job: SynthJob, target: ModelHandle, access: DataAccess, recorder: Recorder, scratch: str
+) -> ImageSet:
     """No image yet, and the generator that will make them while the student trains."""
     source, models = bench.sources.get(job.source.method), tuple(bench.model(name) for name in job.models)
     source.check(job.source.params, models)
     if (job.dataset.mean, job.dataset.std) != (target.mean, target.std):
         raise NotApplicable("a stream's images cannot be renormalised", where=target.name, got=job.dataset.mean)
-    access = access_of(bench, job.dataset_name, job, job.source.access)
     request = SynthRequest(
         dataset=job.dataset,
         models=models,
@@ -115,5 +129,5 @@ def streamed(bench: Bench, job: SynthJob, target: ModelHandle, recorder: Recorde
     context = context_of(bench, job.dataset, access, job.batch_seed(0), recorder, scratch)
     stream = source.stream(request, context)
     none = torch.empty(0, *job.dataset.shape)
-    info = {"batches": [{"audit": access.audit}]}
+    info: dict[str, list[dict[str, object]]] = {"batches": [{}]}  # what it reads is known when it has ended
     return ImageSet(none, None, None, stream.label_kind, "", job.synth_id, info, stream)

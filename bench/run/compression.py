@@ -3,27 +3,50 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bench import runtime
+from bench.data.access import DataAccess
 from bench.errors import BenchError
 from bench.identity import digest
 from bench.interfaces import Compressed, ImageSet, ModelHandle, Setting, Variant
 from bench.measure.accuracy import evaluate
 from bench.measure.complexity import complexity, layer_table
-from bench.run.batch import read_images, renormalised, streamed
+from bench.run.apart import keeper
+from bench.run.batch import assisted, read_images, renormalised, streamed
 from bench.run.fp import FpResult
 from bench.run.reports import broken_record, cost, dated, job_record, origin, plain, synthesis_cost
 from bench.run.search import run_search
 from bench.run.steps import run_steps
-from bench.run.worker import Bench, Recorder, Report, access_of, context_of
+from bench.run.worker import Bench, Recorder, Report, context_of
 from bench.spec import axes
 from bench.spec.graph import CompressionJob, PolicyJob
 from bench.spec.jobs import CellJob
 from bench.store.objects import LostArtifact
 from bench.store.records import ResultRecord, StageCost, pack_bits
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a compression starts from; no code of its methods has run.
+
+    ``stored`` are the images, None where they are streamed; ``asked`` is the setting with the searched bits; ``access``
+    is the door to the data for what makes the stream (the compressor itself sees the images it is given).
+    """
+
+    stored: ImageSet | None
+    fp: FpResult
+    asked: Setting
+    searched: Mapping[str, StageCost]
+    access: DataAccess
+    read: list[dict[str, Any]]
+
+    @property
+    def audit(self) -> list[dict[str, Any]]:
+        """What was read for the images, by the search and up to now."""
+        return [*self.read, *self.access.audit]
 
 
 @dataclass(frozen=True)
@@ -34,14 +57,18 @@ class Made:
     images: ImageSet
     recorder: Recorder
     spent: runtime.Spent
-    fp: FpResult
-    searched: Mapping[str, StageCost]
+    ready: Ready
+    audit: list[dict[str, Any]]
 
 
 def run_compression(bench: Bench, job: CompressionJob, report: Report) -> tuple[ResultRecord, ...]:
     """Compress once, measure and describe every cell; whatever goes wrong becomes records with the reason."""
     try:
-        made = _compress(bench, job, report)
+        bench.integrity.check()
+        ready = _prepare(bench, job, report)
+        if not (job.own or bench.sealed):
+            return _checked(job, keeper.compressed(bench, job, ready.fp, ready.access, report), ready)
+        made = _compress(bench, job, ready, report)
     except Exception as error:  # noqa: BLE001 - a job's failure is a record (docs/architecture.md#rule-9)
         return tuple(broken_record(job, cell, error, bench.facts) for cell in job.cells)
     return tuple(_described(bench, job, cell, made, report) for cell in job.cells)
@@ -55,38 +82,70 @@ def _described(bench: Bench, job: CompressionJob, cell: CellJob, made: Made, rep
         return broken_record(job, cell, error, bench.facts)
 
 
-def _compress(bench: Bench, job: CompressionJob, report: Report) -> Made:
-    """The networks that the compressor delivers, all promised ones among them.
+def _prepare(bench: Bench, job: CompressionJob, report: Report) -> Ready:
+    """Images, FP accuracy and policy.
 
     Raises:
         GateClosed: the target's own accuracy is not the registered one.
-        BenchError: what is delivered is not what was promised, or whatever the compressor complains of.
+        BenchError: whatever a source, a search or the store complains of.
     """
     cell = job.first
     target, dataset = bench.model(cell.target_name), bench.dataset(cell.dataset)
-    stored = None if cell.delivery == "stream" else read_images(bench, job.images, cell.n, report)
+    stream = cell.delivery == "stream"
+    stored = None if stream else read_images(bench, job.images, cell.n, report)
     report("fp", 0, 1)
     fp = bench.fp(target, dataset, cell.test_subset)
     fp.check(target)
+    asked, searched, read = _with_policy(bench, job, report)
+    access = bench.access(cell.dataset, job.images, job.images.source.access if stream else "T0")
+    return Ready(stored, fp, asked, searched, access, [*(origin(stored)["audit"] if stored else []), *read])
+
+
+def _compress(bench: Bench, job: CompressionJob, ready: Ready, report: Report) -> Made:
+    """The networks that the compressor delivers, all promised ones among them.
+
+    Raises:
+        BenchError: what is delivered is not what was promised, or whatever the compressor complains of.
+    """
+    cell, target = job.first, bench.model(job.first.target_name)
     recorder = Recorder(report)
-    access = access_of(bench, cell.dataset, job.images, "T0")
-    asked, searched = _with_policy(bench, job, report)
+    access = bench.access(cell.dataset, job.images, "T0")
     with tempfile.TemporaryDirectory() as scratch, runtime.measure() as spent:
-        if stored is None:
-            ready = streamed(bench, job.images, target, recorder, scratch)
+        if ready.stored is None:
+            images = streamed(bench, job.images, target, ready.access, recorder, scratch)
         else:
-            ready = renormalised(stored, job.images, target)
+            images = assisted(bench, job.images, renormalised(ready.stored, job.images, target))
         context = context_of(bench, job.images.dataset, access, cell.generator_seed, recorder, scratch)
-        made = run_steps(job.compressor, bench.compressors.get, target, ready, asked, context)
+        made = run_steps(job.compressor, bench.compressors.get, target, images, ready.asked, context)
     _check_delivered(job, made)
-    return Made(made, ready, recorder, spent, fp, searched)
+    bench.ready_to_measure()
+    return Made(made, images, recorder, spent, ready, [*ready.audit, *access.audit])
 
 
-def _with_policy(bench: Bench, job: CompressionJob, report: Report) -> tuple[Setting, dict[str, StageCost]]:
-    """The setting asked for, with the searched bits per layer where the cells have a policy, and what the search cost.
-    A policy that turns out damaged, or was deleted meanwhile, is searched again."""
+def _checked(job: CompressionJob, records: Sequence[ResultRecord], ready: Ready) -> tuple[ResultRecord, ...]:
+    """Records that the process of an installed method made, with all that the engine knows better: whose they are, what
+    was read.
+
+    Raises:
+        BenchError: they are not those of the job's cells.
+    """
+    if [record.cell_id for record in records] != [cell.cell_id for cell in job.cells]:
+        raise BenchError("the process of an installed method answers for other cells", where=job.title)
+    found = []
+    for cell, record in zip(job.cells, records, strict=True):
+        known = job_record(job, cell, record.status, audit=ready.audit)
+        facts = {name: getattr(known, name) for name in known.model_fields_set}
+        found.append(record.model_copy(update=facts | ({"image_digest": ready.stored.digest} if ready.stored else {})))
+    return tuple(found)
+
+
+def _with_policy(
+    bench: Bench, job: CompressionJob, report: Report
+) -> tuple[Setting, dict[str, StageCost], list[dict[str, Any]]]:
+    """The setting asked for, with the searched bits per layer where the cells have a policy, what the search cost and
+    what it read.  A policy that turns out damaged, or was deleted meanwhile, is searched again."""
     if job.search is None:
-        return job.asked, {}
+        return job.asked, {}, []
     key = job.search.policy_id
     try:
         found = bench.policies.read(key)
@@ -95,7 +154,8 @@ def _with_policy(bench: Bench, job: CompressionJob, report: Report) -> tuple[Set
         run_search(bench, PolicyJob(job.images, job.search), report)
         found = bench.policies.read(key)
     cost_of = {name: value for name, value in found.meta.cost.items() if value is not None}
-    return job.asked.with_policy(found.policy), {"search": StageCost(**cost_of)}
+    read = list(found.meta.info.get("audit", ()))
+    return job.asked.with_policy(found.policy), {"search": StageCost(**cost_of)}, read
 
 
 def _check_delivered(job: CompressionJob, made: Compressed) -> None:
@@ -121,9 +181,11 @@ def _measure(bench: Bench, job: CompressionJob, cell: CellJob, made: Made, repor
     variant, target = _variant(made.compressed, cell), bench.model(cell.target_name)
     dataset = bench.dataset(cell.dataset)
     report("measure", 0, 1)
+    bench.integrity.check()
     with runtime.measure() as spent:
         batches = dataset.test_batches(cell.test_subset)
         top1, correct = evaluate(variant.module, batches, device=bench.device, mean=target.mean, std=target.std)
+    bench.integrity.check()
     layers = layer_table(variant.network or target.module, dataset.spec.shape, variant)
     protocol = plain({**variant.protocol, **_constants(cell, target)})
     stream = made.images.stream
@@ -131,12 +193,12 @@ def _measure(bench: Bench, job: CompressionJob, cell: CellJob, made: Made, repor
         job,
         cell,
         "ok",
-        metrics={"top1": top1, "fp_top1": made.fp.top1, **complexity(target.module, dataset.spec.shape, variant)},
+        metrics={"top1": top1, "fp_top1": made.ready.fp.top1, **complexity(target.module, dataset.spec.shape, variant)},
         correct=pack_bits(correct),
         test_count=len(correct),
         costs={
             "synthesis": synthesis_cost(made.images),
-            **made.searched,
+            **made.ready.searched,
             "compress": cost(made.spent, made.compressed.forward_equivalents),
             "measure": cost(spent),
         },
@@ -145,7 +207,7 @@ def _measure(bench: Bench, job: CompressionJob, cell: CellJob, made: Made, repor
         curves=made.recorder.curves,
         report=plain({**made.compressed.report, "layers": layers, **({"stream": stream.info()} if stream else {})}),
         provenance=dated(bench.facts),
-        **origin(made.images),
+        **origin(made.images) | {"audit": made.audit},
     )
 
 

@@ -28,6 +28,7 @@ REAL_IMAGES = 1000
 def run_measures(bench: Bench, job: MeasureJob, report: Report) -> tuple[ResultRecord, ...]:
     """Measure an image set under a network; whatever goes wrong becomes a record with the reason."""
     try:
+        bench.integrity.check()
         return (_measured(bench, job, report),)
     except Exception as error:  # noqa: BLE001 - a job's failure is a record (docs/architecture.md#rule-9)
         return (broken_record(job, job.first, error, bench.facts),)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import tempfile
 
 from bench import runtime
+from bench.data.access import DataAccess
+from bench.interfaces import ImageSet
+from bench.run.apart import keeper
 from bench.run.batch import read_images, renormalised
+from bench.run.made import FoundPolicy
 from bench.run.reports import cost, dated
-from bench.run.worker import Bench, Recorder, Report, access_of, context_of, waiting
+from bench.run.worker import Bench, Recorder, Report, context_of, waiting
 from bench.spec.graph import PolicyJob
 from bench.store.meta import ArtifactMeta
 from bench.store.policies import StoredPolicy
@@ -24,22 +28,35 @@ def run_search(bench: Bench, job: PolicyJob, report: Report) -> None:
     with bench.policies.making(search.policy_id, waiting(report)) as wanted:
         if not wanted:
             return
-        target = bench.model(search.target_name)
-        method = bench.searches.get(search.search.method)
-        method.check(search.search.params, target)
-        ready = renormalised(read_images(bench, images, search.count, report), images, target)
-        recorder = Recorder(report)
+        ready = renormalised(read_images(bench, images, search.count, report), images, bench.model(search.target_name))
         # It sees the images it is given; of the data set itself nothing.
-        access = access_of(bench, images.dataset_name, images, "T0")
-        with tempfile.TemporaryDirectory() as scratch, runtime.measure() as spent:
-            context = context_of(bench, images.dataset, access, search.generator_seed, recorder, scratch)
-            policy = method.search(target, ready, search.setting, search.search.params, context)
+        access = bench.access(images.dataset_name, images, "T0")
+        work = find_policy if search.search.own else keeper.searched
+        found = work(bench, job, ready, access, report)
         meta = ArtifactMeta(
             source=search.search.method,
             version=search.search.version,
             models=(search.target_name,),
-            curves=recorder.curves,
-            cost=cost(spent).model_dump(),
+            info={"audit": access.audit},
+            curves=found.curves,
+            cost=cost(found.spent).model_dump(),
             provenance=dated(bench.facts),
         )
-        bench.policies.write(search.policy_id, StoredPolicy(policy, meta))
+        bench.policies.write(search.policy_id, StoredPolicy(found.policy, meta))
+
+
+def find_policy(bench: Bench, job: PolicyJob, images: ImageSet, access: DataAccess, report: Report) -> FoundPolicy:
+    """Search in this process, on images in the target's constants.
+
+    Raises:
+        NotApplicable: the search cannot take this network.
+        BenchError: whatever the search complains of.
+    """
+    search, target = job.search, bench.model(job.search.target_name)
+    method = bench.searches.get(search.search.method)
+    method.check(search.search.params, target)
+    recorder = Recorder(report)
+    with tempfile.TemporaryDirectory() as scratch, runtime.measure() as spent:
+        context = context_of(bench, job.images.dataset, access, search.generator_seed, recorder, scratch)
+        policy = method.search(target, images, search.setting, search.search.params, context)
+    return FoundPolicy(policy, recorder.curves, spent)

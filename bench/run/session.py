@@ -92,6 +92,7 @@ def run(options: Options, console: Console) -> tuple[Plan, list[ResultRecord]]:
     Raises:
         BenchError: bad input, before any compute; a store that fails.
     """
+    from bench.run.integrity import Integrity
     from bench.run.live import LiveObserver
     from bench.run.observers import Observers
     from bench.run.progress import ProgressObserver
@@ -104,7 +105,9 @@ def run(options: Options, console: Console) -> tuple[Plan, list[ResultRecord]]:
     device = runtime.resolve_device(options.device)
     workers = workers_of(options, device)
     _check_timeout(options.job_timeout, workers)
+    shipped = Integrity()
     plan = plan_of(options)
+    shipped.check()  # planning imports the suite's methods, those of installed packages too
     _check_readable(plan)
     artifacts, records = ArtifactStore(options.store), open_records(options.store)
     require_free(options.store, plan.disk_bytes(artifacts.has))

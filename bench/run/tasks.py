@@ -50,21 +50,25 @@ class Silent:
 
 @dataclass(frozen=True)
 class Done:
-    """``records``: one for each of the job's cells; none for a job that makes what others need."""
+    """``records``: one for each of the job's cells; none for a job that makes what others need.  ``spoilt``: something
+    that measures was changed in that process, so that it is to run no other job."""
 
     job: Job
     seconds: float
     records: tuple[ResultRecord, ...] = ()
+    spoilt: bool = False
 
 
 @dataclass(frozen=True)
 class Failed:
-    """A job that could not be done, or a worker that died; ``applicable`` is False when the method said why not."""
+    """A job that could not be done, or a worker that died; ``applicable`` is False when the method said why not;
+    ``spoilt`` as in :class:`Done`."""
 
     job: Job
     reason: str
     traceback: str | None = None
     applicable: bool = True
+    spoilt: bool = False
 
 
 Event = Started | Progress | Silent | Done | Failed

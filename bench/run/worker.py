@@ -16,6 +16,7 @@ from bench.data.access import DataAccess
 from bench.data.datasets import Dataset, get_dataset
 from bench.interfaces import DatasetSpec, ModelHandle, RunContext, Tier
 from bench.run.fp import FpResult, fp_result
+from bench.run.integrity import Integrity
 from bench.run.tasks import Settings
 from bench.spec.plan import SynthJob
 from bench.spec.registry import Registry
@@ -36,8 +37,12 @@ def waiting(report: Report) -> Callable[[], None]:
 class Bench:
     """What one process keeps between jobs: networks, data sets, registries. A network is loaded once."""
 
-    def __init__(self, settings: Settings) -> None:
+    sealed = False
+    """Whether this is the process of an installed method, which has the engine's files but not its data."""
+
+    def __init__(self, settings: Settings, integrity: Integrity | None = None) -> None:
         self.settings = settings
+        self.integrity = Integrity(integrity)
         self.store = ArtifactStore(Path(settings.store))
         self.sources, self.compressors, self.searches = (Registry(k) for k in ("sources", "compressors", "policies"))
         self.dtype = runtime.compute_dtype(settings.dtype)
@@ -61,6 +66,7 @@ class Bench:
         if name not in self._models:
             handle = targets.load(name)
             handle.module.to(self.settings.device)
+            self.integrity.watch(name, handle.module)
             self._models[name] = handle
         return self._models[name]
 
@@ -69,6 +75,21 @@ class Bench:
             root = Path(self.settings.data_root) if self.settings.data_root else None
             self._datasets[name] = get_dataset(name, root)
         return self._datasets[name]
+
+    def access(self, dataset: str, constants: SynthJob, tier: Tier) -> DataAccess:
+        """A door to the data, in the constants the images of this set are normalised with."""
+        found = dataclasses.replace(self.dataset(dataset), spec=constants.dataset)
+        other = self.settings.unrelated
+        unrelated = self.dataset(other) if other and other != dataset else None
+        return DataAccess(found, tier, unrelated)
+
+    def ready_to_measure(self) -> None:
+        """The methods are done; of their code only the forward of a network runs from here on.
+
+        Raises:
+            Changed: what measures is not what it was.
+        """
+        self.integrity.check()
 
     def fp(self, target: ModelHandle, dataset: Dataset, subset: int | None) -> FpResult:
         key = (target.digest, subset)
@@ -103,12 +124,3 @@ def context_of(
         report=recorder.report,
         log_scalar=recorder.scalar,
     )
-
-
-def access_of(bench: Bench, dataset: str, constants: SynthJob, tier: Tier) -> DataAccess:
-    """The door to the data, in the constants the images of this set are normalised with."""
-    found = bench.dataset(dataset)
-    found = dataclasses.replace(found, spec=constants.dataset)
-    other = bench.settings.unrelated
-    unrelated = bench.dataset(other) if other and other != dataset else None
-    return DataAccess(found, tier, unrelated)

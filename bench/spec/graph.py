@@ -138,6 +138,13 @@ class CompressionJob(MeasureJob):
     kind: ClassVar[str] = "compression"
 
     @property
+    def own(self) -> bool:
+        """Whether all code that it runs is the product's own: the compressor's, and what it uses of the source's."""
+        source = self.images.source
+        used = source.delivery == "stream" or source.hook
+        return self.compressor.own and (source.own or not used)
+
+    @property
     def needs(self) -> frozenset[str]:
         policy = {self.search.policy_id} if self.search else set()
         return super().needs | policy

@@ -11,12 +11,22 @@ from bench.interfaces import Control, DatasetSpec, Delivery, LabelKind, Membersh
 from bench.spec import axes
 
 
+class _Resolved:
+    """A method of the grid.  One that an installed package brought crosses to another process without its own
+    parameters' object, whose code would run there; ``params_json`` says the same."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(vars(self))
+        return state if state["own"] else {**state, "params": MethodParams()}
+
+
 @dataclass(frozen=True)
-class ResolvedSource:
+class ResolvedSource(_Resolved):
     """A row of the source axis with its defaults filled in.
 
     ``params`` is the method's own pydantic object, ``params_json`` the same as plain JSON (what is hashed), ``changes``
-    what of it differs from the preset.
+    what of it differs from the preset.  ``own``: it is the product's own, not an installed package's; ``hook``: it has
+    an extra for who trains on its images.
     """
 
     method: str
@@ -30,10 +40,12 @@ class ResolvedSource:
     batch_size: int
     delivery: Delivery = "cached"
     changes: Mapping[str, Any] = field(default_factory=dict)
+    own: bool = True
+    hook: bool = False
 
 
 @dataclass(frozen=True)
-class ResolvedCompressor:
+class ResolvedCompressor(_Resolved):
     """A row of the compressor axis with its defaults filled in; fields as in :class:`ResolvedSource`.
 
     ``accepts``: the setting's axes it takes; ``deliveries``: how it takes its images.  With ``steps``, methods run one
@@ -49,6 +61,7 @@ class ResolvedCompressor:
     deliveries: frozenset[Delivery] = frozenset({"cached"})
     steps: tuple[ResolvedCompressor, ...] = ()
     changes: Mapping[str, Any] = field(default_factory=dict)
+    own: bool = True
 
     @property
     def chain(self) -> tuple[ResolvedCompressor, ...]:
@@ -57,7 +70,7 @@ class ResolvedCompressor:
 
 
 @dataclass(frozen=True)
-class ResolvedSearch:
+class ResolvedSearch(_Resolved):
     """A row of the policy axis with its defaults filled in; fields as in :class:`ResolvedSource`."""
 
     method: str
@@ -65,6 +78,7 @@ class ResolvedSearch:
     version: int
     params: MethodParams
     params_json: Mapping[str, Any]
+    own: bool = True
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,10 @@ class Registry:
         """The module (and attribute) behind a name, for ``bench ls``."""
         return self._places[name]
 
+    def own(self, name: str) -> bool:
+        """Whether the method is the product's, and not one that an installed package brought."""
+        return self._places[name].startswith(f"{self._package}.")
+
     @cached_property
     def _places(self) -> dict[str, str]:
         """Name → ``module`` or ``module:attribute``."""
@@ -192,6 +196,10 @@ def _shown(value: Any) -> str:
 
 def code_files(package: str = PACKAGE) -> list[Path]:
     """The source files of the built-in methods and of what they share, sorted; imports nothing."""
+    return sorted(file for folder in code_folders(package) for file in folder.rglob("*.py"))
+
+
+def code_folders(package: str = PACKAGE) -> list[Path]:
+    """Where the built-in methods lie; imports nothing."""
     spec = importlib.util.find_spec(package)
-    folders = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
-    return sorted(file for folder in folders for file in folder.rglob("*.py"))
+    return [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []

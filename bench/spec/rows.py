@@ -98,6 +98,8 @@ def source_rows(
             batch_size=method.batch_size(params),
             delivery=entry.delivery,
             changes=changed,
+            own=catalogue.sources.own(entry.method),
+            hook="hook" in method.offers,
         )
         student = find_network(catalogue, suite.dataset, entry.student, at(("student",))) if entry.student else None
         for model, models in _models(method.models, entry, suite, targets, catalogue, at):
@@ -157,6 +159,7 @@ def _compressor(
         accepts=method.accepts,
         deliveries=method.deliveries,
         changes=changed,
+        own=catalogue.compressors.own(name),
     )
 
 
@@ -174,7 +177,8 @@ def search_rows(suite: SuiteSpec, preset: Preset, catalogue: Catalogue) -> tuple
         label = entry.label or row_label(entry.method, changes(entry.method, method, preset, params))
         if any(old.label == label for old in out):
             raise SuiteError("two rows of one name", where=at(()), got=label)
-        out.append(ResolvedSearch(entry.method, label, method.version, params, params_json(params)))
+        own = catalogue.policies.own(entry.method)
+        out.append(ResolvedSearch(entry.method, label, method.version, params, params_json(params), own))
     return tuple(out)
 
 
@@ -203,6 +207,7 @@ def _chain(
         deliveries=frozenset({"cached"}),
         steps=tuple(steps),
         changes={f"{step.method}.{key}": value for step in steps for key, value in step.changes.items()},
+        own=all(step.own for step in steps),
     )
 
 

@@ -351,6 +351,8 @@ def _sound(paths: Iterable[Path]) -> list[ResultRecord]:
     if errors:
         log.warning("%s", refused(errors))
     return found
+
+
 class RecordStore(RecordReader):
     """As :class:`RecordReader`, and writes records; the folder is made when missing.
 

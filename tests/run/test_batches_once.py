@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 
@@ -19,6 +18,7 @@ from bench.store.records import RecordStore
 from tests import pick
 
 from .conftest import SUITE, Run, assert_same
+from .packages import install
 
 COMMAND = [sys.executable, "-c", "from bench.cli import main; main()"]
 
@@ -48,16 +48,12 @@ Made = Callable[[], list[str]]
 @pytest.fixture
 def made(suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
     """The suite asks for a source of an installed package; it tells which batches it was asked for ("seed index")."""
-    package = tmp_path / "package"
-    (package / "counted-1.0.dist-info").mkdir(parents=True)
-    (package / "counted-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: counted\nVersion: 1.0\n")
-    points = "[datafree_bench.sources]\ncounted = counted_source\n"
-    (package / "counted-1.0.dist-info" / "entry_points.txt").write_text(points)
-    (package / "counted_source.py").write_text(dedent(COUNTED).replace("LOWER", pick.LOWER))
+    text = COUNTED.replace("LOWER", pick.LOWER)
+    points = {"sources": {"counted": "counted_source"}}
+    package = install(tmp_path / "package", "counted_source", text, points, monkeypatch)
     suite.write_text(
         SUITE.replace(f"[{pick.UPPER}, {pick.LOWER}]", "[{counted: {batch: 16}}]")
     )  # three batches of two sets
-    monkeypatch.syspath_prepend(package)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(package), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("COUNTED", str(tmp_path))
     log = tmp_path / "made"

@@ -18,6 +18,8 @@ from bench.store.policies import PolicyStore
 from bench.store.records import RecordStore, ResultRecord
 from tests import pick
 
+from .packages import install
+
 PACKAGE = '''
     from pathlib import Path
 
@@ -112,14 +114,8 @@ QUANTISERS = list(pick.methods("compressors", accepts="bits"))[:2]
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package with an adaptive compressor and a policy search, as pip would install it."""
     pick.need_small_runs()
-    site = tmp_path / "site"
-    (site / "several-1.dist-info").mkdir(parents=True)
-    (site / "several_methods.py").write_text(dedent(PACKAGE))
-    (site / "several-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: several\nVersion: 1\n")
-    points = "[datafree_bench.compressors]\nadaptive = several_methods:ADAPTIVE\n"
-    points += "[datafree_bench.policies]\nhalf = several_methods:HALF\n"
-    (site / "several-1.dist-info" / "entry_points.txt").write_text(points)
-    monkeypatch.syspath_prepend(str(site))
+    points = {"compressors": {"adaptive": "several:ADAPTIVE"}, "policies": {"half": "several:HALF"}}
+    install(tmp_path / "site", "several", PACKAGE, points, monkeypatch)
     return tmp_path
 
 

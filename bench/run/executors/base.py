@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from bench.errors import BenchError, NotApplicable
 from bench.run.tasks import Done, Event, Failed, Progress
 from bench.spec.graph import Job
+from bench.store.records import ResultRecord
 
 if TYPE_CHECKING:
     from bench.run.worker import Bench
@@ -37,17 +39,21 @@ def execute(bench: Bench, job: Job, emit: Emit) -> None:
     """Run one job in this process and emit its outcome."""
     from bench.run.perform import perform
 
-    began = time.perf_counter()
-
     def report(stage: str, step: int, total: int) -> None:
         emit(Progress(job, stage, step, total))
 
+    outcome = attempt(job, lambda: perform(job, bench, report))
+    emit(replace(outcome, spoilt=bool(bench.integrity.changes())))
+
+
+def attempt(job: Job, work: Callable[[], tuple[ResultRecord, ...]]) -> Done | Failed:
+    """The job's outcome, whatever goes wrong."""
+    began = time.perf_counter()
     try:
-        records = perform(job, bench, report)
+        records = work()
     except NotApplicable as error:
-        emit(Failed(job, str(error), applicable=False))
+        return Failed(job, str(error), applicable=False)
     except Exception as error:  # noqa: BLE001 - a job's failure is a record (docs/architecture.md#rule-9)
         reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-        emit(Failed(job, reason, traceback.format_exc(limit=20)))
-    else:
-        emit(Done(job, time.perf_counter() - began, records))
+        return Failed(job, reason, traceback.format_exc(limit=20))
+    return Done(job, time.perf_counter() - began, records)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench import runtime
 from bench.run.executors.base import execute
-from bench.run.tasks import Event, Progress, Settings, Started
+from bench.run.tasks import Done, Event, Failed, Progress, Settings, Started
 from bench.spec.graph import Job
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ class InlineExecutor:
         job, self._waiting = self._waiting, None
         if job is None:
             return []
-        if self._bench is None:
-            from bench.run.worker import Bench
+        from bench.run.worker import Bench
 
+        if self._bench is None:
             runtime.set_threads(self._settings.threads)
             self._bench = Bench(self._settings)
         events: list[Event] = [Started(job, 0)]
@@ -48,6 +48,9 @@ class InlineExecutor:
                 events.append(event)
 
         execute(self._bench, job, emit)
+        if any(isinstance(event, Done | Failed) and event.spoilt for event in events):
+            # Networks are loaded anew; code that was changed stays so, and every later measurement says it.
+            self._bench = Bench(self._settings, self._bench.integrity)
         return events
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
+from bench import runtime
 from bench.errors import BenchError
 from bench.run.executors.serve import Beat, ended, serve
 from bench.run.interrupts import held_back
@@ -35,8 +36,6 @@ PATIENCE = 5.0
 
 BIRTH = 300.0
 """Seconds a worker may take to be born and begin, on top of the job's limit; a cold disk loads torch for minutes."""
-
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass
@@ -177,8 +176,17 @@ class ProcessExecutor:
                     worker.job = None
                     self._again.discard(event.job.key)
                 yield event
+                if isinstance(event, Done | Failed) and event.spoilt:
+                    self._remove(worker)
+                    return
         except (EOFError, OSError):
             yield from self._died(worker)
+
+    def _remove(self, worker: _Worker) -> None:
+        """End a worker at once, with all it started; the next job gets a new one."""
+        self._workers.remove(worker)
+        ended(worker.process, patience=0.0)
+        worker.pipe.close()
 
     def _died(self, worker: _Worker) -> Iterator[Event]:
         """The job it was at has failed; one that it never began is another worker's."""
@@ -216,9 +224,7 @@ class ProcessExecutor:
         if self._timeout is not None:
             limit = self._timeout if worker.started else self._timeout + BIRTH
             if now - worker.began > limit:
-                self._workers.remove(worker)
-                ended(worker.process, patience=0.0)
-                worker.pipe.close()
+                self._remove(worker)
                 yield Failed(job, f"took longer than --job-timeout {self._timeout:g} seconds; its worker was killed")
                 return
         unheard, still = now - worker.heard, now - worker.moved
@@ -238,8 +244,9 @@ def _quietly_send(pipe: Connection) -> None:
 @contextmanager
 def _thread_limit(threads: int) -> Iterator[None]:
     """OpenMP reads its limit when the library loads, so the child must be born with it."""
-    old = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
+    wanted = runtime.thread_variables(threads)
+    old = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         yield
     finally:
