@@ -25,11 +25,13 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("bench", "methods", "dashboard")
 KINDS = ("sources", "compressors", "policies")
 
-BASE = {"interfaces", "errors", "runtime", "paths", "identity"}
+BASE = {"interfaces", "errors", "runtime", "paths", "identity", "atomic", "notes"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "identity": set(),
     "interfaces": {"errors"},
+    "atomic": set(),
+    "notes": {"atomic"},
     "paths": set(),
     "runtime": {"errors", "interfaces"},
     "data": BASE,
@@ -47,6 +49,7 @@ data)."""
 TORCH_FREE = (
     "bench/spec",
     "bench/board",
+    "bench/notes.py",
     *(f"bench/store/{name}.py" for name in ("files", "measured", "meta", "objects", "policies", "records")),
 )
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import secrets
 import shutil
 from pathlib import Path
 
+from bench.atomic import TEMPORARY, replace_file
 from bench.errors import StoreError
-
-TEMPORARY = ".tmp-"
-"""Infix of files that are being written; :meth:`ArtifactStore.sweep` removes those whose writer is gone."""
 
 STORE_SCHEMA = 1
 """Version of the store's layout (folders and file formats); records have their own."""
@@ -26,18 +23,9 @@ def write_atomic(path: Path, content: bytes) -> None:
     Raises:
         StoreError: the folder cannot be written, or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        replace_file(path, content)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise StoreError(
             "cannot be written", where=str(path), got=error.strerror, hint="Choose --store DIR."
         ) from error
@@ -113,13 +101,3 @@ def _check_writable(root: Path) -> None:
         raise StoreError(
             "cannot be written", where=str(root), got=error.strerror, hint="Choose --store DIR."
         ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable; a file system that cannot do so is no reason to fail."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.errors import StoreError
-from bench.store.notes import read_note, write_note
+from bench.notes import read_note, write_note
 from bench.store.packs import PackedRecords
 from bench.store.records import FINAL, SCHEMA_VERSION, RecordStore, ResultRecord, Status, read_record
 from bench.store.scan import record_files, record_folders

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from bench.atomic import TEMPORARY
 from bench.errors import StoreError
-from bench.store.files import TEMPORARY, open_store, write_atomic
+from bench.store.files import open_store, write_atomic
 
 log = logging.getLogger(__name__)
 

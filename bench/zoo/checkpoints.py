@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.atomic import replace_file
 from bench.errors import WeightsError
 from bench.paths import cache_folder
 
@@ -45,27 +45,36 @@ def file_sha256(path: Path) -> str:
 
 
 def save(module: nn.Module, folder: Path, name: str, facts: dict[str, Any]) -> dict[str, Any]:
-    """Write ``name``.safetensors, then ``name``.json (the manifest, which makes the pair valid); both atomically."""
-    import torch
-    from safetensors.torch import save_file
+    """Write ``name``.safetensors, then ``name``.json (the manifest, which makes the pair valid); both atomically.
 
-    folder.mkdir(parents=True, exist_ok=True)
+    Raises:
+        WeightsError: the folder cannot be written.
+    """
+    import torch
+    from safetensors import torch as safetensors
+
     state = {k: v.detach().clone(memory_format=torch.contiguous_format) for k, v in module.state_dict().items()}
     target = folder / f"{name}.safetensors"
-    temporary = target.with_suffix(f".{os.getpid()}.tmp")
-    save_file(state, temporary)
-    temporary.chmod(0o644)
-    temporary.replace(target)
+    _write(target, safetensors.save(state))
     manifest = {"name": name, "sha256": file_sha256(target), "digest": digest_of(state), **facts}
     write_manifest(folder, name, manifest)
     return manifest
 
 
 def write_manifest(folder: Path, name: str, manifest: dict[str, Any]) -> None:
-    """Replace ``name``.json atomically."""
-    temporary = folder / f"{name}.json.{os.getpid()}.tmp"
-    temporary.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
-    temporary.replace(folder / f"{name}.json")
+    """Replace ``name``.json atomically.
+
+    Raises:
+        WeightsError: the folder cannot be written.
+    """
+    _write(folder / f"{name}.json", (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        replace_file(path, content)
+    except OSError as error:
+        raise WeightsError("cannot be written", where=str(path), got=error.strerror) from error
 
 
 def manifest(folder: Path, name: str) -> dict[str, Any]:
