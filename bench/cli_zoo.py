@@ -89,15 +89,27 @@ def verify(dataset: Annotated[str, typer.Argument()] = "fashion_mnist", as_json:
 @zoo.command()
 def add(
     network: Annotated[str, typer.Argument(help="timm:NAME or torchvision:NAME")],
-    weights: Annotated[Path, typer.Argument(help="Its state dict as a safetensors file.")],
+    weights: Annotated[Path, typer.Argument(help="Its state dict: safetensors, or .pth (tensors only).")],
+    classes: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--classes", min=2, help="Size of the head, where it is not the library's."),
+    ] = None,
+    data: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--data", metavar="FOLDER[@SIZE]", help="Measure on FOLDER/test/CLASS; SIZE: the network's own."),
+    ] = None,
     data_root: DataRoot = None,
 ) -> None:
-    """Bring weights for a library's network; measured on ImageNet's validation images where they are at hand.
+    """Bring weights for a library's network; measured on the folder's test images, else on ImageNet's validation images
+    where they are at hand.
 
-    Example: `bench zoo add timm:resnet18 resnet18.safetensors --data-root /data/imagenet`
+    Examples: `bench zoo add timm:resnet18 resnet18.safetensors --data-root /data/imagenet`,
+    `bench zoo add timm:resnet18 birds.pth --classes 20 --data /data/birds@128`
     """
-    from bench.zoo.libraries import bring
+    from bench.zoo.brought import Own, bring
 
-    made = bring(network, weights, data_root)
-    top1 = "not measured: no validation images" if made["top1"] is None else f"{made['top1']:.2f}"
-    out.print(f"{network}: top-1 {top1}, digest {made['digest'][:16]}", highlight=False)
+    made = bring(network, weights, data_root, Own(classes, data))
+    top1 = "not measured: no test images" if made["top1"] is None else f"{made['top1']:.2f}"
+    size = "×".join(map(str, made["shape"]))
+    line = f"{network}: top-1 {top1}, {made['classes']} classes, images of {size}, digest {made['digest'][:16]}"
+    out.print(line, highlight=False)

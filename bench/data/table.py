@@ -71,9 +71,22 @@ def folder_address(name: str) -> tuple[Path, int]:
     return Path(address), 32 if side is None else side
 
 
+def sized(name: str, side: int) -> str:
+    """``name`` (a data set of SCALED, or a folder's path) with the size, unless it has one already or by nature."""
+    if _sized(name)[1] is not None or (name in SPECS and SPECS[name].shape[1] == side):
+        return name
+    return f"{name}@{side}"
+
+
 def base_name(name: str) -> str:
     """The table's name of a data set without the size: "imagenet" of "imagenet@256"."""
-    return _sized(name)[0] if not name.startswith(FOLDER) else name
+    return name if name.startswith(FOLDER) else _sized(name)[0]
+
+
+def scalable(name: str) -> str | None:
+    """The name without the size where images are read at any size; None where they have one."""
+    base = _sized(name)[0]
+    return base if base in SCALED or name.startswith(FOLDER) else None
 
 
 def _sized(name: str) -> tuple[str, int | None]:

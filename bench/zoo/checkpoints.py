@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,12 +119,21 @@ def load_into(module: nn.Module, path: Path, sha256: str | None = None) -> None:
         raise WeightsError("the weights file is missing", where=str(path)) from error
     except (OSError, SafetensorError) as error:
         raise WeightsError("cannot read the weights file", where=str(path), got=error) from error
+    load_state(module, state, str(path))
+
+
+def load_state(module: nn.Module, state: Mapping[str, Tensor], where: str, hint: str | None = None) -> None:
+    """Load a state dict into ``module``, strictly.
+
+    Raises:
+        WeightsError: it belongs to another network; with the ``hint``.
+    """
     try:
         module.load_state_dict(state, strict=True)
     except RuntimeError as error:
         text = str(error).splitlines()
         got = "; ".join(line.strip() for line in text[:3])
-        raise WeightsError("these weights belong to another network", where=str(path), got=got) from error
+        raise WeightsError("these weights belong to another network", where=where, got=got, hint=hint) from error
 
 
 def freeze(module: nn.Module) -> nn.Module:

@@ -40,6 +40,20 @@ def write_names(library: str, names: Iterable[str]) -> None:
     write_note(_path(library, "names"), KIND, sorted(names))
 
 
+def read_student(library: str, name: str, classes: int, shape: tuple[int, int, int]) -> bool:
+    """Whether the network was once built for so many classes and run on an image of ``shape`` (C, H, W)."""
+    return read_note(_path(library, _student(name, classes, shape)), KIND) is True
+
+
+def write_student(library: str, name: str, classes: int, shape: tuple[int, int, int]) -> None:
+    """Keep that it was."""
+    write_note(_path(library, _student(name, classes, shape)), KIND, True)
+
+
+def _student(name: str, classes: int, shape: tuple[int, int, int]) -> str:
+    return f"{name}.{classes}.{'x'.join(map(str, shape))}"
+
+
 def _path(library: str, name: str) -> Path:
     safe = name.replace(":", "_").replace("/", "_")
     versions = f"{library}-{metadata.version(library)}.torch-{metadata.version('torch')}"
