@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -39,7 +40,7 @@ def class_images(folder: Path, classes: Sequence[Path]) -> list[list[str]]:
         _check_flat(one, entries)
         images.append([entry.name for entry in entries if _is_image(entry)])
         left_out += [entry.path for entry in entries if not _is_image(entry)]
-    if left_out:
+    if left_out and multiprocessing.parent_process() is None:  # whoever started a worker has planned, and said it
         _say(folder, left_out)
     return images
 

@@ -37,6 +37,10 @@ class Own:
     folder: str | None = None
 
 
+IMAGENET = Own()
+"""The library's own head and ImageNet's images."""
+
+
 def brought(name: str) -> dict[str, Any] | None:
     """The manifest of the weights brought for ``name``; None when there are none.
 

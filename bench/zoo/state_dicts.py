@@ -6,7 +6,9 @@ brought.
 
 from __future__ import annotations
 
+import argparse
 import pickle
+import re
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,15 +53,13 @@ def read_state(path: Path) -> dict[str, Tensor]:
 def _torch_content(path: Path) -> Any:
     try:
         # Tensors and plain containers only: what would run code is refused by torch's own reader.
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):  # a training's arguments: names and values
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise WeightsError(
-            "holds more than tensors, which could run code", where=str(path), got=_first_line(error), hint=_HINT
-        ) from error
+        what = "holds more than tensors, which could run code, and is not read"
+        raise WeightsError(what, where=str(path), got=_said(error), hint=_HINT) from error
     except (OSError, EOFError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, struct.error) as error:
-        raise WeightsError(
-            "cannot read the weights file", where=str(path), got=_first_line(error), hint=_HINT
-        ) from error
+        raise WeightsError("cannot read the weights file", where=str(path), got=_said(error), hint=_HINT) from error
 
 
 def _state_in(content: Any, path: Path) -> dict[str, Tensor]:
@@ -80,5 +80,10 @@ def _state_in(content: Any, path: Path) -> dict[str, Tensor]:
     return {name.removeprefix(PREFIX): value for name, value in state.items()} if prefixed else state
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+def _said(error: Exception) -> str:
+    """What was met, without torch's advice to read it all the same."""
+    text = str(error)
+    met = re.search(r"GLOBAL ([\w.]+)", text)
+    if met:
+        return f"an object of {met[1]}"
+    return "a TorchScript archive" if "TorchScript" in text else text.split(". ")[0][:200] or type(error).__name__
