@@ -20,6 +20,7 @@ from bench.zoo.targets import info, load
 from tests import pick
 
 NAME = "timm:test_resnet"
+FIXED = "timm:vit_tiny_patch16_224"
 COLOURS = {"blue": (20, 30, 200), "green": (20, 190, 40), "red": (210, 20, 30)}
 SIDE = 64
 
@@ -66,7 +67,7 @@ def suite(folder: Path, dataset: str) -> str:
 suite: own
 version: 1
 dataset: "{dataset}"
-grid: {{source: [{pick.UPPER}], target: ["{NAME}"], compressor: [{pick.ROUND}], bits: [W8A8]}}
+grid: {{source: [{{{pick.UPPER}: {{batch: 6}}}}], target: ["{NAME}"], compressor: [{pick.ROUND}], bits: [W8A8]}}
 images: 6
 seeds: [0]
 """)
@@ -120,14 +121,14 @@ def test_without_images_a_head_is_registered_unmeasured(images: Path, trained: P
 
 
 def test_a_size_the_network_cannot_take_is_refused(images: Path, tmp_path: Path) -> None:
-    """A transformer's positions are made for one size; that its library says is its own."""
-    name = "timm:test_vit"
+    """A transformer's positions are made for one size: what its library says."""
+    name = FIXED
     torch.save(create(name, 3).state_dict(), tmp_path / "vit.pth")
     with pytest.raises(SuiteError, match="does not run on images of this size") as caught:
         bring(name, tmp_path / "vit.pth", own=Own(3, f"{images}@96"))
-    assert "3×160×160" in str(caught.value)
+    assert "3×224×224" in str(caught.value)
     made = bring(name, tmp_path / "vit.pth", own=Own(3, str(images)))
-    assert made["shape"] == [3, 160, 160]
+    assert made["shape"] == [3, 224, 224]
     assert made["mean"] == [0.5, 0.5, 0.5]
     assert made["top1"] is not None
 
@@ -154,6 +155,6 @@ def test_a_student_is_tried_on_the_data_sets_images(images: Path) -> None:
     data = get_dataset(f"imagefolder:{images}@{SIDE}").spec
     check_student(NAME, data)
     with pytest.raises(SuiteError, match="cannot be built for the data set's images") as caught:
-        check_student("timm:test_vit", data, "s.yaml:3: grid.student[0]")
+        check_student(FIXED, data, "s.yaml:3: grid.student[0]")
     assert caught.value.where == "s.yaml:3: grid.student[0]"
-    check_student("timm:test_vit", get_dataset(f"imagefolder:{images}@160").spec)
+    check_student(FIXED, get_dataset(f"imagefolder:{images}@224").spec)
