@@ -8,7 +8,7 @@ weights is kept there, too (``bench.zoo.seen``), so that planning imports no lib
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +30,13 @@ class Own:
     """What a user's weights were trained on, where that is not ImageNet.
 
     ``classes`` is the size of the head; ``folder`` (``PATH`` or ``PATH@SIZE``) holds the images, of which test/ is
-    measured on.
+    measured on; ``mean`` and ``std`` are what the training normalised with, per channel of pixels in [0, 1].
     """
 
     classes: int | None = None
     folder: str | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
 
 IMAGENET = Own()
@@ -98,6 +100,7 @@ def bring(name: str, weights: Path, root: Path | None = None, own: Own = Own()) 
     state = read_state(weights)
     checkpoints.load_state(module, state, str(weights), _head_hint(module, state))
     takes = input_of(name, module)
+    takes = replace(takes, mean=own.mean or takes.mean, std=own.std or takes.std)
     data = _images(takes, own, root)
     shape = data.spec.shape if own.folder is not None else takes.shape
     known = _network_facts(name, module, shape)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from bench.cli import app
 from bench.data.datasets import get_dataset
-from bench.errors import DataError, SuiteError, WeightsError
+from bench.errors import BenchError, DataError, SuiteError, WeightsError
 from bench.run import session
 from bench.zoo.brought import Own, bring
 from bench.zoo.libraries import check_student, create
@@ -131,6 +131,20 @@ def test_a_size_the_network_cannot_take_is_refused(images: Path, tmp_path: Path)
     assert made["shape"] == [3, 224, 224]
     assert made["mean"] == [0.5, 0.5, 0.5]
     assert made["top1"] is not None
+
+
+def test_the_trainings_own_constants(images: Path, trained: Path) -> None:
+    words = ["zoo", "add", NAME, str(trained), "--classes", "3", "--mean", "0.5,0.5,0.25", "--std", "1,1,0.5"]
+    assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
+    assert (info(NAME).mean, info(NAME).std) == ((0.5, 0.5, 0.25), (1.0, 1.0, 0.5))
+    assert (load(NAME).mean, load(NAME).std) == (info(NAME).mean, info(NAME).std)
+
+
+@pytest.mark.parametrize("given", [("--mean", "0.5"), ("--mean", "a,b,c"), ("--std", "0,1,1"), ("--std", "nan,1,1")])
+def test_constants_that_are_none_are_refused(given: tuple[str, str]) -> None:
+    with pytest.raises(BenchError, match="no constants of three channels") as caught:
+        CliRunner().invoke(app, ["zoo", "add", NAME, "x.pth", *given], catch_exceptions=False)
+    assert caught.value.where == given[0]
 
 
 @pytest.mark.slow
