@@ -16,6 +16,9 @@ from bench.errors import DataError
 READER = 2
 """Version of how a file becomes an array; digests recorded under another do not count."""
 
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "JPEG2000", "PPM")
+"""What a file may hold whatever its ending, which is often wrong; none of them runs another program (EPS would)."""
+
 LONGEST = 64
 """An image is refused whose long side is more than so many times its short one: scaled to the short side, it would
 fill the memory for a crop that shows none of it."""
@@ -70,7 +73,7 @@ def read_rgb(path: Path) -> Image.Image:
             32-bit integers), or is a line rather than an image.
     """
     try:
-        with Image.open(path) as found:
+        with Image.open(path, formats=FORMATS) as found:
             reason = _refused(found)
             image = None if reason else _to_rgb(found)
     except _BROKEN as error:

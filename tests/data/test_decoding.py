@@ -156,10 +156,18 @@ def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert str(tmp_path / "a.png") in str(caught.value)
 
 
+def test_what_a_file_holds_counts_and_not_its_ending(tmp_path: Path) -> None:
+    Image.fromarray(COLOURS).save(tmp_path / "a.jpg", format="PNG")
+    assert np.array_equal(read(tmp_path / "a.jpg"), COLOURS)
+    Image.fromarray(COLOURS).save(tmp_path / "b.jpg", format="EPS")  # a program, which Ghostscript would run
+    with pytest.raises(DataError, match="cannot read the image"):
+        decode(tmp_path / "b.jpg", SIDE)
+
+
 FORMATS = {"png": "PNG", "jpg": "JPEG", "bmp": "BMP", "tif": "TIFF", "webp": "WEBP"}
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("ending", FORMATS)
 def test_whatever_a_damaged_file_does_is_an_error_with_its_path(tmp_path: Path, ending: str) -> None:
     """Cut at every eighth byte, and each of the first bytes overwritten: read, or refused with the path."""
