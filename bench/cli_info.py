@@ -154,11 +154,11 @@ def _list_units(name: str, dataset: str, console: Console, as_json: bool) -> Non
 
     from bench.data.table import spec_of
     from bench.zoo.libraries import library_of
-    from bench.zoo.targets import load
+    from bench.zoo.targets import info, load
 
     full = name if library_of(name) or "/" in name else f"{dataset}/{name}"
     handle = load(full)
-    shape = (3, 224, 224) if library_of(name) else spec_of(handle.dataset).shape
+    shape = info(full).shape or spec_of(handle.dataset).shape
     found = _units_of(handle.module, torch.zeros(1, *shape))
     if as_json:
         rows = [

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from bench.cli_options import DataRoot, Json, out
+from bench.errors import BenchError
 
 zoo = typer.Typer(
     help="The small networks: train and verify.  Example: `bench zoo verify fashion_mnist`", no_args_is_help=True
@@ -98,15 +99,52 @@ def verify(dataset: Annotated[str, typer.Argument()] = "fashion_mnist", as_json:
 @zoo.command()
 def add(
     network: Annotated[str, typer.Argument(help="timm:NAME or torchvision:NAME")],
-    weights: Annotated[Path, typer.Argument(help="Its state dict as a safetensors file.")],
+    weights: Annotated[Path, typer.Argument(help="Its state dict: safetensors, or .pth (tensors only).")],
+    classes: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--classes", min=2, help="Size of the head, where it is not the library's."),
+    ] = None,
+    data: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--data", metavar="FOLDER[@SIZE]", help="Measure on FOLDER/test/CLASS; SIZE: the network's own."),
+    ] = None,
+    mean: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--mean", metavar="R,G,B", help="Mean of the training's normalisation, where not the library's."),
+    ] = None,
+    std: Annotated[Optional[str], typer.Option("--std", metavar="R,G,B", help="Its standard deviation.")] = None,  # noqa: UP045
     data_root: DataRoot = None,
 ) -> None:
-    """Bring weights for a library's network; measured on ImageNet's validation images where they are at hand.
+    """Bring weights for a library's network; measured on the folder's test images, else on ImageNet's validation images
+    where they are at hand.
 
-    Example: `bench zoo add timm:resnet18 resnet18.safetensors --data-root /data/imagenet`
+    Examples: `bench zoo add timm:resnet18 resnet18.safetensors --data-root /data/imagenet`,
+    `bench zoo add timm:resnet18 birds.pth --classes 20 --data /data/birds@128`
     """
-    from bench.zoo.libraries import bring
+    from bench.zoo.brought import Own, bring
 
-    made = bring(network, weights, data_root)
-    top1 = "not measured: no validation images" if made["top1"] is None else f"{made['top1']:.2f}"
-    out.print(f"{network}: top-1 {top1}, digest {made['digest'][:16]}", highlight=False)
+    own = Own(classes, data, _constants("--mean", mean), _constants("--std", std))
+    made = bring(network, weights, data_root, own)
+    top1 = "not measured: no test images" if made["top1"] is None else f"{made['top1']:.2f}"
+    size = "×".join(map(str, made["shape"]))
+    line = f"{network}: top-1 {top1}, {made['classes']} classes, images of {size}, digest {made['digest'][:16]}"
+    out.print(line, highlight=False)
+
+
+def _constants(option: str, text: str | None) -> tuple[float, ...] | None:
+    """Three numbers separated by commas, of pixels in [0, 1].
+
+    Raises:
+        BenchError: they are not.
+    """
+    if text is None:
+        return None
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    zero = option == "--mean"
+    if len(found) != 3 or not all(0 < value <= 1 or (zero and value == 0) for value in found):
+        allowed = f"three numbers from 0{'' if zero else ' (not 0)'} to 1, as 0.485,0.456,0.406"
+        raise BenchError("no constants of three channels", where=option, got=text, expected=allowed)
+    return found

@@ -25,11 +25,13 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("bench", "methods", "dashboard")
 KINDS = ("sources", "compressors", "policies")
 
-BASE = {"interfaces", "errors", "runtime", "paths", "identity", "reading", "text"}
+BASE = {"interfaces", "errors", "runtime", "paths", "identity", "atomic", "notes", "reading", "text"}
 ALLOWED: dict[str, set[str]] = {
     "errors": {"text"},
     "identity": set(),
     "interfaces": {"errors"},
+    "atomic": set(),
+    "notes": {"atomic", "reading"},
     "paths": set(),
     "reading": set(),
     "text": set(),
@@ -50,6 +52,8 @@ TORCH_FREE = (
     "bench/spec",
     "bench/board",
     *(f"bench/store/{name}.py" for name in ("files", "measured", "meta", "objects", "policies", "records", "seals")),
+    "bench/atomic.py",
+    "bench/notes.py",
 )
 
 

@@ -11,15 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import PIL
-from PIL import Image
 
+from bench.data.decoding import READER, decode
+from bench.data.listing import class_folders, class_images
 from bench.data.manifests import Manifest
 from bench.data.splits import Bytes, Ints, digest_of
 from bench.errors import DataError, nearest
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
-READER = 1
-"""Version of how a file becomes an array (:func:`decode`); digests recorded under another do not count."""
 
 KEEP_BYTES = 128 * 2**20
 """A split that fits is kept once decoded: 32×32 images are read again for every cell, and decoding costs more than they
@@ -97,27 +94,6 @@ class FolderImages:
             yield decode(self._folder / self._files[i], self._size)
 
 
-def decode(path: Path, size: int) -> Bytes:
-    """The image as uint8 [3,size,size]: scaled on the shorter side, cropped in the centre.
-
-    Raises:
-        DataError: the file is missing, or no image that can be read.
-    """
-    try:
-        with Image.open(path) as found:
-            image = found.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError("cannot read the image", where=str(path), got=error) from error
-    if image.size != (size, size):
-        short = size * 256 // 224 if size >= 128 else size
-        scale = short / min(image.size)
-        wide, high = (max(size, round(side * scale)) for side in image.size)
-        image = image.resize((wide, high), Image.Resampling.BILINEAR)
-        left, top = (wide - size) // 2, (high - size) // 2
-        image = image.crop((left, top, left + size, top + size))
-    return np.asarray(image, dtype=np.uint8).transpose(2, 0, 1)
-
-
 @lru_cache(maxsize=8)
 def open_folder(split: FolderSplit) -> FolderImages:
     """The split's files and labels, listed once per process; no image is opened. Class index = position of the folder's
@@ -126,10 +102,10 @@ def open_folder(split: FolderSplit) -> FolderImages:
     With ``names``, a folder may be missing (a sample of ImageNet): it shifts no label of another.
 
     Raises:
-        DataError: the folder is missing or empty, or a class folder is unknown.
+        DataError: the folder is missing or empty; a class folder is unknown, empty, or holds folders.
     """
     folder = split.root / split.split
-    classes = sorted(p for p in folder.glob("*") if p.is_dir())
+    classes = class_folders(folder)
     if not classes:
         raise DataError(
             "no images here",
@@ -148,7 +124,8 @@ def open_folder(split: FolderSplit) -> FolderImages:
             nearest=nearest(unknown[0], names),
         )
     index = {name: k for k, name in enumerate(names)}
-    files = [(f"{c.name}/{p.name}", index[c.name]) for c in classes for p in sorted(c.iterdir()) if _is_image(p)]
+    images = class_images(folder, classes)
+    files = [(f"{c.name}/{name}", index[c.name]) for c, found in zip(classes, images, strict=True) for name in found]
     filled = {label for _, label in files}
     empty = [c.name for c in classes if index[c.name] not in filled]
     if empty:
@@ -160,7 +137,3 @@ def open_folder(split: FolderSplit) -> FolderImages:
         )
     labels = np.array([k for _, k in files], dtype=np.int64)
     return FolderImages(folder, tuple(name for name, _ in files), labels, split.size)
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES

@@ -6,22 +6,18 @@ recorded ones is taken to be unchanged and is not opened; any other is hashed an
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import logging
-import os
-import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.errors import DataError
+from bench.notes import read_note, write_note
 from bench.paths import cache_folder
-from bench.reading import read_json
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 1
+KIND = "image folder 2"
 KEPT = 64
 """Digests kept per folder; those of contents that came back are found again, the oldest are dropped."""
 
@@ -71,28 +67,17 @@ class Manifest:
         return self._digests[key]
 
     def _write(self) -> None:
-        content = {"schema": SCHEMA, "folder": str(self._folder), "files": self._recorded, "digests": self._digests}
-        temporary = self._path.with_name(f"{self._path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
-            temporary.replace(self._path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            log.warning("the manifest of %s cannot be kept: %s", self._folder, error)
+        content = {"folder": str(self._folder), "files": self._recorded, "digests": self._digests}
+        if reason := write_note(self._path, KIND, content):
+            log.warning("the manifest of %s cannot be kept: %s", self._folder, reason)
 
 
 def _read(path: Path) -> tuple[dict[str, Fact], dict[str, str]]:
-    """What was recorded; nothing where there is no manifest, or a damaged one, or one of another schema."""
-    try:
-        found = read_json(path)
-        if found["schema"] != SCHEMA:
-            return {}, {}
-        files = {name: (int(size), int(time), str(sha)) for name, (size, time, sha) in found["files"].items()}
-        return files, {str(key): str(value) for key, value in found["digests"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    """What was recorded; nothing where there is no manifest, or a damaged one, or one of another kind."""
+    found = read_note(path, KIND)
+    if found is None:
         return {}, {}
+    return {name: (size, time, sha) for name, (size, time, sha) in found["files"].items()}, found["digests"]
 
 
 def _look(path: Path, before: Fact | None) -> Fact:

@@ -13,7 +13,7 @@ import numpy as np
 from bench.data import fashion
 from bench.data.folders import FolderSplit, open_folder
 from bench.data.splits import ArraySplit, Split
-from bench.data.table import FOLDER, Part, folder_address, spec_of
+from bench.data.table import FOLDER, Part, base_name, folder_address, spec_of
 from bench.errors import DataError
 from bench.paths import cache_folder
 
@@ -35,8 +35,9 @@ def open_split(name: str, part: Part, root: Path | None = None) -> Split:
         return _fashion(part)
     if name == "digits":
         return _digits()
-    place = root or cache_folder() / name
-    if name == "imagenet":
+    base = base_name(name)
+    place = root or cache_folder() / base
+    if base == "imagenet":
         return open_folder(FolderSplit(place, "val" if part == "test" else "train", spec.shape[1], _synsets()))
     if (place / folder).is_dir():
         return open_folder(FolderSplit(place, folder, spec.shape[1], classes=spec.classes))

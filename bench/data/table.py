@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
+from bench.data.listing import class_folders
 from bench.errors import DataError, nearest
 from bench.interfaces import DatasetSpec
 from bench.reading import read_json
@@ -30,10 +32,16 @@ Part = Literal["train", "full", "test"]
 FOLDER = "imagefolder:"
 """Prefix of a data set that is a folder: `imagefolder:PATH`, with the side in pixels `imagefolder:PATH@64`."""
 
+SMALLEST, LARGEST = 8, 2048
+"""Sides in pixels that images are scaled to."""
+
+SCALED = ("imagenet",)
+"""Data sets of the table that are decoded to any size: `imagenet@256`, for networks of another size than 224."""
+
 
 def dataset_names() -> list[str]:
-    """Names of the table; `imagefolder:PATH` is allowed besides, with the side in pixels as `imagefolder:PATH@64`."""
-    return [*SPECS, f"{FOLDER}PATH[@SIZE]"]
+    """Names of the table, and the forms of others: a folder, or a data set of large images at another size."""
+    return [*SPECS, *(f"{name}@SIZE" for name in SCALED), f"{FOLDER}PATH[@SIZE]"]
 
 
 def spec_of(name: str) -> DatasetSpec:
@@ -45,6 +53,9 @@ def spec_of(name: str) -> DatasetSpec:
     """
     if name.startswith(FOLDER):
         return _folder_spec(name)
+    base, side = _sized(name)
+    if base in SCALED and side is not None:
+        return replace(SPECS[base], name=name, shape=(SPECS[base].shape[0], side, side))
     if name not in SPECS:
         raise DataError("unknown data set", got=name, expected=dataset_names(), nearest=nearest(name, SPECS))
     return SPECS[name]
@@ -54,13 +65,43 @@ def folder_address(name: str) -> tuple[Path, int]:
     """Path and side in pixels (32 where none is given) of `imagefolder:PATH[@SIZE]`.
 
     Raises:
-        DataError: the side is below 8 pixels.
+        DataError: the side is no size of an image.
     """
-    address = name.removeprefix(FOLDER)
-    text, _, side = address.rpartition("@") if re.search(r"@\d+$", address) else (address, "", "32")
-    if int(side) < 8:
-        raise DataError("images this small serve no network", where=name, got=side, expected="PATH@SIZE, SIZE from 8")
-    return Path(text), int(side)
+    address, side = _sized(name.removeprefix(FOLDER))
+    return Path(address), 32 if side is None else side
+
+
+def sized(name: str, side: int) -> str:
+    """``name`` (a data set of SCALED, or a folder's path) with the size, unless it has one already or by nature."""
+    if _sized(name)[1] is not None or (name in SPECS and SPECS[name].shape[1] == side):
+        return name
+    return f"{name}@{side}"
+
+
+def base_name(name: str) -> str:
+    """The table's name of a data set without the size: "imagenet" of "imagenet@256"."""
+    return name if name.startswith(FOLDER) else _sized(name)[0]
+
+
+def scalable(name: str) -> str | None:
+    """The name without the size where images are read at any size; None where they have one."""
+    base = _sized(name)[0]
+    return base if base in SCALED or name.startswith(FOLDER) else None
+
+
+def _sized(name: str) -> tuple[str, int | None]:
+    """What stands before the size in pixels, and the size; None where there is none.
+
+    Raises:
+        DataError: the size is no size of an image.
+    """
+    if not re.search(r"@[0-9]+$", name):
+        return name, None
+    text, _, side = name.rpartition("@")
+    if len(side) > 4 or not SMALLEST <= int(side) <= LARGEST:
+        allowed = f"NAME@SIZE, SIZE from {SMALLEST} to {LARGEST}"
+        raise DataError("images of this size serve no network", where=name, got=side[:20], expected=allowed)
+    return text, int(side)
 
 
 def digest(name: str, part: Part, root: Path | None = None, subset: int | None = None) -> str:
@@ -97,7 +138,7 @@ def shipped_digests() -> dict[str, Any]:
 
 def _folder_spec(name: str) -> DatasetSpec:
     place, size = folder_address(name)
-    classes = tuple(p.name for p in sorted((place / "train").glob("*")) if p.is_dir())
+    classes = tuple(folder.name for folder in class_folders(place / "train"))
     if not classes:
         raise DataError("no image folder here", where=str(place), expected="train/CLASS/*.jpg and test/CLASS/*.jpg")
     return DatasetSpec(name, len(classes), (3, size, size), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), classes)

@@ -110,10 +110,10 @@ class ShippedCatalogue:
         return info(name)
 
     def check_student(self, name: str, dataset: str, where: str) -> None:
-        from bench.zoo.libraries import check_build, library_of
+        from bench.zoo.libraries import check_student, library_of
 
         if library_of(name):
-            check_build(name, self.dataset(dataset).shape[0], where)
+            check_student(name, self.dataset(dataset), where)
 
     def membership(self, target: str, models: tuple[str, ...]) -> Membership:
         from bench.zoo.targets import membership

@@ -12,8 +12,9 @@ from bench.identity import synth_id
 from bench.interfaces import DatasetSpec, NetworkInfo, Preset, Setting
 from bench.spec import axes
 from bench.spec.asked import promised, settings_of
-from bench.spec.catalogue import Catalogue, short_name
+from bench.spec.catalogue import Catalogue, full_name, short_name
 from bench.spec.cells import Point, Treatment, make_cell, make_search
+from bench.spec.fits import check_fit
 from bench.spec.jobs import CellJob, ResolvedCompressor, SearchJob, SynthJob
 from bench.spec.rows import SourceRow, compressor_rows, search_rows, source_rows, target_rows
 from bench.spec.suite import SuiteSpec
@@ -33,11 +34,12 @@ class Expansion:
         _check_counts(suite, self.dataset)
         self.targets = target_rows(suite, catalogue)
         self.sources = source_rows(suite, preset, self.targets, catalogue)
+        self._infos: dict[str, NetworkInfo] = {}
+        self._check_networks()
         self.compressors = compressor_rows(suite, preset, catalogue)
         self.searches = search_rows(suite, preset, catalogue)
         self.settings = {} if suite.measures else settings_of(suite, self.targets, catalogue)
         self.test_digest = catalogue.test_digest(suite.dataset, suite.test_subset)
-        self._infos: dict[str, NetworkInfo] = {}
         self._synths: dict[tuple[Any, ...], SynthJob] = {}
 
     def info(self, name: str) -> NetworkInfo:
@@ -45,6 +47,25 @@ class Expansion:
         if name not in self._infos:
             self._infos[name] = self.catalogue.info(name)
         return self._infos[name]
+
+    def _check_networks(self) -> None:
+        """Compare every network that is to see images with the data set.
+
+        Raises:
+            SuiteError: one does not fit.
+            WeightsError: a network's manifest is missing or damaged.
+        """
+        for name in self.targets:
+            check_fit(self.info(name), self.dataset, self._where(name))
+        for row in self.sources:
+            student = (row.student,) if row.student else ()
+            for name in (*(row.models or ()), *row.beside, *student):
+                check_fit(self.info(name), self.dataset, self.suite.at("grid", "source", row.index))
+
+    def _where(self, target: str) -> str:
+        """The entry of the target axis that names ``target``; the axis, where it is a pattern that fits."""
+        entries = [full_name(self.suite.dataset, entry) for entry in self.suite.grid.target]
+        return self.suite.at("grid", "target", *([entries.index(target)] if target in entries else []))
 
     def points(self, seeds: Sequence[int]) -> list[tuple[SynthJob, SearchJob | None, CellJob]]:
         """Every cell with its image set and policy search, in the order source, target, images, compressor, policy,
@@ -54,7 +75,9 @@ class Expansion:
         for row in self.sources:
             for target in self.targets:
                 for count, treatment in itertools.product(self.suite.images, self._treatments(target)):
-                    reason = {seed: self._reason(row, self._synth(row, target, seed), treatment) for seed in seeds}
+                    reason = {
+                        seed: self._reason(row, self._synth(row, target, seed), target, treatment) for seed in seeds
+                    }
                     for setting, seed in itertools.product(treatment.variants, seeds):
                         point = self._point(self._synth(row, target, seed), target, count, treatment)
                         cell = make_cell(point, setting, reason[seed])
@@ -166,7 +189,7 @@ class Expansion:
             train_digest=train,
         )
 
-    def _reason(self, row: SourceRow, job: SynthJob, treatment: Treatment) -> str | None:
+    def _reason(self, row: SourceRow, job: SynthJob, target: str, treatment: Treatment) -> str | None:
         """Why a cell cannot be, as far as manifests and declarations tell; the methods' own checks come at run time."""
         compressor = treatment.compressor
         if compressor and (missing := {axis for axis in compressor.accepts if not self.suite.grid.entries(axis)}):
@@ -177,6 +200,9 @@ class Expansion:
             return "a policy is searched on the target, and a chain's last step quantises another network"
         if compressor and row.source.delivery not in compressor.deliveries:
             return f"{compressor.method} takes no {row.source.delivery} of images"
+        constants = (self.info(target).mean, self.info(target).std)
+        if row.source.delivery == "stream" and (job.dataset.mean, job.dataset.std) != constants:
+            return f"a stream's images cannot be renormalised from the constants of {job.model} to the target's"
         if "bn" in row.needs and job.models and all(self.info(name).batch_norms == 0 for name in job.models):
             return f"{job.source.method} needs batch normalisation, and {job.model} has none"
         return None

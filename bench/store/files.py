@@ -4,27 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
-import os
-import secrets
 import shutil
-import socket
-import time
 from collections.abc import Iterable
-from functools import cache
 from pathlib import Path
 
-import psutil
-
+from bench.atomic import is_abandoned, replace_file, temporary_name
 from bench.errors import StoreError
 from bench.reading import parse_json, read_bytes
-
-TEMPORARY = ".tmp-"
-"""Infix of files that are being written; what follows names the writer (:func:`is_abandoned`)."""
-
-ABANDONED_AFTER = 3600.0
-"""Seconds after which a half-written file of another machine counts as left behind; its processes cannot be seen."""
 
 STORE_SCHEMA = 1
 """Version of the store's layout (folders and file formats); records have their own."""
@@ -38,18 +25,9 @@ def write_atomic(path: Path, content: bytes) -> None:
     Raises:
         StoreError: the folder cannot be written, or the disk is full.
     """
-    temporary = path.with_name(_temporary_name(path.name))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        replace_file(path, content)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise not_written(path, error) from error
 
 
@@ -72,42 +50,6 @@ def sweep_temporary(paths: Iterable[Path]) -> int:
                 path.unlink()
                 removed += 1
     return removed
-
-
-def is_abandoned(path: Path) -> bool:
-    """Whether ``path`` is a half-written file whose writer is gone.
-
-    The writer is the process that its name tells, on this machine; a later process may bear the same number, but began
-    after the file.  A file of another machine, or without a writer's name, is left behind after ``ABANDONED_AFTER``.
-
-    Raises:
-        OSError: the file is gone or cannot be looked at.
-    """
-    _, infix, writer = path.name.rpartition(TEMPORARY)
-    if not infix:
-        return False
-    written = path.stat().st_mtime
-    machine, _, rest = writer.partition("-")
-    pid = rest.partition("-")[0]
-    if machine != _machine() or not pid.isdecimal():
-        return time.time() - written > ABANDONED_AFTER
-    try:
-        born = float(psutil.Process(int(pid)).create_time())
-    except (psutil.NoSuchProcess, OverflowError):
-        return True
-    except psutil.AccessDenied:
-        return False
-    return born > written + 1  # the clocks of files and processes tick differently
-
-
-def _temporary_name(name: str) -> str:
-    return f".{name}{TEMPORARY}{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
-
-
-@cache
-def _machine() -> str:
-    """This machine in eight letters; a container has a name and process numbers of its own."""
-    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
 def open_store(root: Path | str) -> Path:
@@ -172,19 +114,9 @@ def require_free(root: Path, needed: int) -> None:
 
 
 def _check_writable(root: Path) -> None:
-    probe = root / _temporary_name("probe")
+    probe = root / temporary_name("probe")
     try:
         probe.touch(exist_ok=False)
         probe.unlink()
     except OSError as error:
         raise not_written(root, error) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable; a file system that cannot do so is no reason to fail."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from bench.errors import StoreError
-from bench.store.notes import read_note, write_note
+from bench.notes import read_note, write_note
 from bench.store.packs import PackedRecords
 from bench.store.records import (
     FINAL,

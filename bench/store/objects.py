@@ -18,8 +18,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from bench.atomic import TEMPORARY
 from bench.errors import StoreError
-from bench.store.files import TEMPORARY, not_written, open_store, sweep_temporary, write_atomic
+from bench.store.files import not_written, open_store, sweep_temporary, write_atomic
 
 log = logging.getLogger(__name__)
 

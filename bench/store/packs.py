@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import StoreError
+from bench.notes import read_note, write_note
 from bench.paths import cache_folder
 from bench.store.measured import measured_folder, read_pack
-from bench.store.notes import read_note, write_note
 from bench.store.records import SCHEMA_VERSION, Key, ResultRecord, Status, parse_record
 from bench.store.scan import FileStamp, pack_files
 

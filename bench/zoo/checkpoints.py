@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.atomic import replace_file
 from bench.errors import WeightsError
 from bench.paths import cache_folder
 from bench.reading import read_json
@@ -46,27 +46,36 @@ def file_sha256(path: Path) -> str:
 
 
 def save(module: nn.Module, folder: Path, name: str, facts: dict[str, Any]) -> dict[str, Any]:
-    """Write ``name``.safetensors, then ``name``.json (the manifest, which makes the pair valid); both atomically."""
-    import torch
-    from safetensors.torch import save_file
+    """Write ``name``.safetensors, then ``name``.json (the manifest, which makes the pair valid); both atomically.
 
-    folder.mkdir(parents=True, exist_ok=True)
+    Raises:
+        WeightsError: the folder cannot be written.
+    """
+    import torch
+    from safetensors import torch as safetensors
+
     state = {k: v.detach().clone(memory_format=torch.contiguous_format) for k, v in module.state_dict().items()}
     target = folder / f"{name}.safetensors"
-    temporary = target.with_suffix(f".{os.getpid()}.tmp")
-    save_file(state, temporary)
-    temporary.chmod(0o644)
-    temporary.replace(target)
+    _write(target, safetensors.save(state))
     manifest = {"name": name, "sha256": file_sha256(target), "digest": digest_of(state), **facts}
     write_manifest(folder, name, manifest)
     return manifest
 
 
 def write_manifest(folder: Path, name: str, manifest: dict[str, Any]) -> None:
-    """Replace ``name``.json atomically."""
-    temporary = folder / f"{name}.json.{os.getpid()}.tmp"
-    temporary.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
-    temporary.replace(folder / f"{name}.json")
+    """Replace ``name``.json atomically.
+
+    Raises:
+        WeightsError: the folder cannot be written.
+    """
+    _write(folder / f"{name}.json", (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        replace_file(path, content)
+    except OSError as error:
+        raise WeightsError("cannot be written", where=str(path), got=error.strerror) from error
 
 
 def manifest(folder: Path, name: str) -> dict[str, Any]:
@@ -111,12 +120,21 @@ def load_into(module: nn.Module, path: Path, sha256: str | None = None) -> None:
         raise WeightsError("the weights file is missing", where=str(path)) from error
     except (OSError, SafetensorError) as error:
         raise WeightsError("cannot read the weights file", where=str(path), got=error) from error
+    load_state(module, state, str(path))
+
+
+def load_state(module: nn.Module, state: Mapping[str, Tensor], where: str, hint: str | None = None) -> None:
+    """Load a state dict into ``module``, strictly.
+
+    Raises:
+        WeightsError: it belongs to another network; with the ``hint``.
+    """
     try:
         module.load_state_dict(state, strict=True)
     except RuntimeError as error:
         text = str(error).splitlines()
         got = "; ".join(line.strip() for line in text[:3])
-        raise WeightsError("these weights belong to another network", where=str(path), got=got) from error
+        raise WeightsError("these weights belong to another network", where=where, got=got, hint=hint) from error
 
 
 def freeze(module: nn.Module) -> nn.Module:

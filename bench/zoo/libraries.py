@@ -1,28 +1,36 @@
-"""Networks of timm and torchvision by name: with weights the user brought, else with seeded random ones.
+"""Networks of timm and torchvision by name, with random weights, and what the libraries say of their input.
 
-Nothing is downloaded.  Brought weights are copied into the user's cache folder as safetensors with a manifest, so that
-their digest is part of every cell's identity and their accuracy is registered for the FP32 gate.  What is found out
-about a network with random weights is kept there, too (``bench.zoo.seen``), so that planning imports no library again.
+Nothing is downloaded.  ``bench.zoo.brought`` keeps the weights a user brings.
 """
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import DataError, SuiteError, WeightsError, nearest
-from bench.interfaces import ModelHandle
+from bench.errors import SuiteError, nearest
+from bench.interfaces import DatasetSpec
 
 if TYPE_CHECKING:
     from torch import nn
 
 LIBRARIES = ("timm", "torchvision")
-DATASET = "imagenet"
-"""What the libraries' networks are built for: 1,000 classes, three channels, 224 pixels."""
+_SIDE = 224
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of a network whose library says nothing: ImageNet's."""
 
-_SHAPE = (3, 224, 224)
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+UNFIT = (RuntimeError, AssertionError, ValueError, TypeError, LookupError)
+"""What networks raise over images that do not fit them; each library and family has its own way."""
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a network takes: images of ``shape`` (C, H, W), normalised by ``mean`` and ``std`` per channel."""
+
+    shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 def library_of(name: str) -> str | None:
@@ -37,112 +45,9 @@ def architecture_of(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", bare)
 
 
-def brought(name: str) -> dict[str, Any] | None:
-    """The manifest of the weights brought for ``name``; None when there are none.
-
-    Raises:
-        WeightsError: the manifest is damaged or another network's.
-    """
-    from bench.zoo.checkpoints import REQUIRED, manifest, weights_folder
-
-    path = weights_folder(DATASET) / f"{_stem(name)}.json"
-    if not path.exists():
-        return None
-    fact = manifest(path.parent, path.stem)
-    if REQUIRED - fact.keys() or fact["network"] != name:
-        raise WeightsError("these weights belong to another network", where=str(path), got=fact.get("network"))
-    return fact
-
-
-def facts_of(name: str) -> dict[str, Any]:
-    """The manifest of the weights brought for ``name``, else that of its random ones, for which the network is built
-    when it is first seen.
-
-    Raises:
-        SuiteError: the library has no such network.
-        WeightsError: the manifest is damaged or another network's.
-    """
-    from bench.zoo.seen import read_facts, write_facts
-
-    library = name.split(":", 1)[0]
-    found = brought(name) or read_facts(library, name)
-    if found is None:
-        found = _facts(name, create(name))
-        write_facts(library, name, found)
-    return found
-
-
-def _facts(name: str, module: nn.Module) -> dict[str, Any]:
-    """What is to be known of ``module``, the network ``name`` with random weights."""
-    from bench.zoo.checkpoints import digest_of
-    from bench.zoo.macs import network_facts
-
-    mean, std = _IMAGENET
-    facts = {"network": name, "top1": None, "mean": list(mean), "std": list(std)}
-    return {**facts, "digest": digest_of(module.state_dict()), **network_facts(module, _SHAPE)}
-
-
-def bring(name: str, weights: Path, root: Path | None = None) -> dict[str, Any]:
-    """Register the safetensors file ``weights`` for the network ``name``, and measure it where ImageNet's validation
-    images are at hand (``root``, else the cache folder). Returns the manifest; its ``top1`` is None when not measured.
-
-    Raises:
-        SuiteError: no such network.
-        WeightsError: the file is missing, damaged, or another network's.
-    """
-    from bench.data.datasets import get_dataset
-    from bench.zoo import checkpoints
-    from bench.zoo.macs import network_facts
-    from bench.zoo.train import top1
-
-    if library_of(name) is None:
-        raise SuiteError(
-            "weights can be brought for a library's network", got=name, expected="timm:NAME or torchvision:NAME"
-        )
-    module = create(name)
-    checkpoints.load_into(module, weights)
-    mean, std = _constants(module)
-    try:
-        measured = top1(module, get_dataset(DATASET, root).test_batches(size=50), mean, std)
-    except DataError:
-        if root is not None:
-            raise
-        measured = None
-    facts = {"network": name, "dataset": DATASET, "top1": measured, "mean": list(mean), "std": list(std)}
-    facts |= network_facts(module, _SHAPE)
-    return checkpoints.save(module, checkpoints.weights_folder(DATASET), _stem(name), facts)
-
-
-def load_library(name: str) -> ModelHandle:
-    """The network with its brought weights, else with random ones of a fixed seed.
-
-    Raises:
-        SuiteError: the library has no such network.
-        WeightsError: brought weights are damaged or another network's.
-    """
-    from bench.zoo.checkpoints import freeze, load_into, weights_folder
-
-    module, fact = create(name), brought(name)
-    if fact is not None:
-        load_into(module, weights_folder(DATASET) / f"{_stem(name)}.safetensors", fact["sha256"])
-    else:
-        fact = _facts(name, module)
-    return ModelHandle(
-        name=name,
-        module=freeze(module),
-        digest=fact["digest"],
-        architecture=architecture_of(name),
-        family=name.split(":", 1)[0],
-        macs=fact["macs"],
-        dataset=DATASET,
-        mean=tuple(fact["mean"]),
-        std=tuple(fact["std"]),
-        fp_top1=fact["top1"],
-    )
-
-
-def create(name: str) -> nn.Module:
-    """The library's network with random weights of a fixed seed.
+def create(name: str, classes: int | None = None) -> nn.Module:
+    """The library's network with random weights of a fixed seed; with a head of so many ``classes`` where they are
+    given.
 
     Raises:
         SuiteError: the library has no such network.
@@ -150,10 +55,38 @@ def create(name: str) -> nn.Module:
     import torch
 
     library, short = name.split(":", 1)
+    head = {} if classes is None else {"num_classes": classes}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        module: nn.Module = _create(library, short)
+        module: nn.Module = _create(library, short, **head)
     return module
+
+
+def input_of(name: str, module: nn.Module) -> InputSpec:
+    """What the library's own configuration says of the input of ``module``, the network ``name``: timm's pretrained
+    configuration, or the transforms of torchvision's default weights."""
+    library, short = name.split(":", 1)
+    return _timm_input(module) if library == "timm" else _torchvision_input(short, module)
+
+
+def _timm_input(module: nn.Module) -> InputSpec:
+    known: Any = getattr(module, "pretrained_cfg", None) or {}
+    channels, height, width = known.get("input_size") or (3, _SIDE, _SIDE)
+    mean, std = (tuple(float(v) for v in known.get(key) or usual) for key, usual in (("mean", _MEAN), ("std", _STD)))
+    return InputSpec((channels, height, width), mean, std)
+
+
+def _torchvision_input(short: str, module: nn.Module) -> InputSpec:
+    from torchvision import models
+
+    weights: Any = models.get_model_weights(short)
+    side, mean, std = _SIDE, _MEAN, _STD
+    if len(weights):
+        transforms = weights.DEFAULT.transforms()
+        side, mean, std = transforms.crop_size[0], tuple(transforms.mean), tuple(transforms.std)
+    # Built without weights, a network may have a size of its own that the default weights do not share.
+    side = getattr(module, "image_size", side)
+    return InputSpec((3, side, side), mean, std)
 
 
 def build(name: str, classes: int, channels: int) -> nn.Module:
@@ -187,6 +120,34 @@ def check_build(name: str, channels: int, where: str | None = None) -> None:
             got=f"{channels} for {name}",
             hint="timm's networks take any number.",
         )
+
+
+def check_student(name: str, dataset: DatasetSpec, where: str | None = None) -> None:
+    """Whether :func:`build` makes a network for the images of ``dataset``: built and run once per version.
+
+    Raises:
+        SuiteError: no such network, or none for so many channels or images of this size; ``where`` says who asked.
+    """
+    check_build(name, dataset.shape[0], where)
+    from bench.zoo.seen import read_student, write_student
+
+    library = name.split(":", 1)[0]
+    if read_student(library, name, dataset.classes, dataset.shape):
+        return
+    import torch
+
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            module = build(name, dataset.classes, dataset.shape[0])
+            module.eval()(torch.zeros(1, *dataset.shape))
+    except UNFIT as error:
+        raise SuiteError(
+            "this network cannot be built for the data set's images",
+            where=where,
+            got=f"{name} for images of {'×'.join(map(str, dataset.shape))}: {error}",
+            hint="Choose a network that takes any size, or images of its own size.",
+        ) from error
+    write_student(library, name, dataset.classes, dataset.shape)
 
 
 def _bare(library: str, short: str) -> str:
@@ -223,14 +184,3 @@ def _create(library: str, short: str, **options: int) -> Any:
     from torchvision import models
 
     return models.get_model(short, weights=None, **options)
-
-
-def _constants(module: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """What timm says its weights were trained with; torchvision's networks all take ImageNet's."""
-    known = getattr(module, "default_cfg", None) or {}
-    mean, std = known.get("mean", _IMAGENET[0]), known.get("std", _IMAGENET[1])
-    return tuple(float(v) for v in mean), tuple(float(v) for v in std)
-
-
-def _stem(name: str) -> str:
-    return name.replace(":", "_").replace("/", "_")

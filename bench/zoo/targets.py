@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import SuiteError, WeightsError, nearest
 from bench.interfaces import DatasetSpec, Membership, ModelHandle, NetworkInfo
-from bench.zoo.libraries import DATASET, architecture_of, brought, facts_of, library_of, load_library
+from bench.zoo.brought import DATASET, brought, facts_of, load_library
+from bench.zoo.libraries import architecture_of, library_of
 from bench.zoo.table import GROUPS, TABLE, entry
 
 if TYPE_CHECKING:

@@ -44,6 +44,15 @@ except SystemExit as left:
     assert not left.code, left.code
 """
 
+BRING = """
+from pathlib import Path
+import torch
+from bench.zoo.brought import Own, bring
+from bench.zoo.libraries import create
+torch.save(create({name!r}, 10).state_dict(), {file!r})
+bring({name!r}, Path({file!r}), own=Own(10))
+"""
+
 PEAK = """
 import resource
 print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
@@ -69,6 +78,8 @@ def peak_above_imports(folder: Path, count: int, network: str) -> float:
     suite.write_text(SUITE.format(root=folder / "images", network=network))
     arguments = [str(suite), "--tracker", "none", "--workers", "0", "--store", str(folder / "store")]
     environment = {**os.environ, "BENCH_DATA": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    name, file = f"timm:{network}", str(folder / "weights.pth")
+    _peak(BRING.format(name=name, file=file), environment)  # a head of ten classes
     return _peak(RUN.format(arguments=arguments), environment) - _peak(IMPORTS, environment)
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from bench.spec.suite import suite_names
 from tests import pick
@@ -24,11 +25,18 @@ from bench.spec.plan import make_plan
 from bench.spec.suite import load_suite
 """
 EVERY_SUITE = "for name in {}:\n    assert make_plan(load_suite(name), catalogue=ShippedCatalogue()).cells\n"
+SUITE = """
+suite: library
+version: 1
+dataset: "imagefolder:{root}@160"
+grid: {{source: [noise], target: ["timm:test_efficientnet"], compressor: [kd], student: ["timm:test_resnet"]}}
+images: 1000
+test_subset: 1000
+seeds: [0]
+"""
 LIBRARY = """
-grid = {"grid.target": ["timm:mobilenetv3_small_050"], "grid.student": ["timm:resnet18"], "claims": []}
-plan = make_plan(load_suite("kd", grid), catalogue=ShippedCatalogue())
-assert {cell.target for cell in plan.cells} == {"timm:mobilenetv3_small_050"}
-assert len({cell.target_digest for cell in plan.cells}) == 1
+plan = make_plan(load_suite({suite!r}), catalogue=ShippedCatalogue())
+assert {{cell.target for cell in plan.cells}} == {{"timm:test_efficientnet"}}
 print(plan.cells[0].cell_id)
 """
 
@@ -49,9 +57,17 @@ def test_every_shipped_suite_is_planned_without_torch(tmp_path: Path) -> None:
 
 @pick.needs("kd")
 def test_a_librarys_network_is_planned_without_it_once_it_was_seen(tmp_path: Path) -> None:
-    first, heavy = run(PLANNING + LIBRARY, tmp_path)
+    for k in range(1000):
+        for split in ("train", "test"):
+            folder = tmp_path / "images" / split / f"{k:03d}"
+            folder.mkdir(parents=True)
+            Image.new("L", (1, 1), k % 256).save(folder / "a.png")
+    suite = tmp_path / "library.yaml"
+    suite.write_text(SUITE.format(root=tmp_path / "images"))
+    code = PLANNING + LIBRARY.format(suite=str(suite))
+    first, heavy = run(code, tmp_path)
     assert "timm" in heavy
-    assert run(PLANNING + LIBRARY, tmp_path) == (first, "")
+    assert run(code, tmp_path) == (first, "")
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ from textwrap import dedent
 
 import pytest
 
+from bench import atomic
+from bench.atomic import is_abandoned, temporary_name
 from bench.errors import StoreError
-from bench.store import files
-from bench.store.files import is_abandoned, write_atomic
+from bench.store.files import write_atomic
 from bench.store.objects import ObjectStore
 from tests.disk import small_disk
 
@@ -62,7 +63,7 @@ def test_what_killed_writers_left_is_swept_and_what_living_ones_write_stays(tmp_
 
 
 def test_a_later_process_of_the_same_number_is_not_the_writer(tmp_path: Path) -> None:
-    mine = tmp_path / files._temporary_name("x.json")
+    mine = tmp_path / temporary_name("x.json")
     mine.write_text("half")
     assert not is_abandoned(mine)
     os.utime(mine, (1000.0, 1000.0))  # before this process began
@@ -70,14 +71,14 @@ def test_a_later_process_of_the_same_number_is_not_the_writer(tmp_path: Path) ->
 
 
 def test_of_another_machine_only_age_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_machine", lambda: "0ther000")
-    theirs = tmp_path / files._temporary_name("x.json")
+    monkeypatch.setattr(atomic, "_machine", lambda: "0ther000")
+    theirs = tmp_path / temporary_name("x.json")
     monkeypatch.undo()
     old = tmp_path / ".x.json.tmp-99999999-ab"  # an earlier version named no machine
     for path in (theirs, old):
         path.write_text("half")
         assert not is_abandoned(path)
-        long_ago = time.time() - files.ABANDONED_AFTER - 1
+        long_ago = time.time() - atomic.ABANDONED_AFTER - 1
         os.utime(path, (long_ago, long_ago))
         assert is_abandoned(path)
     whole = tmp_path / "x.json"

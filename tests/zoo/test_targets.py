@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from importlib import metadata
@@ -16,8 +15,10 @@ from torch import nn
 
 from bench.data.datasets import get_dataset
 from bench.errors import SuiteError, WeightsError
-from bench.zoo import checkpoints, libraries, targets
-from bench.zoo.libraries import architecture_of, bring, check_build
+from bench.notes import read_note, write_note
+from bench.zoo import brought, checkpoints, seen, targets
+from bench.zoo.brought import bring
+from bench.zoo.libraries import architecture_of, check_build
 from bench.zoo.macs import network_facts
 from bench.zoo.table import GROUPS, entry
 from bench.zoo.targets import check_weights, info, load, membership, target_names, zoo_names
@@ -171,17 +172,17 @@ def test_what_is_known_of_a_librarys_network_is_kept_and_found_out_anew(
     monkeypatch.setenv("BENCH_DATA", str(tmp_path))
     name = "timm:mobilenetv3_small_050"
     built: list[str] = []
-    create = libraries.create
-    monkeypatch.setattr(libraries, "create", lambda asked: built.append(asked) or create(asked))
+    create = brought.create
+    monkeypatch.setattr(brought, "create", lambda asked, *head: built.append(asked) or create(asked, *head))
     known, handle = info(name), load(name)
     assert (known.digest, known.mean, known.std, known.macs) == (handle.digest, handle.mean, handle.std, handle.macs)
     assert (known.classes, known.shape, known.fp_top1) == (1000, (3, 224, 224), None)
     assert built == [name, name]
     assert info(name) == known
     (path,) = (tmp_path / "networks").iterdir()
-    fact = json.loads(path.read_text())
-    for damaged in ("{", "[]", json.dumps({**fact, "network": "timm:other"}), json.dumps({"network": name})):
-        path.write_text(damaged)
+    fact = read_note(path, seen.KIND)
+    for damaged in ({**fact, "network": "timm:other"}, {"network": name}, None):
+        path.write_text("{}") if damaged is None else write_note(path, seen.KIND, damaged)
         built.clear()
         assert info(name) == info(name) == known
         assert built == [name]

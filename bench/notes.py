@@ -1,16 +1,15 @@
-"""Notes: what was learnt by opening many files, kept in one.  Advice only; a note can be deleted at any time."""
+"""Notes: what was learnt by opening many files or building a network, kept in one file.  Advice only; a note can be
+deleted at any time."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import zlib
 from pathlib import Path
 from typing import Any
 
-from bench.errors import StoreError
+from bench.atomic import replace_file
 from bench.reading import parse_json, read_bytes
-from bench.store.files import write_atomic
 
 LIMIT = 2**30
 """Bytes; a note of a million records takes 100 MB."""
@@ -26,11 +25,14 @@ def read_note(path: Path, kind: str) -> Any:
         return None
 
 
-def write_note(path: Path, kind: str, value: Any) -> None:
-    """Keep ``value`` (plain JSON); where that cannot be done, it is learnt again the next time."""
+def write_note(path: Path, kind: str, value: Any) -> str | None:
+    """Keep ``value`` (plain JSON).  Where that cannot be done, it is learnt again the next time; returns why."""
     body = json.dumps(value, separators=(",", ":")).encode()
-    with contextlib.suppress(StoreError):
-        write_atomic(path, _head(kind, body) + b"\n" + body)
+    try:
+        replace_file(path, _head(kind, body) + b"\n" + body)
+    except OSError as error:
+        return str(error)
+    return None
 
 
 def _head(kind: str, body: bytes) -> bytes:
