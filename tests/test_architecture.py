@@ -25,13 +25,14 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("bench", "methods", "dashboard")
 KINDS = ("sources", "compressors", "policies")
 
-BASE = {"interfaces", "errors", "runtime", "paths", "identity"}
+BASE = {"interfaces", "errors", "runtime", "paths", "identity", "terminal"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "identity": set(),
     "interfaces": {"errors"},
     "paths": set(),
     "runtime": {"errors", "interfaces"},
+    "terminal": set(),
     "data": BASE,
     "zoo": {"data", *BASE},
     "store": BASE,

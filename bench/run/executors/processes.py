@@ -15,6 +15,7 @@ from bench import runtime
 from bench.run.executors.base import execute
 from bench.run.tasks import Event, Failed, Progress, Settings, Started
 from bench.spec.graph import Job
+from bench.terminal import take_any_text
 
 PROGRESS_EVERY = 0.2  # seconds between two progress events of a worker
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -125,6 +126,7 @@ def _serve(pipe: Connection, settings: Settings, number: int) -> None:
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    take_any_text()  # what a method prints must not end its job
     runtime.set_threads(settings.threads)
     from bench.run.worker import Bench
 
