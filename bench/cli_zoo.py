@@ -100,4 +100,5 @@ def add(
 
     made = bring(network, weights, data_root)
     top1 = "not measured: no validation images" if made["top1"] is None else f"{made['top1']:.2f}"
-    out.print(f"{network}: top-1 {top1}, digest {made['digest'][:16]}", highlight=False)
+    cast = f", cast from {' and '.join(made['cast_from'])} to float32" if made["cast_from"] else ""
+    out.print(f"{network}: top-1 {top1}, digest {made['digest'][:16]}{cast}", highlight=False)

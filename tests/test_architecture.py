@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "identity": set(),
     "interfaces": {"errors"},
-    "paths": set(),
+    "paths": {"errors"},
     "runtime": {"errors", "interfaces"},
     "terminal": set(),
     "data": BASE,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import WeightsError
-from bench.paths import cache_folder
+from bench.paths import cache_folder, kept_in
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -45,11 +45,16 @@ def file_sha256(path: Path) -> str:
 
 
 def save(module: nn.Module, folder: Path, name: str, facts: dict[str, Any]) -> dict[str, Any]:
-    """Write ``name``.safetensors, then ``name``.json (the manifest, which makes the pair valid); both atomically."""
+    """Write ``name``.safetensors, then ``name``.json (the manifest, which makes the pair valid); both atomically.
+
+    Raises:
+        StoreError: the folder cannot be made.
+    """
     import torch
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
+    with kept_in(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     state = {k: v.detach().clone(memory_format=torch.contiguous_format) for k, v in module.state_dict().items()}
     target = folder / f"{name}.safetensors"
     temporary = target.with_suffix(f".{os.getpid()}.tmp")
@@ -93,11 +98,13 @@ def manifests(folder: Path) -> Iterator[dict[str, Any]]:
         yield manifest(folder, path.stem)
 
 
-def load_into(module: nn.Module, path: Path, sha256: str | None = None) -> None:
-    """Load a safetensors file into ``module``, strictly.
+def load_into(module: nn.Module, path: Path, sha256: str | None = None) -> tuple[str, ...]:
+    """Load a safetensors file into ``module``, strictly; returns the floating-point types that were cast to the
+    module's (``float64``).
 
     Raises:
-        WeightsError: the file is missing, damaged (digest off the manifest's), or belongs to another network.
+        WeightsError: the file is missing, damaged (digest off the manifest's), holds values that are not finite, or
+            belongs to another network.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -116,6 +123,15 @@ def load_into(module: nn.Module, path: Path, sha256: str | None = None) -> None:
         text = str(error).splitlines()
         got = "; ".join(line.strip() for line in text[:3])
         raise WeightsError("these weights belong to another network", where=str(path), got=got) from error
+    own = module.state_dict()
+    kinds: set[str] = set()
+    for name, value in state.items():
+        if wrong := int((~value.isfinite()).sum()):
+            got = f"{name}: {wrong} of {value.numel()} values"
+            raise WeightsError("weights are not finite", where=str(path), got=got, expected="numbers")
+        if value.is_floating_point() and value.dtype != own[name].dtype:
+            kinds.add(str(value.dtype).removeprefix("torch."))
+    return tuple(sorted(kinds))
 
 
 def freeze(module: nn.Module) -> nn.Module:

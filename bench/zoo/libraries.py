@@ -76,10 +76,12 @@ def _facts(name: str, module: nn.Module) -> dict[str, Any]:
     """What is to be known of ``module``, the network ``name`` with random weights."""
     from bench.zoo.checkpoints import digest_of
     from bench.zoo.macs import network_facts
+    from bench.zoo.outputs import returning_logits
 
     mean, std = _IMAGENET
     facts = {"network": name, "top1": None, "mean": list(mean), "std": list(std)}
-    return {**facts, "digest": digest_of(module.state_dict()), **network_facts(module, _SHAPE)}
+    counted = network_facts(returning_logits(module, _SHAPE, name), _SHAPE)
+    return {**facts, "digest": digest_of(module.state_dict()), **counted}
 
 
 def bring(name: str, weights: Path, root: Path | None = None) -> dict[str, Any]:
@@ -93,6 +95,7 @@ def bring(name: str, weights: Path, root: Path | None = None) -> dict[str, Any]:
     from bench.data.datasets import get_dataset
     from bench.zoo import checkpoints
     from bench.zoo.macs import network_facts
+    from bench.zoo.outputs import returning_logits
     from bench.zoo.train import top1
 
     if library_of(name) is None:
@@ -100,16 +103,17 @@ def bring(name: str, weights: Path, root: Path | None = None) -> dict[str, Any]:
             "weights can be brought for a library's network", got=name, expected="timm:NAME or torchvision:NAME"
         )
     module = create(name)
-    checkpoints.load_into(module, weights)
+    cast = checkpoints.load_into(module, weights)
     mean, std = _constants(module)
+    ready = returning_logits(module, _SHAPE, name)
     try:
-        measured = top1(module, get_dataset(DATASET, root).test_batches(size=50), mean, std)
+        measured = top1(ready, get_dataset(DATASET, root).test_batches(size=50), mean, std)
     except DataError:
         if root is not None:
             raise
         measured = None
     facts = {"network": name, "dataset": DATASET, "top1": measured, "mean": list(mean), "std": list(std)}
-    facts |= network_facts(module, _SHAPE)
+    facts |= {"cast_from": list(cast), **network_facts(ready, _SHAPE)}
     return checkpoints.save(module, checkpoints.weights_folder(DATASET), _stem(name), facts)
 
 
@@ -118,9 +122,10 @@ def load_library(name: str) -> ModelHandle:
 
     Raises:
         SuiteError: the library has no such network.
-        WeightsError: brought weights are damaged or another network's.
+        WeightsError: brought weights are damaged or another network's, or it returns no logits.
     """
     from bench.zoo.checkpoints import freeze, load_into, weights_folder
+    from bench.zoo.outputs import returning_logits
 
     module, fact = create(name), brought(name)
     if fact is not None:
@@ -129,7 +134,7 @@ def load_library(name: str) -> ModelHandle:
         fact = _facts(name, module)
     return ModelHandle(
         name=name,
-        module=freeze(module),
+        module=freeze(returning_logits(module, _SHAPE, name)),
         digest=fact["digest"],
         architecture=architecture_of(name),
         family=name.split(":", 1)[0],
