@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,14 +22,13 @@ from .test_bad_input import GOOD
 
 SIGNS = "π → ∞ ± ½ × … é ─│ 中"
 
-# All commands in one process, which takes torch's import once; the line before each names it.
+# All commands in one process, which imports torch once.
 DRIVER = """
-import json, sys
+import json, os, sys
 from dashboard.cli import main
 
 for words in json.loads(sys.argv[1]):
-    print("#", *words, flush=True)
-    sys.argv = ["bench", *words]
+    sys.argv = ["bench", *(os.fsdecode(word.encode()) for word in words)]  # as they come from the system
     try:
         main()
         code = 0
@@ -41,7 +41,6 @@ MINE = ("mine.yaml", "--store", "store")
 RUN = ("run", *MINE, "--tracker", "none")
 COMMANDS: list[tuple[tuple[str, ...], int]] = [
     ((*RUN, "--workers", "1"), 0),
-    ((*RUN, "--workers", "0", "--fresh", "--only", f"source={pick.LOWER}"), 0),
     ((*RUN, "--set", "title=→"), 0),
     (("plan", *MINE), 0),
     (("check", "mine.yaml"), 0),
@@ -96,8 +95,7 @@ def test_every_command_ends_as_in_any_terminal(name: str, tmp_path: Path) -> Non
     helps = [[*path, "--help"] for path in leaves(typer.main.get_command(app))]
     done = _call(tmp_path, env, [*words, *helps])
     said = done.stdout.decode("utf-8" if name == "C" else "cp1252", errors="strict")
-    blocks = [block.rpartition("= ") for block in said.split("# ")]
-    codes = [int(code) for _, mark, code in blocks if mark and code.strip().isdecimal()]
+    codes = [int(code) for code in re.findall(r"^= (\d+)$", said, re.MULTILINE)]
     assert "Traceback" not in said + done.stderr.decode(errors="replace")
     assert codes == [code for _, code in COMMANDS] + [0] * len(helps), said
 
@@ -112,7 +110,7 @@ def _cells(place: Path, env: dict[str, str]) -> dict[str, str]:
 def _call(place: Path, env: dict[str, str], commands: list[list[str]]) -> subprocess.CompletedProcess[bytes]:
     words = [sys.executable, "-c", DRIVER, json.dumps(commands)]
     root = str(Path(__file__).parents[2])
-    done = subprocess.run(words, cwd=place, env={**env, "PYTHONPATH": root}, capture_output=True, timeout=500)
+    done = subprocess.run(words, cwd=place, env={**env, "PYTHONPATH": root}, capture_output=True, timeout=1800)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done
 
