@@ -112,7 +112,13 @@ def bring(name: str, weights: Path, root: Path | None = None) -> dict[str, Any]:
         if root is not None:
             raise
         measured = None
-    facts = {"network": name, "dataset": DATASET, "top1": measured, "mean": list(mean), "std": list(std)}
+    facts: dict[str, Any] = {
+        "network": name,
+        "dataset": DATASET,
+        "top1": measured,
+        "mean": list(mean),
+        "std": list(std),
+    }
     facts |= {"cast_from": list(cast), **network_facts(ready, _SHAPE)}
     return checkpoints.save(module, checkpoints.weights_folder(DATASET), _stem(name), facts)
 

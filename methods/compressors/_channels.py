@@ -123,6 +123,6 @@ def remove(net: nn.Module, example: Tensor, cuts: Sequence[tuple[str, list[int]]
                 raise ValueError(f"{root} would keep no channel")
             group.prune()
             place.leave(root)
-    for norm, channels in width.items():
-        norm.num_groups = norm.num_channels // channels  # whole groups went, those that stay are as wide as before
+    for norm, wide in width.items():
+        norm.num_groups = norm.num_channels // wide  # whole groups went, those that stay are as wide as before
     return small.eval().requires_grad_(False)
