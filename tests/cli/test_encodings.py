@@ -58,7 +58,7 @@ COMMANDS: list[tuple[tuple[str, ...], int]] = [
     (("mlflow", "sync", *MINE), 0),
     (("data", "fetch", "→"), 2),
     (("zoo", "train", "fashion_mnist", "--only", "→"), 2),
-    (("zoo", "verify", "→"), 0),
+    (("zoo", "verify", "→"), 2),
     (("zoo", "add", "timm:→", "→.safetensors"), 2),
     (("report", "mine.yaml", "--store", "store", "--out", "→.html"), 0),
     (("dashboard", "--store", "store", "--build-only"), 0),
