@@ -36,6 +36,7 @@ from bench.cli_options import (
 from bench.cli_stores import data, measured, mlflow
 from bench.cli_zoo import zoo
 from bench.errors import BenchError
+from bench.terminal import take_any_text
 from bench.text import visible
 
 HELP = """The reference benchmark for compressing neural networks without their training data.
@@ -297,6 +298,7 @@ def main(commands: typer.Typer = app) -> None:
     Args:
         commands: what is run; an installed user interface gives these commands and its own.
     """
+    take_any_text()
     logging.basicConfig(
         level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=err, show_path=False)]
     )

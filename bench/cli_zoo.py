@@ -128,7 +128,8 @@ def add(
     top1 = "not measured: no test images" if made["top1"] is None else f"{made['top1']:.2f}"
     size = "×".join(map(str, made["shape"]))
     line = f"{network}: top-1 {top1}, {made['classes']} classes, images of {size}, digest {made['digest'][:16]}"
-    out.print(line, highlight=False)
+    cast = f", cast from {' and '.join(made['cast_from'])} to float32" if made["cast_from"] else ""
+    out.print(line + cast, highlight=False)
 
 
 def _constants(option: str, text: str | None) -> tuple[float, ...] | None:

@@ -3,14 +3,42 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from bench.errors import StoreError
+
+_SET = "Set BENCH_DATA to a folder that can be written."
 
 
 def cache_folder() -> Path:
     """Where lies what can be had again (fetched data, brought weights, the board's index): $BENCH_DATA, else the
-    user's cache folder."""
+    user's cache folder.
+
+    Raises:
+        StoreError: neither is known.
+    """
     named = os.environ.get("BENCH_DATA")
-    return Path(named) if named else Path.home() / ".cache" / "datafree-bench"
+    if named:
+        return Path(named)
+    try:
+        return Path.home() / ".cache" / "datafree-bench"
+    except RuntimeError as error:
+        raise StoreError("this user has no home folder to keep data in", got="no HOME", hint=_SET) from error
+
+
+@contextmanager
+def kept_in(folder: Path) -> Iterator[None]:
+    """Within, something is written below ``folder``, which lies in the cache folder unless the user named another.
+
+    Raises:
+        StoreError: it cannot be.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StoreError("the folder cannot be written", where=str(folder), got=error, hint=_SET) from error
 
 
 DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"

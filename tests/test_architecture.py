@@ -25,17 +25,18 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("bench", "methods", "dashboard")
 KINDS = ("sources", "compressors", "policies")
 
-BASE = {"interfaces", "errors", "runtime", "paths", "identity", "atomic", "notes", "reading", "text"}
+BASE = {"interfaces", "errors", "runtime", "paths", "identity", "atomic", "notes", "reading", "terminal", "text"}
 ALLOWED: dict[str, set[str]] = {
     "errors": {"text"},
     "identity": set(),
     "interfaces": {"errors"},
     "atomic": set(),
     "notes": {"atomic", "reading"},
-    "paths": set(),
+    "paths": {"errors"},
     "reading": set(),
     "text": set(),
     "runtime": {"errors", "interfaces"},
+    "terminal": set(),
     "data": BASE,
     "zoo": {"data", *BASE},
     "store": BASE,

@@ -9,7 +9,7 @@ from urllib.error import URLError
 from bench.data import fashion
 from bench.data.table import SPECS
 from bench.errors import DataError, nearest
-from bench.paths import cache_folder
+from bench.paths import cache_folder, kept_in
 
 FETCHABLE = ("fashion_mnist", "cifar10", "cifar100")
 
@@ -35,9 +35,8 @@ def fetch(name: str, source: Path | None = None) -> str:
             else None,
         )
     place = cache_folder() / name
-    if name == "fashion_mnist":
-        return _fashion(place, source)
-    return _torchvision(name, place, [])
+    with kept_in(place):
+        return _fashion(place, source) if name == "fashion_mnist" else _torchvision(name, place, [])
 
 
 def _fashion(place: Path, source: Path | None) -> str:

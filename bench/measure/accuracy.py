@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.datasets import BATCH
+from bench.zoo.outputs import is_logits, no_logits
 
 
 @contextmanager
@@ -79,6 +80,7 @@ def evaluate(
 
     Raises:
         ValueError: no image, or a batch whose labels do not match its images.
+        WeightsError: the module returns something else than logits [B, classes].
     """
     # Bytes, not an array per batch: each would stay between the freed activations of its batch, which then fit no later
     # one, and memory would grow by tens of megabytes a batch (measured: 900 MB over 2,000 images of 224×224).
@@ -88,6 +90,8 @@ def evaluate(
             if len(images) != len(labels):
                 raise ValueError(f"{len(images)} images with {len(labels)} labels")
             logits: Tensor = module(to_input(images, torch.device(device), mean, std))
+            if not is_logits(logits):
+                raise no_logits(logits)
             right = (logits.argmax(dim=1) == labels.to(device)) & torch.isfinite(logits).all(dim=1)
             verdicts += right.cpu().numpy().tobytes()
     if not verdicts:

@@ -16,6 +16,7 @@ from bench.data.access import DataAccess
 from bench.data.datasets import Dataset, get_dataset
 from bench.interfaces import DatasetSpec, ModelHandle, RunContext, Tier
 from bench.run.fp import FpResult, fp_result
+from bench.run.gate import check_sound
 from bench.run.integrity import Integrity
 from bench.run.tasks import Settings
 from bench.spec.plan import SynthJob
@@ -65,6 +66,7 @@ class Bench:
     def model(self, name: str) -> ModelHandle:
         if name not in self._models:
             handle = targets.load(name)
+            check_sound(handle)
             handle.module.to(self.settings.device)
             self.integrity.watch(name, handle.module)
             self._models[name] = handle

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,6 +18,7 @@ MAX_BYTES = 1_000_000
 MAX_ITEMS = 10_000
 """Of one list or mapping."""
 
+_NUMBER = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _MAX_DEPTH = 24  # a suite is three or four levels deep; deeper means an alias that contains itself
 _MAX_NODES = 20_000  # aliases of aliases grow exponentially
 _MAX_INTEGER = 2**63  # what tables and records hold; YAML writes a number of any length in few characters
@@ -74,7 +77,7 @@ class _Reader:
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item, (*path, i)) for i, item in enumerate(node.value)]
-        return self._scalar(node)
+        return self._scalar(node, path)
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
         out: dict[str, Any] = {}
@@ -89,17 +92,39 @@ class _Reader:
             out[key] = self.value(value_node, (*path, key))
         return out
 
-    def _scalar(self, node: yaml.Node) -> Any:
+    def _scalar(self, node: yaml.Node, path: KeyPath) -> Any:
+        where = ": ".join(filter(None, (f"{self.file}:{node.start_mark.line + 1}", dotted(path))))
         try:
             got = self._loader.construct_object(node)  # type: ignore[no-untyped-call]
         except (yaml.YAMLError, ValueError, OverflowError) as error:
-            where = f"{self.file}:{node.start_mark.line + 1}"
             raise SuiteError("the value cannot be read", where=where, got=node.value, expected=str(error)) from error
         if isinstance(got, int | float) and not abs(got) < _MAX_INTEGER:
-            where = f"{self.file}:{node.start_mark.line + 1}"
             raise SuiteError("the number is too large", where=where, got=node.value, expected="below 2^63, and finite")
+        if isinstance(node, yaml.ScalarNode) and node.style is None:
+            got = _as_written(str(node.value), got, where)
         # Dates and binary are not part of a suite's vocabulary: what looks like one is the text it was written as.
         return got if got is None or isinstance(got, bool | int | float | str) else str(node.value)
+
+
+def _as_written(text: str, got: Any, where: str) -> Any:
+    """The value of an unquoted word, which must mean what a reader takes it for: YAML 1.1 has octal (032 is 26),
+    sexagesimal (1:30 is 90) and other numbers, and words for true and false, that look like something else; and takes
+    1e-3 for a word.
+
+    Raises:
+        SuiteError: it looks like something else.
+    """
+    plain, quoted = _NUMBER.fullmatch(text), f'As a word write "{text}" in quotes.'
+    if isinstance(got, bool):
+        if text.lower() in ("true", "false"):
+            return got
+        what = f"YAML reads this word as {str(got).lower()}"
+        raise SuiteError(what, where=where, got=text, expected=("true", "false"), hint=quoted)
+    value = float(text) if isinstance(got, str) and plain else got
+    if isinstance(value, int | float) and not (plain and math.isfinite(value)):
+        what, numbers = f"YAML reads this as the number {value}", "a decimal number, such as 32 or 0.5"
+        raise SuiteError(what, where=where, got=text, expected=numbers, hint=quoted)
+    return value
 
 
 class _Composer(yaml.SafeLoader):

@@ -98,21 +98,22 @@ def bring(name: str, weights: Path, root: Path | None = None, own: Own = Own()) 
 
     module = create(name, own.classes)
     state = read_state(weights)
-    checkpoints.load_state(module, state, str(weights), _head_hint(module, state))
+    cast = checkpoints.load_state(module, state, str(weights), _head_hint(module, state))
     takes = input_of(name, module)
     takes = replace(takes, mean=own.mean or takes.mean, std=own.std or takes.std)
     data = _images(takes, own, root)
     shape = data.spec.shape if own.folder is not None else takes.shape
-    known = _network_facts(name, module, shape)
+    ready, known = _network_facts(name, module, shape)
     if own.folder is not None or root is not None:
         _check_classes(name, known["classes"], data)
     facts = {
         "network": name,
         "dataset": data.spec.name.partition(":")[0],
         "head": own.classes,
-        "top1": _measured(module, takes, data, known["classes"], optional=own.folder is None and root is None),
+        "top1": _measured(ready, takes, data, known["classes"], optional=own.folder is None and root is None),
         "mean": list(takes.mean),
         "std": list(takes.std),
+        "cast_from": list(cast),
     }
     return checkpoints.save(module, checkpoints.weights_folder(DATASET), _stem(name), facts | known)
 
@@ -125,6 +126,7 @@ def load_library(name: str) -> ModelHandle:
         WeightsError: brought weights are damaged or another network's.
     """
     from bench.zoo.checkpoints import freeze, load_into, weights_folder
+    from bench.zoo.outputs import returning_logits
 
     fact = brought(name)
     module = create(name, fact.get("head") if fact else None)
@@ -134,7 +136,7 @@ def load_library(name: str) -> ModelHandle:
         fact = _random_facts(name, module)
     return ModelHandle(
         name=name,
-        module=freeze(module),
+        module=freeze(returning_logits(module, _shape(fact), name)),
         digest=fact["digest"],
         architecture=architecture_of(name),
         family=name.split(":", 1)[0],
@@ -152,19 +154,22 @@ def _random_facts(name: str, module: nn.Module) -> dict[str, Any]:
 
     takes = input_of(name, module)
     facts = {"network": name, "top1": None, "mean": list(takes.mean), "std": list(takes.std)}
-    return {**facts, "digest": digest_of(module.state_dict()), **_network_facts(name, module, takes.shape)}
+    return {**facts, "digest": digest_of(module.state_dict()), **_network_facts(name, module, takes.shape)[1]}
 
 
-def _network_facts(name: str, module: nn.Module, shape: tuple[int, int, int]) -> dict[str, Any]:
-    """As ``network_facts``.
+def _network_facts(name: str, module: nn.Module, shape: tuple[int, int, int]) -> tuple[nn.Module, dict[str, Any]]:
+    """``module`` so that it returns logits, and its ``network_facts``.
 
     Raises:
         SuiteError: the network does not run on images of ``shape`` (C, H, W).
+        WeightsError: it returns no logits.
     """
     from bench.zoo.macs import network_facts
+    from bench.zoo.outputs import returning_logits
 
     try:
-        return network_facts(module, shape)
+        ready = returning_logits(module, shape, name)
+        return ready, network_facts(ready, shape)
     except UNFIT as error:
         own = "×".join(map(str, input_of(name, module).shape))
         raise SuiteError(
@@ -220,6 +225,12 @@ def _head_hint(module: nn.Module, state: Mapping[str, Tensor]) -> str | None:
     if len({theirs[:1] for _, theirs in pairs}) != 1 or any(mine[1:] != theirs[1:] for mine, theirs in pairs):
         return None
     return f"A head of another size? Say its classes: --classes {pairs[0][1][0]} --data FOLDER"
+
+
+def _shape(fact: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Shape (C, H, W) of the images that a manifest is for."""
+    channels, height, width = fact["shape"]
+    return channels, height, width
 
 
 def _stem(name: str) -> str:

@@ -103,11 +103,13 @@ def manifests(folder: Path) -> Iterator[dict[str, Any]]:
         yield manifest(folder, path.stem)
 
 
-def load_into(module: nn.Module, path: Path, sha256: str | None = None) -> None:
-    """Load a safetensors file into ``module``, strictly.
+def load_into(module: nn.Module, path: Path, sha256: str | None = None) -> tuple[str, ...]:
+    """Load a safetensors file into ``module``, strictly; returns the floating-point types that were cast to the
+    module's (``float64``).
 
     Raises:
-        WeightsError: the file is missing, damaged (digest off the manifest's), or belongs to another network.
+        WeightsError: the file is missing, damaged (digest off the manifest's), holds values that are not finite, or
+            belongs to another network.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -120,14 +122,15 @@ def load_into(module: nn.Module, path: Path, sha256: str | None = None) -> None:
         raise WeightsError("the weights file is missing", where=str(path)) from error
     except (OSError, SafetensorError) as error:
         raise WeightsError("cannot read the weights file", where=str(path), got=error) from error
-    load_state(module, state, str(path))
+    return load_state(module, state, str(path))
 
 
-def load_state(module: nn.Module, state: Mapping[str, Tensor], where: str, hint: str | None = None) -> None:
-    """Load a state dict into ``module``, strictly.
+def load_state(module: nn.Module, state: Mapping[str, Tensor], where: str, hint: str | None = None) -> tuple[str, ...]:
+    """Load a state dict into ``module``, strictly; returns the floating-point types that were cast to the module's
+    (``float64``).
 
     Raises:
-        WeightsError: it belongs to another network; with the ``hint``.
+        WeightsError: it belongs to another network, with the ``hint``; it holds values that are not finite.
     """
     try:
         module.load_state_dict(state, strict=True)
@@ -135,6 +138,15 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], where: str, hint:
         text = str(error).splitlines()
         got = "; ".join(line.strip() for line in text[:3])
         raise WeightsError("these weights belong to another network", where=where, got=got, hint=hint) from error
+    own = module.state_dict()
+    kinds: set[str] = set()
+    for name, value in state.items():
+        if wrong := int((~value.isfinite()).sum()):
+            got = f"{name}: {wrong} of {value.numel()} values"
+            raise WeightsError("weights are not finite", where=where, got=got, expected="numbers")
+        if value.is_floating_point() and value.dtype != own[name].dtype:
+            kinds.add(str(value.dtype).removeprefix("torch."))
+    return tuple(sorted(kinds))
 
 
 def freeze(module: nn.Module) -> nn.Module:

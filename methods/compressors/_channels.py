@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
 import torch_pruning
 from torch import Tensor, nn
 
-from bench.errors import NotApplicable
-from methods.compressors._masks import ChannelGroup, Member
+from methods.compressors._masks import PER_CHANNEL, ChannelGroup, Member
+from methods.compressors._surgery import guarded
 
-HINT = "mode mask zeroes filters layer by layer and needs no such graph"
-
-# What the library raises on a network it does not understand; shufflenet's channel split divides by zero.
-_FAILURES = (
-    ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError,
-    ValueError,
-)  # fmt: skip
+_LOST = "torch-pruning cannot follow the network's channels"
 
 
 def find_groups(net: nn.Module, example: Tensor, order: Sequence[str], keep: Collection[str]) -> list[ChannelGroup]:
@@ -35,21 +30,15 @@ def find_groups(net: nn.Module, example: Tensor, order: Sequence[str], keep: Col
         NotApplicable: the library cannot follow this network.
     """
     copied = copy.deepcopy(net).requires_grad_(True)
-    names = {module: name for name, module in copied.named_modules()}
-    try:
+    names = {part: name for name, part in (*copied.named_modules(), *copied.named_parameters())}
+    with guarded(copied, _LOST):
         graph = _dependencies(copied, example)
         kept = [copied.get_submodule(name) for name in keep]
         kinds = [nn.Conv2d, nn.Linear]
         found = [_group(graph, items, names) for items in graph.get_all_groups(kept, kinds)]
-    except _FAILURES as error:
-        raise _lost(error) from error
     position = {name: index for index, name in enumerate(order)}
-    groups = []
-    for group in found:
-        ordered = {name: group.producers[name] for name in sorted(group.producers, key=lambda n: position.get(n, -1))}
-        members = (group.norms, group.consumers)
-        groups.append(ChannelGroup(group.root, group.size, group.splits, ordered, *members))
-    groups = [group for group in groups if set(group.producers) <= set(position)]
+    groups = [group for group in found if set(group.producers) <= set(position)]
+    groups = [group.sorted_by(position) for group in groups]
     return sorted(groups, key=lambda group: position[next(iter(group.producers))])
 
 
@@ -58,34 +47,62 @@ def _dependencies(net: nn.Module, example: Tensor) -> Any:
         return torch_pruning.DependencyGraph().build_dependency(net, example, verbose=False)
 
 
-def _group(graph: Any, items: Any, names: dict[nn.Module, str]) -> ChannelGroup:
+def _group(graph: Any, items: Any, names: Mapping[Any, str]) -> ChannelGroup:
     producers: dict[str, Member] = {}
     norms: dict[str, Member] = {}
     consumers: list[str] = []
-    splits: int = 1
-    device = next(graph.model.parameters()).device
+    splits, block, blocked = 1, 1, ""
+    size, device = len(items[0].idxs), next(graph.model.parameters()).device
     for item in items:
         module = item.dep.target.module
-        if isinstance(module, nn.Parameter):
-            raise ValueError("a bare parameter depends on the channels")
-        if module not in names:
-            continue  # the library's own nodes: additions, poolings, reshapes
-        name, outputs = names[module], graph.is_out_channel_pruning_fn(item.dep.handler)
-        parts = int(module.groups) if isinstance(module, nn.Conv2d) else 1
+        if module not in names or (isinstance(module, nn.PReLU) and module.num_parameters == 1):
+            continue  # the library's own nodes (additions, poolings, reshapes), and one slope for all channels
+        name, parts = names[module], int(getattr(module, "groups", 1))
         depthwise = parts > 1 and parts == module.out_channels == module.in_channels
-        splits = splits if depthwise else max(splits, parts)
-        own, numbers = (torch.tensor(index, device=device) for index in (item.idxs, item.root_idxs))
-        member = Member(own, numbers)
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            if outputs or depthwise:
-                producers[name] = member
-            else:
-                consumers.append(name)
-        elif outputs:
+        outputs = depthwise or graph.is_out_channel_pruning_fn(item.dep.handler)
+        member = Member(*(torch.tensor(index, device=device) for index in (item.idxs, item.root_idxs)))
+        whole = item.idxs == item.root_idxs == list(range(size)) and size == _width(module, outputs)
+        blocked = blocked or _obstacle(f"{name} ({type(module).__name__})", module, outputs, whole or depthwise)
+        splits = splits if depthwise else math.lcm(splits, parts)
+        if isinstance(module, nn.GroupNorm):
+            block = math.lcm(block, module.num_channels // module.num_groups)
+        if isinstance(module, PER_CHANNEL):
             norms[name] = member
-    return ChannelGroup(
-        names[items[0].dep.target.module], len(items[0].idxs), splits, producers, norms, tuple(consumers)
-    )
+        elif isinstance(module, nn.Conv2d | nn.Linear) and outputs:
+            producers[name] = member
+        elif isinstance(module, nn.Conv2d | nn.Linear):
+            consumers.append(name)
+    if not blocked and size % (splits * block):
+        blocked = f"{size} channels do not fall into {splits} equal parts of whole normalisation groups of {block}"
+    root = names[items[0].dep.target.module]
+    return ChannelGroup(root, size, splits, producers, norms, tuple(consumers), block, blocked)
+
+
+def _width(module: Any, outputs: bool) -> int | None:
+    """How many channels it has; None where that does not matter."""
+    if isinstance(module, nn.GroupNorm):
+        return module.num_channels
+    if isinstance(module, nn.Conv2d):
+        return module.out_channels if outputs else module.in_channels
+    return None
+
+
+def _obstacle(shown: str, module: Any, outputs: bool, whole: bool) -> str:
+    """Why channels that reach ``module`` cannot be taken out; empty when they can.
+
+    Args:
+        outputs: the channels are (also) its outputs.
+        whole: it holds all of them in their order and no others, or each by itself.
+    """
+    if isinstance(module, nn.GroupNorm):
+        return "" if whole and module.num_groups > 1 else f"{shown} normalises over channels that do not go together"
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        return "" if whole or getattr(module, "groups", 1) == 1 else f"{shown} is grouped and reads others beside them"
+    if getattr(module, "transposed", False) and module.groups > 1:
+        return f"{shown} is transposed and grouped"
+    if outputs and not isinstance(module, PER_CHANNEL):
+        return f"{shown} is tied to them and is neither Conv2d nor Linear nor a normalisation of each by itself"
+    return ""
 
 
 def remove(net: nn.Module, example: Tensor, cuts: Sequence[tuple[str, list[int]]]) -> nn.Module:
@@ -95,19 +112,17 @@ def remove(net: nn.Module, example: Tensor, cuts: Sequence[tuple[str, list[int]]
         NotApplicable: the library cannot follow this network or would leave a layer without channels.
     """
     small = copy.deepcopy(net).requires_grad_(True)
-    try:
+    width = {part: part.num_channels // part.num_groups for part in small.modules() if isinstance(part, nn.GroupNorm)}
+    with guarded(small, _LOST) as place:
         graph = _dependencies(small, example)
         for root, channels in cuts:
+            place.enter(root)
             layer = small.get_submodule(root)
             group = graph.get_pruning_group(layer, graph.get_pruner_of_module(layer).prune_out_channels, channels)
             if not graph.check_pruning_group(group):
                 raise ValueError(f"{root} would keep no channel")
             group.prune()
-    except _FAILURES as error:
-        raise _lost(error) from error
+            place.leave(root)
+    for norm, wide in width.items():
+        norm.num_groups = norm.num_channels // wide  # whole groups went, those that stay are as wide as before
     return small.eval().requires_grad_(False)
-
-
-def _lost(error: BaseException) -> NotApplicable:
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return NotApplicable("torch-pruning cannot follow the network's channels", got=text, hint=HINT)

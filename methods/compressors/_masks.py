@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+PER_CHANNEL = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm, nn.PReLU)
+"""What treats each channel by itself (a group normalisation each of its groups), its parameters lying along them."""
 
 Masks = dict[str, Tensor]
 """{layer: 0 or 1, float, of its weight's shape or [O, 1, ...] for whole filters}; an unlisted layer stays whole."""
@@ -30,7 +33,10 @@ class Selection(Protocol):
         """Masks by the L1 norms of ``weights`` {layer: [O, ...]}."""
 
     def norm_masks(self, masks: Masks) -> dict[str, Tensor]:
-        """{normalisation that was not folded: 0 or 1 [C]} that goes with ``masks``."""
+        """{normalisation that was not folded, or PReLU: 0 or 1 [C]} that goes with ``masks``."""
+
+    def choices(self, weights: Mapping[str, Tensor]) -> int:
+        """How many things the largest layer or group chooses among; 0 where none may lose any."""
 
 
 def lowest(scores: Tensor, count: int) -> Tensor:
@@ -59,6 +65,9 @@ class Entries:
     def norm_masks(self, masks: Masks) -> dict[str, Tensor]:
         return {}
 
+    def choices(self, weights: Mapping[str, Tensor]) -> int:
+        return max((weights[name].numel() for name in self.layers), default=0)
+
 
 @dataclass(frozen=True)
 class Filters:
@@ -81,6 +90,9 @@ class Filters:
     def norm_masks(self, masks: Masks) -> dict[str, Tensor]:
         return {}
 
+    def choices(self, weights: Mapping[str, Tensor]) -> int:
+        return max((len(weights[name]) for name in self.layers if len(weights[name]) > 1), default=0)
+
 
 @dataclass(frozen=True)
 class Member:
@@ -99,8 +111,10 @@ class ChannelGroup:
         size: how many there are.
         splits: parts of equal size that must lose the same positions (grouped convolutions).
         producers: convolutions and linear layers whose output channels these are, in order of execution.
-        norms: normalisations over them.
-        consumers: layers that read them.
+        norms: normalisations over them, and activations with a parameter for each.
+        consumers: convolutions and linear layers that read them.
+        block: so many neighbours go together (the groups of a group normalisation).
+        blocked: why none can go; empty when they can.
     """
 
     root: str
@@ -109,15 +123,31 @@ class ChannelGroup:
     producers: Mapping[str, Member]
     norms: Mapping[str, Member]
     consumers: tuple[str, ...]
+    block: int = 1
+    blocked: str = ""
+
+    @property
+    def choices(self) -> int:
+        """How many things it chooses among: channels, or blocks of them, of one part."""
+        return self.size // self.splits // self.block
+
+    def sorted_by(self, position: Mapping[str, int]) -> ChannelGroup:
+        """The same with its producers in the order of ``position``."""
+        return replace(
+            self, producers={name: self.producers[name] for name in sorted(self.producers, key=position.get)}
+        )
 
     def removed(self, weights: Mapping[str, Tensor], ratio: float) -> Tensor:
-        """Channels int64 [k] of least summed L1 norm over all producers' filters; ``ratio`` of them, one kept."""
+        """Channels int64 [k] of least summed L1 norm over all producers' filters; ``ratio`` of them, one (or one block)
+        kept."""
         first = weights[self.root]
         scores = torch.zeros(self.size, dtype=torch.float64, device=first.device)
         for name, member in self.producers.items():
             scores.index_add_(0, member.group, filter_norms(weights[name])[member.own])
         length = self.size // self.splits
-        positions = lowest(scores.view(self.splits, length).sum(0), min(round(ratio * length), length - 1))
+        sums = scores.view(self.splits, length).sum(0).view(-1, self.block).sum(1)
+        blocks = lowest(sums, min(round(ratio * len(sums)), len(sums) - 1))
+        positions = (blocks[:, None] * self.block + torch.arange(self.block, device=first.device)).reshape(-1)
         starts = torch.arange(self.splits, device=first.device) * length
         return (starts[:, None] + positions.sort().values).reshape(-1)
 
@@ -154,6 +184,9 @@ class Coupled:
                 mask[member.own] = keep[member.group]
                 found[name] = mask
         return found
+
+    def choices(self, weights: Mapping[str, Tensor]) -> int:
+        return max((group.choices for group in self.groups if group.choices > 1), default=0)
 
     def cuts(self, masks: Masks) -> list[tuple[str, list[int]]]:
         """(root, its channels to remove) per group that loses any."""

@@ -20,7 +20,7 @@ from torch import Tensor, fx, nn
 from bench.interfaces import RunContext
 from methods.compressors._least_squares import fits, refit, samples
 from methods.compressors._masked import Folded, MaskedUnit, Schedule, Values, layer_of, masked
-from methods.compressors._masks import Masks, Selection
+from methods.compressors._masks import PER_CHANNEL, Masks, Selection
 from methods.compressors._reconstruct import (
     EVALUATION_BATCH,
     Cache,
@@ -32,7 +32,6 @@ from methods.compressors._reconstruct import (
     minimise,
     run,
 )
-from methods.quant.layers import NORMS
 from methods.quant.subgraph import unit_graph, unit_inputs
 from methods.quant.units import Unit
 
@@ -60,12 +59,23 @@ class Pruning:
         self._norms = {
             name: [value.detach().clone() for value in part.parameters()]
             for name, part in folded.graph.named_modules()
-            if isinstance(part, NORMS)
+            if isinstance(part, PER_CHANNEL)
         }
         self.first = self.masks = self._rank()
         self._place(folded.order)
         self._total = len(folded.units) * (schedule.mask_iterations + schedule.weight_iterations)
         self._done = 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is to go."""
+        return all(bool(mask.all()) for mask in self.masks.values())
+
+    @property
+    def smallest(self) -> float | None:
+        """The ratio above which something goes; None where nothing may at any."""
+        choices = self._selection.choices({name: weight for name, (weight, _) in self._original.items()})
+        return 0.5 / choices if choices else None
 
     def run(self) -> list[Row]:
         """Both stages; one row per unit."""
@@ -186,7 +196,7 @@ class Pruning:
         return {name: self._dense[name] for name in unit.layers}
 
     def _place(self, names: Sequence[str]) -> None:
-        """Mask the layers' learned weights, and the normalisations that were not folded."""
+        """Mask the layers' learned weights, and what else has parameters for their channels."""
         self._set(names, self._dense, self.masks)
         for name, mask in self._selection.norm_masks(self.masks).items():
             for own, value in zip(self._folded.graph.get_submodule(name).parameters(), self._norms[name], strict=True):

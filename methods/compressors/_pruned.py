@@ -7,7 +7,6 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from bench.errors import NotApplicable
@@ -53,10 +52,16 @@ def prunable(work: Folded, params: PruneParams, *, outputs: bool) -> tuple[str, 
 def compress(
     work: Folded, plan: Plan, images: ImageSet, setting: Setting, params: PruneParams, ctx: RunContext
 ) -> Compressed:
-    """Prune ``work`` by ``plan`` on ``images`` and describe the result."""
+    """Prune ``work`` by ``plan`` on ``images`` and describe the result.
+
+    Raises:
+        NotApplicable: nothing would be removed, or ``plan`` cannot take the masked channels out.
+    """
     data = images.images.to(ctx.device, ctx.dtype)
     before = deepcopy(work.net)
     pruning = Pruning(work, plan.selection, data, params.schedule(), ctx)
+    if pruning.empty:
+        raise _nothing(pruning, setting)
     if plan.shrink is not None:
         plan.shrink(pruning)  # whether it can be done is known before anything is learned
     rows = pruning.run()
@@ -72,6 +77,15 @@ def compress(
     protocol = {**plan.protocol, **facts, **bits}
     variant = Variant(setting, net, network=net, nonzero=nonzero, protocol=protocol)
     return Compressed((variant,), report, cost(params, len(data)))
+
+
+def _nothing(pruning: Pruning, setting: Setting) -> NotApplicable:
+    """A row that says what was asked and shows the network as it was must not be."""
+    if pruning.smallest is None:
+        return NotApplicable("no layer of this network may lose anything", hint="See the compressor's options.")
+    return NotApplicable(
+        "so small a ratio removes nothing", got=setting.sparsity, expected=f"more than {pruning.smallest:.3g}"
+    )
 
 
 def weights_left(work: Folded) -> dict[str, int]:
@@ -121,10 +135,3 @@ def cost(params: PruneParams, images: int) -> float:
     learned = 2.0 * min(params.batch, images) * (params.mask_iterations + params.weight_iterations)
     checks = 4 + (5 if params.mask_iterations else 0)
     return learned + float(checks * images)
-
-
-@torch.no_grad()
-def relative_change(one: nn.Module, other: nn.Module, images: Tensor) -> float:
-    """L2 distance of the two networks' outputs over the norm of the first's."""
-    expected = one(images)
-    return float((other(images) - expected).norm() / expected.norm().clamp_min(1e-12))

@@ -7,7 +7,8 @@ Which channels depend on each other is torch-pruning's answer (Fang et al., "Dep
 Modes (part of the protocol):
 - ``physical_all`` (default): channels tied by additions, gates, depthwise layers or concatenations form a group, scored
   by the sum of all its filters' L1 norms; round(r * channels) of every group are masked, reconstruction runs under the
-  coupled masks, and in the end the channels are removed.  Grouped convolutions lose the same positions in each group.
+  coupled masks, and in the end the channels are removed.  Grouped convolutions lose the same positions in each group,
+  group normalisations whole groups.
 - ``physical_interior``: as above, but groups that an addition carries from unit to unit (residual streams) stay.
 - ``mask``: filters of each layer by themselves are zeroed, biases with them, and stay in place, as the formula says;
   works on any network that can be traced.
@@ -54,9 +55,6 @@ if TYPE_CHECKING:
     from methods.compressors._masks import ChannelGroup
     from methods.compressors._prune import Pruning
 
-TOLERANCE = 1e-5
-"""Largest relative difference between the masked network and the one without the channels."""
-
 
 class PruneStructuredParams(PruneParams):
     """As PruneParams, with the mode (see the module's docstring), and how many places per image fit each layer by
@@ -83,11 +81,13 @@ class PruneStructured(Pruner):
         """Remove ``setting.sparsity`` of the channels; the report holds a row per unit.
 
         Raises:
-            NotApplicable: the network cannot be traced, or (physical modes) its channels cannot be followed.
+            NotApplicable: the network cannot be traced, nothing would be removed, or (physical modes) its channels
+                cannot be followed or taken out.
         """
-        from methods.compressors._channels import HINT, remove
+        from methods.compressors._channels import remove
         from methods.compressors._masks import Coupled, Filters
-        from methods.compressors._pruned import Plan, compress, folded, prunable, relative_change
+        from methods.compressors._pruned import Plan, compress, folded, prunable
+        from methods.compressors._surgery import check_equal
 
         example = images.images[:2].to(ctx.device, ctx.dtype)
         work = folded(model, example, params)
@@ -100,31 +100,39 @@ class PruneStructured(Pruner):
 
         def shrink(pruning: Pruning) -> nn.Module:
             small = remove(work.net, example[:1], coupled.cuts(pruning.masks))
-            if (change := relative_change(work.net, small, example)) > TOLERANCE:
-                found = f"outputs differ by {change:.1e}"
-                raise NotApplicable("masked channels still act on the output", where=model.name, got=found, hint=HINT)
+            check_equal(work.net, small, example, pruning.masks)
             return small
 
         return compress(work, Plan(coupled, protocol, shrink), images, setting, params, ctx)
 
 
 def groups_of(work: Folded, example: Tensor, params: PruneStructuredParams) -> list[ChannelGroup]:
-    """The groups that ``params`` lets be pruned."""
+    """The groups that ``params`` lets be pruned.
+
+    Raises:
+        NotApplicable: the channels cannot be followed, or something ties them so that none can be taken out.
+    """
     from methods.compressors._channels import find_groups
     from methods.compressors._pruned import prunable
+    from methods.compressors._surgery import HINT
 
     kept = set(work.order) - set(prunable(work, params, outputs=False))
     groups = find_groups(work.net, example, work.order, kept)
     if params.mode == "physical_interior":
         unit_of = {name: index for index, unit in enumerate(work.units) for name in unit.layers}
         groups = [group for group in groups if not is_stream(group, work.net, unit_of)]
+    for group in groups:
+        if group.blocked:
+            what = "channels of this layer cannot be taken out"
+            raise NotApplicable(what, where=next(iter(group.producers)), got=group.blocked, hint=HINT)
     return groups
 
 
 def is_stream(group: ChannelGroup, net: nn.Module, unit_of: Mapping[str, int]) -> bool:
-    """Whether several layers (depthwise ones aside) add up to these channels and more than one unit sees them."""
+    """Whether several layers (depthwise ones aside) add up to these channels and more than one unit sees them; a layer
+    in no unit counts as one."""
     producers = [name for name in group.producers if getattr(net.get_submodule(name), "groups", 1) == 1]
-    units = {unit_of[name] for name in (*producers, *group.consumers)}
+    units = {unit_of.get(name, name) for name in (*producers, *group.consumers)}
     return len(producers) > 1 and len(units) > 1
 
 

@@ -69,14 +69,13 @@ def test_least_magnitudes_go() -> None:
         assert torch.equal(part.weight[part.weight != 0], full[part.weight != 0])
 
 
-def test_ratio_zero_without_learning_is_the_network_itself() -> None:
-    out = compress(Setting(sparsity=0.0), mask_iterations=0, weight_iterations=0)
-    x = image_set(seed=1).images
-    expected = handle().module(x)
-    torch.testing.assert_close(out.variants[0].module(x), expected, rtol=1e-5, atol=1e-5)
-    metrics = complexity(handle().module, (3, 8, 8), out.variants[0])
-    assert metrics["macs_effective"] == metrics["macs"]
-    assert out.report["global_sparsity"] == 0
+def test_a_ratio_that_removes_nothing_is_refused_with_the_smallest_that_does() -> None:
+    """The largest layer has 8 * 8 * 9 = 576 weights: one goes above 1/1152."""
+    none = {"mask_iterations": 0, "weight_iterations": 0}
+    with pytest.raises(NotApplicable, match=r"removes nothing\n  got: 0\.0008\n  allowed: more than 0\.000868"):
+        compress(Setting(sparsity=0.0008), **none)
+    out = compress(Setting(sparsity=0.0009), **none)
+    assert sum(out.variants[0].nonzero.values()) < sum(part.weight.numel() for part in layers(handle().module).values())
 
 
 def test_each_stage_brings_the_output_nearer() -> None:

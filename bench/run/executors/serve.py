@@ -16,6 +16,7 @@ import psutil
 from bench import runtime
 from bench.run.executors.base import execute
 from bench.run.tasks import Event, Progress, Settings, Started
+from bench.terminal import take_any_text
 
 PROGRESS_EVERY = 0.2
 """Seconds between two progress events of a worker."""
@@ -34,6 +35,7 @@ def serve(pipe: Connection, settings: Settings, number: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     lock = threading.Lock()  # two threads that send at once would mix their bytes
     threading.Thread(target=_beat, args=(pipe, lock), name="beat", daemon=True).start()
+    take_any_text()  # what a method prints must not end its job
     runtime.set_threads(settings.threads)
     from bench.run import perform  # noqa: F401 - loading takes seconds that are not the first job's
     from bench.run.worker import Bench
