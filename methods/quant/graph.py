@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor, fx, nn
@@ -11,7 +10,7 @@ from torch import Tensor, fx, nn
 from bench.errors import NotApplicable
 from bench.interfaces.inventory import probe_images, take_inventory
 from methods.quant.fold import BatchStats, fold_batch_norm
-from methods.quant.layers import canonical_layers, node_layers
+from methods.quant.layers import NORMS, canonical_layers, node_layers
 from methods.quant.plain import bare_copy, prepared_copy
 from methods.quant.same import Reference, departs, reference
 from methods.quant.trace import TraceError, record_kinds, trace
@@ -66,7 +65,7 @@ def prepare(module: nn.Module, example: Tensor, *, trace_graph: bool = True) -> 
     reason = "asked for"
     if trace_graph:
         try:
-            graph, stats = folded_graph(copied(module, expected, undone), expected, undone)
+            graph, stats, _ = folded_graph(copied(module, expected, undone), expected, undone)
             return Prepared(graph, graph, example=example, stats=stats, undone=undone, **used(graph, example))
         except TraceError as error:
             reason = undone["tracing"] = str(error)
@@ -106,15 +105,16 @@ def copied(module: nn.Module, expected: Reference, undone: dict[str, str]) -> nn
 
 def folded_graph(
     net: nn.Module, expected: Reference, undone: dict[str, str]
-) -> tuple[fx.GraphModule, dict[str, BatchStats]]:
-    """The graph of ``net``, whose layers it shares, with batch normalisation folded where that changes nothing.
+) -> tuple[fx.GraphModule, dict[str, BatchStats], frozenset[str]]:
+    """The graph of ``net``, whose layers it shares, with batch normalisation folded where that changes nothing; what
+    `fold_batch_norm` returned; and the names of the norms that are gone.
 
     Raises:
         TraceError: there is no graph that computes what is ``expected``.
     """
     example = expected.images[0]
     graph = trace(net, example, expected)
-    before = _layer_values(graph)
+    before, norms = _layer_values(graph), _norms(graph)
     stats = fold_batch_norm(graph)
     if difference := departs(graph, expected):
         undone["folding"] = difference
@@ -122,15 +122,14 @@ def folded_graph(
             layer.weight, layer.bias = weight, bias
         graph, stats = trace(net, example, expected), {}
     record_kinds(graph, example)
-    return graph, stats
+    return graph, stats, norms - _norms(graph)
+
+
+def _norms(graph: fx.GraphModule) -> frozenset[str]:
+    return frozenset(name for name, part in graph.named_modules() if isinstance(part, NORMS))
 
 
 def _layer_values(graph: fx.GraphModule) -> dict[nn.Module, tuple[nn.Parameter, nn.Parameter | None]]:
     """Weights and biases, which folding replaces and does not write into."""
     kinds = (nn.Conv2d, nn.Linear, nn.ConvTranspose2d)
     return {part: (part.weight, part.bias) for part in graph.modules() if isinstance(part, kinds)}
-
-
-def call_order(net: nn.Module, layers: Mapping[str, nn.Module], example: Tensor) -> tuple[str, ...]:
-    """Names of ``layers`` in the order ``net`` first calls them; layers it never calls are left out."""
-    return tuple(take_inventory(net, probe_images(example, 1), layers).layers)
