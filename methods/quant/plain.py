@@ -43,12 +43,22 @@ def prepared_copy(module: nn.Module) -> nn.Module:
 def _bake(net: nn.Module) -> None:
     for part in list(net.modules()):
         if parametrize.is_parametrized(part):
-            for name in list(part.parametrizations):  # type: ignore[arg-type]
-                parametrize.remove_parametrizations(part, name, leave_parametrized=True)
+            _unparametrise(part)
         for key, hook in list(part._forward_pre_hooks.items()):
             if isinstance(hook, _INPLACE_HOOKS):
                 hook.remove(part)
                 part._forward_pre_hooks.pop(key, None)
+
+
+def _unparametrise(part: nn.Module) -> None:
+    """Give ``part`` its own class and plain weights back.  Torch's own removal takes the properties from the class,
+    which a deep copy shares with its original."""
+    held: Any = part.parametrizations
+    values = {name: getattr(part, name).detach().clone() for name in held}
+    part.__class__ = type(part).__bases__[0]
+    del part.parametrizations
+    for name, value in values.items():
+        part.register_parameter(name, nn.Parameter(value, requires_grad=False))
 
 
 def _rewrite(net: nn.Module) -> None:

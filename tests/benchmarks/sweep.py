@@ -38,7 +38,24 @@ from tests.quant.nets import randomise
 MAX_SIDE = 384
 """Networks for larger images are listed as skipped."""
 
-WORDS = ("test_", "atto", "femto", "pico", "nano", "xxs", "xxt", "xs", "_t0", "_n0", "tiny", "mini", "_s0", "_b0")
+WORDS = (
+    "test_",
+    "atto",
+    "femto",
+    "pico",
+    "nano",
+    "xxs",
+    "xxt",
+    "xs",
+    "_t0",
+    "_n0",
+    "tiny",
+    "mini",
+    "_s0",
+    "_b0",
+    "_0",
+    "_s",
+)
 """Parts of names that promise a small network, smallest first."""
 
 
@@ -71,14 +88,15 @@ def families() -> dict[str, list[str]]:
     return {family: networks for family, networks in found.items() if networks}
 
 
-def smallest(networks: list[str], tries: int = 3) -> tuple[str, int]:
+def promise(name: str) -> tuple[int, int, int, str]:
+    """How small a network its name promises; least first."""
+    word = next((i for i, part in enumerate(WORDS) if part in name), len(WORDS))
+    digits = "".join(c if c.isdigit() else " " for c in name).split()
+    return word, int(digits[0]) if digits else 999, len(name), name
+
+
+def smallest(networks: list[str], tries: int = 2) -> tuple[str, int]:
     """Of the few whose names promise least the one with the fewest parameters, and how many these are."""
-
-    def promise(name: str) -> tuple[int, int, int, str]:
-        word = next((i for i, part in enumerate(WORDS) if part in name), len(WORDS))
-        digits = "".join(c if c.isdigit() else " " for c in name).split()
-        return word, int(digits[0]) if digits else 999, len(name), name
-
     sizes: dict[str, int] = {}
     for name in sorted(networks, key=promise)[:tries]:
         with torch.device("meta"):
@@ -229,13 +247,14 @@ def main() -> int:
     parser.add_argument("--state", type=Path, default=Path("build/sweep.jsonl"))
     parser.add_argument("--page", type=Path, default=Path("docs/networks.md"))
     parser.add_argument("--largest", type=float, default=90, help="skip networks of more million parameters")
-    parser.add_argument("--only", nargs="*", default=[], help="families or networks, done again")
+    parser.add_argument("--only", nargs="*", default=[], help="these families alone, once more")
     parser.add_argument("--failed", action="store_true", help="do those again that failed")
     parser.add_argument("--prune", action="store_true", help="prune each network as well")
     args = parser.parse_args()
     args.state.parent.mkdir(parents=True, exist_ok=True)
     known, networks = {line.family: line for line in done(args.state)}, families()
-    todo = [f for f in networks if f not in known or f in args.only or again(known[f], args.failed, args.largest)]
+    todo = args.only or [f for f in networks if f not in known or again(known[f], args.failed, args.largest)]
+    todo.sort(key=lambda family: min(map(promise, networks[family])))
     for number, family in enumerate(todo, start=1):
         line = known[family] = measure(family, networks[family], args.largest, args.prune)
         with args.state.open("a", encoding="utf-8") as file:
