@@ -23,7 +23,7 @@ from methods.quant.ranges import RangeMethod
 from methods.quant.subgraph import unit_graph, unit_inputs
 from methods.quant.units import Unit
 
-__all__ = ["Options", "QuantModel", "Unit", "quantize_model", "quantize_prepared"]
+__all__ = ["Options", "QuantModel", "Unit", "quantize_model", "quantize_prepared", "quantize_with"]
 
 
 def quantize_model(
@@ -50,7 +50,11 @@ def quantize_model(
         NotApplicable: the network has no convolution and no linear layer, or cannot be wrapped in any way.
         BenchError: the setting's policy does not fit the network.
     """
-    options = Options(weight_range=weight_range, act_range=act_range, max_layers=max_layers)
+    return quantize_with(module, example, setting, Options(weight_range, act_range, max_layers=max_layers))
+
+
+def quantize_with(module: nn.Module, example: Tensor, setting: Setting, options: Options) -> QuantModel:
+    """`quantize_model` with all options."""
     try:
         return quantize_prepared(prepare(module, example), setting, options)
     except WrapError as error:
