@@ -70,7 +70,7 @@ def build(prepared: Prepared, setting: Setting, options: Options) -> Built:
     order, body = prepared.order, prepared.body
     if not order:
         raise NotApplicable("the network has no convolution or linear layer to quantise")
-    expected = reference(body, prepared.example)
+    expected = reference(body, prepared.example, (2,))
     graph = prepared.graph
     points = find_points(graph) if graph is not None else []
     wiring = output_wiring(graph, order, points) if graph is not None else layer_wiring(order)

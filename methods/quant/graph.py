@@ -13,7 +13,7 @@ from methods.quant.fold import BatchStats, fold_batch_norm
 from methods.quant.layers import NORMS, canonical_layers, node_layers
 from methods.quant.plain import bare_copy, prepared_copy
 from methods.quant.same import Reference, departs, reference
-from methods.quant.trace import TraceError, record_kinds, trace
+from methods.quant.trace import TraceError, trace
 
 
 @dataclass
@@ -121,7 +121,6 @@ def folded_graph(
         for layer, (weight, bias) in before.items():
             layer.weight, layer.bias = weight, bias
         graph, stats = trace(net, example, expected), {}
-    record_kinds(graph, example)
     return graph, stats, norms - _norms(graph)
 
 

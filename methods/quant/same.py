@@ -25,21 +25,21 @@ FAILURES = (
 
 @dataclass(frozen=True)
 class Reference:
-    """What a network computes in eval mode: ``outputs`` [N, ...] of ``images`` [N, C, H, W], a pair for each of two
-    numbers of images."""
+    """What a network computes in eval mode: ``outputs`` [N, ...] of ``images`` [N, C, H, W], for each number of
+    images."""
 
     images: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
 
 
-def reference(net: nn.Module, example: Tensor) -> Reference:
-    """What ``net`` makes of random images of the size of ``example`` [N, C, H, W], two and three of them; it is left as
-    it was.
+def reference(net: nn.Module, example: Tensor, counts: tuple[int, ...] = (2, 3)) -> Reference:
+    """What ``net`` makes of random images of the size of ``example`` [N, C, H, W], so many at a time; it is left as it
+    was.
 
     Raises:
         NotApplicable: it does not return one tensor.
     """
-    images = tuple(probe_images(example, count) for count in (2, 3))
+    images = tuple(probe_images(example, count) for count in counts)
     outputs = []
     with evaluating(net):
         for batch in images:
@@ -54,10 +54,11 @@ def reference(net: nn.Module, example: Tensor) -> Reference:
     return Reference(images, tuple(outputs))
 
 
-def departs(net: nn.Module, expected: Reference) -> str:
-    """How ``net`` differs from the network that ``expected`` was taken of, in words; "" where it does not."""
+def departs(net: nn.Module, expected: Reference, *, batches: int = 1) -> str:
+    """How ``net`` differs from the network that ``expected`` was taken of, in words; "" where it does not.  More than
+    one of its ``batches`` show whether ``net`` takes any number of images."""
     worst = 0.0
-    for batch, output in zip(expected.images, expected.outputs, strict=True):
+    for batch, output in list(zip(expected.images, expected.outputs, strict=True))[:batches]:
         try:
             with evaluating(net):
                 found = net(batch)

@@ -86,7 +86,7 @@ def trace(net: nn.Module, example: Tensor, expected: Reference | None = None) ->
         raise TraceError(f"more than {_RETRIES} submodules cannot be traced")
     gm = fx.GraphModule(net, graph)
     _tidy(gm)
-    if difference := departs(gm, expected):
+    if difference := departs(gm, expected, batches=2):
         raise TraceError(f"the traced graph {difference}")
     _record_layers(gm, net)
     record_kinds(gm, example)
