@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -41,7 +43,7 @@ def reference(net: nn.Module, example: Tensor, counts: tuple[int, ...] = (2, 3))
     """
     images = tuple(probe_images(example, count) for count in counts)
     outputs = []
-    with evaluating(net):
+    with evaluating(net), _full_precision():
         for batch in images:
             out = net(batch)
             if not isinstance(out, Tensor):
@@ -60,7 +62,7 @@ def departs(net: nn.Module, expected: Reference, *, batches: int = 1) -> str:
     worst = 0.0
     for batch, output in list(zip(expected.images, expected.outputs, strict=True))[:batches]:
         try:
-            with evaluating(net):
+            with evaluating(net), _full_precision():
                 found = net(batch)
         except FAILURES as error:
             return f"fails: {error}"
@@ -68,6 +70,18 @@ def departs(net: nn.Module, expected: Reference, *, batches: int = 1) -> str:
             return "returns something else"
         worst = max(worst, difference(found, output))
     return "" if worst <= TOLERANCE else f"outputs differ by {worst:.1e}"
+
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """Convolutions on GPUs in float32 as on CPUs: the shorter format they use by default errs by more than the
+    tolerance."""
+    short = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = short
 
 
 def difference(found: Tensor, expected: Tensor) -> float:

@@ -6,6 +6,7 @@ A node that gives sizes carries ``meta["size"]``, so that a piece of the network
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import floordiv, mul
 from typing import Any
 
 from torch import fx
@@ -71,6 +72,4 @@ def rebuild(graph: fx.Graph, size: Size, images: fx.Node, times: int) -> Any:
         return length
     if not times:
         raise ValueError("the first axis does not follow the number of images")
-    from operator import floordiv, mul
-
     return graph.call_function(floordiv, (graph.call_function(mul, (length, size.times)), times))
