@@ -27,6 +27,13 @@ def train(
     data_root: DataRoot = None,
     to: Annotated[Optional[Path], typer.Option("--to", help="Folder of the weights.")] = None,  # noqa: UP045
     epochs: Annotated[Optional[int], typer.Option("--epochs", min=1, help="Instead of the recipe's.")] = None,  # noqa: UP045
+    view_epochs: Annotated[
+        int | None, typer.Option("--view-epochs", min=1, help="Of the second cycle, on augmented views.")
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--start", exists=True, file_okay=False, help="Folder of weights after the first cycle."),
+    ] = None,
     holdout: Annotated[
         int,
         typer.Option("--holdout", min=0, help="Tune: keep so many training images, measure on them, write nothing."),
@@ -54,7 +61,9 @@ def train(
             bar.update(lines[name], completed=step, loss=f"loss {loss:.3f}")
 
         count = 0
-        for fact in recipe.train(dataset, names, folder, log, root=data_root, holdout=holdout, epochs=epochs):
+        for fact in recipe.train(
+            dataset, names, folder, log, root=data_root, holdout=holdout, epochs=(epochs, view_epochs), start=start
+        ):
             count += 1
             found = f"{fact['holdout_top1']:.2f} on held-out images" if holdout else f"{fact['top1']:.2f}"
             bar.console.print(f"{fact['name']}: top-1 {found}", highlight=False)

@@ -34,25 +34,38 @@ def _measured(module: torch.nn.Module, dataset: Dataset) -> float:
 
 
 def train_one(
-    item: Entry, dataset: Dataset, out: Path, *, holdout: int = 0, report: Report | None = None
+    item: Entry,
+    dataset: Dataset,
+    out: Path,
+    *,
+    holdout: int = 0,
+    start: Path | None = None,
+    report: Report | None = None,
 ) -> dict[str, Any]:
     """Train one network and write its weights and manifest to ``out``; an existing checkpoint is resumed.
 
-    ``holdout`` keeps the last images of the training set for tuning and measures there instead of the test set;
+    ``start`` is a folder with the weights that the recipe's first cycle ended in: the second begins there. ``holdout``
+    keeps the last images of the training set for tuning and measures there instead of the test set;
     weights trained so are not written. Returns the manifest (or the tuning result).
     """
     module = build_entry(item, dataset)
+    begun: dict[str, Any] = {}
+    if start is not None:
+        before = checkpoints.manifest(start, item.name)
+        checkpoints.load_into(module, start / f"{item.name}.safetensors", before["sha256"])
+        begun = {"first_cycle": {key: before.get(key) for key in ("sha256", "seconds", "torch", "recipe", "top1")}}
+    first = 1 if start is not None else 0
     data = TrainData(*whole(dataset.full_train()), dataset.spec.mean, dataset.spec.std)
     if holdout:
         if holdout >= len(data.images):
             raise DataError("more held out than there is", got=holdout, expected=f"below {len(data.images)}")
         held = zip(data.images[-holdout:].split(EVAL_BATCH), data.labels[-holdout:].split(EVAL_BATCH), strict=True)
         data = TrainData(data.images[:-holdout], data.labels[:-holdout], data.mean, data.std)
-        seconds = fit(item, module, data, report=report)
+        seconds = fit(item, module, data, first=first, report=report)
         return {"name": item.name, "holdout_top1": top1(module, held, data.mean, data.std), "seconds": seconds}
     checkpoint = out / f"{item.name}.checkpoint"
     out.mkdir(parents=True, exist_ok=True)
-    seconds = fit(item, module, data, checkpoint=checkpoint, report=report)
+    seconds = fit(item, module, data, first=first, checkpoint=checkpoint, report=report)
     facts: dict[str, Any] = {
         "dataset": dataset.spec.name,
         "architecture": item.architecture,
@@ -67,6 +80,8 @@ def train_one(
         "seconds": round(seconds, 1),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        **begun,
     }
     made = checkpoints.save(module, out, item.name, facts)
     again = build_entry(item, dataset)
@@ -85,24 +100,26 @@ def train(
     *,
     root: Path | None = None,
     holdout: int = 0,
-    epochs: int | None = None,
+    epochs: tuple[int | None, int | None] = (None, None),
+    start: Path | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Train the networks named by ``only`` (all when empty) that have no manifest in ``out`` yet, in table order;
     yields each one's manifest (or tuning result) when it is done.
 
     ``log(name, step, steps, loss)`` is called as training goes on; ``holdout`` as in `train_one` (networks that have a
-    manifest are trained then, too); ``epochs`` replaces the table's.
+    manifest are trained then, too); ``epochs`` replaces the table's, of the first and of the second cycle; ``start`` as
+    in `train_one`.
     """
     data = get_dataset(dataset, root)
     for item in [entry(name) for name in only] or list(TABLE):
         if not holdout and (out / f"{item.name}.json").exists():
             continue
-        item = replace(item, epochs=epochs or item.epochs)
+        item = replace(item, epochs=epochs[0] or item.epochs, view_epochs=epochs[1] or item.view_epochs)
 
         def report(step: int, total: int, loss: float, name: str = item.name) -> None:
             log(name, step, total, loss)
 
-        yield train_one(item, data, out, holdout=holdout, report=report)
+        yield train_one(item, data, out, holdout=holdout, start=start, report=report)
 
 
 def verify(dataset: str, folder: Path) -> list[dict[str, Any]]:

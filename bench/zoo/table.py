@@ -15,6 +15,7 @@ Role = Literal["target", "zoo"]
 class Entry:
     """One network. ``builder`` names a function of `bench.zoo.small`, ``kwargs`` its arguments.
 
+    It is trained for ``epochs`` on the images as they are and for ``view_epochs`` on views of them (`bench.zoo.train`).
     ``architecture`` is what membership compares (a target's architecture inside a zoo); ``bf16`` says whether training
     runs under bfloat16 autocast: it doubles dense networks on CPUs that have it and makes depthwise ones slower.
     """
@@ -27,6 +28,7 @@ class Entry:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     epochs: int = 7
+    view_epochs: int = 10
     lr: float = 0.1
     bf16: bool = False
 

@@ -1,8 +1,9 @@
 """Walking a quantised network unit by unit with the reconstruction loop: AdaRound, BRECQ and QDrop are settings of it.
 
-Stage 1 learns how weights round, with activations in full precision and inputs from the quantised-weight prefix;
-stage 2, once all units are rounded, learns activation steps on the full-precision prefix's output (or the quantised
-one's); the joint form (QDrop) does both at once.  The target is always the full-precision unit's output on the
+Stage 1 learns how weights round, with activations in full precision and inputs from the quantised-weight prefix; then
+activation ranges may be chosen anew, each behind the quantised prefix; stage 2, once all units are rounded, learns
+activation steps on the full-precision prefix's output (or the quantised one's); the joint form (QDrop) does both at
+once.  The target is always the full-precision unit's output on the
 full-precision prefix.
 """
 
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.interfaces import RunContext
+from methods.compressors._fisher import fisher_weights
 from methods.compressors._reconstruct import (
     EVALUATION_BATCH,
     Cache,
@@ -37,9 +39,14 @@ from methods.compressors._reconstruct import (
     run,
 )
 from methods.compressors._rounding import Grid, Substitute, UnitRounding
+from methods.quant.calibrate import Sampling, observe
 from methods.quant.model import QuantModel
 from methods.quant.quantizers import ActQuantizer
 from methods.quant.units import Unit
+
+LEARNED_BELOW = 8
+"""Activation steps of fewer bits are learned.  At 8 bits the calibrated step is as good as any, while one update of a
+short run's rate is two thirds of a squeeze-excite gate's step (1/255)."""
 
 Row = dict[str, Any]
 """One unit's line of the report, JSON."""
@@ -50,8 +57,10 @@ class Recipe:
     """What is learned and for how long.
 
     ``iterations`` of stage 1 (0: none) under ``rounding``; ``step_iterations`` of stage 2 (0: none) from rate
-    ``step_lr``, on inputs of the quantised prefix where ``step_prefix``; ``joint`` learns both in one stage of
+    ``step_lr``, on inputs of the quantised prefix where ``step_prefix``; ``ranges``: activation ranges are chosen again
+    from so much data after stage 1, behind the quantised prefix; ``joint`` learns both in one stage of
     ``iterations``, with probability ``keep`` of a quantised element.
+    ``fisher`` weighs stage 1's error by the loss's squared gradients (`methods.compressors._fisher`).
     ``guard`` goes back to nearest rounding (or calibrated steps) where learning did not help on all cached inputs.
     """
 
@@ -61,6 +70,8 @@ class Recipe:
     step_iterations: int = 0
     step_lr: float = 0.0
     step_prefix: bool = False
+    ranges: Sampling | None = None
+    fisher: bool = False
     guard: bool = True
     joint: bool = False
     keep: float = 1.0
@@ -90,6 +101,8 @@ def reconstruct(model: QuantModel, images: Tensor, recipe: Recipe, ctx: RunConte
     model.unfreeze()
     walk = Walk(model, images, recipe, ctx)
     rows = walk.rounding()
+    if recipe.ranges is not None:
+        walk.ranges(recipe.ranges)
     if recipe.step_iterations and not recipe.joint:
         rows += walk.steps()
     model.set_state(True, True)
@@ -167,8 +180,9 @@ class Walk:
             learners.append(self._step_learner(quantisers))
         if recipe.joint:
             inputs = MixedInputs(x, x_full, recipe.keep, self._ctx.generator)
+        weights = self._fisher(unit) if recipe.fisher else None
         with _dropping(quantisers, recipe.keep, self._ctx.generator):
-            fine = self._minimise(module, inputs, target, learners, recipe.iterations, unit, row["stage"])
+            fine = self._minimise(module, inputs, target, learners, recipe.iterations, (unit, row["stage"]), weights)
         row["degraded"] = not fine
         output, error = nearest, math.inf
         if fine:
@@ -186,6 +200,18 @@ class Walk:
             return nearest
         row["kept"] = "learned"
         return output
+
+    def ranges(self, sampling: Sampling) -> None:
+        """Activation ranges again, tensor after tensor, each for what the network quantised so far gives."""
+        place = {quantiser: index for index, quantiser in enumerate(self._activations.values())}
+        prefix = Prefix(self._model, self._images[: sampling.images], True, True)
+        for unit in self._model.units:
+            module = self._model.unit_module(unit)
+            x = prefix.enter(unit)
+            for quantiser in (self._activations[name] for name in unit.activations):
+                if not quantiser.is_identity:
+                    observe(module, x.chunks(sampling.batch), {place[quantiser]: quantiser}, sampling)
+            prefix.leave(cached(module, x))
 
     def steps(self) -> list[Row]:
         """Stage 2: activation steps, unit by unit, hard weights; inputs as ``step_prefix`` says."""
@@ -218,7 +244,7 @@ class Walk:
         base = mean_error(run(module, x, EVALUATION_BATCH), target.all())
         before = [q.scale.detach().clone() for q in quantisers]
         learner = self._step_learner(quantisers)
-        fine = self._minimise(module, x, target, [learner], recipe.step_iterations, unit, "steps")
+        fine = self._minimise(module, x, target, [learner], recipe.step_iterations, (unit, "steps"))
         row: Row = {"unit": unit.name, "stage": "steps", "base": base, "kept": "learned", "degraded": not fine}
         error = math.inf
         if fine:
@@ -235,10 +261,10 @@ class Walk:
         target: Cache,
         learners: Sequence[Learner],
         iterations: int,
-        unit: Unit,
-        stage: str,
+        place: tuple[Unit, str],
+        weights: Cache | None = None,
     ) -> bool:
-        ctx = self._ctx
+        ctx, (unit, stage) = self._ctx, place
         index = draw_batches(len(target), self._recipe.batch, iterations, ctx.generator, self._images.device)
 
         # trackers allow no plus sign in a curve's name
@@ -249,7 +275,14 @@ class Walk:
             ctx.log_scalar(curve, step, loss)
 
         with learning(learners):
-            return minimise(module, inputs, target, learners, index, watch)
+            return minimise(module, inputs, target, learners, index, watch, weights)
+
+    def _fisher(self, unit: Unit) -> Cache:
+        """The weights of the unit's output, behind the units before it."""
+        units = self._model.units
+        done = [name for before in units[: units.index(unit)] for name in before.layers]
+        found = fisher_weights(self._model, unit, self._images, done, EVALUATION_BATCH)
+        return Cache(found, channels_last=True)
 
     def _attach(self, names: Sequence[str]) -> tuple[UnitRounding, RoundingLearner]:
         """Put soft rounding in place of the layers' nearest rounding."""
@@ -274,7 +307,7 @@ class Walk:
 
     def _step_quantisers(self, unit: Unit) -> list[ActQuantizer]:
         found = (self._activations[name] for name in unit.activations)
-        return [quantiser for quantiser in found if not quantiser.is_identity]
+        return [quantiser for quantiser in found if quantiser.bits < LEARNED_BELOW]
 
     def _step_learner(self, quantisers: Sequence[ActQuantizer]) -> StepLearner:
         return StepLearner([quantiser.scale for quantiser in quantisers], self._recipe.step_lr)

@@ -23,6 +23,10 @@ STEP_TRAVEL = 0.2
 """lr * T of BRECQ's activation steps; a half cosine halves it, which leaves Adam's travel of about 0.1
 (docs/methods/compressors.md#travel)."""
 
+RANGE_PASSES = 4
+"""Passes that ranges behind the quantised prefix take: units of two to three quantisers are run once for each, and once
+more for what leaves them."""
+
 PENALTY_BY_FAMILY = {"mnasnet": 0.2, "mobilenet": 0.1, "resnet": 0.01, "regnet": 0.01}
 """lambda = auto: the values that BRECQ and QDrop use per architecture (docs/methods/compressors.md#penalty)."""
 
@@ -50,7 +54,7 @@ class RoundingParams(MethodParams):
     calibration: int = Field(default=256, ge=1)
     range_values: int = Field(default=1 << 16, ge=1 << 8, le=1 << 24)
     weight_range: RangeMethod = "mse"
-    act_range: RangeMethod = "mse"
+    act_range: RangeMethod = "mse-2d"
     max_layers: int = Field(default=8, ge=1, le=64)
 
 
@@ -96,7 +100,7 @@ def compress(
 ) -> Compressed:
     """Quantise a copy of ``model`` on ``images``, reconstruct it by ``recipe`` and wrap it up."""
     from methods.compressors._blocks import reconstruct
-    from methods.quant.model import quantize_model
+    from methods.quant.model import Sampling, quantize_model
 
     data = images.images.to(ctx.device, ctx.dtype)
     module = quantize_model(
@@ -108,14 +112,17 @@ def compress(
         max_layers=params.max_layers,
     )
     module.to(ctx.device)
-    module.calibrate(data, count=params.calibration, max_values=params.range_values)
+    module.calibrate(data, Sampling(params.calibration, params.range_values))
     rows = reconstruct(module, data, recipe, ctx)
-    return Compressed((quantised(module, setting),), summary(rows), cost(recipe, len(data)))
+    return Compressed((quantised(module, setting),), summary(rows), cost(recipe, len(data), len(module.units)))
 
 
-def cost(recipe: Recipe, images: int) -> float:
-    """Forward passes of one image through the network, a backward counting as one; caches and checks included."""
+def cost(recipe: Recipe, images: int, units: int) -> float:
+    """Forward passes of one image through the network, a backward counting as one; caches and checks included.
+    Fisher weights take two forward passes and part of a backward one for each of the ``units``."""
     steps = 0 if recipe.joint else recipe.step_iterations
     learned = 2.0 * min(recipe.batch, images) * (recipe.iterations + steps)
     checks = (5 if recipe.iterations else 2) + (3 if steps else 0)
-    return learned + float(checks * images)
+    ranges = RANGE_PASSES * min(recipe.ranges.images, images) if recipe.ranges else 0
+    weights = 3 * units * images if recipe.fisher else 0
+    return learned + float(checks * images + ranges + weights)

@@ -32,31 +32,35 @@ Watch = Callable[[int, float], None]
 
 
 class SquaredError(torch.autograd.Function):
-    """Sum over channels, mean over batch and space, of (output - target)^2; gradient to the output only.
+    """Sum over channels, mean over batch and space, of weight * (output - target)^2; gradient to the output only.
 
-    Both are [B, C, ...]; a linear layer's [B, C] has one position, a token sequence's [B, T, C] has T.
+    All are [B, C, ...]; a linear layer's [B, C] has one position, a token sequence's [B, T, C] has T.
     """
 
     @staticmethod
-    def forward(ctx: Any, output: Tensor, target: Tensor) -> Tensor:
+    def forward(ctx: Any, output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         difference = output - target
         ctx.positions = positions(output)
-        ctx.save_for_backward(difference)
-        # reductions over a strided view copy; the elements' order is of no account here
-        flat = difference.permute(0, 2, 3, 1) if difference.dim() == 4 else difference
-        flat = (flat if flat.is_contiguous() else difference).reshape(-1)
-        loss: Tensor = torch.dot(flat, flat) / positions(output)
-        return loss
+        if weight is None:
+            ctx.save_for_backward(difference)
+            # reductions over a strided view copy; the elements' order is of no account here
+            flat = difference.permute(0, 2, 3, 1) if difference.dim() == 4 else difference
+            flat = (flat if flat.is_contiguous() else difference).reshape(-1)
+            loss: Tensor = torch.dot(flat, flat) / positions(output)
+            return loss
+        pull = difference * weight
+        ctx.save_for_backward(pull)
+        return (pull * difference).sum() / positions(output)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None]:
-        (difference,) = ctx.saved_tensors
-        return difference * (grads[0] * (2.0 / ctx.positions)), None
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None, None]:
+        (pull,) = ctx.saved_tensors
+        return pull * (grads[0] * (2.0 / ctx.positions)), None, None
 
 
-def squared_error(output: Tensor, target: Tensor) -> Tensor:
+def squared_error(output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """The reconstruction loss [], see ``SquaredError``."""
-    loss: Tensor = SquaredError.apply(output, target)
+    loss: Tensor = SquaredError.apply(output, target, weight)
     return loss
 
 
@@ -196,7 +200,7 @@ class RoundingLearner:
 
     def place(self, step: int, total: int) -> Tensor | None:
         rule = self._rule
-        beta = anneal(step, total, warmup=rule.warmup, start=rule.beta_start, end=rule.beta_end)
+        beta = anneal(step + 1, total, warmup=rule.warmup, start=rule.beta_start, end=rule.beta_end)
         weights, penalty = self.rounding.soft(rule.weight, beta)
         self.fill(weights)
         return penalty if beta is not None else None
@@ -252,9 +256,11 @@ def minimise(
     learners: Sequence[Learner],
     index: Tensor,
     watch: Watch,
+    weights: Cache | None = None,
 ) -> bool:
     """Run len(index) steps; True when every loss looked at was finite, else stop there and return False.
 
+    ``weights`` [N, ...] weigh the squared error of each value of ``targets``.
     ``watch(step, loss)`` is called every ``READ_EVERY`` steps and after the last.
     """
     groups = [{"params": learner.parameters(), "lr": learner.rate(0, 1)} for learner in learners]
@@ -266,7 +272,8 @@ def minimise(
         for learner, group in zip(learners, optimiser.param_groups, strict=True):
             group["lr"] = learner.rate(step, total)
         penalties = [p for p in (learner.place(step, total) for learner in learners) if p is not None]
-        loss = squared_error(unit(inputs.take(rows)), targets.take(rows))
+        weight = None if weights is None else weights.take(rows)
+        loss = squared_error(unit(inputs.take(rows)), targets.take(rows), weight)
         losses[step] = loss.detach()
         for penalty in penalties:
             loss = loss + penalty

@@ -45,7 +45,8 @@ def initial_logits(fraction: Tensor) -> Tensor:
 
 
 def anneal(step: int, total: int, *, warmup: float, start: float, end: float) -> float | None:
-    """Exponent beta of the regulariser at ``step``: None (off) before ``warmup * total``, then start to end, linear."""
+    """Exponent beta of the regulariser at ``step`` 1..total: None (off) before ``warmup * total``, then start to end,
+    linear."""
     begin = warmup * total
     if step < begin:
         return None

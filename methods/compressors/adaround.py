@@ -9,11 +9,14 @@ Known deviations:
 - ``mini`` runs 200 iterations with Adam's rate 20 / iterations = 0.1 (the paper: 10000 iterations);
   ``paper`` follows the benchmark's source, MixMix: 20000 at 1e-3.
 - lambda is 0.1 (MixMix's appendix; the paper 0.01); ``penalty: auto`` takes the values of BRECQ's public settings.
+- Weights have one affine grid per channel (the paper: one symmetric grid per tensor).
 - Activations are calibrated, not learned, on full-precision inputs before the weights round.
 - A layer's loss includes its activation function only where the graph shows the activation as the layer's sole user;
   a convolution before a residual sum matches the convolution's own output.
 - The first layer keeps nearest rounding (8 bits), as in BRECQ.
-- Ranges are searched on 2^16 values per tensor of 256 images, and hold zero; squeeze-excite tensors have 8 bits.
+- Ranges are searched on 2^16 values per tensor of 256 images, activations' over steps and zero points, and hold zero.
+- Maps are quantised before squeeze-excite's gate multiplies them and after it; tensors inside, the gate among them,
+  have 8 bits.
 - Guard (not in the paper): a layer whose error over all images is larger than nearest rounding's goes back to it.
 
 Published figure (paper, abstract): 4-bit weights within 1 point of full precision on ResNet-18 and ResNet-50.
@@ -40,7 +43,7 @@ class AdaRoundParams(RoundingParams):
 class AdaRound(ForWeightedLayers):
     """The compressor; see the module's docstring."""
 
-    version = 2
+    version = 3
     summary = "learned rounding of weights, layer by layer"
     paper = "Nagel et al., Up or Down? Adaptive Rounding for Post-Training Quantization, ICML 2020"
     accepts = frozenset({"bits"})

@@ -8,21 +8,23 @@ gradient (without LSQ's gradient scale).  Blocks are visited in execution order;
 Known deviations:
 - ``mini`` runs 200 + 80 iterations at rates 20 / 200 and 0.2 / 80 (paper: 20000 at 1e-3 and 5000 at 4e-5, cosine);
   the products lr * T are the published ones.
-- The objective is the plain squared error, as in the public script; the Fisher-weighted form of equation 10 is not
-  offered.
+- The objective is the plain squared error, the public script's default; ``objective: fisher`` weighs it as equation 10
+  does, by squared gradients divided by their mean (the script adds 1 to the gradients instead), in stage 1.
 - lambda 0.1 from MixMix's appendix; ``penalty: auto`` takes BRECQ's public values per architecture.
 - MixMix prints (appendix, equation 9) a plain sigmoid and an unsquared norm; BRECQ's stretched sigmoid and squared
   norm are used.
 - The classifier's input has 8 bits (BRECQ's code leaves it at the activations' bits on ResNets).
 - The first layer keeps nearest rounding; its output's step is learned.
 - ``step_lr`` follows the paper's text (4e-5) and squared error, not the script's 4e-4 and L2.4.
-- Stage 2 sees full-precision inputs, as the script (the paper is silent).  ``step_inputs: quantised`` feeds the
-  quantised prefix's output instead; on real images the two are alike, on synthetic ones that costs our MobileNetV2 up
-  to 13 points at W4A4.
-- The short run's rate, 2.5e-3, is two thirds of an 8-bit step of a squeeze-excite gate (1/255): at W4A8 the guard
-  gave 63 % of our EfficientNet's units their calibrated steps back (2 to 9 units of the others).  A rate of 2 % of each
-  step instead cost EfficientNet 19 points at W2A8 (86.2 to 67.0).
-- Ranges are searched on 2^16 values per tensor of 256 images, and hold zero; squeeze-excite tensors have 8 bits.
+- Activation ranges are chosen after stage 1, each tensor's behind the network quantised so far, as the script does; the
+  script searches one end at a time on 64 images, here step and zero point together (``mse-2d``) on 256.
+- Stage 2 sees full-precision inputs, as the script (the paper is silent); ``step_inputs: quantised`` feeds the
+  quantised prefix's output instead.
+- Stage 2 leaves 8-bit steps as calibrated: an update of the short run's rate, 2.5e-3, is two thirds of the step of a
+  squeeze-excite gate (1/255).
+- Ranges are searched on 2^16 values per tensor of 256 images, and hold zero.
+- Maps are quantised before squeeze-excite's gate multiplies them and after it; tensors inside, the gate among them,
+  have 8 bits.
 - Guard (not in the paper): a block that learning made worse over all images goes back to nearest rounding, or to its
   calibrated steps.
 
@@ -43,17 +45,20 @@ from methods.compressors._recipes import StepParams, compress, rule_for, step_ra
 
 
 class BrecqParams(StepParams):
-    """As RoundingParams, ``step_iterations`` of stage 2 (0 leaves the calibrated steps), and whose output its units
-    see: that of the full-precision prefix or that of the quantised one."""
+    """As RoundingParams, the ``objective`` of stage 1, ``step_iterations`` of stage 2 (0 leaves the calibrated steps),
+    and behind which prefix, the full-precision or the quantised one, activation ranges are chosen and stage 2's units
+    are learned."""
 
+    objective: Literal["squared", "fisher"] = "squared"
     step_iterations: int = Field(default=80, ge=0, le=1_000_000)
+    range_inputs: Literal["quantised", "full"] = "quantised"
     step_inputs: Literal["quantised", "full"] = "full"
 
 
 class Brecq(Blockwise):
     """The compressor; see the module's docstring."""
 
-    version = 3
+    version = 4
     summary = "learned rounding of weights block by block, then learned activation steps"
     paper = "Li et al., BRECQ: Pushing the Limit of Post-Training Quantization by Block Reconstruction, ICLR 2021"
     accepts = frozenset({"bits"})
@@ -70,6 +75,7 @@ class Brecq(Blockwise):
     ) -> Compressed:
         """Quantise ``model`` to ``setting``'s bits; the report holds a row per unit and stage."""
         from methods.compressors._blocks import Recipe
+        from methods.quant.calibrate import Sampling
 
         recipe = Recipe(
             rule_for(params, model),
@@ -78,6 +84,8 @@ class Brecq(Blockwise):
             step_iterations=params.step_iterations,
             step_lr=step_rate(params, params.step_iterations),
             step_prefix=params.step_inputs == "quantised",
+            ranges=Sampling(params.calibration, params.range_values) if params.range_inputs == "quantised" else None,
+            fisher=params.objective == "fisher",
             guard=params.guard,
         )
         return compress(model, images, setting, params, recipe, ctx)

@@ -5,8 +5,9 @@ cross-layer equalisation (equations 9 to 11), absorbing high biases (equations 1
 norm (equations 16 to 19) or from images (section 4.2.2 and appendix D).
 
 Known deviations:
-- Weights have one grid per channel and activation ranges come from the images, as for the other compressors here;
-  the preset ``paper`` has one grid per weight tensor, and mean +- 6 standard deviations of batch norm as ranges.
+- Data-free as the preset ``paper`` only, which has one grid per weight tensor and mean +- 6 standard deviations of
+  batch norm as activation ranges.  Elsewhere weights have one grid per channel and activation ranges come from the
+  images, as for the other compressors here.
 - ReLU6 becomes ReLU, as in the paper; the report says by how much that moves the logits.  ``relu6: keep`` skips those
   pairs instead (the paper has no such option).
 - Biases are absorbed only where the second layer pads nothing, since elsewhere it is not exact (``absorb: all``).
@@ -44,14 +45,14 @@ class DfqParams(MethodParams):
     calibration: int = Field(default=256, ge=1)
     range_values: int = Field(default=1 << 16, ge=1 << 8, le=1 << 24)
     weight_range: RangeMethod = "mse"
-    act_range: RangeMethod = "mse"
+    act_range: RangeMethod = "mse-2d"
     per_channel: bool = True
 
 
 class Dfq(ForWeightedLayers):
     """The compressor; see the module's docstring."""
 
-    version = 2
+    version = 3
     summary = "cross-layer equalisation and bias correction from batch norm, nearest rounding"
     paper = "Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, ICCV 2019"
     accepts = frozenset({"bits"})
@@ -69,7 +70,7 @@ class Dfq(ForWeightedLayers):
         """Quantise ``model`` to ``setting``'s bits; the report says what was equalised, absorbed and corrected."""
         from methods.compressors._dfq import correct_biases, equalised, input_means, ranges_from
         from methods.quant.graph import prepare
-        from methods.quant.model import Options, quantize_prepared
+        from methods.quant.model import Options, Sampling, quantize_prepared
         from methods.quant.moments import propagate
 
         data = images.images.to(ctx.device, ctx.dtype)
@@ -82,7 +83,7 @@ class Dfq(ForWeightedLayers):
         options = Options(params.weight_range, params.act_range, per_channel=params.per_channel)
         net = quantize_prepared(prepared, setting, options).to(ctx.device)
         ctx.report("calibrate", 1, 3)
-        net.calibrate(sample, count=params.calibration, max_values=params.range_values)
+        net.calibrate(sample, Sampling(params.calibration, params.range_values))
         if params.act_source == "statistics":
             report["ranges_from_statistics"] = ranges_from(net, moments, params.sigmas)
         ctx.report("correct", 2, 3)

@@ -24,7 +24,9 @@ Known deviations:
 - In a chain of steps the network made before is the teacher, not the untouched one, and a pruned one comes without
   batch normalisation (folded), so that nothing of it trains.
 - The stem's output, where a layer reads it, has the activations' bits (post-training methods here: 8).
-- LSQ's two-sided activations have a symmetric grid; zero-mean SiLU tensors so waste levels (LSQ+ is not offered).
+- LSQ's two-sided activations have a symmetric grid, of which SiLU tensors and linear bottlenecks use half.
+  ``activation_grid: affine`` learns a zero point besides (LSQ+, Bhalgat et al., CVPR workshops 2020, arXiv 2004.09576;
+  its offset is rounded to the grid here, so that zero stays on it).
 
 Published figures (MixMix, Table 4, ImageNet, 100,000 real images): ResNet-50 W4A4 76.09 %, W2A4 70.20 % (FP 77.00 %);
 MobileNetV2 W4A4 68.50 % (72.49 %).
@@ -38,10 +40,16 @@ MobileNetV2, ResNet-18): W4A4 training images 90.1, 89.3, 90.5, mixed 88.5, 82.3
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from bench.interfaces import MethodParams
 from methods.compressors._qat import Family, QatCompressor, QatParams
+
+
+class LsqParams(QatParams):
+    """As QatParams, and the grid of two-sided activations: LSQ's symmetric one or LSQ+'s with a learned zero point."""
+
+    activation_grid: Literal["symmetric", "affine"] = "symmetric"
 
 
 class Lsq(QatCompressor):
@@ -50,21 +58,22 @@ class Lsq(QatCompressor):
     version = 1
     summary = "training with fake quantisers, step sizes learned, taught by the target"
     paper = "Esser et al., Learned Step Size Quantization, ICLR 2020"
-    Params: type[MethodParams] = QatParams
+    Params: type[MethodParams] = LsqParams
 
     def family(self, params: Any) -> Family:
         """Learned steps for weights and activations."""
-        from methods.quant.learned import LsqWeight, StepActivation
+        from methods.quant.learned import AffineStepActivation, LsqWeight, StepActivation
         from methods.quant.training import Makers
 
         init = params.init
+        activation = AffineStepActivation if params.activation_grid == "affine" else StepActivation
         return Family(
             Makers(
                 lambda weight, bits: LsqWeight(weight, bits, init, relative=params.relative_steps),
-                lambda bits, nonnegative: StepActivation(bits, nonnegative, init, relative=params.relative_steps),
+                lambda bits, nonnegative: activation(bits, nonnegative, init, relative=params.relative_steps),
             ),
             "symmetric",
-            "unsigned after ReLU or the like, else symmetric",
+            f"unsigned after ReLU or the like, else {params.activation_grid}",
             f"learned from {init}",
             f"learned from {init}",
         )

@@ -2,8 +2,8 @@
 
 No paper of its own; Nagel et al., "A White Paper on Neural Network Quantization" (arXiv 2106.08295), equations 4 to 7
 and section 3.1, describes it.  The range search (80 shrunk min-max ranges, exponent 2.4) is BRECQ's (arXiv 2102.05426),
-the activation placement too; activations are calibrated in one full-precision pass, as QDrop does.  Weights need no
-data.
+the activation placement too; activations are calibrated in one full-precision pass and searched over zero points
+besides, as QDrop does.  Weights need no data.
 
 Known deviations:
 - Activations are not calibrated progressively behind a quantised prefix; one full-precision pass serves all tensors.
@@ -34,7 +34,7 @@ class RtnParams(MethodParams):
     calibration: int = Field(default=256, ge=1)
     range_values: int = Field(default=1 << 16, ge=1 << 8, le=1 << 24)
     weight_range: RangeMethod = "mse"
-    act_range: RangeMethod = "mse"
+    act_range: RangeMethod = "mse-2d"
     per_channel: bool = True
     max_layers: int = Field(default=8, ge=1, le=64)
 
@@ -42,7 +42,7 @@ class RtnParams(MethodParams):
 class Rtn(ForWeightedLayers):
     """The compressor; see the module's docstring."""
 
-    version = 2
+    version = 3
     summary = "nearest rounding; activation ranges from one pass over the images"
     paper = "Nagel et al., A White Paper on Neural Network Quantization, arXiv 2106.08295 (2021)"
     accepts = frozenset({"bits"})
@@ -58,7 +58,7 @@ class Rtn(ForWeightedLayers):
         self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext
     ) -> Compressed:
         """Round ``model`` to ``setting``'s bits; the report holds each layer's relative weight error."""
-        from methods.quant.model import Options, quantize_with
+        from methods.quant.model import Options, Sampling, quantize_with
 
         data = images.images.to(ctx.device, ctx.dtype)
         options = Options(
@@ -66,7 +66,7 @@ class Rtn(ForWeightedLayers):
         )
         net = quantize_with(model.module, data[:2], setting, options).to(ctx.device)
         ctx.report("calibrate", 0, 1)
-        net.calibrate(data, count=params.calibration, max_values=params.range_values)
+        net.calibrate(data, Sampling(params.calibration, params.range_values))
         ctx.report("calibrate", 1, 1)
         net.freeze()
         cost = float(min(params.calibration, len(data)))

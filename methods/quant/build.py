@@ -34,7 +34,7 @@ class Options:
     """
 
     weight_range: RangeMethod = "mse"
-    act_range: RangeMethod = "mse"
+    act_range: RangeMethod = "mse-2d"
     weight_grid: Grid = "affine"
     per_channel: bool = True
     max_layers: int = 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-RangeMethod = Literal["mse", "minmax", "percentile", "aciq", "aciq-gauss", "lsq"]
+RangeMethod = Literal["mse", "mse-2d", "minmax", "percentile", "aciq", "aciq-gauss", "lsq"]
 """How a range is found, see `methods.quant.ranges`."""
 
 StepInit = Literal["lsq", "mse"]

@@ -116,10 +116,19 @@ def is_max_pool(graph: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def is_global_pool(graph: fx.GraphModule, node: fx.Node) -> bool:
-    """Whether the node pools each map to one value (adaptive pooling counts, whatever its size)."""
+    """Whether the node pools each map to one value, as `F.avg_pool2d(x, 8)` does to maps of 8 by 8.
+
+    Shapes decide where they are recorded (`methods.quant.trace.record_kinds`), names elsewhere.
+    """
+    if not is_pool(graph, node):
+        return False
+    shape = node.meta.get("shape")
+    if shape is not None:
+        # [N, C], [N, C, 1, 1] or, channels last, [N, 1, 1, C]
+        return len(shape) == 2 or (len(shape) == 4 and (shape[2:] == (1, 1) or shape[1:3] == (1, 1)))
     module = module_of(graph, node)
     if module is not None:
-        return is_pool(graph, node) and ("Adaptive" in type(module).__name__ or "Global" in type(module).__name__)
+        return "Adaptive" in type(module).__name__ or "Global" in type(module).__name__
     return function_name(node) in _GLOBAL_POOL_FUNCTIONS
 
 

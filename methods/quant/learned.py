@@ -1,9 +1,10 @@
 """Quantisers that training learns: LSQ and DoReFa weights, LSQ, PACT and fixed activation steps
 (docs/methods/quantisation.md#learned-quantisers).
 
-Sources: LSQ (arXiv 1902.08153, eq. 1 to 3 and section 2.2), PACT (arXiv 1805.06085, eq. 1 to 3), DoReFa-Net
-(arXiv 1606.06160, eq. 5 to 10).  All are per tensor.  Weights are parametrisations (`torch.nn.utils.parametrize`): the
-layer keeps its class, its ``weight`` is the fake-quantised one and what trains is ``parametrizations.weight.original``.
+Sources: LSQ (arXiv 1902.08153, eq. 1 to 3 and section 2.2), LSQ+ (arXiv 2004.09576, eq. 1 to 6), PACT (arXiv
+1805.06085, eq. 1 to 3), DoReFa-Net (arXiv 1606.06160, eq. 5 to 10).  All are per tensor.  Weights are parametrisations
+(`torch.nn.utils.parametrize`): the layer keeps its class, its ``weight`` is the fake-quantised one and what trains is
+``parametrizations.weight.original``.
 
 ``relative`` makes the learned number a multiple of the start value instead of the step itself: Adam moves each number
 by about its learning rate per step, and steps of 8 and of 2 bits differ by a hundred.
@@ -205,6 +206,71 @@ class StepActivation(LearnedActivation):
     @torch.no_grad()
     def keep_positive(self) -> None:
         self.factor.abs_().clamp_min_(MIN_STEP)
+
+
+class AffineQuant(torch.autograd.Function):
+    """``scale * (clip(round(x / scale + z), 0, p) - z)`` with z = round(zero), so that zero lies on the grid.
+
+    Gradients of LSQ+ (arXiv 2004.09576, eq. 4 and 5, its offset being -scale * zero): to x and to the step as in
+    `methods.quant.quantizers.FakeQuant`; to ``zero``, -scale where x lies outside the range, 0 inside; both sums times
+    ``g``.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, zero: Tensor, p: int, g: float) -> Tensor:
+        z = float(zero.round())
+        ctx.low, ctx.high, ctx.g = -z, p - z, g
+        ctx.save_for_backward(x, scale)
+        out: Tensor = torch.div(x, scale).clamp_(ctx.low, ctx.high).round_().mul_(scale)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, Tensor, Tensor, None, None]:
+        (grad,) = grads
+        x, scale = ctx.saved_tensors
+        v = x / scale
+        inside = v.clone().ge_(ctx.low).mul_(v.clone().le_(ctx.high))
+        strict = v.clone().gt_(ctx.low).mul_(v.clone().lt_(ctx.high))
+        level = v.clamp(ctx.low, ctx.high).round_()
+        grad_scale = level.addcmul_(v, strict, value=-1).mul_(grad).sum() * ctx.g
+        grad_zero = (1 - inside).mul_(grad).sum() * -scale * ctx.g
+        grad_x = inside.mul_(grad) if ctx.needs_input_grad[0] else None
+        return grad_x, grad_scale.reshape(scale.shape), grad_zero.reshape(scale.shape), None, None
+
+
+class AffineStepActivation(StepActivation):
+    """LSQ+'s activation: step and zero point are learned for two-sided tensors; unsigned ones are LSQ's.
+
+    A SiLU's values reach from -0.28 to far above: of a symmetric grid of 4 bits they use nine levels of sixteen.  Both
+    start where they lose least (``mse-2d``, squared error).  The zero point moves in levels.
+    """
+
+    def __init__(self, bits: int, nonnegative: bool, init: StepInit, *, relative: bool = False) -> None:
+        super().__init__(bits, nonnegative, init, relative=relative)
+        self.zero = nn.Parameter(torch.tensor(0.0), requires_grad=bits < FLOAT_BITS)
+
+    @property
+    def _grid(self) -> Grid:
+        return "affine" if self.signed else "unsigned"
+
+    def begin(self, x: Tensor) -> None:
+        super().begin(x)
+        if self.signed:
+            step, zero = search_range(sample(x), self.bits, method="mse-2d", grid="affine", exponent=2.0)
+            self.unit.copy_(step if self.relative else torch.ones_like(step))
+            self.factor.copy_(step / self.unit.to(step))
+            self.zero.copy_(zero)
+
+    def quantise(self, x: Tensor) -> Tensor:
+        if not self.signed:
+            return super().quantise(x)
+        out: Tensor = AffineQuant.apply(x, self.scale, self.zero, (1 << self.bits) - 1, self.g)
+        return out
+
+    @torch.no_grad()
+    def keep_positive(self) -> None:
+        super().keep_positive()
+        self.zero.clamp_(0, (1 << self.bits) - 1)
 
 
 class PactClip(torch.autograd.Function):

@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 
 from bench.interfaces import BitPolicy, Setting
 from methods.quant.build import Built, Options, WrapError, build
+from methods.quant.calibrate import Sampling, observe
 from methods.quant.graph import Prepared, prepare
 from methods.quant.layers import QuantLayer
 from methods.quant.levels import count_levels, input_levels
@@ -23,7 +24,7 @@ from methods.quant.ranges import RangeMethod
 from methods.quant.subgraph import unit_graph, unit_inputs
 from methods.quant.units import Unit
 
-__all__ = ["Options", "QuantModel", "Unit", "quantize_model", "quantize_prepared", "quantize_with"]
+__all__ = ["Options", "QuantModel", "Sampling", "Unit", "quantize_model", "quantize_prepared", "quantize_with"]
 
 
 def quantize_model(
@@ -32,7 +33,7 @@ def quantize_model(
     setting: Setting,
     *,
     weight_range: RangeMethod = "mse",
-    act_range: RangeMethod = "mse",
+    act_range: RangeMethod = "mse-2d",
     max_layers: int = 8,
 ) -> QuantModel:
     """A quantised copy of ``module``, which is left untouched.
@@ -133,49 +134,15 @@ class QuantModel(nn.Module):
             activation.enabled = activations
 
     @torch.no_grad()
-    def calibrate(
-        self,
-        images: Tensor,
-        *,
-        batch_size: int = 64,
-        count: int = 256,
-        max_values: int = 1 << 16,
-        seed: int = 0,
-    ) -> None:
-        """Choose all activation ranges from one full-precision pass over the first ``count`` images [N, C, H, W].
-
-        At most ``max_values`` values per tensor are kept (a random subset that depends on ``seed`` only; the search
-        starts from the extremes of all values); at 4 bytes each, times the number of tensors, this is the memory it
-        takes.  The default searches a small network in seconds; preset ``paper`` takes 2^22.
-        """
-        images = images[:count]
+    def calibrate(self, images: Tensor, sampling: Sampling | None = None) -> None:
+        """Choose all activation ranges from one full-precision pass over images [N, C, H, W]."""
+        sampling = sampling or Sampling()
         states = [(q, q.enabled) for q in (*self.weights.values(), *self.activations.values())]
         self.set_state(False, False)
-        watched = [q for q in self.activations.values() if not q.is_identity]
-        sizes = self._tensor_sizes(images[:1], watched)
-        for index, quantizer in enumerate(watched):
-            share = min(1.0, max_values / (sizes[index] * images.shape[0]))
-            quantizer.start_observing(share, seed * 100_003 + index)
-        for batch in torch.split(images, batch_size):
-            self(batch)
-        for quantizer in watched:
-            quantizer.calibrate()
+        watched = dict(enumerate(q for q in self.activations.values() if not q.is_identity))
+        observe(self, torch.split(images[: sampling.images], sampling.batch), watched, sampling)
         for other, enabled in states:
             other.enabled = enabled
-
-    def _tensor_sizes(self, image: Tensor, watched: list[ActQuantizer]) -> list[int]:
-        """Values per image each quantiser sees."""
-        sizes: dict[ActQuantizer, int] = {}
-
-        def note(quantizer: nn.Module, args: tuple[Tensor, ...]) -> None:
-            assert isinstance(quantizer, ActQuantizer)
-            sizes[quantizer] = args[0].numel()
-
-        hooks = [q.register_forward_pre_hook(note) for q in watched]
-        self(image)
-        for hook in hooks:
-            hook.remove()
-        return [sizes[q] for q in watched]
 
     def unit_module(self, unit: Unit) -> nn.Module:
         """x -> y of one unit, sharing layers and quantisers with this model.

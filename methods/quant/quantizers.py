@@ -162,7 +162,7 @@ class ActQuantizer(nn.Module):
 
     zero_point: Tensor
 
-    def __init__(self, bits: int, *, method: RangeMethod = "mse", nonnegative: bool = False) -> None:
+    def __init__(self, bits: int, *, method: RangeMethod = "mse-2d", nonnegative: bool = False) -> None:
         super().__init__()
         self.bits, self.method, self.nonnegative = bits, method, nonnegative
         self.enabled = True

@@ -4,9 +4,10 @@ A grid of b bits maps x to ``scale * (clip(round(x / scale) + zero_point, n, p) 
 grids have n = 0, p = 2^b - 1, symmetric ones n = -2^(b-1), p = 2^(b-1) - 1 and zero point 0.  Zero always lies on the
 grid: padding and ReLU put zeros everywhere.
 
-Sources: BRECQ (arXiv 2102.05426) for the search over shrunk ranges with exponent 2.4, ACIQ (arXiv 1810.05723) for the
-closed-form clipping, LSQ (arXiv 1902.08153) for its initial step.  BRECQ's code lets a one-signed channel keep a zero
-point off the grid; here the range always holds zero (docs/methods/quantisation.md#grids).
+Sources: BRECQ (arXiv 2102.05426) for the search over shrunk ranges with exponent 2.4, QDrop (arXiv 2203.05740) for the
+search over zero points besides, ACIQ (arXiv 1810.05723) for the closed-form clipping, LSQ (arXiv 1902.08153) for its
+initial step.  BRECQ's code lets a one-signed channel keep a zero point off the grid; here the range always holds zero
+(docs/methods/quantisation.md#grids).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ _GAUSS = (1.71, 2.15, 2.56, 2.94, 3.29, 3.62, 3.92)
 # Chunks that stay in a core's cache make the 80 passes of the search several times faster than whole tensors.
 _CPU_CHUNK = 1 << 15
 _GPU_CHUNK = 1 << 22
+_BINS = 4096
 
 
 def grid_limits(bits: int, grid: Grid) -> tuple[int, int]:
@@ -61,9 +63,10 @@ def search_range(
         bits: 2..16.
         channel_axis: axis with one range per entry; None for one range.
         method: ``minmax``; ``mse`` shrinks that range by 1 - 0.01 i, i < ``candidates``, and keeps the one with the
-            least mean ``abs(Q(x) - x) ** exponent`` (i = 0 is minmax, so it is never worse); ``percentile`` clips at
-            the ``quantile`` of abs(x); ``aciq`` and ``aciq-gauss`` clip where a Laplace or Gauss density loses least;
-            ``lsq`` is 2 mean(abs(x)) / sqrt(p).
+            least mean ``abs(Q(x) - x) ** exponent`` (i = 0 is minmax, so it is never worse); ``mse-2d`` searches the
+            zero point with each of these steps, for one affine range (elsewhere it is ``mse``); ``percentile`` clips
+            at the ``quantile`` of abs(x); ``aciq`` and ``aciq-gauss`` clip where a Laplace or Gauss density loses
+            least; ``lsq`` is 2 mean(abs(x)) / sqrt(p).
         grid: affine, symmetric (zero point 0, signed) or unsigned (zero point 0, negative values clip to 0).
         ends: least and greatest value of what ``x`` is a sample of, where the search starts from (one range only);
             None takes those of ``x``.
@@ -81,7 +84,9 @@ def search_range(
         zero = torch.round(-low / scale).clamp(n, p)
     else:
         scale, zero = _step(*_bounds(flat, bits, method, grid, quantile, ends), n, p, grid)
-        if method == "mse":
+        if method == "mse-2d" and grid == "affine" and channel_axis is None:
+            scale, zero = _search_zero(flat[0], scale, p, exponent, candidates)
+        elif method in ("mse", "mse-2d"):
             scale = _shrink(flat, scale, n - zero, p - zero, exponent, candidates)
     return (scale[0], zero[0]) if channel_axis is None else (scale, zero)
 
@@ -128,6 +133,44 @@ def _step(low: Tensor, high: Tensor, n: int, p: int, grid: Grid) -> tuple[Tensor
         return (torch.maximum(-low, high) / p).clamp_min(MIN_STEP), torch.zeros_like(low)
     scale = ((high - low) / (p - n)).clamp_min(MIN_STEP)
     return scale, torch.round(-low / scale).clamp(n, p)
+
+
+def _search_zero(values: Tensor, scale: Tensor, p: int, exponent: float, candidates: int) -> tuple[Tensor, Tensor]:
+    """Best pair of a shrunk step and a zero point 0..p for ``values`` [K], each of shape [1].
+
+    A frozen zero point loses a small side of the values: SiLU's lie above -0.28, so that from a maximum of 8 on, 4 bits
+    of the min-max range have z = 0 and every negative value becomes 0.
+
+    Of one value, abs(Q - x) ** exponent is convex in z (none to lose inside the range, a growing distance outside), and
+    so is a sum of such: for each step the zero point is found by bisection, which looks at b of the 2^b.
+    """
+    value, weight = _histogram(values)
+    shrink = 1 - 0.01 * torch.arange(candidates, device=values.device, dtype=values.dtype)
+    steps = (scale * shrink).clamp_min(MIN_STEP)[:, None]
+    level = torch.round(value / steps)
+
+    def loss(zero: Tensor) -> Tensor:
+        error = torch.maximum(torch.minimum(level, p - zero), -zero).mul_(steps).sub_(value)
+        powered = error.square_() if exponent == 2 else error.abs_().pow_(exponent)
+        return powered.double() @ weight
+
+    low, high = torch.zeros_like(steps), torch.full_like(steps, p)
+    while bool((low < high).any()):
+        middle = torch.floor((low + high) / 2)
+        rises = (loss(middle + 1) >= loss(middle))[:, None]
+        high, low = torch.where(rises, middle, high), torch.where(rises, low, torch.minimum(middle + 1, high))
+    best = loss(low).argmin()
+    return steps[best], low[best]
+
+
+def _histogram(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean of the values in each bin that holds some, float32 [B], and how many, float64 [B]; at most 4,096 bins."""
+    low, high = values.aminmax()
+    index = ((values - low) * (_BINS / (high - low).clamp_min(MIN_STEP))).long().clamp_(0, _BINS - 1)
+    count = torch.bincount(index, minlength=_BINS)
+    total = torch.bincount(index, values.double(), minlength=_BINS)
+    filled = count > 0
+    return (total[filled] / count[filled]).float(), count[filled].double()
 
 
 def _shrink(flat: Tensor, scale: Tensor, low: Tensor, high: Tensor, exponent: float, candidates: int) -> Tensor:

@@ -2,8 +2,8 @@
 
 Rules 1 to 4 of docs/methods/quantisation.md#units.  A cut is a place in the order of execution where one tensor is
 alive.  It is pushed past activations and poolings to just before the next weighted layer, but not past a global
-pooling: a block is reconstructed on its own output, as BRECQ does, for one number per channel and image would determine
-far less.
+pooling (one value per map, however it is spelled): a block is reconstructed on its own output, as BRECQ does, for one
+number per channel and image would determine far less.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from methods.sources._objectives import Prepared, SingleObjective
-from methods.sources._settings import Terms
 
 if TYPE_CHECKING:
     from methods.sources.intraq import IntraqParams
@@ -67,9 +66,10 @@ class Centres:
 class IntraqObjective(SingleObjective):
     """The one-network objective with soft targets [B] and the distance band around ``centres``."""
 
-    def __init__(self, whole: Prepared, terms: Terms, rows: slice, params: IntraqParams, generator: Generator) -> None:
+    def __init__(self, whole: Prepared, rows: slice, params: IntraqParams, generator: Generator) -> None:
         assert whole.labels is not None
-        super().__init__(whole.networks[0], whole.labels[rows], terms, whole.augment, generator)
+        assert isinstance(whole.objective, SingleObjective)
+        super().__init__(whole.networks[0], whole.labels[rows], whole.objective.terms, whole.augment, generator)
         self.targets = soft_targets(params.batch, params.tau, generator).to(whole.init.device)
         self.band = params.band
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -159,15 +159,31 @@ class SingleObjective:
         return parts
 
     def _bn(self, stats: Stats) -> Tensor:
-        if self.terms.per_channel:
-            return sq_std_image(stats, self.terms.first, per_channel=True)
-        return BN_OBJECTIVES[self.terms.bn].loss(stats, self.terms.first)
+        return _statistics(stats, self.terms)
 
     def stepped(self) -> None:
         """Nothing else is learned."""
 
     def reset(self) -> None:
         """Nothing to forget."""
+
+
+@torch.no_grad()
+def weighed(terms: Terms, network: Network, init: Tensor) -> Terms:
+    """``terms`` with the weight that ``kappa`` means for this network and these start images [B,C,H,W]: networks differ
+    ninefold in how far noise lies from their statistics, so one weight for all serves few of them."""
+    if terms.kappa is None:
+        return terms
+    _, stats = network(init)
+    start = float(_statistics(stats, terms)) if stats is not None else 0.0
+    return replace(terms, bn_weight=terms.kappa / start if start > 0 else terms.bn_weight)
+
+
+def _statistics(stats: Stats, terms: Terms) -> Tensor:
+    """The unweighted statistics' loss."""
+    if terms.per_channel:
+        return sq_std_image(stats, terms.first, per_channel=True)
+    return BN_OBJECTIVES[terms.bn].loss(stats, terms.first)
 
 
 def top1(logits: Tensor, labels: Tensor) -> Tensor:
@@ -235,7 +251,15 @@ def run(prepared: Prepared, ctx: RunContext, extra: Callable[[], Mapping[str, An
         for network in everyone:
             network.allow_half(shape)
     result = invert(prepared.init, prepared.objective, prepared.augment.space, prepared.settings, ctx)
-    info = {**describe(result, networks, prepared.augment), **inspect(networks, result.images, labels), **extra()}
+    weight = (
+        {"bn_weight": prepared.objective.terms.bn_weight} if isinstance(prepared.objective, SingleObjective) else {}
+    )
+    info = {
+        **describe(result, networks, prepared.augment),
+        **weight,
+        **inspect(networks, result.images, labels),
+        **extra(),
+    }
     cost = sum(result.forwards(enlarged=network.enlarge) for network in everyone) + len(networks) * len(result.images)
     return ImageBatch(
         images=result.images.cpu(),

@@ -12,6 +12,9 @@ from pydantic import Field, model_validator
 from bench.interfaces import MethodParams
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
+Kappa = Annotated[float, Field(gt=0)] | None
+"""Weight of the statistics relative to the network (docs/methods/sources.md#kappa); None takes ``bn_weight`` itself."""
+
 LabelLaw = Literal["balanced", "uniform"]
 TvNorm = Literal["batch", "rms"]
 ScheduleName = Literal["constant", "cosine", "plateau"]
@@ -102,6 +105,7 @@ class Prior:
 class Terms:
     """Which terms a one-network objective has. ``bn`` names an entry of ``BN_OBJECTIVES``; weight 0 drops a term.
 
+    ``kappa``, where given, takes the place of ``bn_weight``: kappa divided by the statistics' loss of the start images.
     ``first`` multiplies layer 0's statistics.  ``logit`` maximises the target's logit instead of minimising the CE,
     ``focus`` is the power of 1 - p that weighs the CE of each image (HAST).
     ``input_term`` adds ZeroQ's statistics of the raw image; ``per_channel`` selects ZeroQ's second variant.
@@ -110,6 +114,7 @@ class Terms:
 
     bn: str = "l2norm"
     bn_weight: float = 0.0
+    kappa: Kappa = None
     first: float = 1.0
     ce_weight: float = 0.0
     logit: bool = False

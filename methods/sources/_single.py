@@ -52,7 +52,7 @@ class SingleSource(Defaults, ABC):
         """Draw labels and start images, copy the network, build the objective; nothing is optimised yet."""
         from methods.sources._augment import PixelSpace
         from methods.sources._losses import BN_OBJECTIVES
-        from methods.sources._objectives import Network, Prepared, SingleObjective, draw_labels
+        from methods.sources._objectives import Network, Prepared, SingleObjective, draw_labels, weighed
 
         params, dataset = request.params, request.dataset
         self.check(params, request.models)
@@ -65,12 +65,14 @@ class SingleSource(Defaults, ABC):
         scope: Scope = BN_OBJECTIVES[terms.bn].scope
         network = Network(request.models[0], dataset, ctx, scope)
         student = Network(request.student, dataset, ctx) if request.student and terms.competition else None
+        init = self.start(request, ctx)
+        terms = weighed(terms, network, init)
         return Prepared(
             networks=(network,),
             objective=SingleObjective(network, labels, terms, augment, ctx.generator, student),
             settings=self.settings(params),
             augment=augment,
-            init=self.start(request, ctx),
+            init=init,
             labels=labels,
             student=student,
         )

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from bench.interfaces import ImageBatch, MethodParams, RunContext, SynthRequest
-from methods.sources._settings import Beta, InversionParams, LabelLaw, LoopSettings, Prior, Terms, TvNorm
+from methods.sources._settings import Beta, InversionParams, Kappa, LabelLaw, LoopSettings, Prior, Terms, TvNorm
 from methods.sources._single import SingleSource
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class DeepInversionParams(InversionParams):
     betas: tuple[Beta, Beta] = (0.9, 0.999)
     ce_weight: float = Field(1.0, ge=0)
     bn_weight: float = Field(0.1, ge=0)
+    kappa: Kappa = None
     first: float = Field(1.0, gt=0)
     tv: float = Field(2.5e-5, ge=0)
     tv_l1: float = Field(0.0, ge=0)
@@ -82,6 +83,7 @@ class DeepInversion(SingleSource):
         return Terms(
             bn="l2norm",
             bn_weight=params.bn_weight,
+            kappa=params.kappa,
             first=params.first,
             ce_weight=params.ce_weight,
             prior=Prior(tv_l2=params.tv, tv_l1=params.tv_l1, l2=params.l2, tv_norm=params.tv_norm),

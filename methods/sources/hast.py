@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from bench.interfaces import Batch, MethodParams, Offer
-from methods.sources._settings import InversionParams, LabelLaw, LoopSettings, Terms, patience
+from methods.sources._settings import InversionParams, Kappa, LabelLaw, LoopSettings, Terms, patience
 from methods.sources._single import SingleSource
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ class HastParams(InversionParams):
     lr: float = Field(0.5, gt=0)
     clip: bool = False
     bn_weight: float = Field(1.0, ge=0)
+    kappa: Kappa = None
     hard_weight: float = Field(10.0, ge=0)
     focus: float = Field(2.0, ge=0)
     crop: float = Field(0.0, ge=0, le=1)
@@ -102,7 +103,13 @@ class Hast(SingleSource):
 
     def terms(self, params: HastParams) -> Terms:
         """Statistics and the focused class term."""
-        return Terms(bn="mse_var", bn_weight=params.bn_weight, ce_weight=params.hard_weight, focus=params.focus)
+        return Terms(
+            bn="mse_var",
+            bn_weight=params.bn_weight,
+            kappa=params.kappa,
+            ce_weight=params.hard_weight,
+            focus=params.focus,
+        )
 
     def augment(self, params: HastParams, space: PixelSpace) -> Augment:
         """Crops and flips, if any."""

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import Field, model_validator
 
 from bench.interfaces import ImageBatch, MethodParams, RunContext, SynthRequest
-from methods.sources._settings import InversionParams, LabelLaw, LoopSettings, Terms, patience
+from methods.sources._settings import InversionParams, Kappa, LabelLaw, LoopSettings, Terms, patience
 from methods.sources._single import SingleSource
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class IntraqParams(InversionParams):
     clip: bool = False
     groups: int = Field(4, ge=1)
     bn_weight: float = Field(1.0, ge=0)
+    kappa: Kappa = None
     tau: float = Field(0.95, ge=0, le=1)
     band: tuple[float, float] = (0.05, 0.8)
     crop: float = Field(0.5, ge=0, le=1)
@@ -74,7 +75,7 @@ class Intraq(SingleSource):
 
     def terms(self, params: IntraqParams) -> Terms:
         """Statistics; the terms of the labels are the objective's own."""
-        return Terms(bn="mse_var", bn_weight=params.bn_weight)
+        return Terms(bn="mse_var", bn_weight=params.bn_weight, kappa=params.kappa)
 
     def augment(self, params: IntraqParams, space: PixelSpace) -> Augment:
         """Crops and flips."""
@@ -107,7 +108,7 @@ class Intraq(SingleSource):
 
         rows = slice(number * params.batch, (number + 1) * params.batch)
         assert whole.labels is not None
-        objective = IntraqObjective(whole, self.terms(params), rows, params, ctx.generator)
+        objective = IntraqObjective(whole, rows, params, ctx.generator)
         return replace(whole, objective=objective, init=whole.init[rows], labels=whole.labels[rows])
 
     def synthesize_batch(self, request: SynthRequest, ctx: RunContext) -> ImageBatch:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from bench.interfaces import MethodParams
-from methods.sources._settings import InversionParams, LabelLaw, LoopSettings, Prior, Terms
+from methods.sources._settings import InversionParams, Kappa, LabelLaw, LoopSettings, Prior, Terms
 from methods.sources._single import SingleSource
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class KwParams(InversionParams):
 
     bn: Literal["kl", "mse_gauss"] = "kl"
     bn_weight: float = Field(1.0, ge=0)
+    kappa: Kappa = None
     ce_weight: float = Field(1.0, ge=0)
     logit: bool = False
     smooth: float = Field(0.1, ge=0)
@@ -55,6 +56,7 @@ class Kw(SingleSource):
         return Terms(
             bn=params.bn,
             bn_weight=params.bn_weight,
+            kappa=params.kappa,
             ce_weight=params.ce_weight,
             logit=params.logit,
             prior=Prior(blur=params.smooth),

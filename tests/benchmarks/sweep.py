@@ -29,7 +29,7 @@ from bench.interfaces.inventory import LAYERS, evaluating, probe_images, take_in
 from bench.measure.complexity import count, float_share
 from methods.compressors.prune_structured import METHOD
 from methods.quant.graph import prepare
-from methods.quant.model import Options, QuantModel, quantize_prepared
+from methods.quant.model import Options, QuantModel, Sampling, quantize_prepared
 from methods.quant.same import TOLERANCE, difference
 from tests.benchmarks.sweep_table import write_page
 from tests.compressors.recon_toys import context, handle
@@ -164,7 +164,7 @@ def examine(network: str, line: Line, prune: bool) -> None:
     line.layers, line.units, line.loose = len(called), len(model.units), len(model.loose)
     run_units(model, x)
     model.set_state(True, True)
-    model.calibrate(x, max_values=1024)
+    model.calibrate(x, Sampling(values=1024))
     with torch.no_grad():
         assert bool(torch.isfinite(model(x)).all()), "W4A4 gives values that are not finite"
     line.float_weights, _ = float_share(count(net, (channels, line.side, line.side)), model.layer_bits())

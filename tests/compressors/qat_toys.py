@@ -17,11 +17,11 @@ def compress(method: Any, seed: int = 0, setting: Setting = W2A4, **params: Any)
     return method.compress(handle(), image_set(), setting, method.Params(**few), context(seed))
 
 
-def moved(method: Any, optimiser: str) -> list[bool]:
+def moved(method: Any, optimiser: str, **params: Any) -> list[bool]:
     """For each activation quantiser whether five steps change its size."""
     seen = []
     for steps in (0, 5):
-        module = compress(method, steps=steps, optimiser=optimiser, lr=0.01).variants[0].module
+        module = compress(method, steps=steps, optimiser=optimiser, lr=0.01, **params).variants[0].module
         quants = [m for m in module.modules() if isinstance(m, StepActivation | PactActivation)]
         seen.append([float((q.scale if isinstance(q, StepActivation) else q.alpha).detach()) for q in quants])
     assert seen[0]

@@ -8,10 +8,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from bench.errors import NotApplicable
 from bench.interfaces import Setting
 from methods.compressors import _blocks, _recipes, _reconstruct
+from methods.compressors._fisher import fisher_weights
 from methods.compressors.brecq import METHOD, BrecqParams
 from methods.quant.model import quantize_model
 from tests.compressors.recon_toys import context, digest, handle, image_set, nearest, quantised_weights
@@ -51,7 +53,7 @@ def test_output_is_nearer_to_full_precision_than_nearest_rounding() -> None:
 
 @pytest.mark.parametrize("guard", [True, False])
 def test_without_movement_it_is_nearest_rounding(guard: bool) -> None:
-    net = compress(lr=0.0, step_lr=0.0, guard=guard).variants[0].module
+    net = compress(lr=0.0, step_lr=0.0, guard=guard, range_inputs="full").variants[0].module
     plain = nearest(W3A4)
     for name, weight in quantised_weights(plain).items():
         assert torch.equal(quantised_weights(net)[name], weight), name
@@ -94,12 +96,80 @@ def test_every_hard_weight_is_a_neighbour_on_its_grid() -> None:
         assert bool(((weight - full).abs() < quantiser.scale * (1 + 1e-4))[inside].all())
 
 
-def test_first_layer_keeps_nearest_and_its_step_is_learned() -> None:
-    out = compress()
-    net, plain = out.variants[0].module, nearest(W3A4)
+@pytest.mark.parametrize(("ends", "learned"), [(8, False), (4, True)])
+def test_first_layer_keeps_nearest_and_its_step_is_learned_below_eight_bits(ends: int, learned: bool) -> None:
+    setting = Setting(3, 4, first_last_bits=ends)
+    out = compress(setting)
+    net, plain = out.variants[0].module, nearest(setting)
     first = next(iter(net.weights))
     assert torch.equal(quantised_weights(net)[first], quantised_weights(plain)[first])
-    assert any(row["unit"] == net.units[0].name for row in rows(out, "steps"))
+    assert any(row["unit"] == net.units[0].name for row in rows(out, "steps")) is learned
+
+
+def test_eight_bit_steps_stay_as_calibrated() -> None:
+    still, moved = (compress(step_lr=rate, iterations=0).variants[0].module for rate in (0.0, 0.05))
+    changed = {name: not torch.equal(still.activations[name].scale, q.scale) for name, q in moved.activations.items()}
+    assert {q.bits for q in moved.activations.values()} == {4, 8}
+    assert changed == {name: q.bits < 8 for name, q in moved.activations.items()}
+
+
+def test_ranges_are_chosen_behind_the_quantised_prefix_in_order() -> None:
+    """Against a walk over the whole network's forward, one tensor after the other."""
+    images = image_set().images
+    net = compress(iterations=0, step_iterations=0).variants[0].module
+    other = nearest(W3A4)
+    other.set_state(True, True)
+    with torch.no_grad():
+        for quantiser in other.activations.values():
+            seen: list[Tensor] = []
+            hook = quantiser.register_forward_pre_hook(lambda _, args, seen=seen: seen.append(args[0]))
+            other(images)
+            hook.remove()
+            quantiser.observe(seen[0])
+            quantiser.calibrate()
+    full = nearest(W3A4).activations
+    moved = 0
+    for name, quantiser in other.activations.items():
+        assert net.activations[name].scale.item() == pytest.approx(quantiser.scale.item(), rel=1e-4)
+        assert net.activations[name].zero_point == quantiser.zero_point
+        moved += not torch.equal(full[name].scale, quantiser.scale)
+    assert moved > 2
+
+
+def test_fisher_weights_are_squared_gradients_of_the_divergence() -> None:
+    images = image_set(8).images
+    net = nearest(W3A4)
+    unit = net.units[1]
+    done = net.units[0].layers
+    weights = fisher_weights(net, unit, images, done, batch=3)
+    net.set_state(False, False)
+    full = net(images).softmax(1)
+    rest = [net.unit_module(later) for later in net.units[2:]]
+    for name in (*done, *unit.layers):
+        net.weights[name].enabled = True
+    output = net.unit_module(unit)(net.unit_module(net.units[0])(images)).detach().requires_grad_(True)
+    logits = output
+    for part in rest:
+        logits = part(logits)
+    (full * (full.log() - logits.log_softmax(1))).sum().backward()
+    assert output.grad is not None
+    expected = output.grad.square()
+    torch.testing.assert_close(weights, expected / expected.mean(), rtol=1e-3, atol=1e-5)
+
+
+def test_the_fisher_objective_serves_the_output_and_leaves_all_switches_as_they_were() -> None:
+    x = image_set(seed=1).images
+    target = handle().module(x).softmax(1)
+
+    def divergence(net: nn.Module) -> float:
+        with torch.no_grad():
+            return float(F.kl_div(net(x).log_softmax(1), target, reduction="batchmean"))
+
+    found = compress(objective="fisher", iterations=200, step_iterations=0).variants[0].module
+    assert all(q.enabled for q in (*found.weights.values(), *found.activations.values()))
+    assert divergence(found) < 0.8 * divergence(nearest(W3A4))
+    with pytest.raises(NotApplicable, match="traced"):
+        compress(net=Untraceable(), objective="fisher", max_layers=1)
 
 
 def test_same_generator_same_network_and_inputs_stay() -> None:
@@ -197,7 +267,7 @@ class Untraceable(nn.Module):
 
 @pytest.mark.parametrize("net", [Dense(), Untraceable()], ids=["off the chain", "no graph"])
 def test_networks_without_a_chain_are_reconstructed_too(net: nn.Module) -> None:
-    out = compress(net=net, max_layers=1)
+    out = compress(Setting(3, 4, first_last_bits=4), net=net, max_layers=1)
     learned = [row for row in rows(out, "rounding") if row["layers"]]
     assert all(row.get("hard", row["rtn"]) <= row["rtn"] for row in learned if row["kept"] == "learned")
     assert sum(row["kept"] == "learned" for row in learned) >= 2
@@ -236,7 +306,7 @@ def test_stage_two_starts_from_the_error_behind_the_chosen_prefix(fed: Any) -> N
     x = image_set().images
     out = compress(iterations=0, step_lr=0.0, step_inputs=fed)
     net, found = out.variants[0].module, rows(out, "steps")
-    assert len(found) > 2
+    assert len(found) == 2  # the others' steps have 8 bits
     for row in found:
         unit = next(unit for unit in net.units if unit.name == row["unit"])
         with torch.no_grad():

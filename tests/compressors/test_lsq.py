@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from methods.compressors.lsq import METHOD
+from methods.quant.learned import AffineQuant, AffineStepActivation, StepActivation
 from tests.compressors.qat_toys import W2A4, compress, moved
 from tests.compressors.recon_toys import context, digest, handle, image_set
 from tests.quant.nets import TwoCalls, randomise
@@ -18,6 +20,38 @@ from tests.quant.nets import TwoCalls, randomise
 @pytest.mark.parametrize("optimiser", ["sgd", "adam"])
 def test_activation_sizes_are_learned(optimiser: str) -> None:
     assert all(moved(METHOD, optimiser))
+
+
+def test_affine_activations_have_lsq_pluses_gradients() -> None:
+    """Equations 4 and 5 of LSQ+: the zero point's gradient is -s outside the range and 0 inside."""
+    scale, zero = torch.tensor(0.5, requires_grad=True), torch.tensor(2.3, requires_grad=True)
+    x = torch.tensor([-3.0, -1.0, -0.6, 0.1, 1.9, 6.5, 9.0], requires_grad=True)  # range -1 .. 6.5 for z = 2, p = 15
+    up = torch.arange(1.0, 8.0)
+    out = AffineQuant.apply(x, scale, zero, 15, 0.25)
+    assert out.tolist() == [-1.0, -1.0, -0.5, 0.0, 2.0, 6.5, 6.5]
+    (out * up).sum().backward()
+    assert x.grad is not None
+    assert zero.grad is not None
+    assert scale.grad is not None
+    assert x.grad.tolist() == [0.0, 2.0, 3.0, 4.0, 5.0, 6.0, 0.0]
+    assert float(zero.grad) == pytest.approx(-0.5 * (1 + 7) * 0.25)
+    v = x.detach() / 0.5
+    steps = torch.tensor([-2.0, -2.0, *(v[2:5].round() - v[2:5]).tolist(), 13.0, 13.0])
+    assert float(scale.grad) == pytest.approx(float((steps * up).sum()) * 0.25)
+
+
+def test_affine_activations_keep_a_silus_negative_side_and_train() -> None:
+    x = F.silu(2 * torch.randn(64, 8, 4, 4, generator=torch.Generator().manual_seed(0)))
+    errors = {}
+    for kind in (StepActivation, AffineStepActivation):
+        quant = kind(4, False, "mse")
+        quant.observing = True
+        quant(x)
+        errors[kind] = float((quant(x).detach() - x).square().mean())
+    assert errors[AffineStepActivation] < 0.5 * errors[StepActivation]
+    assert len(quant(x).unique()) <= 16
+    assert 0.0 in quant(x)
+    assert all(moved(METHOD, "adam", activation_grid="affine"))
 
 
 class Untraceable(nn.Module):

@@ -120,6 +120,21 @@ def test_anneal_holds_then_falls_linearly() -> None:
     assert all(a > b for a, b in itertools.pairwise(later))
 
 
+def test_the_annealing_counts_from_one_so_that_the_last_step_has_the_last_exponent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[tuple[int, int]] = []
+    monkeypatch.setattr(engine, "anneal", lambda step, total, **_: seen.append((step, total)))
+    grid = rounding.Grid(torch.tensor([[0.3]]), torch.ones(1, 1), torch.zeros(1, 1), 0, 3)
+    rule = engine.RoundingRule(0.1, 0.1)
+    learner = engine.RoundingLearner(
+        rounding.UnitRounding({"w": grid}), {"w": rounding.Substitute(torch.zeros(1))}, rule
+    )
+    for step in range(3):
+        learner.place(step, 3)
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
 @pytest.mark.parametrize("beta", [2.0, 5.0, 20.0])
 def test_regulariser_vanishes_at_the_ends_and_peaks_in_the_middle(beta: float) -> None:
     assert float(rounding.regulariser(torch.tensor([0.0, 1.0]), beta)) == 0.0
@@ -132,13 +147,19 @@ def test_loss_is_summed_over_channels_and_averaged_over_the_rest() -> None:
     a, b = torch.randn(4, 3, 5, 5), torch.randn(4, 3, 5, 5)
     expected = (a - b).square().sum(1).mean()
     output = a.clone().requires_grad_()
-    loss = engine.SquaredError.apply(output, b)
+    loss = engine.squared_error(output, b)
     loss.backward()
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(output.grad, 2 * (a - b) / 100)
     assert engine.mean_error(a, b) == pytest.approx(float(expected), rel=1e-5)
-    last = engine.SquaredError.apply(a.to(memory_format=torch.channels_last), b.to(memory_format=torch.channels_last))
+    last = engine.squared_error(a.to(memory_format=torch.channels_last), b.to(memory_format=torch.channels_last))
     torch.testing.assert_close(last, expected)
+    weight = torch.rand(4, 3, 5, 5)
+    output.grad = None
+    loss = engine.squared_error(output, b, weight)
+    loss.backward()
+    torch.testing.assert_close(loss, ((a - b).square() * weight).sum(1).mean())
+    torch.testing.assert_close(output.grad, 2 * (a - b) * weight / 100)
     assert engine.positions(torch.zeros(7, 10)) == 7
     assert engine.positions(torch.zeros(7, 9, 10)) == 63
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bench.interfaces import Setting
 from methods.quant.graph import prepare
-from methods.quant.model import Options, QuantModel, quantize_model, quantize_prepared
+from methods.quant.model import Options, QuantModel, Sampling, quantize_model, quantize_prepared
 from tests.quant.nets import images, randomise
 
 COUNTS = {
@@ -122,7 +122,7 @@ def test_network_can_be_quantised(name: str) -> None:
     check_units(name, model, folded, x, weighted(net))
 
     small = quantize_model(net, x, Setting(4, 4), weight_range="minmax", act_range="minmax")
-    small.calibrate(x, max_values=1024)
+    small.calibrate(x, Sampling(values=1024))
     with torch.no_grad():
         quantised = small(x)
     assert bool(torch.isfinite(quantised).all())

@@ -20,7 +20,7 @@ from bench.zoo.small import BUILDERS
 from methods.quant.fold import fold_into
 from methods.quant.graph import prepare
 from methods.quant.layers import QuantLayer
-from methods.quant.model import QuantModel, quantize_model
+from methods.quant.model import QuantModel, Sampling, quantize_model
 from methods.quant.trace import prepared_copy
 from tests.quant.nets import Chain, TwoCalls, images, randomise
 
@@ -196,7 +196,7 @@ def test_calibration_is_repeatable_and_leaves_the_state() -> None:
     first, second = (quantize_model(net, images(), Setting(4, 4)) for _ in range(2))
     for model in (first, second):
         model.set_state(True, False)
-        model.calibrate(images(8), max_values=200)
+        model.calibrate(images(8), Sampling(values=200))
     assert [q.scale.item() for q in first.activations.values()] == [q.scale.item() for q in second.activations.values()]
     assert all(q.enabled for q in first.weights.values())
     assert not any(q.enabled for q in first.activations.values())

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from bench.interfaces import Setting
 from bench.zoo.small import BUILDERS
 from methods.quant.graph import prepare
+from methods.quant.layers import is_global_pool
 from methods.quant.model import QuantModel, quantize_model
 from methods.quant.units import describe_units, find_units
 from tests.quant.nets import Chain, images, randomise
@@ -50,6 +54,48 @@ def test_our_targets_are_chains_of_blocks(name: str) -> None:
         for state in ((False, False), (True, False), (True, True)):
             model.set_state(*state)
             assert torch.equal(run_units(model, other), model(other))
+
+
+class Pooled(nn.Module):
+    """Two convolutions, maps of 8 by 8 pooled to one value each in one of the spellings, a classifier."""
+
+    def __init__(self, pool: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.stem, self.conv = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.pool, self.head = pool, nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.pool(self.conv(self.stem(x).relu()).relu()).flatten(1))
+        return logits
+
+
+SPELLINGS: dict[str, Callable[[Tensor], Tensor]] = {
+    "adaptive": nn.AdaptiveAvgPool2d(1),
+    "adaptive function": lambda x: F.adaptive_avg_pool2d(x, 1),
+    "mean": lambda x: x.mean((2, 3)),
+    "size as a number": lambda x: F.avg_pool2d(x, 8),
+    "size of the map": lambda x: F.avg_pool2d(x, x.size()[3]),
+    "module": nn.AvgPool2d(8),
+    "maximum": nn.MaxPool2d(8),
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_pool_to_one_value_is_global_whatever_its_spelling(spelling: str) -> None:
+    x = images(2, 8)
+    model = quantize_model(Pooled(SPELLINGS[spelling]), x, Setting(4, 4), weight_range="minmax")
+    last = model.units[-2]  # the convolution before the pool is fitted on its maps, not on one number for each
+    assert last.layers == ("conv",)
+    assert model.unit_module(last)(model.capture_inputs(last, x)).shape == (2, 8, 8, 8)
+
+
+@pytest.mark.parametrize("pool", [nn.AvgPool2d(4), nn.AdaptiveAvgPool2d(2), nn.MaxPool2d(4)])
+def test_a_pool_to_more_than_one_value_is_not_global(pool: nn.Module) -> None:
+    graph = prepare(Pooled(nn.Sequential(pool, nn.AdaptiveAvgPool2d(1))), images(2, 8)).graph
+    assert graph is not None
+    found = {node.name: is_global_pool(graph, node) for node in graph.graph.nodes if node.op == "call_module"}
+    assert found["pool_0"] is False
+    assert found["pool_1"] is True
 
 
 def test_a_block_of_mobilenet_b_is_depthwise_and_pointwise() -> None:

@@ -45,4 +45,4 @@ def toy() -> Dataset:
 def tiny() -> Entry:
     """A network of batch norms and depthwise convolutions that trains on the toy set within seconds."""
     kwargs = {"repeats": (1, 1, 1), "channels": (8, 16, 16, 16, 32)}
-    return Entry("tiny", "shufflenetv2", "shufflenetv2", "zoo", "shufflenet_v2", kwargs, epochs=3)
+    return Entry("tiny", "shufflenetv2", "shufflenetv2", "zoo", "shufflenet_v2", kwargs, epochs=3, view_epochs=1)

@@ -12,6 +12,7 @@ from bench.data.datasets import Dataset, whole
 from bench.data.splits import Split
 from bench.zoo import recipe as recipes
 from bench.zoo import train as training
+from bench.zoo.augment import Views
 from bench.zoo.checkpoints import digest_of, file_sha256, manifest
 from bench.zoo.recipe import build_entry, train, train_one, verify
 from bench.zoo.table import Entry
@@ -23,7 +24,7 @@ def data_of(dataset: Dataset) -> TrainData:
 
 
 @pytest.mark.parametrize("bf16", [False, True])
-@pytest.mark.parametrize("stop", [1, 2])
+@pytest.mark.parametrize("stop", [1, 3])  # within the first cycle, and between the two
 def test_interrupted_and_resumed_equals_uninterrupted(
     toy: Dataset, tiny: Entry, tmp_path: Path, stop: int, bf16: bool
 ) -> None:
@@ -41,7 +42,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(
 
 
 def test_training_learns_and_ends_in_eval_mode(toy: Dataset, tiny: Entry) -> None:
-    item = dataclasses.replace(tiny, epochs=14)
+    item = dataclasses.replace(tiny, epochs=13)
     module = build_entry(item, toy)
     seen: list[tuple[int, int]] = []
     seconds = fit(item, module, data_of(toy), report=lambda step, total, loss: seen.append((step, total)))
@@ -70,7 +71,7 @@ def test_the_rate_rises_for_a_fifth_and_falls_to_zero() -> None:
 
 def test_some_images_are_flipped_and_no_other_is_touched() -> None:
     images = torch.rand(16, 1, 32, 32, generator=torch.Generator().manual_seed(0)) + 1
-    made = training._augment(images, torch.Generator().manual_seed(1))
+    made = training._flip(images, torch.Generator().manual_seed(1))
     assert made.shape == images.shape
     flips = 0
     for kept, image in zip(made, images, strict=True):
@@ -78,6 +79,54 @@ def test_some_images_are_flipped_and_no_other_is_touched() -> None:
         assert flipped or torch.equal(kept, image)
         flips += flipped
     assert 0 < flips < 16
+
+
+def test_the_second_cycle_may_start_from_weights_of_the_first(toy: Dataset, tiny: Entry, tmp_path: Path) -> None:
+    first = train_one(dataclasses.replace(tiny, view_epochs=0), toy, tmp_path / "first")
+    whole, resumed = (
+        train_one(tiny, toy, tmp_path / "whole"),
+        train_one(tiny, toy, tmp_path / "second", start=tmp_path / "first"),
+    )
+    assert resumed["digest"] == whole["digest"] != first["digest"]
+    assert resumed["first_cycle"]["sha256"] == first["sha256"]
+    assert "first_cycle" not in whole
+
+
+def test_views_are_of_the_images_and_stay_pixels() -> None:
+    images = torch.rand(256, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 0.8
+    views = Views()(images, torch.Generator().manual_seed(1))
+    assert views.shape == images.shape
+    assert 0 <= float(views.min()) <= float(views.max()) <= 1
+    assert torch.equal(views, Views()(images, torch.Generator().manual_seed(1)))
+    same = sum(torch.allclose(v, i, atol=1e-5) for v, i in zip(views, images, strict=True))
+    expected = 256 * 0.5 * 0.7 * 0.85 * 0.7  # not flipped, shifted, scaled, jittered
+    assert 0.5 * expected < same < 2 * expected
+
+
+@pytest.mark.parametrize(
+    ("views", "allowed"),
+    [
+        (Views(shifted=1, scaled=0, jittered=0), "shift"),
+        (Views(shifted=0, scaled=1, smallest=0.5, largest=0.5, jittered=0), "half"),
+        (Views(shifted=0, scaled=0, jittered=1), "light"),
+    ],
+)
+def test_each_view_does_what_it_says(views: Views, allowed: str) -> None:
+    image = torch.zeros(1, 1, 32, 32)
+    image[..., 12:20, 12:20] = 0.5
+    made = views(image.expand(64, 1, 32, 32), torch.Generator().manual_seed(0))
+    if allowed == "shift":
+        places = {tuple(v[0].nonzero()[0].tolist()) for v in made}
+        assert {p for p, _ in places} == {p for _, p in places} == set(range(8, 17))
+        assert torch.allclose(made.sum((1, 2, 3)), image.sum(), rtol=1e-4)
+    elif allowed == "half":
+        assert made.sum((1, 2, 3)).tolist() == pytest.approx([float(image.sum()) / 4] * 64, rel=1e-3)
+        assert not made[..., :12, :].any()
+    else:
+        centre, border = made[:, 0, 15, 15], made[:, 0, 0, 0]
+        assert 0.32 < float(centre.min()) < 0.4  # 0.5 darker and flatter by a fifth each
+        assert 0.62 < float(centre.max()) < 0.72
+        assert float(border.max()) < 0.02
 
 
 def test_what_is_written_is_what_was_measured(toy: Dataset, tiny: Entry, tmp_path: Path) -> None:
@@ -99,7 +148,7 @@ def test_a_second_run_trains_nothing_and_verify_agrees(
     steps: list[int] = []
     first = list(train("toy", ["tiny"], tmp_path, lambda name, step, total, loss: steps.append(step)))
     assert [made["name"] for made in first] == ["tiny"]
-    assert steps[-1] == 4
+    assert steps[-1] == 8
     assert list(train("toy", ["tiny"], tmp_path, lambda *_: None)) == []
     (row,) = verify("toy", tmp_path)
     assert row["ok"]
