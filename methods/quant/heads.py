@@ -22,33 +22,39 @@ def adopt(graph: fx.GraphModule, units: Sequence[Unit]) -> tuple[Unit, ...]:
     What is read only together with other tensors (a concatenation) stays in none: a unit has one input.
     """
     nodes = {node.name: node for node in graph.graph.nodes}
+    keys = {n: _key(n) for n in graph.graph.nodes if isinstance(module_of(graph, n), ActQuantizer)}
     owned = {key for unit in units for key in unit.activations}
     found = list(units)
-    for node in graph.graph.nodes:
-        key = str(node.target).rpartition(".")[2]
-        if not isinstance(module_of(graph, node), ActQuantizer) or key in owned:
+    for node, key in keys.items():
+        if key in owned:
             continue
         for index, unit in enumerate(found):
             path = None if unit.chain or not unit.input else _way(graph, node, nodes[unit.input])
             if path is not None:
+                new = [keys[n] for n in path if n in keys and keys[n] not in owned]
+                owned.update(new)
                 found[index] = replace(
                     unit,
-                    activations=(key, *unit.activations),
+                    activations=(*new, *unit.activations),
                     input=tensor_inputs(node)[0].name,
-                    nodes=(*path, *unit.nodes),
+                    nodes=(*(n.name for n in path), *unit.nodes),
                 )
                 break
     return tuple(found)
 
 
-def _way(graph: fx.GraphModule, quantiser: fx.Node, node: fx.Node) -> tuple[str, ...] | None:
-    """Names of the nodes from ``quantiser`` to ``node``, both included, if each reads the one before it and no other
+def _key(node: fx.Node) -> str:
+    return str(node.target).rpartition(".")[2]
+
+
+def _way(graph: fx.GraphModule, quantiser: fx.Node, node: fx.Node) -> tuple[fx.Node, ...] | None:
+    """The nodes from ``quantiser`` to ``node``, both included, if each reads the one before it and no other
     tensor, and none is a weighted layer; else None."""
-    path = [node.name]
+    path = [node]
     while node is not quantiser:
         inputs = tensor_inputs(node)
         if len(inputs) != 1 or is_weighted_node(graph, node):
             return None
         (node,) = inputs
-        path.append(node.name)
+        path.append(node)
     return tuple(reversed(path))
