@@ -116,7 +116,7 @@ class _Watch(TorchDispatchMode):
     """Hooks on layers and normalisations, and a look at every operation that runs outside the layers."""
 
     def __init__(self, module: nn.Module, names: Mapping[str, nn.Module], images: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found = Inventory()
         self._images, self._depth = images, 0
         self._producer: dict[int, tuple[str, Tensor]] = {}  # holds the tensor, so its id is not given away again

@@ -56,7 +56,7 @@ def folded_copy(module: nn.Module, example: Tensor, max_layers: int) -> Folded:
         net.set_submodule(name, nn.Identity())
     if difference := departs(net, expected):
         raise TraceError(f"the folded copy {difference}")
-    return Folded(net, graph, used(graph, example)["order"], find_units(graph, max_layers=max_layers))
+    return Folded(net, graph, used(graph, example).order, find_units(graph, max_layers=max_layers))
 
 
 def layer_of(net: nn.Module, name: str) -> nn.Conv2d | nn.Linear:

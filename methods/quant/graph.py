@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from torch import Tensor, fx, nn
 
@@ -66,15 +67,25 @@ def prepare(module: nn.Module, example: Tensor, *, trace_graph: bool = True) -> 
     if trace_graph:
         try:
             graph, stats, _ = folded_graph(copied(module, expected, undone), expected, undone)
-            return Prepared(graph, graph, example=example, stats=stats, undone=undone, **used(graph, example))
+            found = used(graph, example)
+            return Prepared(graph, graph, found.order, example, stats, "", undone, found.loose, found.beside)
         except TraceError as error:
             reason = undone["tracing"] = str(error)
     net = copied(module, expected, undone)
-    return Prepared(None, net, example=example, reason=reason, undone=undone, **used(net, example))
+    found = used(net, example)
+    return Prepared(None, net, found.order, example, {}, reason, undone, found.loose, found.beside)
 
 
-def used(net: nn.Module, example: Tensor) -> dict[str, tuple[str, ...]]:
-    """``order``, ``loose`` and ``beside`` of `Prepared` for a copy or its graph."""
+class Used(NamedTuple):
+    """``order``, ``loose`` and ``beside`` of `Prepared`."""
+
+    order: tuple[str, ...]
+    loose: tuple[str, ...]
+    beside: tuple[str, ...]
+
+
+def used(net: nn.Module, example: Tensor) -> Used:
+    """What a forward of a copy, or of its graph, uses."""
     if isinstance(net, fx.GraphModule):
         names = [name for node in net.graph.nodes for name in node_layers(net, node)]
         layers = {name: net.get_submodule(name) for name in names}
@@ -85,7 +96,7 @@ def used(net: nn.Module, example: Tensor) -> dict[str, tuple[str, ...]]:
     wide = [(name, p) for name, p in net.named_parameters() if p.dim() > 1 and name in found.read]
     loose = sorted(name for name, p in wide if id(p) not in held)
     beside = sorted({held[id(p)] for name, p in wide if id(p) in held and name in found.loose})
-    return {"order": tuple(found.layers), "loose": tuple(loose), "beside": tuple(beside)}
+    return Used(tuple(found.layers), tuple(loose), tuple(beside))
 
 
 def copied(module: nn.Module, expected: Reference, undone: dict[str, str]) -> nn.Module:
@@ -118,7 +129,7 @@ def folded_graph(
     stats = fold_batch_norm(graph)
     if difference := departs(graph, expected):
         undone["folding"] = difference
-        for layer, (weight, bias) in before.items():
+        for layer, weight, bias in before:
             layer.weight, layer.bias = weight, bias
         graph, stats = trace(net, example, expected), {}
     return graph, stats, norms - _norms(graph)
@@ -128,7 +139,9 @@ def _norms(graph: fx.GraphModule) -> frozenset[str]:
     return frozenset(name for name, part in graph.named_modules() if isinstance(part, NORMS))
 
 
-def _layer_values(graph: fx.GraphModule) -> dict[nn.Module, tuple[nn.Parameter, nn.Parameter | None]]:
-    """Weights and biases, which folding replaces and does not write into."""
-    kinds = (nn.Conv2d, nn.Linear, nn.ConvTranspose2d)
-    return {part: (part.weight, part.bias) for part in graph.modules() if isinstance(part, kinds)}
+Layer = nn.Conv2d | nn.Linear | nn.ConvTranspose2d
+
+
+def _layer_values(graph: fx.GraphModule) -> list[tuple[Layer, Tensor, Tensor | None]]:
+    """Layers with their weights and biases, which folding replaces and does not write into."""
+    return [(part, part.weight, part.bias) for part in graph.modules() if isinstance(part, Layer)]

@@ -99,11 +99,12 @@ class TrainedModel:
         self._example = example[:2]
         expected = reference(module, self._example)
         try:
-            self._wrap(*(self._traced(module, expected) for _ in range(2)), makers)
+            self._wrap(self._traced(module, expected), self._traced(module, expected), makers)
             self._check(expected)
         except (TraceError, WrapError) as error:
             self.undone["tracing" if isinstance(error, TraceError) else "quantisers in the graph"] = str(error)
-            self._wrap(*(copied(module, expected, self.undone) for _ in range(2)), makers)
+            body, frozen = (copied(module, expected, self.undone) for _ in range(2))
+            self._wrap(body, frozen, makers)
             self._check(expected)
         self._put_weights(makers.weight)
         self.body.to(example.device)
@@ -122,7 +123,7 @@ class TrainedModel:
         self.body = body
         self.normalised = any(isinstance(part, _BatchNorm) for part in body.modules())
         self._used = used(body, self._example)
-        self.order = self._used["order"]
+        self.order = self._used.order
         if not self.order:
             raise NotApplicable("the network has no convolution or linear layer to quantise")
         self.taps = self._find_taps()
@@ -260,7 +261,7 @@ class TrainedModel:
     def protocol(self, weight_grid: str, activation_grid: str, weight_range: str, act_range: str) -> dict[str, Any]:
         """What is measured, as JSON, under the keys of `methods.quant.model.QuantModel.protocol`."""
         graph = self.path == "graph" and "folding" not in self.undone
-        beside = self._used["beside"]
+        beside = self._used.beside
         return {
             **self._rule.protocol(self.setting),
             "weight_granularity": "per tensor",
@@ -274,7 +275,7 @@ class TrainedModel:
             "path": self.path,
             "weight_range": weight_range,
             "activation_range": act_range,
-            "left_in_float": list(self._used["loose"]),
+            "left_in_float": list(self._used.loose),
             **({"weights_used_beside_their_layers": list(beside)} if beside else {}),
             **({"undone": sorted(self.undone)} if self.undone.keys() - {"tracing"} else {}),
         }
