@@ -15,7 +15,7 @@ from bench.board.beside import Beside, beside
 from bench.board.claims import Verdict, judge
 from bench.board.export import PARQUET, chosen_format, to_bytes, to_parquet
 from bench.board.frame import frame
-from bench.board.listing import sound
+from bench.board.listing import STANDARD, sound
 from bench.board.report import report
 from bench.errors import BenchError, StoreError
 from bench.run import session
@@ -25,9 +25,6 @@ from bench.spec.suite import load_suite, suite_names
 from bench.store.files import write_atomic
 from bench.store.records import ResultRecord
 from bench.text import visible
-
-STANDARD = {"top1", "fp_top1", "macs", "macs_effective", "bitops_g", "size_bytes", "size_ratio"}
-"""Metrics of every compressed cell; others (image measures) become columns of their own."""
 
 
 @dataclass(frozen=True)

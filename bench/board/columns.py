@@ -176,6 +176,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("bitops_g", "Float64", "G", "sum over layers of MACs x weight bits x input bits", metric("bitops_g")),
     Column("size_bytes", "Float64", "byte", "size of the compressed network", metric("size_bytes")),
     Column("size_ratio", "Float64", "", "size_bytes over 4 bytes per parameter of the target", metric("size_ratio")),
+    Column("float_weights", "Float64", "%", "share of the weights left in floating point", metric("float_weights")),
+    Column("float_macs", "Float64", "%", "share of the MACs by weights in floating point", metric("float_macs")),
     Column(
         "synthesis_s",
         "Float64",

@@ -13,7 +13,9 @@ from bench.store.records import DamagedRecord, ResultRecord, refused
 
 log = logging.getLogger(__name__)
 
-STANDARD = frozenset({"top1", "fp_top1", "macs", "macs_effective", "bitops_g", "size_bytes", "size_ratio"})
+STANDARD = frozenset(
+    ("top1", "fp_top1", "macs", "macs_effective", "bitops_g", "size_bytes", "size_ratio", "float_weights", "float_macs")
+)
 """Metrics of every compressed cell; others (image measures) become columns of their own."""
 
 KEYS = ("suite", "suite_version", "cell_id")

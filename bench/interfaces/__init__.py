@@ -1,4 +1,5 @@
-"""What methods and engine share: Protocols, frozen dataclasses, nothing else. No torch import at run time."""
+"""What methods and engine share: Protocols, frozen dataclasses, nothing else. No torch import at run time; the
+inventory of layers, which needs torch, is imported by its own name."""
 
 from bench.interfaces.data import (
     TIERS,

@@ -1,26 +1,24 @@
 """MACs, BitOPs and size in bytes of a network, counted on the original (uncompressed, unfolded) module.
 
 Conventions (docs/methods/measures.md#macs): a MAC is one multiply-accumulate of a convolution or linear layer for one
-image; bias, normalisation, activations and pooling are left out, groups are divided by.  A layer's BitOPs are MACs ×
-weight bits × bits of its input; a layer left in floating point counts 32 × 32.  MACs and BitOPs are dense: zeroed
-weights count (a dense kernel multiplies by them), except in ``macs_effective``.
+image, a projection that the network runs by a function included; bias, normalisation, activations and pooling are left
+out, groups are divided by.  A layer's BitOPs are MACs × weight bits × bits of its input; a layer left in floating point
+counts 32 × 32.  MACs and BitOPs are dense: zeroed weights count (a dense kernel multiplies by them), except in
+``macs_effective``.
 """
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from bench.interfaces import FLOAT_BITS, BitPolicy, LayerBits, Variant
-from bench.measure.accuracy import eval_mode
+from bench.interfaces.inventory import LayerUse, probe_images, take_inventory
 
 BitsByLayer = Mapping[str, tuple[int, int]]
 """Layer → bits of its weight and of its input; a BitPolicy is one."""
@@ -40,32 +38,37 @@ class LayerCount:
 @dataclass(frozen=True)
 class Counts:
     """``layers`` in the order of their first execution; ``other`` counts the parameters that belong to no weighted
-    layer and cannot be folded; ``parameters`` all of the original module."""
+    layer and cannot be folded; ``parameters`` all that a forward of the original module reads.  ``loose`` of the others
+    have two or more axes (attention projections, embeddings) and ``loose_macs`` are what they are multiplied with."""
 
     layers: Mapping[str, LayerCount]
     other: int
     parameters: int
+    loose: int = 0
+    loose_macs: int = 0
 
     @property
     def macs(self) -> int:
         """MACs of the network for one image."""
-        return sum(layer.macs for layer in self.layers.values())
+        return self.loose_macs + sum(layer.macs for layer in self.layers.values())
 
 
 def count(module: nn.Module, shape: tuple[int, int, int]) -> Counts:
     """Count one forward pass of one image of ``shape`` (C, H, W); the module is left as it was.
 
-    A BatchNorm whose input is the very tensor a convolution or linear layer returned is taken as folded into it: its
-    scale vanishes in the weights, its shift becomes the layer's bias.  Any other keeps scale and shift.
+    A plain BatchNorm whose input is the very tensor a convolution or linear layer returned is taken as folded into it:
+    its scale vanishes in the weights, its shift becomes the layer's bias.  Any other keeps scale and shift.  What no
+    forward reads (auxiliary heads of a training) is not counted.
     """
-    recorder = _Recorder(module)
     first = next(module.parameters())
-    try:
-        with eval_mode(module):
-            module(torch.zeros(1, *shape, device=first.device, dtype=first.dtype))
-    finally:
-        recorder.close()
-    return recorder.result()
+    used = take_inventory(module, probe_images(first.new_empty(1, *shape), 1))
+    layers = {name: _counted(name, use) for name, use in used.layers.items()}
+    held = {id(p) for use in used.layers.values() for p in use.module.parameters()}
+    inside = held | {id(p) for part in used.folded for p in part.parameters(recurse=False)}
+    read = [p for name, p in module.named_parameters() if name in used.read]
+    other = sum(p.numel() for p in read if id(p) not in inside)
+    loose = sum(p.numel() for p in read if id(p) not in held and p.dim() > 1)
+    return Counts(layers, other, sum(p.numel() for p in read), loose, used.loose_macs)
 
 
 def macs(module: nn.Module, shape: tuple[int, int, int]) -> int:
@@ -81,7 +84,23 @@ def bitops(counts: Counts, layer_bits: BitsByLayer) -> int:
     """
     _check_names(counts, layer_bits)
     full = (FLOAT_BITS, FLOAT_BITS)
-    return sum(layer.macs * math.prod(layer_bits.get(name, full)) for name, layer in counts.layers.items())
+    inside = sum(layer.macs * math.prod(layer_bits.get(name, full)) for name, layer in counts.layers.items())
+    return inside + counts.loose_macs * math.prod(full)
+
+
+def float_share(counts: Counts, layer_bits: BitsByLayer) -> tuple[float, float]:
+    """Percent of the weights (parameters of two or more axes that a forward reads), and of the MACs, that stay in
+    floating point: layers whose weight has 32 bits, and what runs outside the layers.
+
+    Raises:
+        ValueError: as :func:`bitops`.
+    """
+    _check_names(counts, layer_bits)
+    full = (FLOAT_BITS, FLOAT_BITS)
+    left = [layer for name, layer in counts.layers.items() if layer_bits.get(name, full)[0] >= FLOAT_BITS]
+    weights = counts.loose + sum(layer.weights for layer in counts.layers.values())
+    floats = counts.loose + sum(layer.weights for layer in left), counts.loose_macs + sum(layer.macs for layer in left)
+    return 100 * floats[0] / max(weights, 1), 100 * floats[1] / max(counts.macs, 1)
 
 
 def size_bytes(
@@ -127,7 +146,7 @@ def effective_macs(counts: Counts, nonzero: Mapping[str, int]) -> int:
         ValueError: as :func:`bitops`.
     """
     _check_names(counts, nonzero)
-    return sum(
+    return counts.loose_macs + sum(
         layer.macs * nonzero.get(name, layer.weights) // max(layer.weights, 1) for name, layer in counts.layers.items()
     )
 
@@ -138,8 +157,9 @@ def complexity(module: nn.Module, shape: tuple[int, int, int], variant: Variant)
     Layers are those of the original, or of ``variant.network`` where that is another one (pruned, a student).
 
     Returns:
-        macs; bitops_g (1e9 BitOPs); size_bytes; size_ratio (bytes over 4 per parameter of the original); and
-        macs_effective (by weights that are not zero) where ``variant.nonzero`` lists any.
+        macs; bitops_g (1e9 BitOPs); size_bytes; size_ratio (bytes over 4 per parameter of the original);
+        macs_effective (by weights that are not zero) where ``variant.nonzero`` lists any; and float_weights and
+        float_macs (percent, see :func:`float_share`) where any layer is quantised.
     """
     original = count(module, shape)
     counts = count(variant.network, shape) if variant.network is not None else original
@@ -150,11 +170,13 @@ def complexity(module: nn.Module, shape: tuple[int, int, int], variant: Variant)
         zero_points=variant.zero_points,
         nonzero=variant.nonzero,
     )
-    sparse: dict[str, float] = {}
+    some: dict[str, float] = {}
     if variant.nonzero:
-        sparse["macs_effective"] = effective_macs(counts, variant.nonzero)
+        some["macs_effective"] = effective_macs(counts, variant.nonzero)
+    if any(weight < FLOAT_BITS for weight, _ in variant.layer_bits.values()):
+        some["float_weights"], some["float_macs"] = float_share(counts, variant.layer_bits)
     return {
-        **sparse,
+        **some,
         "macs": counts.macs,
         "bitops_g": (bitops(counts, variant.layer_bits) if variant.bitops is None else variant.bitops) / 1e9,
         "size_bytes": size,
@@ -220,55 +242,10 @@ def _check_names(counts: Counts, names: Iterable[str]) -> None:
         raise ValueError(f"no such weighted layers: {', '.join(unknown[:5])}")
 
 
-class _Recorder:
-    """Hooks on weighted layers and normalisations of one forward pass."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
-        self.macs: dict[str, int] = defaultdict(int)
-        self.shifted: set[str] = set()  # layers that take a folded normalisation's shift
-        self.folded: set[nn.Module] = set()
-        self._producer: dict[int, tuple[str, Tensor]] = {}  # holds the tensor, so its id is not given away again
-        self._names = {part: name for name, part in module.named_modules()}
-        self._hooks = []
-        for part in module.modules():
-            if isinstance(part, _ConvNd | nn.Linear):
-                self._hooks.append(part.register_forward_hook(self._weighted))
-            elif isinstance(part, _BatchNorm):
-                self._hooks.append(part.register_forward_pre_hook(self._normalised))
-
-    def close(self) -> None:
-        for hook in self._hooks:
-            hook.remove()
-
-    def _weighted(self, part: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
-        name = self._names[part]
-        if isinstance(part, _ConvTransposeNd):
-            # every input scalar meets the kernel once per output channel of its group
-            self.macs[name] += inputs[0].numel() * part.out_channels // part.groups * math.prod(part.kernel_size)
-        elif isinstance(part, _ConvNd):
-            self.macs[name] += out.numel() * (part.in_channels // part.groups) * math.prod(part.kernel_size)
-        elif isinstance(part, nn.Linear):
-            self.macs[name] += out.numel() * part.in_features
-        self._producer[id(out)] = (name, out)
-
-    def _normalised(self, part: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        source = self._producer.get(id(inputs[0]))
-        if source is not None:
-            self.folded.add(part)
-            self.shifted.add(source[0])
-
-    def result(self) -> Counts:
-        parts = {name: part for part, name in self._names.items()}
-        layers = {name: self._layer(name, parts[name], total) for name, total in self.macs.items()}
-        inside = {id(p) for name in layers for p in parts[name].parameters(recurse=False)}
-        inside |= {id(p) for part in self.folded for p in part.parameters(recurse=False)}
-        scalars = {id(p): p.numel() for p in self.module.parameters()}
-        rest = sum(size for key, size in scalars.items() if key not in inside)
-        return Counts(layers, rest, sum(scalars.values()))
-
-    def _layer(self, name: str, part: nn.Module, total: int) -> LayerCount:
-        weight = part.get_parameter("weight")
-        outputs = part.out_features if isinstance(part, nn.Linear) else int(getattr(part, "out_channels", 0))
-        has_bias = getattr(part, "bias", None) is not None or name in self.shifted
-        return LayerCount(total, weight.numel(), outputs if has_bias else 0, outputs)
+def _counted(name: str, use: LayerUse) -> LayerCount:
+    part = use.module
+    outputs = part.out_features if isinstance(part, nn.Linear) else int(getattr(part, "out_channels", 0))
+    has_bias = getattr(part, "bias", None) is not None or use.shifted
+    weight = part.weight
+    assert isinstance(weight, Tensor), name
+    return LayerCount(use.macs, weight.numel(), outputs if has_bias else 0, outputs)

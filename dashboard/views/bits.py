@@ -29,6 +29,9 @@ from dashboard.load import records_of, snapshot
 from dashboard.tables import Column, Html, html_table
 from dashboard.text import counted, figure_text, interval, number, plain, rounded, row_name, size
 
+FLOATS = 6
+"""How many parameters outside the layers are named."""
+
 KINDS = (
     Column("kind of layer"),
     Column("weights, bits", True),
@@ -126,6 +129,9 @@ def _row(name: str, record: ResultRecord, table: pd.DataFrame, listed: ResultRec
         f"a weight takes {weights:.2f} bits on average, an input {inputs:.2f} (by MACs)",
         "input: what a layer reads, be it the image or an activation",
     ]
+    floats = record.metrics.get("float_weights")
+    if floats:
+        says.append(f"{floats:.1f} % of the weights in float{_named_floats(record)}")
     left = kept(layers)
     if left is not None:
         share = 100 * layers["nonzero"].sum() / max(layers["parameters"].sum(), 1)
@@ -149,13 +155,21 @@ def _protocol(name: str, record: ResultRecord) -> None:
         st.info("This record holds neither a list of its layers nor a protocol that speaks of bits.")
         return
     st.plotly_chart(protocol_figure(found), width="stretch", key=f"protocol-{record.cell_id}")
-    floats = record.protocol.get("left_in_float")
-    named = ", ".join(map(str, floats)) if isinstance(floats, list) else ""
-    rest = f" In floating point besides: {named}." if named else ""
+    named = _named_floats(record)
+    rest = f" In floating point besides{named}." if named else ""
     st.info(
         f"As the protocol says it, by kind of tensor ({plain(sentence(found))}).{plain(rest)} This record was made "
         "before records listed their layers; run the suite again with this version (`--fresh`) for the list."
     )
+
+
+def _named_floats(record: ResultRecord) -> str:
+    """Parameters outside the layers that stay in floating point, the first few by name."""
+    floats = record.protocol.get("left_in_float")
+    if not isinstance(floats, list) or not floats:
+        return ""
+    more = f" and {len(floats) - FLOATS} more" if len(floats) > FLOATS else ""
+    return f": {plain(', '.join(map(str, floats[:FLOATS])))}{more}"
 
 
 def _compare(one: ResultRecord, other: ResultRecord) -> None:

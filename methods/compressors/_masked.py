@@ -9,10 +9,9 @@ from torch import Tensor, fx, nn
 
 from methods.compressors._masks import Masks
 from methods.compressors._reconstruct import CosineLearner, Learner
-from methods.quant.fold import fold_batch_norm
-from methods.quant.graph import call_order
-from methods.quant.layers import NORMS, node_layers
-from methods.quant.trace import prepared_copy, record_kinds, trace
+from methods.quant.graph import copied, folded_graph, used
+from methods.quant.same import departs, reference
+from methods.quant.trace import TraceError
 from methods.quant.units import Unit, find_units
 
 
@@ -48,18 +47,16 @@ def folded_copy(module: nn.Module, example: Tensor, max_layers: int) -> Folded:
     """Copy, trace and fold ``module``, which stays as it was; ``example`` are images [N, C, H, W].
 
     Raises:
-        TraceError: the network cannot be traced.
+        TraceError: the network cannot be traced, or what is left of the copy computes something else.
     """
-    net = prepared_copy(module)
-    graph = trace(net, example[:2])
-    before = {name for name, part in graph.named_modules() if isinstance(part, NORMS)}
-    fold_batch_norm(graph)
-    for name in before - {name for name, part in graph.named_modules() if isinstance(part, NORMS)}:
+    expected = reference(module, example)
+    net = copied(module, expected, {})
+    graph, _, gone = folded_graph(net, expected, {})
+    for name in gone:
         net.set_submodule(name, nn.Identity())
-    record_kinds(graph, example[:2])
-    names = [name for node in graph.graph.nodes for name in node_layers(graph, node)]
-    order = call_order(graph, {name: graph.get_submodule(name) for name in names}, example[:1])
-    return Folded(net, graph, order, find_units(graph, max_layers=max_layers))
+    if difference := departs(net, expected):
+        raise TraceError(f"the folded copy {difference}")
+    return Folded(net, graph, used(graph, example).order, find_units(graph, max_layers=max_layers))
 
 
 def layer_of(net: nn.Module, name: str) -> nn.Conv2d | nn.Linear:

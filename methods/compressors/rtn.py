@@ -58,14 +58,13 @@ class Rtn(ForWeightedLayers):
         self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext
     ) -> Compressed:
         """Round ``model`` to ``setting``'s bits; the report holds each layer's relative weight error."""
-        from methods.quant.graph import prepare
-        from methods.quant.model import Options, Sampling, quantize_prepared
+        from methods.quant.model import Options, Sampling, quantize_with
 
         data = images.images.to(ctx.device, ctx.dtype)
         options = Options(
             params.weight_range, params.act_range, per_channel=params.per_channel, max_layers=params.max_layers
         )
-        net = quantize_prepared(prepare(model.module, data[:2]), setting, options).to(ctx.device)
+        net = quantize_with(model.module, data[:2], setting, options).to(ctx.device)
         ctx.report("calibrate", 0, 1)
         net.calibrate(data, Sampling(params.calibration, params.range_values))
         ctx.report("calibrate", 1, 1)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from torch import Tensor, fx, nn
@@ -12,10 +12,12 @@ from bench.errors import NotApplicable
 from bench.interfaces import Setting
 from methods.quant.bits import OUTPUT, UNTRACED, BitPlan, decide
 from methods.quant.graph import Prepared
+from methods.quant.heads import adopt
 from methods.quant.layers import QuantLayer
 from methods.quant.place import Point, find_points, layer_wiring, leaf_layers, output_wiring
 from methods.quant.quantizers import ActQuantizer, WeightQuantizer
 from methods.quant.ranges import Grid, RangeMethod
+from methods.quant.same import Reference, departs, reference
 from methods.quant.units import Unit, find_units
 
 _HOLDER = "activation_quantizers"
@@ -40,7 +42,8 @@ class Options:
 
 @dataclass
 class Built:
-    """Parts of a quantised network; ``activations`` maps tensor names to paths of quantisers in ``body``."""
+    """Parts of a quantised network; ``activations`` maps tensor names to paths of quantisers in ``body``, ``loose`` are
+    those of them that no unit learns, ``undone`` as in `Prepared`."""
 
     body: nn.Module
     path: Literal["graph", "modules"]
@@ -48,6 +51,12 @@ class Built:
     activations: dict[str, str]
     plan: BitPlan
     protocol: dict[str, Any]
+    loose: tuple[str, ...] = ()
+    undone: Mapping[str, str] = field(default_factory=dict)
+
+
+class WrapError(NotApplicable):
+    """Quantisers cannot be put into this graph, or layer by layer into this network."""
 
 
 def build(prepared: Prepared, setting: Setting, options: Options) -> Built:
@@ -55,11 +64,14 @@ def build(prepared: Prepared, setting: Setting, options: Options) -> Built:
 
     Raises:
         NotApplicable: the network has no convolution and no linear layer.
+        WrapError: behind quantisers that are switched off it is not what it was.
         BenchError: the setting's policy does not fit the network.
     """
-    if not prepared.order:
+    order, body = prepared.order, prepared.body
+    if not order:
         raise NotApplicable("the network has no convolution or linear layer to quantise")
-    graph, order, body = prepared.graph, prepared.order, prepared.body
+    expected = reference(body, prepared.example, (2,))
+    graph = prepared.graph
     points = find_points(graph) if graph is not None else []
     wiring = output_wiring(graph, order, points) if graph is not None else layer_wiring(order)
     rule = OUTPUT if graph is not None else UNTRACED
@@ -69,13 +81,30 @@ def build(prepared: Prepared, setting: Setting, options: Options) -> Built:
         inside = tuple(name for node in graph.graph.nodes for name in leaf_layers(graph, node, order))
         activations = _insert_points(graph, points, plan, options, prepared.example)
         activations |= _attach(body, inside, plan, options, prepared.example)
-        units = find_units(graph, max_layers=options.max_layers)
+        units = adopt(graph, find_units(graph, max_layers=options.max_layers))
     else:
         activations = _attach(body, order[1:], plan, options, prepared.example)
         units = tuple(Unit(n, "layer", (n,), (n,) if n in activations else (), False, "", "") for n in order)
+    _check(body, expected)
+    learned = {key for unit in units for key in unit.activations}
+    loose = tuple(name for name in activations if name not in learned)
     protocol = rule.protocol(setting) | _protocol(prepared, options)
     path: Literal["graph", "modules"] = "graph" if graph is not None else "modules"
-    return Built(body, path, units, _execution_order(prepared, activations), plan, protocol)
+    ordered = _execution_order(prepared, activations)
+    return Built(body, path, units, ordered, plan, protocol, loose, prepared.undone)
+
+
+def _check(body: nn.Module, expected: Reference) -> None:
+    """Raise WrapError if ``body`` with its quantisers off is not what it was without them."""
+    quantisers = [part for part in body.modules() if isinstance(part, (WeightQuantizer, ActQuantizer))]
+    states = [quantiser.enabled for quantiser in quantisers]
+    for quantiser in quantisers:
+        quantiser.enabled = False
+    difference = departs(body, expected)
+    for quantiser, enabled in zip(quantisers, states, strict=True):
+        quantiser.enabled = enabled
+    if difference:
+        raise WrapError("the network behind quantisers that are off is not what it was", got=difference)
 
 
 def _wrap_layers(body: nn.Module, plan: BitPlan, options: Options) -> None:
@@ -89,12 +118,17 @@ def _wrap_layers(body: nn.Module, plan: BitPlan, options: Options) -> None:
             grid=options.weight_grid,
             per_channel=options.per_channel,
         )
-        _replace(body, name, QuantLayer(layer, quant).eval())
+        replace_layer(body, layer, QuantLayer(layer, quant).eval())
 
 
-def _replace(body: nn.Module, name: str, new: nn.Module) -> None:
-    parent, _, leaf = name.rpartition(".")
-    setattr(body.get_submodule(parent), leaf, new)
+def replace_layer(body: nn.Module, layer: nn.Module, new: nn.Module) -> None:
+    """Put ``new`` in the place of ``layer`` under every name it is registered by."""
+    inside = set(new.modules())
+    for parent in body.modules():
+        if parent not in inside:
+            for key, child in parent._modules.items():
+                if child is layer:
+                    parent._modules[key] = new
 
 
 def _insert_points(
@@ -151,15 +185,11 @@ def _protocol(prepared: Prepared, options: Options) -> dict[str, Any]:
         "activation_granularity": "per tensor",
         "activation_grid": "unsigned after ReLU or the like, else affine",
         "activation_placement": "output" if graph else "input",
-        "batch_norm": "folded" if graph else "unfolded",
+        "batch_norm": "folded" if graph and "folding" not in prepared.undone else "unfolded",
         "path": "graph" if graph else "modules",
         "weight_range": options.weight_range,
         "activation_range": options.act_range,
-        "left_in_float": _unquantised(prepared.body),
+        "left_in_float": list(prepared.loose),
+        **({"weights_used_beside_their_layers": list(prepared.beside)} if prepared.beside else {}),
+        **({"undone": sorted(prepared.undone)} if prepared.undone.keys() - {"tracing"} else {}),
     }
-
-
-def _unquantised(body: nn.Module) -> list[str]:
-    """Parameters of two or more axes that belong to no quantised layer (attention projections, embeddings)."""
-    inside = {id(p) for m in body.modules() if isinstance(m, QuantLayer) for p in m.layer.parameters()}
-    return sorted(n for n, p in body.named_parameters() if p.dim() > 1 and id(p) not in inside)

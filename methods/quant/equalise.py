@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 
 from methods.quant.choices import Absorb
 from methods.quant.graph import Prepared
-from methods.quant.layers import function_name, module_of
+from methods.quant.layers import function_name, module_of, tensor_inputs
 from methods.quant.moments import clip_of
 
 _LIMIT = 1e6
@@ -39,7 +39,7 @@ def unclip_relu6(graph: fx.GraphModule) -> int:
                 graph.add_submodule(str(node.target), nn.ReLU())
             else:
                 node.op, node.target = "call_function", torch.relu
-                node.args, node.kwargs = (node.all_input_nodes[0],), {}
+                node.args, node.kwargs = (tensor_inputs(node)[0],), {}
     graph.recompile()
     return count
 

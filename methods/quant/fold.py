@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import torch
+from timm.layers import Conv2dSame
+from timm.layers import Linear as TimmLinear
 from torch import Tensor, fx, nn
 
-from methods.quant.layers import module_of
+from bench.interfaces.inventory import has_hooks, is_plain_batch_norm
+from methods.quant.layers import module_of, tensor_inputs
 
-_FOLDABLE = (nn.Conv2d, nn.Linear, nn.ConvTranspose2d)
+_LAYERS = (nn.Conv2d, nn.Linear, nn.ConvTranspose2d)
+_OWN = frozenset(kind.forward for kind in (*_LAYERS, Conv2dSame, TimmLinear))
+"""Forwards that are linear in weight and bias: torch's own, and two that pad or cast around these."""
 
 
 @dataclass
@@ -27,7 +33,8 @@ def fold_batch_norm(graph: fx.GraphModule) -> dict[str, BatchStats]:
     """Fold in place each BN whose input is the only use of a layer that is called once; return {layer: its BN}.
 
     a = gamma / sqrt(var + eps), W' = a W, b' = beta + a (b - mean), in float64, stored in the layer's dtype.
-    A BN before a convolution (pre-activation networks) stays: padding and the ReLU between make folding wrong.
+    A BN before a convolution (pre-activation networks) stays: padding and the ReLU between make folding wrong.  So do
+    classes with a forward of their own, on either side, and modules with hooks: they may compute something else.
     """
     calls: dict[str, int] = {}
     for node in graph.graph.nodes:
@@ -36,13 +43,13 @@ def fold_batch_norm(graph: fx.GraphModule) -> dict[str, BatchStats]:
     table: dict[str, BatchStats] = {}
     for node in list(graph.graph.nodes):
         norm = module_of(graph, node)
-        if not isinstance(norm, nn.modules.batchnorm._BatchNorm) or norm.running_mean is None or norm.training:
+        if not is_plain_batch_norm(norm) or norm.running_mean is None or norm.training:
             continue
-        source = node.args[0] if len(node.all_input_nodes) == 1 else None
+        source = node.args[0] if len(tensor_inputs(node)) == 1 else None
         if not isinstance(source, fx.Node) or len(source.users) != 1:
             continue
         layer = module_of(graph, source)
-        if not isinstance(layer, _FOLDABLE) or calls[str(source.target)] != 1 or calls[str(node.target)] != 1:
+        if not _takes_fold(layer) or calls[str(source.target)] != 1 or calls[str(node.target)] != 1:
             continue
         table[str(source.target)] = fold_into(layer, norm)
         node.replace_all_uses_with(source)
@@ -50,6 +57,10 @@ def fold_batch_norm(graph: fx.GraphModule) -> dict[str, BatchStats]:
     graph.delete_all_unused_submodules()
     graph.recompile()
     return table
+
+
+def _takes_fold(layer: nn.Module | None) -> TypeGuard[nn.Conv2d | nn.Linear | nn.ConvTranspose2d]:
+    return isinstance(layer, _LAYERS) and type(layer).forward in _OWN and not has_hooks(layer)
 
 
 @torch.no_grad()

@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from bench.interfaces.inventory import has_hooks
 from methods.quant.quantizers import ActQuantizer, WeightQuantizer
+from methods.quant.sizes import is_size
 
 
 def names(text: str) -> frozenset[str]:
@@ -86,7 +88,7 @@ def is_nonnegative(graph: fx.GraphModule, node: fx.Node) -> bool:
             return True
     elif function_name(node) in _NONNEGATIVE_FUNCTIONS:
         return True
-    sources = node.all_input_nodes
+    sources = tensor_inputs(node)
     return is_transparent(graph, node) and bool(sources) and all(is_nonnegative(graph, s) for s in sources)
 
 
@@ -132,12 +134,12 @@ def is_global_pool(graph: fx.GraphModule, node: fx.Node) -> bool:
 
 def is_add(node: fx.Node) -> bool:
     """Whether the node adds two tensors."""
-    return function_name(node) == "add" and sum(not is_constant(s) for s in node.all_input_nodes) == 2
+    return function_name(node) == "add" and len(tensor_inputs(node)) == 2
 
 
 def is_mul(node: fx.Node) -> bool:
     """Whether the node multiplies two tensors."""
-    return function_name(node) == "mul" and sum(not is_constant(s) for s in node.all_input_nodes) == 2
+    return function_name(node) == "mul" and len(tensor_inputs(node)) == 2
 
 
 def is_transparent(graph: fx.GraphModule, node: fx.Node) -> bool:
@@ -150,6 +152,12 @@ def is_transparent(graph: fx.GraphModule, node: fx.Node) -> bool:
         or type(module).__name__ in ("Permute", "BlurPool2d")
         or is_drop(module)
     )
+
+
+def canonical_layers(net: nn.Module) -> dict[nn.Module, str]:
+    """Weighted layers of ``net``, bare or quantised, by identity, each with the first name it is registered under."""
+    inside = {part.layer for part in net.modules() if isinstance(part, QuantLayer)}
+    return {part: name for name, part in net.named_modules() if is_weighted(part) and part not in inside}
 
 
 def inner_layers(module: nn.Module) -> dict[str, nn.Module]:
@@ -173,6 +181,9 @@ def is_opaque(module: nn.Module) -> bool:
 
 def node_layers(graph: fx.GraphModule, node: fx.Node) -> tuple[str, ...]:
     """Names of the weighted layers a node calls, in registration order; () for most nodes."""
+    known: tuple[str, ...] | None = node.meta.get("layers")
+    if known is not None:
+        return known
     module = module_of(graph, node)
     if module is None:
         return ()
@@ -182,11 +193,18 @@ def node_layers(graph: fx.GraphModule, node: fx.Node) -> tuple[str, ...]:
 
 
 def is_constant(node: fx.Node) -> bool:
-    """Whether the node depends on parameters and buffers only, not on the images."""
-    if node.op == "get_attr":
-        return True
-    sources = node.all_input_nodes
-    return node.op in ("call_function", "call_method") and bool(sources) and all(is_constant(s) for s in sources)
+    """Whether the node depends on parameters, buffers and sizes only, not on the images."""
+    known: bool | None = node.meta.get("constant")
+    if known is None:
+        sources = node.all_input_nodes
+        made = node.op in ("call_function", "call_method", "call_module") and bool(sources)
+        known = node.op == "get_attr" or is_size(node) or (made and all(is_constant(s) for s in sources))
+    return known
+
+
+def tensor_inputs(node: fx.Node) -> list[fx.Node]:
+    """The nodes whose tensors ``node`` reads, in the order of its arguments: no sizes, parameters or buffers."""
+    return [source for source in node.all_input_nodes if not is_constant(source)]
 
 
 def is_affine(graph: fx.GraphModule, node: fx.Node) -> bool:
@@ -194,8 +212,7 @@ def is_affine(graph: fx.GraphModule, node: fx.Node) -> bool:
     module = module_of(graph, node)
     if module is not None:
         return "LayerScale" in type(module).__name__
-    varying = [s for s in node.all_input_nodes if not is_constant(s)]
-    return function_name(node) in ("add", "sub", "mul", "div", "truediv") and len(varying) == 1
+    return function_name(node) in ("add", "sub", "mul", "div", "truediv") and len(tensor_inputs(node)) == 1
 
 
 def is_weighted_node(graph: fx.GraphModule, node: fx.Node) -> bool:
@@ -204,9 +221,26 @@ def is_weighted_node(graph: fx.GraphModule, node: fx.Node) -> bool:
     return module is not None and (is_weighted(module) or is_opaque(module))
 
 
-class QuantLayer(nn.Module):
+class LayerFace(nn.Module):
+    """Base of what stands in a layer's place: shows that layer's attributes (in_features, kernel_size, bias…) to code
+    that calls a layer and asks it things as well."""
+
+    layer: nn.Module
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == "layer" or name.startswith("__"):
+                raise
+            return getattr(super().__getattr__("layer"), name)
+
+
+class QuantLayer(LayerFace):
     """A convolution or linear layer whose weight goes through a quantiser; ``input_quant`` quantises its input where
-    the graph cannot (module replacement). Padding, groups and subclasses' own forwards stay as they are."""
+    the graph cannot (module replacement). Padding, groups, hooks and subclasses' own forwards stay as they are."""
+
+    layer: nn.Conv2d | nn.Linear
 
     def __init__(self, layer: nn.Conv2d | nn.Linear, quant: WeightQuantizer) -> None:
         super().__init__()
@@ -214,15 +248,20 @@ class QuantLayer(nn.Module):
         self.quant = quant
         self.input_quant: ActQuantizer | None = None
 
+    @property
+    def weight(self) -> Tensor:
+        """The weight in use: what the quantiser makes of the layer's."""
+        used: Tensor = self.quant(self.layer.weight)
+        return used
+
     def forward(self, x: Tensor) -> Tensor:
         if self.input_quant is not None:
             x = self.input_quant(x)
         layer = self.layer
-        weight = self.quant(layer.weight)
-        if type(layer) is nn.Linear:
-            return F.linear(x, weight, layer.bias)
-        if type(layer) is nn.Conv2d:
-            convolved: Tensor = layer._conv_forward(x, weight, layer.bias)
+        if type(layer) is nn.Linear and not has_hooks(layer):
+            return F.linear(x, self.weight, layer.bias)
+        if type(layer) is nn.Conv2d and not has_hooks(layer):
+            convolved: Tensor = layer._conv_forward(x, self.weight, layer.bias)
             return convolved
-        out: Tensor = torch.func.functional_call(layer, {"weight": weight}, (x,))
+        out: Tensor = torch.func.functional_call(layer, {"weight": self.weight}, (x,))
         return out

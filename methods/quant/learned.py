@@ -115,12 +115,13 @@ class LearnedActivation(nn.Module, ABC):
         nonnegative: the producer is a ReLU, a sigmoid or a pooling of such.
         signed: found by `begin`; unsigned takes a producer and first images without negative values.
         observing: the next forward begins the quantiser with what it sees, and returns it as it is.
+        enabled: off returns the input itself.
     """
 
     def __init__(self, bits: int, nonnegative: bool) -> None:
         super().__init__()
         self.bits, self.nonnegative = bits, nonnegative
-        self.signed, self.observing = True, False
+        self.signed, self.observing, self.enabled = True, False, True
 
     @property
     def levels(self) -> int:
@@ -139,8 +140,8 @@ class LearnedActivation(nn.Module, ABC):
         """After an optimiser step: make the learned sizes positive again."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """``x`` fake-quantised, of the same shape; ``x`` itself while observing or at 32 bits."""
-        if self.bits >= FLOAT_BITS:
+        """``x`` fake-quantised, of the same shape; ``x`` itself while observing, switched off or at 32 bits."""
+        if self.bits >= FLOAT_BITS or not self.enabled:
             return x
         if self.observing:
             with torch.no_grad():

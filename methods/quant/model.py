@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from bench.interfaces import BitPolicy, Setting
-from methods.quant.build import Built, Options, build
+from methods.quant.build import Built, Options, WrapError, build
 from methods.quant.calibrate import Sampling, observe
 from methods.quant.graph import Prepared, prepare
 from methods.quant.layers import QuantLayer
@@ -24,7 +24,7 @@ from methods.quant.ranges import RangeMethod
 from methods.quant.subgraph import unit_graph, unit_inputs
 from methods.quant.units import Unit
 
-__all__ = ["Options", "QuantModel", "Sampling", "Unit", "quantize_model", "quantize_prepared"]
+__all__ = ["Options", "QuantModel", "Sampling", "Unit", "quantize_model", "quantize_prepared", "quantize_with"]
 
 
 def quantize_model(
@@ -48,15 +48,28 @@ def quantize_model(
         max_layers: most weighted layers in one unit.
 
     Raises:
-        NotApplicable: the network has no convolution and no linear layer.
+        NotApplicable: the network has no convolution and no linear layer, or cannot be wrapped in any way.
         BenchError: the setting's policy does not fit the network.
     """
-    options = Options(weight_range=weight_range, act_range=act_range, max_layers=max_layers)
-    return quantize_prepared(prepare(module, example), setting, options)
+    return quantize_with(module, example, setting, Options(weight_range, act_range, max_layers=max_layers))
+
+
+def quantize_with(module: nn.Module, example: Tensor, setting: Setting, options: Options) -> QuantModel:
+    """`quantize_model` with all options."""
+    try:
+        return quantize_prepared(prepare(module, example), setting, options)
+    except WrapError as error:
+        prepared = prepare(module, example, trace_graph=False)
+        prepared.undone["quantisers in the graph"] = str(error)
+        return quantize_prepared(prepared, setting, options)
 
 
 def quantize_prepared(prepared: Prepared, setting: Setting, options: Options | None = None) -> QuantModel:
-    """Like `quantize_model`, from a network already traced and folded; ``prepared`` is used up."""
+    """Like `quantize_model`, from a network already traced and folded; ``prepared`` is used up.
+
+    Raises:
+        WrapError: the network behind quantisers that are off is not what it was.
+    """
     return QuantModel(build(prepared, setting, options or Options()))
 
 
@@ -67,6 +80,8 @@ class QuantModel(nn.Module):
         path: "graph" (traced, output placement) or "modules" (layers replaced one by one, input placement).
         units: reconstruction units in order of execution.
         body: what computes the logits: an fx graph module, or the copied network on the "modules" path.
+        loose: activation quantisers that belong to no unit, so that no reconstruction learns them.
+        undone: {rewrite: how it differed from the network given}, for those that were undone.
     """
 
     path: Literal["graph", "modules"]
@@ -77,6 +92,7 @@ class QuantModel(nn.Module):
         self.path = built.path
         self.units: tuple[Unit, ...] = built.units
         self._activations = built.activations
+        self.loose, self.undone = built.loose, dict(built.undone)
         self._plan = built.plan
         self._protocol = built.protocol
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from methods.quant.fold import BatchStats
-from methods.quant.layers import function_name, is_activation, is_add, is_constant, is_max_pool, is_pool, module_of
+from methods.quant.layers import function_name, is_activation, is_add, is_max_pool, is_pool, module_of, tensor_inputs
 
 _POINTS = 64
 _SQRT_2PI = math.sqrt(2 * math.pi)
@@ -81,7 +81,7 @@ def _of_node(
     if node.op == "call_module" and str(node.target) in stats:
         entry = stats[str(node.target)]
         return _normal(entry.beta, entry.gamma.abs())
-    inputs = [source for source in node.all_input_nodes if not is_constant(source)]
+    inputs = tensor_inputs(node)
     if not inputs or any(source not in known for source in inputs):
         return None
     first = known[inputs[0]]

@@ -33,6 +33,7 @@ from methods.quant.layers import (
     is_transparent,
     is_weighted_node,
     node_layers,
+    tensor_inputs,
 )
 
 
@@ -47,17 +48,17 @@ class Point:
 
 def find_points(graph: fx.GraphModule) -> list[Point]:
     """All tensors to quantise, in graph order."""
-    weighted = [node for node in graph.graph.nodes if is_weighted_node(graph, node)]
+    weighted = _weighted(graph)
     if not weighted:
         return []
     squeezed = _squeeze_excite(graph)
     marked: set[fx.Node] = set()
     for node in weighted:
-        marked |= sources(graph, node.all_input_nodes, squeezed)
+        marked |= sources(graph, tensor_inputs(node), squeezed)
         end = chain_end(graph, node)
         if not all(_defers(graph, user) for user in _readers(graph, end, squeezed)):
             marked.add(end)
-    last = sources(graph, weighted[-1].all_input_nodes, squeezed)
+    last = sources(graph, tensor_inputs(weighted[-1]), squeezed)
     stem = chain_end(graph, weighted[0])
     points = []
     for node in graph.graph.nodes:
@@ -78,11 +79,11 @@ def find_inputs(graph: fx.GraphModule) -> list[Point]:
 
     One point serves all weighted layers that read the same tensor; what else reads it (an identity path) is not meant.
     """
-    weighted = [node for node in graph.graph.nodes if is_weighted_node(graph, node)]
+    weighted = _weighted(graph)
     squeezed = _squeeze_excite(graph)
     points: dict[fx.Node, Point] = {}
     for node in weighted:
-        read = next((s for s in node.all_input_nodes if not is_constant(s) and s.meta.get("single", True)), None)
+        read = next((s for s in tensor_inputs(node) if s.meta.get("single", True)), None)
         if read is None or read in points or not sources(graph, [read]):
             continue
         role: Role = "last" if node is weighted[-1] else "inner"
@@ -103,12 +104,16 @@ def output_wiring(graph: fx.GraphModule, order: tuple[str, ...], points: Iterabl
             return frozenset({node.name})
         if node.op == "placeholder":
             return frozenset({IMAGE})
-        inputs = [s for s in node.all_input_nodes if not is_constant(s) and s.meta.get("tensor", True)]
+        inputs = tensor_inputs(node)
         if not is_transparent(graph, node) or not inputs:
             return frozenset({FLOAT})
         return frozenset(name for source in inputs for name in read(source))
 
-    return _wiring(graph, order, roles, lambda node: read(node.all_input_nodes[0]))
+    def first(node: fx.Node) -> frozenset[str]:
+        inputs = tensor_inputs(node)
+        return read(inputs[0]) if inputs else frozenset({FLOAT})
+
+    return _wiring(graph, order, roles, first)
 
 
 def input_wiring(graph: fx.GraphModule, order: tuple[str, ...], points: Iterable[Point]) -> Wiring:
@@ -116,7 +121,9 @@ def input_wiring(graph: fx.GraphModule, order: tuple[str, ...], points: Iterable
     roles = {point.node: point.role for point in points}
 
     def read(node: fx.Node) -> frozenset[str]:
-        return frozenset(source.name for source in node.all_input_nodes if source in roles) or frozenset({IMAGE})
+        inputs = tensor_inputs(node)
+        found = frozenset(source.name for source in inputs if source in roles)
+        return found or frozenset({IMAGE if inputs else FLOAT})
 
     return _wiring(graph, order, roles, read)
 
@@ -127,10 +134,17 @@ def layer_wiring(order: tuple[str, ...]) -> Wiring:
     return Wiring(order, roles, {name: frozenset({name if name in roles else IMAGE}) for name in order})
 
 
+def _weighted(graph: fx.GraphModule) -> list[fx.Node]:
+    """Nodes with weighted layers that work on the images, in order."""
+    return [node for node in graph.graph.nodes if is_weighted_node(graph, node) and not is_constant(node)]
+
+
 def leaf_layers(graph: fx.GraphModule, node: fx.Node, order: tuple[str, ...]) -> tuple[str, ...]:
-    """Layers inside a leaf of the trace that read what the graph does not show: all but the first to run; () for
-    other nodes."""
-    return _ran(graph, node, order)[1:]
+    """Layers inside a leaf of the trace that read what the graph does not show, in the order they run; () for other
+    nodes."""
+    ran = _ran(graph, node, order)
+    direct = node.meta.get("direct", frozenset(ran[:1]))
+    return tuple(name for name in ran if name not in direct)
 
 
 def _wiring(
@@ -142,10 +156,11 @@ def _wiring(
     found: dict[str, Role] = {node.name: role for node, role in roles.items()}
     reads: dict[str, frozenset[str]] = {}
     for node in graph.graph.nodes:
-        for place, name in enumerate(_ran(graph, node, order)):
-            if place:  # inside a leaf, whose first layer alone reads what the graph shows
+        inside = leaf_layers(graph, node, order)
+        for name in _ran(graph, node, order):
+            if name in inside:
                 found[name] = "last" if name == order[-1] else "inner"
-            reads[name] = reads.get(name, frozenset()) | ({name} if place else read(node))
+            reads[name] = reads.get(name, frozenset()) | ({name} if name in inside else read(node))
     return Wiring(order, found, reads)
 
 
@@ -173,18 +188,18 @@ def sources(graph: fx.GraphModule, nodes: Iterable[fx.Node], stops: Iterable[fx.
     found: set[fx.Node] = set()
     while todo:
         node = todo.pop()
-        if node in seen or node.op == "placeholder" or is_constant(node) or not node.meta.get("tensor", True):
+        if node in seen or node.op == "placeholder" or is_constant(node):
             continue
         seen.add(node)
         if is_transparent(graph, node) and node not in held:
-            todo.extend(node.all_input_nodes)
+            todo.extend(tensor_inputs(node))
         else:
             found.add(node)
     return found
 
 
 def _tensor_users(node: fx.Node) -> list[fx.Node]:
-    return [user for user in node.users if user.op == "output" or user.meta.get("tensor", True)]
+    return [user for user in node.users if user.op == "output" or not is_constant(user)]
 
 
 def _readers(graph: fx.GraphModule, node: fx.Node, stops: set[fx.Node]) -> set[fx.Node]:
@@ -216,7 +231,7 @@ def _squeeze_excite(graph: fx.GraphModule) -> set[fx.Node]:
     found: set[fx.Node] = set()
     for node in graph.graph.nodes:
         if is_mul(node):
-            for operand in node.all_input_nodes:
+            for operand in tensor_inputs(node):
                 found |= _gate_path(graph, operand)
     return found
 
@@ -228,7 +243,7 @@ def _gate_path(graph: fx.GraphModule, node: fx.Node) -> set[fx.Node]:
         path.add(node)
         if is_global_pool(graph, node):
             return path if weighted else set()
-        varying = [s for s in node.all_input_nodes if not is_constant(s) and s.meta.get("tensor", True)]
+        varying = tensor_inputs(node)
         weighted += is_weighted_node(graph, node)
         step = is_weighted_node(graph, node) or _pointwise(graph, node) or is_transparent(graph, node)
         if len(varying) != 1 or not step or function_name(node) == "softmax":

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, fx
 
 from methods.quant.layers import is_constant
+from methods.quant.sizes import is_size, rebuild
 from methods.quant.units import Unit
 
 
@@ -40,13 +42,26 @@ def _between(graph: fx.GraphModule, source: str, target: str, names: set[str] | 
             continue
         assert names is None or node.name in names or is_constant(node), f"{node.name} lies outside the unit"
         needed.add(node.name)
-        todo.extend(node.all_input_nodes)
+        # Sizes are told from the piece's own input: what they come from may lie far before it.
+        todo.extend([] if is_size(node) and names is not None else node.all_input_nodes)
     part = fx.Graph()
-    made = {nodes[source]: part.placeholder("x")}
+    x = part.placeholder("x")
+    made: dict[fx.Node, Any] = {nodes[source]: x}
     for node in _in_order(graph, needed):
-        made[node] = part.node_copy(node, lambda n: made[n])
+        if is_size(node) and names is not None:
+            made[node] = rebuild(part, node.meta["size"], x, _per_image(nodes[source]))
+        else:
+            made[node] = part.node_copy(node, lambda n: made[n])
     part.output(made[nodes[target]])
     return fx.GraphModule(graph, part)
+
+
+def _per_image(node: fx.Node) -> int:
+    """How many entries of its first axis a tensor has for each image; 0 where that is not to be told."""
+    shape = node.meta.get("shape")
+    if node.op == "placeholder":
+        return 1
+    return shape[0] // 2 if shape and shape[0] % 2 == 0 else 0  # shapes are those of two images
 
 
 def _in_order(graph: fx.GraphModule, names: set[str]) -> Iterator[fx.Node]:

@@ -1,82 +1,21 @@
-"""Tracing any network in eval mode with torch.fx (docs/methods/quantisation.md#tracing): small preparations, then
-leaves where needed."""
+"""Tracing any network in eval mode with torch.fx (docs/methods/quantisation.md#tracing): leaves where its code cannot
+be followed."""
 
 from __future__ import annotations
 
-import copy
 import inspect
 from typing import Any
 
 import torch
-from timm.layers import BatchNormAct2d, Conv2dSame
 from torch import Tensor, fx, nn
-from torch.overrides import TorchFunctionMode
 
-from methods.quant.layers import NORMS, WEIGHTED, function_name, is_drop
+from bench.interfaces.inventory import has_hooks, probe_images
+from methods.quant.layers import NORMS, WEIGHTED, canonical_layers, function_name, inner_layers, is_constant, is_opaque
+from methods.quant.plain import prepared_copy as prepared_copy
+from methods.quant.same import Reference, departs, reference
+from methods.quant.sizes import size_of
 
 _RETRIES = 32
-_STANDARDISED = frozenset({"StdConv2d", "StdConv2dSame", "ScaledStdConv2d", "ScaledStdConv2dSame"})
-
-
-def prepared_copy(module: nn.Module) -> nn.Module:
-    """Deep copy in eval mode: no in-place activations, dropout and stochastic depth gone, BatchNormAct2d split into
-    its BN and its activation (plain tracing inlines it and then no BN is found), standardised weights made plain."""
-    net = copy.deepcopy(module).eval().requires_grad_(False)
-    _rewrite(net)
-    return net
-
-
-def _rewrite(net: nn.Module) -> None:
-    for name, child in list(net.named_children()):
-        if is_drop(child):
-            setattr(net, name, nn.Identity())
-        elif isinstance(child, BatchNormAct2d):
-            setattr(net, name, _split(child))
-        elif type(child).__name__ in _STANDARDISED:
-            setattr(net, name, _plain(child))
-        else:
-            _rewrite(child)
-    if getattr(net, "inplace", False) is True:
-        net.inplace = False  # type: ignore[assignment]
-
-
-class _WeightOfConv(TorchFunctionMode):
-    """Notes the weight of the convolutions called inside it."""
-
-    weight: Tensor | None = None
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.nn.functional.conv2d:
-            self.weight = args[1].detach().clone()
-        return func(*args, **(kwargs or {}))
-
-
-def _plain(conv: nn.Module) -> nn.Module:
-    """The convolution a weight-standardising one amounts to: its weight is a constant in eval mode."""
-    assert isinstance(conv, nn.Conv2d)
-    size = [d * (k - 1) + 1 for d, k in zip(conv.dilation, conv.kernel_size, strict=True)]
-    with torch.no_grad(), _WeightOfConv() as seen:
-        conv(torch.zeros(1, conv.in_channels, *size, device=conv.weight.device, dtype=conv.weight.dtype))
-    kind: Any = Conv2dSame if getattr(conv, "same_pad", False) or type(conv).__name__ == "StdConv2dSame" else nn.Conv2d
-    padding: Any = 0 if kind is Conv2dSame else conv.padding
-    plain: nn.Conv2d = kind(
-        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, padding, conv.dilation, conv.groups,
-        conv.bias is not None,
-    )  # fmt: skip
-    assert seen.weight is not None
-    plain.weight, plain.bias = nn.Parameter(seen.weight, requires_grad=False), conv.bias
-    return plain.eval()
-
-
-def _split(both: BatchNormAct2d) -> nn.Module:
-    norm = nn.BatchNorm2d(both.num_features, both.eps, both.momentum, both.affine, both.track_running_stats)
-    norm.weight, norm.bias = both.weight, both.bias
-    for buffer in ("running_mean", "running_var", "num_batches_tracked"):
-        setattr(norm, buffer, getattr(both, buffer))
-    _rewrite(both)
-    if isinstance(both.act, nn.Identity):
-        return norm.eval()
-    return nn.Sequential(norm, both.act).eval()
 
 
 class _Tracer(fx.Tracer):
@@ -119,13 +58,16 @@ class TraceError(Exception):
     """The network cannot be traced; its modules are replaced one by one instead."""
 
 
-def trace(net: nn.Module, example: Tensor) -> fx.GraphModule:
-    """Trace ``net`` (from `prepared_copy`) and check the graph against it on ``example`` [N, C, H, W] and on a
-    different number of images.
+def trace(net: nn.Module, example: Tensor, expected: Reference | None = None) -> fx.GraphModule:
+    """Trace ``net`` (from `prepared_copy`) for images of the size of ``example`` [N, C, H, W] and check the graph.
+
+    Args:
+        expected: what the graph must compute; by default what ``net`` does.
 
     Raises:
         TraceError: no set of leaves makes it traceable, or the graph computes something else.
     """
+    expected = reference(net, example) if expected is None else expected
     leaves: frozenset[str] = frozenset()
     # A submodule that fails under tracing (whatever its forward raises on a proxy) becomes a leaf, and we try again.
     for _ in range(_RETRIES):
@@ -144,7 +86,9 @@ def trace(net: nn.Module, example: Tensor) -> fx.GraphModule:
         raise TraceError(f"more than {_RETRIES} submodules cannot be traced")
     gm = fx.GraphModule(net, graph)
     _tidy(gm)
-    _check(gm, net, example)
+    if difference := departs(gm, expected, batches=2):
+        raise TraceError(f"the traced graph {difference}")
+    _record_layers(gm, net)
     record_kinds(gm, example)
     return gm
 
@@ -165,7 +109,8 @@ def _tidy(gm: fx.GraphModule) -> None:
         if node.op == "placeholder" and not node.users:
             gm.graph.erase_node(node)
     for node in list(gm.graph.nodes):
-        if node.op == "call_module" and type(gm.get_submodule(node.target)) is nn.Identity:
+        module = gm.get_submodule(node.target) if node.op == "call_module" else None
+        if type(module) is nn.Identity and not has_hooks(module):
             node.replace_all_uses_with(node.args[0])
             gm.graph.erase_node(node)
         elif node.kwargs.get("inplace") is True:
@@ -179,35 +124,77 @@ def _tidy(gm: fx.GraphModule) -> None:
     gm.recompile()
 
 
-@torch.no_grad()
-def _check(gm: fx.GraphModule, net: nn.Module, example: Tensor) -> None:
-    images = [example, torch.cat([example, example.flip(0)])]
-    for batch in images:
-        try:
-            ours = gm(batch)
-        except (RuntimeError, TypeError, AttributeError, ValueError) as error:
-            raise TraceError(f"the traced graph fails: {error}") from error
-        theirs = net(batch)
-        if not isinstance(theirs, Tensor) or not isinstance(ours, Tensor) or ours.shape != theirs.shape:
-            raise TraceError("the network does not return one tensor")
-        if not torch.allclose(ours, theirs, rtol=1e-5, atol=1e-5 * float(theirs.abs().max() + 1e-12)):
-            raise TraceError("the traced graph computes something else")
+def _record_layers(gm: fx.GraphModule, net: nn.Module) -> None:
+    """Note in ``meta["layers"]`` the weighted layers each node calls, by their names in ``net``'s inventory."""
+    names = canonical_layers(net)
+    for node in gm.graph.nodes:
+        if node.op != "call_module":
+            continue
+        module = gm.get_submodule(str(node.target))
+        if isinstance(module, WEIGHTED):
+            node.meta["layers"] = (names[module],)
+        else:
+            inner = inner_layers(module).values() if is_opaque(module) else ()
+            node.meta["layers"] = tuple(dict.fromkeys(names[layer] for layer in inner))
 
 
 class _Kinds(fx.Interpreter):
+    """Runs a graph and keeps what each node gives but for tensors; notes which inner layer reads a leaf's own input."""
+
+    def __init__(self, gm: fx.GraphModule) -> None:
+        super().__init__(gm)
+        self.values: dict[fx.Node, Any] = {}
+
     def run_node(self, n: fx.Node) -> Any:
-        value = super().run_node(n)
-        n.meta["tensor"] = isinstance(value, Tensor) or _holds_tensor(value)
+        layers = n.meta.get("layers", ()) if n.op == "call_module" else ()
+        if layers and layers != (str(n.target),):
+            value, n.meta["direct"] = self._watched(n, layers)
+        else:
+            value = super().run_node(n)
         n.meta["single"] = isinstance(value, Tensor)
         n.meta["shape"] = tuple(value.shape) if isinstance(value, Tensor) else None
+        if not _holds_tensor(value):
+            self.values[n] = value
         return value
+
+    def _watched(self, n: fx.Node, layers: tuple[str, ...]) -> tuple[Any, frozenset[str]]:
+        given = {x.data_ptr() for x in map(self.env.get, n.all_input_nodes) if isinstance(x, Tensor)}
+        direct: set[str] = set()
+
+        def note(name: str, args: tuple[Any, ...]) -> None:
+            if args and isinstance(args[0], Tensor) and args[0].data_ptr() in given:
+                direct.add(name)
+
+        assert isinstance(self.module, fx.GraphModule)
+        hooks = [
+            self.module.get_submodule(name).register_forward_pre_hook(lambda _, args, name=name: note(name, args))
+            for name in layers
+        ]
+        try:
+            return super().run_node(n), frozenset(direct)
+        finally:
+            for hook in hooks:
+                hook.remove()
 
 
 def _holds_tensor(value: Any) -> bool:
-    return isinstance(value, (tuple, list)) and any(isinstance(v, Tensor) or _holds_tensor(v) for v in value)
+    return isinstance(value, Tensor) or (
+        isinstance(value, (tuple, list)) and any(isinstance(v, Tensor) or _holds_tensor(v) for v in value)
+    )
 
 
 def record_kinds(gm: fx.GraphModule, example: Tensor) -> None:
-    """Note in each node's ``meta`` whether it gives tensors ("tensor"), exactly one ("single"), of what "shape"."""
+    """Note in each node's ``meta`` whether it gives tensors ("tensor"), exactly one ("single"), of what "shape"; where
+    it gives a size instead, its "size" (see `methods.quant.sizes`); and which layers inside a leaf read the leaf's very
+    input ("direct")."""
+    kinds = _Kinds(gm), _Kinds(gm)
     with torch.no_grad():
-        _Kinds(gm).run(example)
+        for run, count in zip(kinds, (3, 2), strict=True):
+            run.run(probe_images(example, count))
+    for node in gm.graph.nodes:
+        three, two = kinds
+        node.meta["size"] = size_of(two.values[node], three.values[node]) if node in two.values else None
+        # A number read off the images is as good as a tensor.
+        node.meta["tensor"] = node.meta["size"] is None
+        node.meta["constant"] = None
+        node.meta["constant"] = is_constant(node)

@@ -8,6 +8,9 @@ normalisation behind them: the folded layer computes a per-channel multiple of t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +22,15 @@ from torch.nn.utils import parametrize
 from bench.errors import NotApplicable
 from bench.interfaces import FLOAT_BITS, BitPolicy, Setting
 from methods.quant.bits import INPUT, UNTRACED, decide
+from methods.quant.build import WrapError, replace_layer
 from methods.quant.fold import fold_batch_norm
-from methods.quant.graph import call_order
-from methods.quant.layers import inner_layers, node_layers
+from methods.quant.graph import copied, used
+from methods.quant.layers import LayerFace, node_layers
 from methods.quant.learned import ActivationMaker, LearnedActivation, WeightMaker
 from methods.quant.levels import count_levels, input_levels
 from methods.quant.place import Point, find_inputs, input_wiring, layer_wiring
-from methods.quant.trace import TraceError, prepared_copy, trace
+from methods.quant.same import Reference, departs, reference
+from methods.quant.trace import TraceError, trace
 from methods.quant.units import find_units
 
 _HOLDER = "input_quantizers"
@@ -62,7 +67,7 @@ def _tapped(graph: fx.GraphModule, taps: tuple[str, ...]) -> fx.GraphModule:
     return fx.GraphModule(graph, copy)
 
 
-class _QuantisedInput(nn.Module):
+class _QuantisedInput(LayerFace):
     """A layer behind an activation quantiser, where there is no graph to put one into."""
 
     def __init__(self, layer: nn.Module, quant: LearnedActivation) -> None:
@@ -84,34 +89,70 @@ class TrainedModel:
             fake quantiser, logits left out; () where the network cannot be traced.
         order: weighted layers in order of their first call.
         normalised: whether it has batch normalisation (a network that was pruned before has it folded).
+        undone: {rewrite: how it differed from the network given}, for those that were undone.
     """
 
     def __init__(self, module: nn.Module, example: Tensor, setting: Setting, makers: Makers) -> None:
         self.setting = setting
-        self.reason = ""
+        self.undone: dict[str, str] = {}
         self._folded: frozenset[str] = frozenset()
+        self._example = example[:2]
+        expected = reference(module, self._example)
         try:
-            self.body: nn.Module = trace(prepared_copy(module), example[:2])
-            frozen: nn.Module = trace(prepared_copy(module), example[:2])
-        except TraceError as error:
-            self.reason = str(error)
-            self.body, frozen = prepared_copy(module), prepared_copy(module)
-        self.normalised = any(isinstance(part, _BatchNorm) for part in self.body.modules())
-        self.order = call_order(self.body, inner_layers(self.body), example[:1])
+            self._wrap(self._traced(module, expected), self._traced(module, expected), makers)
+            self._check(expected)
+        except (TraceError, WrapError) as error:
+            self.undone["tracing" if isinstance(error, TraceError) else "quantisers in the graph"] = str(error)
+            body, frozen = (copied(module, expected, self.undone) for _ in range(2))
+            self._wrap(body, frozen, makers)
+            self._check(expected)
+        self._put_weights(makers.weight)
+        self.body.to(example.device)
+        self.student = WithTaps(self.body, self.taps).eval()
+
+    @property
+    def reason(self) -> str:
+        """Why there is no graph, "" where there is one."""
+        return "; ".join(self.undone.values()) if self.path == "modules" else ""
+
+    def _traced(self, module: nn.Module, expected: Reference) -> fx.GraphModule:
+        return trace(copied(module, expected, self.undone), self._example, expected)
+
+    def _wrap(self, body: nn.Module, frozen: nn.Module, makers: Makers) -> None:
+        """Decide the bits of ``body`` and put quantisers on its inputs; ``frozen`` becomes the teacher."""
+        self.body = body
+        self.normalised = any(isinstance(part, _BatchNorm) for part in body.modules())
+        self._used = used(body, self._example)
+        self.order = self._used.order
         if not self.order:
             raise NotApplicable("the network has no convolution or linear layer to quantise")
         self.taps = self._find_taps()
         self.teacher = WithTaps(frozen, self.taps).eval().requires_grad_(False)
-        self.body.requires_grad_(True)
-        graph = self.body if isinstance(self.body, fx.GraphModule) else None
+        body.requires_grad_(True)
+        graph = body if isinstance(body, fx.GraphModule) else None
         points = find_inputs(graph) if graph is not None else []
         wiring = input_wiring(graph, self.order, points) if graph is not None else layer_wiring(self.order)
         self._rule = INPUT if graph is not None else UNTRACED
-        self._plan = decide(wiring, setting, self._rule)
-        self._put_weights(makers.weight)
+        self._plan = decide(wiring, self.setting, self._rule)
         self._quantisers = self._put_inputs(makers.activation, points)
-        self.body.to(example.device)
-        self.student = WithTaps(self.body, self.taps).eval()
+        body.to(self._example.device)
+
+    def _check(self, expected: Reference) -> None:
+        """Raise WrapError if the body with its activation quantisers off does not compute what is ``expected``."""
+        with self._activations_off():
+            difference = departs(self.body, expected)
+        if difference:
+            raise WrapError("the network behind quantisers that are off is not what it was", got=difference)
+
+    @contextmanager
+    def _activations_off(self) -> Iterator[None]:
+        for quant in self.activations:
+            quant.enabled = False
+        try:
+            yield
+        finally:
+            for quant in self.activations:
+                quant.enabled = True
 
     @property
     def activations(self) -> list[LearnedActivation]:
@@ -132,9 +173,8 @@ class TrainedModel:
 
     def _put_weights(self, make: WeightMaker) -> None:
         for name, bits in self._plan.layers.items():
-            layer = self.body.get_submodule(name)
             if bits.weight < FLOAT_BITS:
-                assert isinstance(layer.weight, Tensor)
+                layer = _layer(self.body, name)
                 parametrize.register_parametrization(layer, "weight", make(layer.weight.detach(), bits.weight))
 
     def _put_inputs(self, make: ActivationMaker, points: list[Point]) -> dict[str, LearnedActivation]:
@@ -150,8 +190,8 @@ class TrainedModel:
             self.body.recompile()
         for name in (n for n in self.order if n in self._plan.tensors and n not in found):
             quant = make(self._plan.tensors[name], False)
-            parent, _, leaf = name.rpartition(".")
-            setattr(self.body.get_submodule(parent), leaf, _QuantisedInput(self.body.get_submodule(name), quant))
+            layer = self.body.get_submodule(name)
+            replace_layer(self.body, layer, _QuantisedInput(layer, quant))
             found[name] = quant
         return found
 
@@ -173,16 +213,25 @@ class TrainedModel:
                 keep()
 
     def export(self) -> nn.Module:
-        """The network to measure, in eval mode: weights baked, batch normalisation folded where there is a graph.
+        """The network to measure, in eval mode: weights baked, batch normalisation folded where there is a graph and
+        where folding changes nothing.
 
         The student is used up.
         """
         body = self.body.eval()
+        with self._activations_off():
+            expected = reference(body, self._example, (2,))
         for module in list(body.modules()):
             if parametrize.is_parametrized(module, "weight"):
                 parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
         if isinstance(body, fx.GraphModule):
+            whole = deepcopy(body)
             self._folded = frozenset(fold_batch_norm(body))
+            with self._activations_off():
+                difference = departs(body, expected)
+            if difference:
+                self.undone["folding"], self._folded = difference, frozenset()
+                body = whole
         return body.requires_grad_(False)
 
     def layer_bits(self) -> BitPolicy:
@@ -211,9 +260,8 @@ class TrainedModel:
 
     def protocol(self, weight_grid: str, activation_grid: str, weight_range: str, act_range: str) -> dict[str, Any]:
         """What is measured, as JSON, under the keys of `methods.quant.model.QuantModel.protocol`."""
-        graph = self.path == "graph"
-        weighted = {id(p) for name in self.order for p in self.body.get_submodule(name).parameters()}
-        loose = [n for n, p in self.body.named_parameters() if p.dim() > 1 and id(p) not in weighted]
+        graph = self.path == "graph" and "folding" not in self.undone
+        beside = self._used.beside
         return {
             **self._rule.protocol(self.setting),
             "weight_granularity": "per tensor",
@@ -227,7 +275,9 @@ class TrainedModel:
             "path": self.path,
             "weight_range": weight_range,
             "activation_range": act_range,
-            "left_in_float": sorted(loose),
+            "left_in_float": list(self._used.loose),
+            **({"weights_used_beside_their_layers": list(beside)} if beside else {}),
+            **({"undone": sorted(self.undone)} if self.undone.keys() - {"tracing"} else {}),
         }
 
 

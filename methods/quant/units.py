@@ -8,7 +8,7 @@ number per channel and image would determine far less.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +24,7 @@ from methods.quant.layers import (
     module_of,
     names,
     node_layers,
+    tensor_inputs,
 )
 from methods.quant.quantizers import ActQuantizer
 
@@ -97,9 +98,10 @@ class _Finder:
         self.order = [n for n in graph.graph.nodes if n.op != "output" and not is_constant(n)]
         self.index = {node: i for i, node in enumerate(self.order)}
         self.result: fx.Node = next(n for n in graph.graph.nodes if n.op == "output").args[0]
-        self.layers = [node_layers(graph, node) for node in self.order]
+        self.layers = self._layers()
         self.cuts = self._cuts()
         self.owned: set[str] = set()
+        self.learned: set[str] = set()
 
     def units(self) -> tuple[Unit, ...]:
         blocks = self._blocks()
@@ -124,6 +126,18 @@ class _Finder:
                 after_chain = False
         return tuple(found)
 
+    def _layers(self) -> list[tuple[str, ...]]:
+        """The weighted layers of each position of the order; those that work on constants (a network that makes its
+        position bias) go with the first node that reads what they give."""
+        found = {node: node_layers(self.graph, node) for node in self.order}
+        for node in self.graph.graph.nodes:
+            if is_constant(node) and (layers := node_layers(self.graph, node)):
+                readers = [reader for reader in _varying_readers(node) if reader in found]
+                if readers:
+                    first = min(readers, key=self.index.__getitem__)
+                    found[first] = (*layers, *found[first])
+        return [found[node] for node in self.order]
+
     def _cuts(self) -> list[fx.Node | None]:
         """For each position of the order, the one tensor alive after it, else None."""
         last_use = [max((self._position(u) for u in node.users), default=-1) for node in self.order]
@@ -134,7 +148,7 @@ class _Finder:
             if last_use[i] > i:
                 alive.add(i)
             only = self.order[next(iter(alive))] if len(alive) == 1 else None
-            cuts.append(only if only is not None and only.meta.get("single", True) else None)
+            cuts.append(only if only is not None and _by_image(only) else None)
         return cuts
 
     def _position(self, node: fx.Node) -> int:
@@ -170,8 +184,8 @@ class _Finder:
         if len(members) != last + 1 - first or not (1 if rule == "class" else 2) <= count <= self.max_layers:
             return None
         inside = set(self.order[first : last + 1])
-        inputs = {s for n in inside for s in n.all_input_nodes if s not in inside and not is_constant(s)}
-        outputs = {n for n in inside if any(u not in inside for u in n.users)}
+        inputs = {s for n in inside for s in tensor_inputs(n) if s not in inside}
+        outputs = {n for n in inside if any(u not in inside and not is_constant(u) for u in n.users)}
         if len(inputs) != 1 or len(outputs) != 1 or first == 0:
             return None
         (source,), (target,) = inputs, outputs
@@ -215,8 +229,12 @@ class _Finder:
                     found.append(self._unit(block.path, block.rule, members, block.input, block.output, False))
             elif self.layers[i]:
                 nodes = self._tail(self.order[i])
-                (source,) = [s for s in self.order[i].all_input_nodes if not is_constant(s)]
-                found.append(self._unit("+".join(self.layers[i]), "layer", nodes, source, nodes[-1], False))
+                sources = tensor_inputs(self.order[i])
+                if len(sources) != 1:  # a unit has one input: back to where one tensor is alive
+                    start = next((j for j in range(i - 1, 0, -1) if self.cuts[j] is not None), 0)
+                    sources = [self.cuts[start] or self.order[0]]
+                    nodes = [*self.order[start + 1 : i], *nodes]
+                found.append(self._unit("+".join(self.layers[i]), "layer", nodes, sources[0], nodes[-1], False))
         return found
 
     def _tail(self, node: fx.Node) -> list[fx.Node]:
@@ -235,13 +253,29 @@ class _Finder:
     ) -> Unit:
         nodes = [self.order[i] if isinstance(i, int) else i for i in span]
         nodes = [n for n in nodes if n.op != "placeholder"]
-        layers = [name for n in nodes for name in node_layers(self.graph, n) if name not in self.owned]
+        layers = [name for n in nodes for name in self.layers[self.index[n]] if name not in self.owned]
+        activations = tuple(key for n in nodes for key in _quantisers_of(self.graph, n) if key not in self.learned)
         self.owned.update(layers)
-        activations = tuple(path for n in nodes for path in _quantisers_of(self.graph, n))
+        self.learned.update(activations)
         return Unit(
             name, rule, tuple(dict.fromkeys(layers)), activations, chain, source.name, target.name,
             tuple(n.name for n in nodes),
         )  # fmt: skip
+
+
+def _by_image(node: fx.Node) -> bool:
+    """Whether a node gives one tensor with an entry for each image."""
+    shape = node.meta.get("shape")
+    return bool(node.meta.get("single", True)) and (not shape or shape[0] == 2)  # shapes are those of two images
+
+
+def _varying_readers(node: fx.Node) -> Iterator[fx.Node]:
+    """What reads a constant, perhaps through other constants, and the images as well."""
+    for user in node.users:
+        if is_constant(user):
+            yield from _varying_readers(user)
+        else:
+            yield user
 
 
 def _related(path: str, other: str) -> bool:

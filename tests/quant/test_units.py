@@ -206,3 +206,81 @@ def test_a_smaller_limit_splits_a_block() -> None:
     found = describe_units(net, images(2, 32, channels=1), max_layers=2)
     assert max(len(layers) for _, _, layers in found) == 2
     assert len(found) > count
+
+
+def unlearned(model: QuantModel) -> list[str]:
+    """Activation quantisers that are in no unit; none may be in two."""
+    inside = [key for unit in model.units for key in unit.activations]
+    assert len(inside) == len(set(inside))
+    return [key for key in model.activations if key not in inside]
+
+
+def test_a_quantiser_that_no_layer_ends_in_belongs_to_the_unit_that_reads_it() -> None:
+    densenet = randomise(torchvision.models.DenseNet(8, (6, 6), 16, num_classes=5))
+    x = images(2, 40)
+    model = quantize_model(densenet, x, Setting(4, 4), weight_range="minmax", act_range="minmax")
+    assert unlearned(model) == list(model.loose) == []
+    model.calibrate(x)
+    read = next(unit for unit in model.units if unit.name == "features.denseblock1.denselayer3.conv1")
+    assert read.activations[0] == "features_denseblock1_denselayer3_relu1"
+    with torch.no_grad():
+        found = model.unit_module(read)(model.capture_inputs(read, x))
+        assert torch.equal(found, _output_of(model, read.output, x))
+        before = found.clone()
+        model.activations[read.activations[0]].scale.mul_(2)
+        assert not torch.equal(model.unit_module(read)(model.capture_inputs(read, x)), before)
+
+
+class Joined(nn.Module):
+    """Two sums that nothing but a concatenation reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 1)
+        self.convs = nn.ModuleList(nn.Conv2d(4, 4, 3, padding=1) for _ in range(9))
+        self.join, self.head = nn.Conv2d(8, 4, 1), nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).relu()
+        parts = [conv(x) for conv in self.convs]
+        one, two = (parts[0] + parts[1]).relu(), sum(parts[2:]).relu()  # type: ignore[union-attr]
+        return self.head(self.join(torch.cat([one, two], 1)).mean((2, 3)))  # type: ignore[no-any-return]
+
+
+def test_a_quantiser_that_no_unit_can_learn_is_reported() -> None:
+    model = quantize_model(Joined().eval(), images(), Setting(4, 4))
+    assert unlearned(model) == list(model.loose)
+    assert len(model.loose) == 2
+
+
+class Windows(nn.Module):
+    """Blocks that are told the size of their input, which is read before the first of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.Linear(4, 5)
+        self.ups = nn.ModuleList(nn.Linear(4, 4) for _ in range(6))
+        self.downs = nn.ModuleList(nn.Linear(4, 4) for _ in range(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).permute(0, 2, 3, 1)
+        b, h, w, c = x.shape
+        for up, down in zip(self.ups, self.downs, strict=True):
+            y = down(up(x.reshape(b, h * w, c)).relu())
+            x = x + y.view(b, h, w, c) / (h * w)
+        return self.head(x.reshape(b, -1, c).mean(1))  # type: ignore[no-any-return]
+
+
+def test_sizes_are_no_inputs_of_a_unit() -> None:
+    net = Windows().eval()
+    model = quantize_model(net, images(), Setting(4, 4))
+    assert sorted(layer for unit in model.units for layer in unit.layers) == sorted(model.weights)
+    model.calibrate(images())
+    model.set_state(False, False)
+    with torch.no_grad():
+        for batch in (1, 3):
+            x = images(batch, seed=2)
+            for unit in model.units:
+                found = model.unit_module(unit)(model.capture_inputs(unit, x))
+                torch.testing.assert_close(found, _output_of(model, unit.output, x), rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(model(x), net(x), rtol=1e-5, atol=1e-6)
