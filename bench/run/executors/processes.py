@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
@@ -151,6 +152,7 @@ class ProcessExecutor:
         """
         taken = {worker.number for worker in self._workers}
         number = next(k for k in range(self._count) if k not in taken)
+        resource_tracker.ensure_running()  # starting it unblocks the interrupt that the worker must be born without
         with held_back(), _thread_limit(self._settings.threads):
             ours, theirs = self._context.Pipe()
             process = self._context.Process(target=serve, args=(theirs, self._settings, number), daemon=True)
