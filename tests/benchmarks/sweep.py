@@ -39,22 +39,23 @@ MAX_SIDE = 384
 """Networks for larger images are listed as skipped."""
 
 WORDS = (
-    "test_",
-    "atto",
-    "femto",
-    "pico",
-    "nano",
-    "xxs",
-    "xxt",
-    "xs",
-    "_t0",
-    "_n0",
-    "tiny",
-    "mini",
-    "_s0",
-    "_b0",
-    "_0",
-    "_s",
+    *(
+        "test_",
+        "atto",
+        "femto",
+        "pico",
+        "nano",
+        "xxs",
+        "xx_small",
+        "xxt",
+        "xs",
+        "x_small",
+        "_t0",
+        "_n0",
+        "tiny",
+        "mini",
+    ),
+    *("_s0", "_b0", "_0", "00mf", "small", "128s"),
 )
 """Parts of names that promise a small network, smallest first."""
 
