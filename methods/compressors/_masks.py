@@ -134,7 +134,7 @@ class ChannelGroup:
     def sorted_by(self, position: Mapping[str, int]) -> ChannelGroup:
         """The same with its producers in the order of ``position``."""
         return replace(
-            self, producers={name: self.producers[name] for name in sorted(self.producers, key=position.get)}
+            self, producers={name: self.producers[name] for name in sorted(self.producers, key=position.__getitem__)}
         )
 
     def removed(self, weights: Mapping[str, Tensor], ratio: float) -> Tensor:
