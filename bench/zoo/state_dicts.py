@@ -43,11 +43,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise WeightsError("the weights file is missing", where=str(path))
     if path.suffix.lower() not in TORCH_FILES:
         try:
-            state: dict[str, Tensor] = load_file(path)
-            return state
+            found: dict[str, Tensor] = load_file(path)
         except (OSError, SafetensorError) as error:
             allowed = f"safetensors, or a state dict in one of {', '.join(TORCH_FILES)}"
             raise WeightsError("cannot read the weights file", where=str(path), got=error, expected=allowed) from error
+        return found
     return _state_in(_torch_content(path), path)
 
 
