@@ -45,10 +45,10 @@ def guarded(show: Callable[[], None]) -> Callable[[], None]:
         try:
             show()
         except BenchError as error:
-            st.error(str(error).replace("\n", "  \n"))
+            st.error(plain(error))
         except Exception as error:
             log.exception("page failed")
-            st.error(f"This page could not be drawn: {type(error).__name__}. The server's log has the details.")
+            st.error(f"This page could not be drawn: {plain(type(error).__name__)}. The server's log has the details.")
 
     return page
 
@@ -63,14 +63,14 @@ def main() -> None:
     ]
     chosen = st.navigation(pages)
     with st.sidebar:
-        st.caption(_where())
+        st.caption(plain(_where()))
     chosen.run()
 
 
 def _where() -> str:
     """What this dashboard reads."""
     store = index().store
-    own = f"the store {plain(store.name)} and " if store else ""
+    own = f"the store {store.name} and " if store else ""
     return f"Shows {own}the measured rows that come with the package."
 
 

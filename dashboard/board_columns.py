@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from html import escape
 from typing import Any
 
 import pandas as pd
@@ -11,7 +10,7 @@ import pandas as pd
 from bench.board.grids import rank_interval, tie_letters
 from dashboard.links import cell_link
 from dashboard.tables import Column, Html, interval_bar
-from dashboard.text import BLANK, digits_for, interval, missing, number, rounded, row_name, seconds, size
+from dashboard.text import BLANK, digits_for, html_text, interval, missing, number, rounded, row_name, seconds, size
 
 Ends = tuple[float, float]
 Shown = tuple[Column, str, Callable[[Any, Ends], str | Html]]
@@ -38,7 +37,7 @@ def _ties(row: Any, _: Ends) -> str | Html:
         return ""
     short = tie_letters({"letters": row.letters})
     says = f"letters {row.letters}: not shown to differ from any row that has one of these"
-    return Html(f'<span title="{escape(says)}">{escape(short)}</span>')
+    return Html(f'<span title="{html_text(says)}">{html_text(short)}</span>')
 
 
 def _name(row: Any, _: Ends) -> str | Html:

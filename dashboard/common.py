@@ -10,6 +10,7 @@ import streamlit as st
 
 from dashboard.filters import choice
 from dashboard.load import snapshot
+from dashboard.text import plain
 
 
 class Scope(NamedTuple):
@@ -23,15 +24,15 @@ class Scope(NamedTuple):
 
 def heading(title: str, says: str) -> None:
     """The page's title and, for who sees it first, what it shows."""
-    st.title(title)
-    st.caption(says)
+    st.title(plain(title))
+    st.caption(plain(says))
 
 
 def problems() -> None:
     """Name the files that could not be read."""
     found = snapshot().problems
     if found:
-        with st.expander(f"{len(found)} record files could not be read", icon="⚠️"):
+        with st.expander(plain(f"{len(found)} record files could not be read"), icon="⚠️"):
             for problem in found[:50]:
                 st.text(problem.says)
 

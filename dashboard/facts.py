@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import streamlit as st
 
 from dashboard.tables import Column, Html, html_table
-from dashboard.text import BLANK, missing
+from dashboard.text import BLANK, html_text, missing
 
 
 def facts(found: Mapping[str, Any]) -> None:
@@ -22,7 +21,7 @@ def facts(found: Mapping[str, Any]) -> None:
 
 
 def _wrapped(text: str) -> Html:
-    return Html(f'<div style="white-space:normal;overflow-wrap:anywhere">{escape(text)}</div>')
+    return Html(f'<div style="white-space:normal;overflow-wrap:anywhere">{html_text(text)}</div>')
 
 
 def is_listing(value: Any) -> bool:

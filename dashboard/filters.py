@@ -9,6 +9,9 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
+from bench.text import visible
+from dashboard.text import plain
+
 
 def choice(
     label: str, key: str, options: Sequence[str], default: str | None = None, shown: Callable[[str], str] = str
@@ -19,15 +22,24 @@ def choice(
     asked = st.query_params.get(key, kept[0])
     if asked is not None and asked not in options:
         if key in st.query_params:
-            st.info(f"There is no {label.lower()} “{asked}” here; this shows “{start}”.")
+            st.info(plain(f"There is no {label.lower()} “{asked}” here; this shows “{start}”."))
         asked = None
     value = start if asked is None else asked
     st.session_state[f"widget_{key}"] = value
     found: str = st.selectbox(
-        label, options, key=f"widget_{key}", format_func=shown, on_change=_remember, args=(key, False)
+        plain(label),
+        options,
+        key=f"widget_{key}",
+        format_func=_visibly(shown),
+        on_change=_remember,
+        args=(key, False),
     )
     _write(key, [found])
     return found
+
+
+def _visibly(shown: Callable[[str], str]) -> Callable[[str], str]:
+    return lambda option: visible(shown(option))
 
 
 def choices(label: str, key: str, options: Sequence[str], shown: Callable[[str], str] = str) -> list[str]:
@@ -35,10 +47,16 @@ def choices(label: str, key: str, options: Sequence[str], shown: Callable[[str],
     asked = st.query_params.get_all(key) or st.session_state.get(f"kept_{key}", [])
     value = [item for item in asked if item in options]
     if len(value) < len(asked) and key in st.query_params:
-        st.info(f"Not offered here, and left out: {', '.join(sorted(set(asked) - set(value)))}.")
+        st.info(plain(f"Not offered here, and left out: {', '.join(sorted(set(asked) - set(value)))}."))
     st.session_state[f"widget_{key}"] = value
     found: list[str] = st.multiselect(
-        label, options, key=f"widget_{key}", format_func=shown, placeholder="all", on_change=_remember, args=(key, True)
+        plain(label),
+        options,
+        key=f"widget_{key}",
+        format_func=_visibly(shown),
+        placeholder="all",
+        on_change=_remember,
+        args=(key, True),
     )
     _write(key, found)
     return found or list(options)
@@ -62,7 +80,7 @@ def switch(label: str, key: str, name: str) -> bool:
     """On or off, for the place ``name``; the address lists under ``key`` the places where it is on."""
     on = name in _switched(key)
     st.session_state[f"widget_{key}_{name}"] = on
-    found: bool = st.toggle(label, key=f"widget_{key}_{name}", on_change=_remember_switch, args=(key, name))
+    found: bool = st.toggle(plain(label), key=f"widget_{key}_{name}", on_change=_remember_switch, args=(key, name))
     if found:
         _write(key, [*(place for place in _switched(key) if place != name), name])
     return found
@@ -84,11 +102,11 @@ def amount(label: str, key: str) -> float | None:
     try:
         value = float(asked) if asked is not None else None
     except ValueError:
-        st.info(f"“{asked}” is no number; this is shown without that limit.")
+        st.info(plain(f"“{asked}” is no number; this is shown without that limit."))
     value = value if value is not None and 0 < value < 1e9 else None
     st.session_state[f"widget_{key}"] = value
     found: float | None = st.number_input(
-        label,
+        plain(label),
         min_value=0.0,
         value=None,
         key=f"widget_{key}",

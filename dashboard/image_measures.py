@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 import pandas as pd
 import streamlit as st
@@ -15,7 +14,7 @@ from dashboard.figures.images import EXPLAINED, measure_dots, titled, words
 from dashboard.filters import choice
 from dashboard.load import snapshot
 from dashboard.tables import Column, Html, html_table
-from dashboard.text import number, plain, row_name, significant
+from dashboard.text import html_text, number, plain, row_name, significant
 
 MEASURES = (
     Column("measure"),
@@ -43,7 +42,7 @@ class Side:
     @property
     def said(self) -> str:
         """The name, for places that read Markdown."""
-        return plain(self.name)
+        return self.name
 
 
 def measures(sides: Sequence[Side]) -> None:
@@ -61,16 +60,16 @@ def measures(sides: Sequence[Side]) -> None:
     st.html(html_table(MEASURES, [_measure_row(values, name, pair) for name in names]))
     for side in sides:
         if side.name not in set(values["name"]):
-            st.caption(f"{side.letter}: {side.said}: not measured by any suite here.")
+            st.caption(plain(f"{side.letter}: {side.said}: not measured by any suite here."))
     measure = choice("Measure", "measure", names, shown=titled)
     real = next(iter(values.loc[values["control"] == "upper", "name"]), None)
     order = sorted(set(values["network"]))
     st.plotly_chart(measure_dots(values, measure, pair, order, real), width="stretch", key=f"measure-{measure}")
     seeds = ", ".join(sorted(set(values["seeds"])))
-    suites = plain(", ".join(sorted(set(values["suite"]))))
-    st.caption(f"each network of suite {suites} measures every image set; seeds {seeds}")
+    suites = ", ".join(sorted(set(values["suite"])))
+    st.caption(plain(f"each network of suite {suites} measures every image set; seeds {seeds}"))
     if measure in EXPLAINED:
-        st.caption(f"{words(measure)}: {EXPLAINED[measure]}")
+        st.caption(plain(f"{words(measure)}: {EXPLAINED[measure]}"))
     statistics = [name for name in names if name.startswith(STATISTICS)]
     if statistics:
         _nearest(values, statistics[0], pair, real)
@@ -90,8 +89,8 @@ def _values(sides: Sequence[Side]) -> pd.DataFrame:
 
 
 def _measure_row(values: pd.DataFrame, measure: str, pair: Sequence[str]) -> list[str | Html]:
-    help_text = escape(EXPLAINED.get(measure, ""))
-    out: list[str | Html] = [Html(f'<span title="{help_text}">{escape(titled(measure))}</span>')]
+    help_text = html_text(EXPLAINED.get(measure, ""))
+    out: list[str | Html] = [Html(f'<span title="{help_text}">{html_text(titled(measure))}</span>')]
     total = values["network"].nunique()
     counts = []
     for name in pair:
@@ -126,7 +125,9 @@ def _nearest(values: pd.DataFrame, measure: str, pair: Sequence[str], real: str 
         for network in ratios.index
     ]
     st.caption(
-        f"{words(measure)}: distance between the images' statistics and a network's own, summed over its layers; the "
-        "sources in multiples of what real images have, nearest network first"
+        plain(
+            f"{words(measure)}: distance between the images' statistics and a network's own, summed over its layers; "
+            "the sources in multiples of what real images have, nearest network first"
+        )
     )
     st.html(html_table(columns, rows))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import NoReturn
 from urllib.parse import urlencode
 
@@ -10,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.tables import Html
-from dashboard.text import missing
+from dashboard.text import html_text, missing
 
 ROW = [
     "suite",
@@ -38,14 +37,14 @@ def address(page: str, **choices: str | list[str]) -> str:
 
 def link(text: str, page: str, **choices: str | list[str]) -> Html:
     """A plain link that the keyboard reaches."""
-    place = escape(address(page, **choices))
-    return Html(f'<a href="{place}" target="_self" style="{_LINK}">{escape(text)}</a>')
+    place = html_text(address(page, **choices))
+    return Html(f'<a href="{place}" target="_self" style="{_LINK}">{html_text(text)}</a>')
 
 
 def cell_link(text: str, suite: object, cell_id: object) -> Html:
     """A link to a cell's page; the bare text where there is no cell."""
     if missing(cell_id):
-        return Html(escape(text))
+        return Html(html_text(text))
     return link(text, CELL_PAGE, suite=str(suite), cell=str(cell_id))
 
 

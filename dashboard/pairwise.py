@@ -18,7 +18,7 @@ from dashboard.figures.ranks import critical_difference_plot, win_map
 from dashboard.filters import switch
 from dashboard.load import records_of, snapshot
 from dashboard.tables import Column, html_table
-from dashboard.text import interval, number
+from dashboard.text import interval, number, plain
 
 MOST_ROWS = 40
 """More rows than this make no readable map."""
@@ -58,10 +58,10 @@ def matrix(records: Sequence[ResultRecord], protocol: str) -> pd.DataFrame:
 
 def _names(rows: Sequence[Row]) -> list[str]:
     """Short names, each once: the image count where one setting was measured with several."""
-    plain = [f"{short(row)} · {row.head.compressor}" for row in rows]
+    names = [f"{short(row)} · {row.head.compressor}" for row in rows]
     return [
-        name if plain.count(name) == 1 else f"{name} · {row.head.n} images · {i}"
-        for i, (name, row) in enumerate(zip(plain, rows, strict=True))
+        name if names.count(name) == 1 else f"{name} · {row.head.n} images · {i}"
+        for i, (name, row) in enumerate(zip(names, rows, strict=True))
     ]
 
 
@@ -87,7 +87,7 @@ def critical_differences(table: pd.DataFrame) -> None:
         except ValueError:
             continue
         *_, compressor, count, bits = key
-        st.markdown(f"**Average ranks · {compressor} · {bits} · {count} images**")
+        st.markdown(f"**Average ranks · {plain(compressor)} · {plain(bits)} · {plain(count)} images**")
         st.plotly_chart(
             critical_difference_plot(found), width="stretch", key=f"cd-{key}", config={"displayModeBar": False}
         )
@@ -96,4 +96,4 @@ def critical_differences(table: pd.DataFrame) -> None:
             notes.append(f"Friedman's test of no difference at all: p = {found.p_friedman:.2g}")
         if found.left_out:
             notes.append("left out: " + ", ".join(f"{name} ({n} targets)" for name, n in found.left_out.items()))
-        st.caption(". ".join([*notes, found.note]) + ".")
+        st.caption(plain(". ".join([*notes, found.note]) + "."))

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from html import escape
 from importlib import resources
 
 import pandas as pd
@@ -32,6 +31,7 @@ from dashboard.report_figures import (
     trade_off_points,
 )
 from dashboard.report_html import claims_html, figure_html, grid_html, notes_html, ranked_html, table_html
+from dashboard.text import html_text
 
 _KNOWN = {column.name for column in COLUMNS}
 
@@ -59,7 +59,7 @@ def build(parts: Sequence[Part]) -> str:
         f"default-src 'none'; script-src {_source(bundle)} {_source(script)}; style-src 'unsafe-inline'; "
         "img-src data: blob:; base-uri 'none'; form-action 'none'"
     )
-    links = "".join(f'<a href="#{escape(part.name)}">{escape(part.name)}</a>' for part in parts)
+    links = "".join(f'<a href="#{html_text(part.name)}">{html_text(part.name)}</a>' for part in parts)
     body = "".join(_section(part) for part in parts)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
@@ -89,7 +89,7 @@ def _resource(name: str) -> str:
 
 
 def _facts(pairs: Iterable[tuple[object, str]]) -> str:
-    return f'<ul class="facts">{"".join(f"<li><b>{escape(str(v))}</b>{escape(n)}</li>" for v, n in pairs)}</ul>'
+    return f'<ul class="facts">{"".join(f"<li><b>{html_text(v)}</b>{html_text(n)}</li>" for v, n in pairs)}</ul>'
 
 
 def _summary(parts: Sequence[Part]) -> str:
@@ -113,10 +113,10 @@ def _summary(parts: Sequence[Part]) -> str:
 def _section(part: Part) -> str:
     table = part.table
     title = f"{part.name}: {part.title}" if part.title else part.name
-    about = f"<p>Reproduces {escape(part.reproduces)}.</p>" if part.reproduces else ""
+    about = f"<p>Reproduces {html_text(part.reproduces)}.</p>" if part.reproduces else ""
     compressed = table[table["compressor"] != ""]
     pieces = [
-        f'<section id="{escape(part.name)}"><h2>{escape(title)}</h2>{about}{notes_html(part.notes)}',
+        f'<section id="{html_text(part.name)}"><h2>{html_text(title)}</h2>{about}{notes_html(part.notes)}',
         _coverage(part),
         _claims(part.verdicts),
         *(_cross_validation(name, rows) for name, rows in cross_validation_parts(compressed)),
@@ -157,7 +157,7 @@ def _cross_validation(name: str, part: pd.DataFrame) -> str:
     if part["source"].nunique() < 3 or part["target"].nunique() < 2 or part["top1_mean"].isna().all():
         return ""
     return (
-        f"<h3>Sources by targets, {escape(name)}</h3>"
+        f"<h3>Sources by targets, {html_text(name)}</h3>"
         '<p class="soft">Top-1 in percent; colour: drop from the uncompressed network. Framed: images made from the '
         "target itself.</p>" + figure_html(cross_validation(part), wide=True)
     )
@@ -182,14 +182,14 @@ def _ranked(table: pd.DataFrame) -> str:
         fp = next((float(value) for value in part["fp_top1"].dropna()), None)
         name = f"{dataset}/{target} · {bits} · uncompressed {number(fp)} % · preset {preset}"
         opened = "" if pieces else " open"
-        pieces.append(f"<details{opened}><summary>{escape(name)}</summary>{ranked_html(part)}</details>")
+        pieces.append(f"<details{opened}><summary>{html_text(name)}</summary>{ranked_html(part)}</details>")
     return "<h3>Leaderboards</h3>" + "".join(pieces) if pieces else ""
 
 
 def _measures(table: pd.DataFrame) -> str:
     extra = [str(name) for name in table.columns if name not in _KNOWN]
     grids = metric_grids(table, extra)
-    blocks = [f"<details><summary>{escape(g.title)}</summary>{grid_html(g)}</details>" for g in grids]
+    blocks = [f"<details><summary>{html_text(g.title)}</summary>{grid_html(g)}</details>" for g in grids]
     return "<h3>Image measures</h3>" + "".join(blocks) if blocks else ""
 
 
@@ -198,7 +198,7 @@ def _published(found: Beside | None) -> str:
         return ""
     grid = beside_grid(found)
     name = f"{len(grid.rows)} printed numbers of {found.reference}"
-    table = f"<details><summary>{escape(name)}</summary>{grid_html(grid)}</details>"
+    table = f"<details><summary>{html_text(name)}</summary>{grid_html(grid)}</details>"
     return "<h3>Measured beside published</h3>" + notes_html(found.notes) + table
 
 
@@ -212,7 +212,7 @@ def _costs(records: Sequence[ResultRecord]) -> str:
 
 def _repeat(commands: Sequence[tuple[str, str]]) -> str:
     lines = "\n".join(f"{command:<58}  # {what}" for what, command in commands)
-    return f"<h3>How to repeat it</h3><pre><code>{escape(lines)}</code></pre>"
+    return f"<h3>How to repeat it</h3><pre><code>{html_text(lines)}</code></pre>"
 
 
 def _fingerprints(part: Part) -> str:
@@ -233,7 +233,7 @@ def _fingerprints(part: Part) -> str:
     for key in ("datafree_bench", "python", "torch", "torchvision", "platform", "cpu", "device", "threads"):
         made[key] = sorted({str(r.provenance[key]) for r in records if key in r.provenance})
     rows = [
-        f'<tr><td class="t">{escape(name)}</td><td class="wrap">{escape(", ".join(values))}</td></tr>'
+        f'<tr><td class="t">{html_text(name)}</td><td class="wrap">{html_text(", ".join(values))}</td></tr>'
         for name, values in made.items()
         if values
     ]
@@ -253,4 +253,4 @@ def _footer(parts: Sequence[Part]) -> str:
     dates = sorted(str(r.provenance["date"])[:10] for part in parts for r in part.records if "date" in r.provenance)
     measured = f"Measured {dates[0]} to {dates[-1]}. " if dates else ""
     digest = records_digest(record for part in parts for record in part.records)[:16]
-    return f"{escape(measured)}Records {digest}. Published numbers are claimed by their papers, not measured here."
+    return f"{html_text(measured)}Records {digest}. Published numbers are claimed by their papers, not measured here."

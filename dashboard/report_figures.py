@@ -4,7 +4,6 @@ a subset of HTML in labels."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import pandas as pd
@@ -15,6 +14,7 @@ from bench.board.grids import line_dicts, missing, number
 from bench.board.pivots import lines_of
 from dashboard.figures.claims import claims_forest as forest
 from dashboard.figures.trade_offs import SYMBOLS
+from dashboard.text import figure_text
 from dashboard.theme import GREY, HEAT, PALETTE, styled
 
 
@@ -57,8 +57,8 @@ def cross_validation(part: pd.DataFrame) -> go.Figure:
     lines = lines_of(rows)
     found = [[_fresh(cells.get(column, [])) for column in columns] for cells in lines.values()]
     several = len({setting for _, setting in columns}) > 1
-    heads = [escape(f"{target} {setting}" if several else target) for target, setting in columns]
-    names = [escape(name) for name in lines]
+    heads = [figure_text(f"{target} {setting}" if several else target) for target, setting in columns]
+    names = [figure_text(name) for name in lines]
     drops = [float(row["drop"]) for row in rows if not missing(row["drop"]) and row["control"] != "lower"]
     figure = go.Figure(
         go.Heatmap(
@@ -116,8 +116,8 @@ def trade_off(table: pd.DataFrame) -> go.Figure:
                     "color": PALETTE[compressors.index(compressor) % len(PALETTE)],
                     "line": {"width": 1.5},
                 },
-                name=escape(f"{compressor} {setting}".strip()),
-                text=[escape(point["label"]) for point in part],
+                name=figure_text(f"{compressor} {setting}".strip()),
+                text=[figure_text(point["label"]) for point in part],
                 hovertemplate="%{text}<br>%{y:.2f} % in %{x:.1f} s<extra></extra>",
             )
         )
@@ -205,7 +205,7 @@ def _hover(row: Mapping[str, Any] | None) -> str:
     if row is None:
         return "no such cell"
     if missing(row["top1_mean"]):
-        return escape(f"{row['status']}: {row['seeds']} seeds {row['reason']}")
+        return figure_text(f"{row['status']}: {row['seeds']} seeds {row['reason']}")
     ends = f"[{number(row['top1_low'])}, {number(row['top1_high'])}]"
     cost = f"{number(row['synthesis_s'], 1)} s synthesis, {number(row['compress_s'], 1)} s compression"
     return f"{number(row['top1_mean'])} % {ends}<br>seeds {row['seeds']}, {row['n']} images<br>{cost}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from typing import Any
 
 import pandas as pd
@@ -24,6 +23,7 @@ from bench.board.grids import (
     rank_interval,
     tie_letters,
 )
+from dashboard.text import html_text
 
 _WIDTH, _PAD = 180, 6  # of an interval bar, in its own units
 
@@ -39,14 +39,14 @@ def figure_html(figure: go.Figure, *, wide: bool = False) -> str:
 def table_html(headers: Sequence[str], text: Iterable[int], rows: Iterable[str]) -> str:
     """A table whose columns ``text`` are left-aligned; ``rows`` are finished ``<tr>`` elements."""
     left = set(text)
-    head = "".join(f'<th class="{"t" if i in left else ""}">{escape(h)}</th>' for i, h in enumerate(headers))
+    head = "".join(f'<th class="{"t" if i in left else ""}">{html_text(h)}</th>' for i, h in enumerate(headers))
     body = "".join(rows)
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def notes_html(notes: Iterable[str]) -> str:
     """Notes as a list; nothing where there are none."""
-    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    items = "".join(f"<li>{html_text(note)}</li>" for note in notes)
     return f'<ul class="notes">{items}</ul>' if items else ""
 
 
@@ -57,7 +57,7 @@ def grid_html(grid: Grid) -> str:
 
 
 def _cell(cell: Cell, text: bool) -> str:
-    shown = escape(cell.text)
+    shown = html_text(cell.text)
     kind = "wrap" if text and len(cell.text) > 48 else "t" if text else ""
     return f'<td class="{kind}">{f"<b>{shown}</b>" if cell.bold else shown}</td>'
 
@@ -109,18 +109,18 @@ def _ranked_cells(row: Mapping[str, Any], ends: tuple[float, float]) -> list[tup
     remarks = "; ".join([*(["stale"] if row["stale"] else []), *why])
     size = None if missing(row["size_bytes"]) else row["size_bytes"] / 1000
     return [
-        ("", escape(rank)),
+        ("", html_text(rank)),
         ("", rank_interval(row)),
-        ("t", escape(f"{row['source']} [{row['model']}]" if row["model"] else row["source"]) + STALE * row["stale"]),
+        ("t", html_text(f"{row['source']} [{row['model']}]" if row["model"] else row["source"]) + STALE * row["stale"]),
         ("", _top1(row)),
         ("t", _bar(row, ends)),
-        ("t", escape(str(row["compressor"]))),
+        ("t", html_text(row["compressor"])),
         ("", number(row["drop"])),
-        ("", escape(str(row["seeds"]))),
+        ("", html_text(row["seeds"])),
         *(("", number(row[name], 1)) for name in ("synthesis_s", "compress_s")),
         ("", number(row["peak_memory_mib"], 0)),
         ("", number(size, 0)),
-        ("wrap" if len(remarks) > 48 else "t", escape(remarks)),
+        ("wrap" if len(remarks) > 48 else "t", html_text(remarks)),
     ]
 
 
@@ -129,7 +129,7 @@ def _top1(row: Mapping[str, Any]) -> str:
     if missing(row["top1_mean"]):
         return BLANK
     half = "" if missing(row["top1_low"]) else f" ± {number((row['top1_high'] - row['top1_low']) / 2)}"
-    letters = f"<sup>{escape(tie_letters(row))}</sup>" if tie_letters(row) else ""
+    letters = f"<sup>{html_text(tie_letters(row))}</sup>" if tie_letters(row) else ""
     mean = number(row["top1_mean"])
     return f"{f'<b>{mean}</b>' if row['best'] else mean}{half}{letters}"
 
@@ -165,10 +165,10 @@ def claims_html(verdicts: Sequence[Verdict]) -> str:
     rows = []
     for index, (item, remarks) in enumerate(zip(verdicts, said, strict=True), 1):
         interval = BLANK if item.low is None else f"[{number(item.low)}, {number(item.high)}]"
-        last = f'<td class="wrap">{escape(remarks)}</td>' if any(said) else ""
+        last = f'<td class="wrap">{html_text(remarks)}</td>' if any(said) else ""
         rows.append(
             f'<tr><td>{index}</td><td class="t"><span class="chip {item.verdict}">{item.verdict}</span></td>'
-            f'<td class="wrap">{escape(item.says)}</td><td>{number(item.difference)}</td><td>{interval}</td>'
+            f'<td class="wrap">{html_text(item.says)}</td><td>{number(item.difference)}</td><td>{interval}</td>'
             f"<td>{number(item.margin)}</td><td>{item.pairs} × {item.seeds}</td>{last}</tr>"
         )
     notes = [

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
-from dashboard.text import missing
+from dashboard.text import html_text, missing
 from dashboard.theme import CONTROLS
 
 STYLE = """<style>
@@ -49,7 +48,8 @@ def html_table(columns: Sequence[Column], rows: Sequence[Sequence[str | Html]], 
         classes: one CSS class (or "") per row: ``best``, ``control``.
     """
     head = "".join(
-        f'<th class="{"num" if c.numeric else ""}" title="{escape(c.help)}">{escape(c.header)}</th>' for c in columns
+        f'<th class="{"num" if c.numeric else ""}" title="{html_text(c.help)}">{html_text(c.header)}</th>'
+        for c in columns
     )
     body = []
     for i, row in enumerate(rows):
@@ -57,7 +57,7 @@ def html_table(columns: Sequence[Column], rows: Sequence[Sequence[str | Html]], 
             f'<td class="{"num" if c.numeric else ""}">{_markup(cell)}</td>'
             for c, cell in zip(columns, row, strict=True)
         )
-        body.append(f'<tr class="{escape(classes[i]) if classes else ""}">{cells}</tr>')
+        body.append(f'<tr class="{html_text(classes[i]) if classes else ""}">{cells}</tr>')
     table = f'<table class="df-table"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
     return f'{STYLE}<div class="df-wrap">{table}</div>'
 
@@ -81,4 +81,4 @@ def interval_bar(value: Any, low: Any, high: Any, ends: tuple[float, float], con
 
 
 def _markup(cell: str | Html) -> str:
-    return cell.markup if isinstance(cell, Html) else escape(cell)
+    return cell.markup if isinstance(cell, Html) else html_text(cell)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from html import escape
 from typing import Any
 
 import pandas as pd
+
+from bench.text import visible
 
 BLANK = "–"
 
@@ -70,9 +73,31 @@ def row_name(source: str, model: str) -> str:
     return f"{source} [{model}]" if model else source
 
 
-def plain(text: str) -> str:
-    """Text of a record for a place that reads Markdown: shown as it is, with no link, picture or formula made of it."""
-    return re.sub(r"([\\`*_{}\[\]()<>#+!|$:~&-])", r"\\\1", text)
+_SIGNS = re.compile(r"([\\`*_{}\[\]()<>#+!|$:~&-])")
+_STARTS = re.compile(r"^(\d+)(?=\.)|^(?==)", re.MULTILINE)
+_LINKED = re.compile(r"(?<=:)(?=//)|(?<=:)(?=[\w+/-]+\\:)|(?<=\bwww)(?=\.)|(?<=@)", re.IGNORECASE)
+JOINER = "\u2060"
+"""Has no width and joins words; within an address, or a name between colons, it keeps both from being found in text."""
+
+
+def plain(text: object) -> str:
+    """Text for a place that reads Markdown, shown as it is: no link, picture, formula, heading or list is made of it.
+
+    Line breaks stay; blank lines and indents, which would begin a paragraph or a block of code, do not.
+    """
+    lines = [line.strip() for line in visible(str(text)).split("\n")]
+    signed = _SIGNS.sub(r"\\\1", "  \n".join(filter(None, lines)))
+    return _LINKED.sub(JOINER, _STARTS.sub(r"\1\\", signed))
+
+
+def html_text(text: object) -> str:
+    """Text as HTML that shows it as it is."""
+    return escape(visible(str(text)))
+
+
+def figure_text(text: object) -> str:
+    """Text for a figure, shown as it is: plotly reads a subset of HTML in labels, and ``%{…}`` in hovers."""
+    return escape(visible(str(text)), quote=False).replace("%{", f"%{JOINER}{{")
 
 
 def counted(count: int, thing: str) -> str:

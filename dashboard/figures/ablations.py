@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from dashboard.figures.ablation_axes import (
     joined,
     number_of,
 )
-from dashboard.text import digits_for, interval, missing, number
+from dashboard.text import digits_for, figure_text, interval, missing, number
 from dashboard.theme import CONTROLS, GREY, PALETTE, styled
 
 MARKERS = (
@@ -169,7 +168,7 @@ def _dots(
         mode="lines+markers" if plan.numeric else "markers",
         line={"color": colour, "width": 1.5},
         marker={"size": 9, "color": colour, "symbol": symbol},
-        name=key,
+        name=figure_text(key),
         showlegend=False,
         text=[hover(row, measure) for row in part.itertuples()],
         hovertemplate="%{text}<extra></extra>",
@@ -180,8 +179,8 @@ def hover(row: Any, measure: str) -> str:
     """A setting with its value and interval, as lines."""
     model = f" [{row.model}]" if row.model else ""
     cell = " · ".join(filter(None, (row.compressor, row.setting_label, f"{row.n} images", f"seeds {row.seeds}")))
-    what = f"<b>{escape(str(row.source))}</b>{escape(model)}<br>on {escape(str(row.target))}"
-    return f"{what}: {value_text(row, measure)}<br>{escape(cell)}"
+    what = f"<b>{figure_text(str(row.source))}</b>{figure_text(model)}<br>on {figure_text(str(row.target))}"
+    return f"{what}: {value_text(row, measure)}<br>{figure_text(cell)}"
 
 
 def _line(figure: go.Figure, row: Any, measure: str) -> None:
@@ -191,7 +190,7 @@ def _line(figure: go.Figure, row: Any, measure: str) -> None:
         line_dash="dash",
         line_width=1.5,
         line_color=colour,
-        annotation_text=str(row.source),
+        annotation_text=figure_text(row.source),
         annotation_position="bottom right",
         annotation_font_size=11,
     )
@@ -199,25 +198,29 @@ def _line(figure: go.Figure, row: Any, measure: str) -> None:
 
 def _beyond(figure: go.Figure, row: Any, measure: str, *, below: bool) -> None:
     """A control that lies too far off, in words at the edge it lies beyond."""
-    text = f"{row.source} {number(getattr(row, measure), 1)} {'↓' if below else '↑'}"
+    text = f"{figure_text(row.source)} {number(getattr(row, measure), 1)} {'↓' if below else '↑'}"
     place = {"xref": "paper", "yref": "paper", "x": 1, "y": 0.01 if below else 0.99, "xanchor": "right"}
     figure.add_annotation(text=text, showarrow=False, font={"size": 11, "color": GREY}, **place)
 
 
 def _upright(figure: go.Figure, rows: pd.DataFrame, plan: Layout, unit: str) -> go.Figure:
-    at = {number_of(plan.x, v): (str(v) if isinstance(v, Level) else f"{v:g}") for v in rows[plan.x] if not missing(v)}
+    at = {
+        number_of(plan.x, v): (figure_text(v) if isinstance(v, Level) else f"{v:g}")
+        for v in rows[plan.x]
+        if not missing(v)
+    }
     places = sorted(k for k in at if k is not None)
     wide = bool(places) and places[0] > 0 and places[-1] >= 10 * places[0]
     ticks = {"tickvals": places, "ticktext": [at[p] for p in places]}
-    figure.update_xaxes(title=axis_name(plan.x), type="log" if wide else "linear", **ticks)
-    figure.update_yaxes(title=unit)
+    figure.update_xaxes(title=figure_text(axis_name(plan.x)), type="log" if wide else "linear", **ticks)
+    figure.update_yaxes(title=figure_text(unit))
     return _tight(figure, 280)
 
 
 def _lying(figure: go.Figure, categories: Sequence[str], colours: int, unit: str) -> go.Figure:
     names = [_wrapped(name) for name in categories]
     figure.update_yaxes(range=[len(names) - 0.4, -0.6], tickvals=list(range(len(names))), ticktext=names)
-    figure.update_xaxes(title=unit)
+    figure.update_xaxes(title=figure_text(unit))
     lines = max((name.count("<br>") + 1 for name in names), default=1)
     return _tight(figure, 60 + len(categories) * max(14 + 12 * min(colours, 6), 10 + 15 * lines))
 
@@ -238,7 +241,7 @@ def _wrapped(name: str, width: int = 24) -> str:
             lines.append(piece)
         else:
             lines[-1] += piece
-    return "<br>".join(escape(line.rstrip(" ·")) for line in lines)
+    return "<br>".join(figure_text(line.rstrip(" ·")) for line in lines)
 
 
 def _shift(i: int, count: int) -> float:

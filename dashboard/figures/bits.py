@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from bench.store.records import ResultRecord
+from dashboard.text import figure_text
 from dashboard.theme import GREY, PALETTE, styled
 
 FLOAT = 32
@@ -110,14 +110,14 @@ def _share_bars(table: pd.DataFrame, column: str, strip: int) -> go.Bar:
         yaxis=f"y{strip}",
         marker={"color": GREY},
         showlegend=False,
-        customdata=table[["layer", count]],
+        customdata=table.assign(layer=table["layer"].map(figure_text))[["layer", count]],
         hovertemplate=f"%{{customdata[0]}}<br>%{{customdata[1]:,}} {what}, %{{y:.1f}} %<extra></extra>",
     )
 
 
 def _bars(part: pd.DataFrame, bits: int, strip: int, name: str, legend: bool) -> go.Bar:
     texts = [
-        f"<b>{escape(layer)}</b> ({escape(kind)})<br>weights {_said(weight)}, input {_said(act)}<br>"
+        f"<b>{figure_text(layer)}</b> ({figure_text(kind)})<br>weights {_said(weight)}, input {_said(act)}<br>"
         f"{parameters:,} weights, {macs:,} MACs ({share:.1f} %)"
         for layer, kind, weight, act, macs, parameters, share in part[[*COLUMNS, "share"]].itertuples(index=False)
     ]
@@ -163,7 +163,7 @@ def protocol_figure(found: Mapping[str, int]) -> go.Figure:
     names = list(reversed(list(found)))
     figure = go.Figure(
         go.Bar(
-            y=names,
+            y=[figure_text(name) for name in names],
             x=[min(found[name], CEILING) for name in names],
             orientation="h",
             marker={

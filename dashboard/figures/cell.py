@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from html import escape
 
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
+from dashboard.text import figure_text
 from dashboard.theme import PALETTE, styled
 
 Curve = Sequence[tuple[int, float]]
@@ -47,13 +47,13 @@ def curves_figure(title: str, curves: Mapping[str, Curve]) -> go.Figure:
                 mode="lines+markers" if len(curve) < 30 else "lines",
                 marker={"size": 5},
                 line={"color": colour, "width": 2},
-                name=escape(name),
+                name=figure_text(name),
                 hovertemplate="iteration %{x}: %{y:.4g}<extra>%{fullData.name}</extra>",
             )
         )
     values = [value for curve in curves.values() for _, value in curve]
     figure.update_xaxes(title="iteration")
-    figure.update_yaxes(title=escape(title))
+    figure.update_yaxes(title=figure_text(title))
     if min(values) > 0 and max(values) / min(values) >= DECADES:
         figure.update_yaxes(type="log", dtick=1, exponentformat="power")
     styled(figure, 330 if len(curves) > 1 else 260)

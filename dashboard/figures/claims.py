@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from textwrap import wrap
 
 import plotly.graph_objects as go
 
 from bench.board.claims import Part, Verdict
-from dashboard.text import interval, missing, number, rounded
+from dashboard.text import figure_text, interval, missing, number, rounded
 from dashboard.theme import GREY, PALETTE, styled
 
 COLOURS = {"supported": PALETTE[0], "refuted": PALETTE[5], "open": GREY}
@@ -43,7 +42,7 @@ def claims_forest(verdicts: Sequence[Verdict]) -> go.Figure:
                 )
             )
     figure.add_trace(_margins([v.margin for v in verdicts]))
-    names = ["<br>".join(map(escape, wrap(v.says, WIDTH))) for v in verdicts]
+    names = ["<br>".join(map(figure_text, wrap(v.says, WIDTH))) for v in verdicts]
     lines = sum(max(2, name.count("<br>") + 1) for name in names)
     return _forest(figure, names, 120 + 21 * lines)
 
@@ -74,7 +73,7 @@ def parts_forest(verdict: Verdict) -> go.Figure | None:
             )
         )
     figure.add_trace(_margins([verdict.margin] * len(parts)))
-    return _forest(figure, [escape(part.value) for part in parts], 130 + 28 * len(parts))
+    return _forest(figure, [figure_text(part.value) for part in parts], 130 + 28 * len(parts))
 
 
 def _forest(figure: go.Figure, names: Sequence[str], height: int) -> go.Figure:
@@ -110,7 +109,7 @@ def _says(verdict: Verdict) -> str:
     mean = rounded(verdict.difference, verdict.low, verdict.high)
     return "<br>".join(
         [
-            *map(escape, wrap(f"{verdict.verdict}: {verdict.says}", 60)),
+            *map(figure_text, wrap(f"{verdict.verdict}: {verdict.says}", 60)),
             f"{mean} points {interval(verdict.low, verdict.high)} at {100 * verdict.level:.1f} %",
             f"{verdict.pairs} pairs on {verdict.seeds} seeds",
         ]
@@ -119,5 +118,5 @@ def _says(verdict: Verdict) -> str:
 
 def _part(part: Part) -> str:
     mean = rounded(part.difference, part.low, part.high)
-    head = f"{part.axis} {escape(part.value)}<br>{mean} points {interval(part.low, part.high)}"
+    head = f"{part.axis} {figure_text(part.value)}<br>{mean} points {interval(part.low, part.high)}"
     return f"{head}<br>{number(part.pairs, 0)} pairs"

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
 
 from dashboard.crosstable import CrossTable, Square, value_text
-from dashboard.text import interval, missing, number, rounded, seconds
+from dashboard.text import figure_text, interval, missing, number, rounded, seconds
 from dashboard.theme import HEAT, PALETTE, styled
 
 OWN = "same checkpoint"
@@ -129,7 +128,7 @@ def _map(table: CrossTable, values: list[list[float]], texts: list[list[str]], w
     ticks = {"showgrid": False, "ticks": "", "fixedrange": True, "tickfont": {"size": 12}}
     figure.update_xaxes(
         tickvals=list(columns),
-        ticktext=[escape(header).replace("\n", "<br>") for header in table.headers],
+        ticktext=[figure_text(header).replace("\n", "<br>") for header in table.headers],
         side="top",
         tickangle=-90,
         ticklabeloverflow="allow",
@@ -196,15 +195,15 @@ def _two_lines(name: str) -> str:
     for mark in (" [", " · "):
         head, found, tail = name.partition(mark)
         if found:
-            return f"{escape(head)}<br>{escape(mark.lstrip() + tail)}"
-    return escape(name)
+            return f"{figure_text(head)}<br>{figure_text(mark.lstrip() + tail)}"
+    return figure_text(name)
 
 
 def _hover(line: str, header: str, square: Square) -> str:
-    parts = [f"<b>{escape(line)} → {escape(header)}</b>"]
+    parts = [f"<b>{figure_text(line)} → {figure_text(header)}</b>"]
     if missing(square["top1_mean"]):
         why = f"{square['status']}: {square['reason']}" if square["reason"] else str(square["status"])
-        parts.append(escape(why[:160]))
+        parts.append(figure_text(why[:160]))
     else:
         mean = rounded(square["top1_mean"], square["top1_low"], square["top1_high"])
         parts.append(f"{mean} % {interval(square['top1_low'], square['top1_high'])} (95 %)")
@@ -212,14 +211,14 @@ def _hover(line: str, header: str, square: Square) -> str:
     parts.append(f"{number(square['n'], 0)} images, seeds {square['seeds']}")
     parts.append(f"synthesis {seconds(square['synthesis_s'])}, compression {seconds(square['compress_s'])}")
     if square["membership"] not in ("none", ""):
-        parts.append(f"target among the source's networks: {escape(str(square['membership']))}")
+        parts.append(f"target among the source's networks: {figure_text(str(square['membership']))}")
     return "<br>".join(parts)
 
 
 def _claim_hover(line: str, square: Square | None) -> str:
     found = square or {}
     parts = [
-        f"<b>{escape(line)} → {found.get('published_target')}</b>",
+        f"<b>{figure_text(line)} → {found.get('published_target')}</b>",
         f"{number(found.get('published_mean'))} % published",
     ]
     return "<br>".join([*parts, f"on {found.get('published_dataset')}"])

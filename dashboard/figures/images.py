@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from html import escape
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +13,7 @@ import plotly.graph_objects as go
 from PIL import Image
 
 from dashboard.figures.scales import log_axis
+from dashboard.text import figure_text
 from dashboard.theme import GREY, PALETTE, styled
 
 PAIR = (PALETTE[0], PALETTE[1])
@@ -67,7 +67,7 @@ def class_grid(picture: npt.NDArray[np.uint8], names: Sequence[str]) -> go.Figur
     figure = styled(figure, 450).update_layout(margin={"l": max(left, 0), "r": 0, "t": 4, "b": 4})
     figure.update_yaxes(
         tickvals=centres,
-        ticktext=[escape(name) for name in names],
+        ticktext=[figure_text(name) for name in names],
         showgrid=False,
         visible=bool(names),
         automargin=False,
@@ -87,11 +87,13 @@ def curve_figure(name: str, curves: Sequence[tuple[str, Curve]]) -> go.Figure:
         if curve:
             x, y = zip(*curve, strict=True)
             line = {"color": PAIR[i], "width": 2, "dash": ("solid", "dash")[i]}
-            hover = f"iteration %{{x}}: %{{y:.4g}}<extra>{escape(source)}</extra>"
-            figure.add_trace(go.Scatter(x=x, y=y, mode="lines", line=line, name=escape(source), hovertemplate=hover))
+            hover = f"iteration %{{x}}: %{{y:.4g}}<extra>{figure_text(source)}</extra>"
+            figure.add_trace(
+                go.Scatter(x=x, y=y, mode="lines", line=line, name=figure_text(source), hovertemplate=hover)
+            )
     positive = [v for v in values if v > 0]
     wide = len(positive) == len(values) and bool(values) and max(values) > DECADES * min(values) and name not in UNITS
-    figure.update_yaxes(title=titled(name), **(log_axis(values) if wide else {}))
+    figure.update_yaxes(title=figure_text(titled(name)), **(log_axis(values) if wide else {}))
     figure.update_xaxes(title="iteration")
     return styled(figure, 230).update_layout(margin_t=6, showlegend=False)
 
@@ -124,8 +126,8 @@ def measure_dots(
     numbers = known[measure].astype(float)
     wide = len(numbers) > 0 and bool((numbers > 0).all()) and float(numbers.max()) > DECADES * float(numbers.min())
     wide = wide and measure not in UNITS
-    figure.update_xaxes(title=titled(measure), **(log_axis(numbers.tolist()) if wide else {}))
-    figure.update_yaxes(categoryorder="array", categoryarray=list(reversed(order)))
+    figure.update_xaxes(title=figure_text(titled(measure)), **(log_axis(numbers.tolist()) if wide else {}))
+    figure.update_yaxes(categoryorder="array", categoryarray=[figure_text(name) for name in reversed(order)])
     return styled(figure, 120 + 24 * len(order))
 
 
@@ -138,12 +140,12 @@ def _dots(part: pd.DataFrame, measure: str, name: str, marker: Mapping[str, obje
         error = {"type": "data", "symmetric": False, "array": plus, "arrayminus": minus, "thickness": 1.2, "width": 3}
     return go.Scatter(
         x=values,
-        y=part["network"],
+        y=[figure_text(network) for network in part["network"]],
         error_x=error,
         mode="markers",
         marker=dict(marker),
-        name=escape(name),
-        text=[escape(str(source)) for source in part["name"]],
+        name=figure_text(name),
+        text=[figure_text(str(source)) for source in part["name"]],
         hovertemplate="%{text} on %{y}: %{x:.4g}<extra></extra>",
     )
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.text import interval, rounded, row_name
+from dashboard.text import figure_text, interval, rounded, row_name
 from dashboard.theme import CONTROLS, GREY, styled
 
 GROUPS = (("none", "methods"), ("upper", "real images (control)"), ("lower", "noise (control)"))
@@ -73,4 +72,4 @@ def leaderboard_bars(table: pd.DataFrame) -> go.Figure:
 
 def _name(row: Any, several: bool) -> str:
     name = row_name(str(row.source), str(row.model))
-    return escape(f"{name} · {row.compressor}" if several else name)
+    return figure_text(f"{name} · {row.compressor}" if several else name)

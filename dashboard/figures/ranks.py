@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from bench.board.demsar import CriticalDifference
-from dashboard.text import digits_for, interval, number
+from dashboard.text import digits_for, figure_text, interval, number
 from dashboard.theme import GREY, PALETTE, styled
 
 CODES = {"loss": -1, "tie": 0, "win": 1}
@@ -28,8 +28,8 @@ def win_map(pairs: pd.DataFrame) -> go.Figure:
     grid: list[list[Any]] = [[found.get((row, column)) for column in names] for row in names]
     figure = go.Figure(
         go.Heatmap(
-            x=names,
-            y=names,
+            x=[figure_text(name) for name in names],
+            y=[figure_text(name) for name in names],
             z=[[None if pair is None else CODES[pair.outcome] for pair in line] for line in grid],
             text=[["" if pair is None else _square(pair) for pair in line] for line in grid],
             customdata=[["" if pair is None else _hover(pair) for pair in line] for line in grid],
@@ -55,13 +55,18 @@ def critical_difference_plot(found: CriticalDifference) -> go.Figure:
 
     Source: Demšar 2006, JMLR 7, figure 1, drawn upright so that long names stay readable.
     """
-    names = list(found.average_ranks)
+    names = [figure_text(name) for name in found.average_ranks]
     ranks = list(found.average_ranks.values())
     figure = go.Figure()
     for place, clique in enumerate(found.cliques):
         x = max(ranks) + 0.9 + 0.3 * place
-        shown = {"x": [x, x], "y": [clique[0], clique[-1]], "mode": "lines", "showlegend": False}
-        text = f"not told apart: {', '.join(clique)}"
+        shown = {
+            "x": [x, x],
+            "y": [figure_text(clique[0]), figure_text(clique[-1])],
+            "mode": "lines",
+            "showlegend": False,
+        }
+        text = f"not told apart: {figure_text(', '.join(clique))}"
         figure.add_trace(go.Scatter(**shown, line={"width": 5, "color": GREY}, hovertemplate=f"{text}<extra></extra>"))
     figure.add_trace(
         go.Scatter(
@@ -96,6 +101,7 @@ def _square(pair: Any) -> str:
 
 def _hover(pair: Any) -> str:
     return (
-        f"{pair.row}<br>minus {pair.column}<br>{number(pair.difference)} points {interval(pair.low, pair.high)}<br>"
+        f"{figure_text(pair.row)}<br>minus {figure_text(pair.column)}<br>"
+        f"{number(pair.difference)} points {interval(pair.low, pair.high)}<br>"
         f"p {pair.p:.3g}, corrected {pair.p_holm:.3g}<br>detectable: {number(pair.detectable)} points"
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import plotly.graph_objects as go
 
 from bench.board.costs import pareto_front
 from dashboard.figures.scales import log_axis
-from dashboard.text import BLANK, interval, missing, number, rounded, row_name, seconds, size
+from dashboard.text import BLANK, figure_text, interval, missing, number, rounded, row_name, seconds, size
 from dashboard.theme import CONTROLS, GREY, PALETTE, styled
 
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon")
@@ -109,8 +108,8 @@ def _points(part: pd.DataFrame, name: str, colour: str, symbols: Mapping[str, st
         error_y={**error, "thickness": 1.2, "width": 3},
         mode="markers",
         marker={"size": 10, "color": colour, "symbol": [symbols[c] for c in part["compressor"]]},
-        name=name,
-        legendgroup=name,
+        name=figure_text(name),
+        legendgroup=figure_text(name),
         showlegend=False,
         text=[hover(row, cost) for row in part.itertuples()],
         hovertemplate="%{text}<extra></extra>",
@@ -125,7 +124,7 @@ def _front_line(figure: go.Figure, known: pd.DataFrame, cost: Cost) -> None:
     xs, ys = best["_x"].to_numpy(float), _floats(best["top1_mean"])
     right = max(float(known["_x"].max()), float(xs[-1]))
     names = varying(known)
-    labels = [escape(" · ".join(said(name, getattr(row, name)) for name in names)) for row in best.itertuples()]
+    labels = [figure_text(" · ".join(said(name, getattr(row, name)) for name in names)) for row in best.itertuples()]
     figure.add_trace(
         go.Scatter(
             x=[*xs, right],
@@ -156,7 +155,9 @@ def _symbol_legend(figure: go.Figure, symbols: Mapping[str, str]) -> None:
 
 def _key(name: str, marker: Mapping[str, Any]) -> go.Scatter:
     """An entry of the legend without points of its own; a click on a source's hides its points."""
-    return go.Scatter(x=[None], y=[None], mode="markers", marker=dict(marker), name=name, legendgroup=name)
+    return go.Scatter(
+        x=[None], y=[None], mode="markers", marker=dict(marker), name=figure_text(name), legendgroup=figure_text(name)
+    )
 
 
 def _reference(figure: go.Figure, known: pd.DataFrame) -> None:
@@ -175,8 +176,9 @@ def _reference(figure: go.Figure, known: pd.DataFrame) -> None:
 def hover(row: Any, cost: Cost) -> str:
     """All of a row that matters for a trade-off, as lines."""
     paid = getattr(row, cost.column)
+    what = f"{row.compressor} · {row.setting_label}"
     lines = [
-        f"<b>{escape(row_name(row.source, row.model))}</b> · {escape(row.compressor)} · {escape(row.setting_label)}",
+        f"<b>{figure_text(row_name(row.source, row.model))}</b> · {figure_text(what)}",
         f"top-1 {rounded(row.top1_mean, row.top1_low, row.top1_high)} % {interval(row.top1_low, row.top1_high)}",
         f"{cost.label}: {number(None if missing(paid) else paid / cost.scale, 3)}",
         f"{number(row.bitops_g, 3)} GBitOPs · {size(row.size_bytes)}",

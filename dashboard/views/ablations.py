@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import pandas as pd
@@ -17,7 +16,7 @@ from dashboard.figures import ablations as figures
 from dashboard.filters import choice, choices
 from dashboard.load import records_of, snapshot, verdicts
 from dashboard.tables import Column, Html, html_table
-from dashboard.text import BLANK, counted, interval, missing, number, plain, rounded, row_name
+from dashboard.text import BLANK, counted, html_text, interval, missing, number, plain, rounded, row_name
 
 TOP1 = "top1_mean"
 AUTOMATIC = "automatic"
@@ -114,7 +113,7 @@ def measure_name(column: str) -> str:
 
 def _plots(rows: pd.DataFrame, plan: axes_of.Layout, measure: str, suite: str) -> None:
     if rows[measure].notna().sum() == 0:
-        st.info(f"{measure_name(measure)}: not measured in these rows yet.")
+        st.info(plain(f"{measure_name(measure)}: not measured in these rows yet."))
         return
     colours = figures.colour_map(rows, plan)
     if len(colours) > 1:
@@ -126,16 +125,16 @@ def _plots(rows: pd.DataFrame, plan: axes_of.Layout, measure: str, suite: str) -
         for i, (place, panel) in enumerate(zip(st.columns(wide), found[start : start + wide], strict=False)):
             with place:
                 if panel.title:
-                    st.html(f"<b>{escape(panel.title)}</b>")
+                    st.html(f"<b>{html_text(panel.title)}</b>")
                 figure = figures.panel_figure(panel, plan, measure, colours, measure_name(measure))
                 st.plotly_chart(figure, width="stretch", key=f"{suite}-{measure}-{plan.x}-{start + i}")
     if len(every) > PANELS:
-        st.caption(f"The first {PANELS} of {len(every)} plots; the filters above choose others.")
+        st.caption(plain(f"The first {PANELS} of {len(every)} plots; the filters above choose others."))
     seeds = sorted(set(rows.loc[rows[measure].notna(), "seeds"]))
     ends = "bars: 95 % intervals" if f"{measure.removesuffix('_mean')}_low" in rows else "no intervals are recorded"
     one = "; one seed: they hold for that seed only" if seeds == ["1 of 1"] and "bars" in ends else ""
     beside = " · dashed: real images and noise" if any(len(p.controls) for p in found) else ""
-    st.caption(f"{ends}{one} · seeds {', '.join(seeds)}{beside}")
+    st.caption(plain(f"{ends}{one} · seeds {', '.join(seeds)}{beside}"))
 
 
 def legend(colours: Mapping[str, str]) -> str:
@@ -143,7 +142,7 @@ def legend(colours: Mapping[str, str]) -> str:
     items = []
     for i, (name, colour) in enumerate(colours.items()):
         sign = f'<span style="color:{colour}">{figures.marker(i)[1]}</span>'
-        items.append(f'<span style="margin-right:1.1rem;white-space:nowrap">{sign} {escape(name)}</span>')
+        items.append(f'<span style="margin-right:1.1rem;white-space:nowrap">{sign} {html_text(name)}</span>')
     return f'<div style="font-size:.88rem;line-height:1.7">{" ".join(items)}</div>'
 
 
@@ -151,7 +150,7 @@ def _missing(rows: pd.DataFrame, measure: str) -> None:
     blank = rows[rows[measure].isna() & (rows["status"] != "ok")]
     if blank.empty:
         return
-    with st.expander(f"{counted(len(blank), 'row')} not drawn"):
+    with st.expander(plain(f"{counted(len(blank), 'row')} not drawn")):
         for r in blank.itertuples():
             words = (row_name(str(r.source), str(r.model)), str(r.compressor), str(r.setting_label))
             name = " · ".join(filter(None, words))
@@ -167,13 +166,13 @@ def _claims(found: Scope) -> None:
     st.html(html_table(CLAIMS, [_claim(v) for v in judged]))
     for verdict in judged:
         if verdict.parts or verdict.remarks:
-            with st.expander(f"{MARKS[verdict.verdict]} {plain(verdict.says)}"):
+            with st.expander(plain(f"{MARKS[verdict.verdict]} {verdict.says}")):
                 _parts(verdict)
 
 
 def _claim(v: Verdict) -> list[str | Html]:
     return [
-        Html(f'<div style="white-space:normal;min-width:12rem">{escape(v.says)}</div>'),
+        Html(f'<div style="white-space:normal;min-width:12rem">{html_text(v.says)}</div>'),
         f"{MARKS[v.verdict]} {v.verdict}",
         rounded(v.difference, v.low, v.high),
         interval(v.low, v.high),
@@ -193,6 +192,6 @@ def _parts(v: Verdict) -> None:
         st.html(html_table(columns, rows))
     if v.pairs:
         one = "; one seed: the verdict holds for that seed only" if v.seeds == 1 else ""
-        st.caption(f"{v.pairs} paired settings, {v.seeds} seeds, {v.images:,} test images{one}")
+        st.caption(plain(f"{v.pairs} paired settings, {v.seeds} seeds, {v.images:,} test images{one}"))
     for remark in v.remarks:
         st.text(remark)

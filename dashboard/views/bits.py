@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 import pandas as pd
@@ -28,7 +27,7 @@ from dashboard.figures.bits import (
 from dashboard.filters import choice
 from dashboard.load import records_of, snapshot
 from dashboard.tables import Column, Html, html_table
-from dashboard.text import counted, interval, number, plain, rounded, row_name, size
+from dashboard.text import counted, figure_text, interval, number, plain, rounded, row_name, size
 
 KINDS = (
     Column("kind of layer"),
@@ -116,11 +115,11 @@ def _row(name: str, record: ResultRecord, table: pd.DataFrame, listed: ResultRec
     if layers.empty and same:
         layers = layer_bits(listed)
         if not layers.empty:
-            st.caption(f"Layers as listed by the record {listed.cell_id[:8]} of the same network and protocol.")
+            st.caption(plain(f"Layers as listed by the record {listed.cell_id[:8]} of the same network and protocol."))
     if layers.empty:
         _protocol(name, record)
         return
-    st.plotly_chart(layer_figure(layers, escape(name)), width="stretch", key=f"layers-{record.cell_id}")
+    st.plotly_chart(layer_figure(layers, figure_text(name)), width="stretch", key=f"layers-{record.cell_id}")
     weights, inputs = mean_bits(layers)
     says = [
         f"{len(layers)} layers of {int(layers['parameters'].sum()):,} weights",
@@ -131,7 +130,7 @@ def _row(name: str, record: ResultRecord, table: pd.DataFrame, listed: ResultRec
     if left is not None:
         share = 100 * layers["nonzero"].sum() / max(layers["parameters"].sum(), 1)
         says.insert(1, f"{share:.1f} % of them are not zero")
-    st.caption(" · ".join(says))
+    st.caption(plain(" · ".join(says)))
     more = () if left is None else (KEPT,)
     st.html(html_table((*KINDS, *more), [_kind(r) for r in by_kind(layers).itertuples()]))
     with st.expander("All layers"):
@@ -141,7 +140,7 @@ def _row(name: str, record: ResultRecord, table: pd.DataFrame, listed: ResultRec
 def _facts(record: ResultRecord, name: str, table: pd.DataFrame) -> None:
     for r in [r for r in table.itertuples() if _name(r) == name][:1]:
         accuracy = f"top-1 {rounded(r.top1_mean, r.top1_low, r.top1_high)} % {interval(r.top1_low, r.top1_high)}"
-        st.caption(f"{accuracy} · {size(r.size_bytes)} · {number(r.bitops_g, 3)} GBitOPs · shown: seed {record.seed}")
+        st.caption(plain(f"{accuracy} · {size(r.size_bytes)} · {number(r.bitops_g, 3)} GBitOPs · seed {record.seed}"))
 
 
 def _protocol(name: str, record: ResultRecord) -> None:
@@ -151,11 +150,11 @@ def _protocol(name: str, record: ResultRecord) -> None:
         return
     st.plotly_chart(protocol_figure(found), width="stretch", key=f"protocol-{record.cell_id}")
     floats = record.protocol.get("left_in_float")
-    named = plain(", ".join(map(str, floats))) if isinstance(floats, list) else ""
+    named = ", ".join(map(str, floats)) if isinstance(floats, list) else ""
     rest = f" In floating point besides: {named}." if named else ""
     st.info(
-        f"As the protocol says it, by kind of tensor ({plain(sentence(found))}).{rest} This record was made before "
-        "records listed their layers; run the suite again with this version (`--fresh`) for the list."
+        f"As the protocol says it, by kind of tensor ({plain(sentence(found))}).{plain(rest)} This record was made "
+        "before records listed their layers; run the suite again with this version (`--fresh`) for the list."
     )
 
 
@@ -165,7 +164,7 @@ def _compare(one: ResultRecord, other: ResultRecord) -> None:
         return
     unlike = alone(first, second)
     if unlike:
-        st.caption(f"The networks differ: {counted(unlike, 'layer')} only one of them has.")
+        st.caption(plain(f"The networks differ: {counted(unlike, 'layer')} only one of them has."))
     names, sizes = differing(first, second), resized(first, second)
     if not names and not unlike:
         st.caption("Both rows give every layer the same bits" + (", but not the same weights." if sizes else "."))
@@ -175,7 +174,7 @@ def _compare(one: ResultRecord, other: ResultRecord) -> None:
 
 def _named(lines: Sequence[str], what: str) -> None:
     if lines:
-        with st.expander(f"{counted(len(lines), 'layer')} {what}"):
+        with st.expander(plain(f"{counted(len(lines), 'layer')} {what}")):
             for line in lines:
                 st.text(line)
 

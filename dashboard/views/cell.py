@@ -20,7 +20,7 @@ from dashboard.filters import choice
 from dashboard.links import ROW, cell_link
 from dashboard.load import index, record, snapshot
 from dashboard.tables import Column, html_table
-from dashboard.text import interval, number, row_name, seconds, size
+from dashboard.text import interval, number, plain, row_name, seconds, size
 
 AXES = {
     "row": "Source",
@@ -105,7 +105,7 @@ def _chosen(cells: pd.DataFrame) -> pd.Series:
         options = sorted(own[axis].unique())
         before = dict(current[list(AXES)])
         with columns[i]:
-            st.selectbox(names[axis], options, key=f"cell_{axis}", on_change=_moved, args=(axis, suite, before))
+            st.selectbox(plain(names[axis]), options, key=f"cell_{axis}", on_change=_moved, args=(axis, suite, before))
     st.session_state["cell_shown"] = current["cell_id"]
     if asked != current["cell_id"]:
         st.query_params["cell"] = str(current["cell_id"])
@@ -128,7 +128,7 @@ def _moved(axis: str, suite: str, before: Mapping[str, Any]) -> None:
 
 def _head(found: ResultRecord) -> None:
     parts = [found.compressor, found.setting_label, f"{found.n:,} images", f"seed {found.seed}"]
-    st.subheader(f"{row_name(found.source, found.model)} → {found.target}")
+    st.subheader(plain(f"{row_name(found.source, found.model)} → {found.target}"))
     st.text(" · ".join(part for part in parts if part))
     st.text(
         f"{STATUS[found.status]} · {found.suite}@{found.suite_version} · {found.dataset} · preset {found.preset} · "
@@ -147,7 +147,7 @@ def _outcome(found: ResultRecord) -> None:
     tiles = _tiles(found)
     if tiles:
         for column, (label, value, note) in zip(st.columns(len(tiles)), tiles, strict=True):
-            column.metric(label, value, delta=note or None, delta_color="off", delta_arrow="off")
+            column.metric(plain(label), value, delta=note or None, delta_color="off", delta_arrow="off")
     others = {k: v for k, v in found.metrics.items() if k not in _TILED}
     if others:
         st.subheader("Measures")
@@ -234,7 +234,7 @@ def _protocol(found: ResultRecord) -> None:
     if not found.protocol:
         st.caption("No compressed network was measured, so there is no protocol.")
         return
-    st.caption(f"fingerprint {found.protocol_id}: ranks are formed among rows that share it")
+    st.caption(plain(f"fingerprint {found.protocol_id}: ranks are formed among rows that share it"))
     facts(found.protocol)
 
 
@@ -249,7 +249,7 @@ def _curves(found: ResultRecord) -> None:
             st.plotly_chart(curves_figure(title, curves), width="stretch", key=f"curve-{found.cell_id}-{title}")
             if len(curves) > FEW:
                 names = list(curves)
-                st.caption(f"One line per unit: dark is {names[0]}, bright {names[-1]}.")
+                st.caption(plain(f"One line per unit: dark is {names[0]}, bright {names[-1]}."))
 
 
 def _report(found: ResultRecord) -> None:
@@ -257,15 +257,15 @@ def _report(found: ResultRecord) -> None:
     if not found.report:
         return
     st.subheader("What the compressor reports")
-    plain = {k: v for k, v in found.report.items() if not isinstance(v, dict) and not is_listing(v)}
-    if plain:
-        facts(plain)
+    single = {k: v for k, v in found.report.items() if not isinstance(v, dict) and not is_listing(v)}
+    if single:
+        facts(single)
     for name, value in found.report.items():
         if is_listing(value):
-            with st.expander(f"{name}: {len(value)}", expanded=len(value) <= 40):
+            with st.expander(plain(f"{name}: {len(value)}"), expanded=len(value) <= 40):
                 st.html(listing(value))
         elif isinstance(value, dict):
-            with st.expander(f"{name.replace('_', ' ')}: {len(value)}", expanded=len(value) <= 12):
+            with st.expander(plain(f"{name.replace('_', ' ')}: {len(value)}"), expanded=len(value) <= 12):
                 facts(value)
 
 
@@ -283,7 +283,7 @@ def _parameters(found: ResultRecord) -> None:
     for kind, version in (("source", found.source_version), ("compressor", found.compressor_version)):
         method = getattr(found, f"{kind}_method")
         if method:
-            with st.expander(f"Parameters of the {kind}"):
+            with st.expander(plain(f"Parameters of the {kind}")):
                 st.text(f"{method}, version {version}")
                 facts(getattr(found, f"{kind}_params"))
 

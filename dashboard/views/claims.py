@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from html import escape
 
 import streamlit as st
 
@@ -16,7 +15,7 @@ from dashboard.filters import choice, choices
 from dashboard.links import LEADERBOARD_PAGE, cell_link, link
 from dashboard.load import rows_of_claims, snapshot, verdicts
 from dashboard.tables import Column, Html, html_table
-from dashboard.text import interval, missing, number, rounded, row_name
+from dashboard.text import html_text, interval, missing, number, plain, rounded, row_name
 
 ALL = "all suites"
 FEW_RECORDS = 5000
@@ -91,9 +90,9 @@ def _counted(found: Sequence[Verdict]) -> None:
 def _suite(name: str, preset: str, judged: Sequence[Verdict], words: Sequence[str]) -> None:
     kept = [(i, verdict) for i, verdict in enumerate(judged) if verdict.verdict in words]
     suite = suite_of(name)
-    st.header(suite.title if suite is not None and suite.title else name, anchor=name)
+    st.header(plain(suite.title if suite is not None and suite.title else name), anchor=name)
     follows = f", follows {suite.reproduces}" if suite is not None and suite.reproduces else ""
-    st.caption(f"suite {name}{follows}, {len(judged)} claims")
+    st.caption(plain(f"suite {name}{follows}, {len(judged)} claims"))
     if not kept:
         st.info("No claim of this suite has this verdict.")
         return
@@ -108,7 +107,7 @@ def _suite(name: str, preset: str, judged: Sequence[Verdict], words: Sequence[st
 
 def _claim(suite: str, preset: str, position: int, verdict: Verdict) -> None:
     with st.container(border=True):
-        st.html(f"{badge(verdict.verdict)} &nbsp;<strong>{escape(verdict.says)}</strong>")
+        st.html(f"{badge(verdict.verdict)} &nbsp;<strong>{html_text(verdict.says)}</strong>")
         st.text(sentence(verdict))
         if verdict.seeds == 1:
             st.caption("One seed: paired by test image only, so this holds for that seed.")
@@ -134,7 +133,7 @@ def _details(suite: str, preset: str, position: int, verdict: Verdict) -> None:
         return
     targets = list(dict.fromkeys(row.target for row in rows))
     if len(targets) > 1:
-        st.caption(f"{len(rows)} rows on {len(targets)} targets")
+        st.caption(plain(f"{len(rows)} rows on {len(targets)} targets"))
     st.html(html_table(COLUMNS, [_row(suite, preset, row) for row in rows]))
 
 

@@ -20,7 +20,7 @@ from dashboard.filters import choice
 from dashboard.links import cell_link, open_cell, with_cells
 from dashboard.load import snapshot
 from dashboard.tables import Column, Html, html_table
-from dashboard.text import number
+from dashboard.text import number, plain
 
 COLOURS = {"accuracy": "top1_mean", "drop": "drop"}
 
@@ -48,7 +48,7 @@ def show() -> None:
         _measured(table, what, found.suite)
         if reference:
             st.caption(
-                f"{_paper(reference)}, which this suite follows, prints no value that corresponds to these rows."
+                plain(f"{_paper(reference)}, which this suite follows, prints no value that corresponds to these rows.")
             )
     else:
         left, right = st.columns(2, gap="medium")
@@ -56,9 +56,9 @@ def show() -> None:
             st.subheader("Measured")
             _measured(table, what, found.suite)
         with right:
-            st.subheader(f"Published: {_paper(reference or '')}")
+            st.subheader(plain(f"Published: {_paper(reference or '')}"))
             _beside(table, joined, what)
-        st.caption(_scale(table, joined, found.dataset))
+        st.caption(plain(_scale(table, joined, found.dataset)))
         if what == "drop":
             st.caption("The published drop is blank where the paper prints no accuracy of the uncompressed network.")
     _explained(table, part)
@@ -163,7 +163,7 @@ def _explained(table: CrossTable, part: pd.DataFrame) -> None:
         notes.append("One seed: intervals cover the test images only.")
     if part["stale"].any():
         notes.append("Some rows were measured with an older version of their method.")
-    st.caption(" ".join(notes))
+    st.caption(plain(" ".join(notes)))
 
 
 def _as_table(table: CrossTable, what: str) -> str:

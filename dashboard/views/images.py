@@ -126,7 +126,7 @@ def _side(letter: str, cells: pd.DataFrame, sources: Sequence[str], start: str) 
 
 def _pictures(side: Side, found: Scope) -> None:
     if side.trouble:
-        st.warning(plain(side.trouble).replace("\n", "  \n"))
+        st.warning(plain(side.trouble))
     if side.stored is not None:
         mean, std = _constants(found.dataset)
         labels = side.stored.labels
@@ -136,14 +136,18 @@ def _pictures(side: Side, found: Scope) -> None:
         st.plotly_chart(class_grid(picture, names), width="stretch", key=f"grid-{side.letter}-{side.synth_id}")
         told = f"the first {PER_CLASS} images of each class" if classes else f"the first {len(images)} images"
         scaled = "" if mean is not None else "; grey levels stretched to the set's own range"
-        st.caption(f"{side.letter}: {side.said} · {told}, from the store{scaled}")
+        st.caption(plain(f"{side.letter}: {side.said} · {told}, from the store{scaled}"))
         return
     grid = _packed(side.cells)
     if grid is None:
-        st.info(f"{side.letter}: {side.said} · no picture: neither the store nor the package holds these images.")
+        st.info(
+            plain(f"{side.letter}: {side.said} · no picture: neither the store nor the package holds these images.")
+        )
         return
     st.image(grid, width="stretch")
-    st.caption(f"{side.letter}: {side.said} · the first images of the set as they came with the package, not by class")
+    st.caption(
+        plain(f"{side.letter}: {side.said} · the first images of the set as they came with the package, not by class")
+    )
 
 
 def _constants(dataset: str) -> tuple[list[float] | None, list[float] | None]:
@@ -208,7 +212,7 @@ def _curves(sides: Sequence[Side]) -> None:
         f"{look}: {side.letter}, {side.said}" if found else f"{side.letter}, {side.said}: no curves recorded"
         for look, side, found in zip(looks, sides, curves, strict=True)
     ]
-    st.caption(" · ".join([*told, "first batch of each set"]))
+    st.caption(plain(" · ".join([*told, "first batch of each set"])))
     for start in range(0, len(names), 3):
         for place, name in zip(st.columns(3), names[start : start + 3], strict=False):
             with place:
@@ -225,6 +229,6 @@ def _curves_of(side: Side) -> dict[str, list[tuple[int, float]]]:
     """From the stored batch, else from a record that measured the images (others hold their compressor's curves)."""
     if side.stored is not None and side.stored.curves:
         return {name: list(curve) for name, curve in side.stored.curves.items()}
-    plain = side.cells[(side.cells["compressor"] == "") & (side.cells["status"] == "ok")].head(1)
-    records: list[ResultRecord] = records_of(plain) if len(plain) else []
+    measuring = side.cells[(side.cells["compressor"] == "") & (side.cells["status"] == "ok")].head(1)
+    records: list[ResultRecord] = records_of(measuring) if len(measuring) else []
     return dict(records[0].curves) if records else {}

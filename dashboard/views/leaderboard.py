@@ -22,7 +22,7 @@ from dashboard.links import cell_link, with_cells
 from dashboard.load import rows_of, snapshot
 from dashboard.pairwise import critical_differences, pairwise
 from dashboard.tables import Column, Html, html_table
-from dashboard.text import BLANK, interval, missing, number
+from dashboard.text import BLANK, interval, missing, number, plain
 
 ALL_TARGETS = "all targets (means)"
 SORTS = {
@@ -66,7 +66,7 @@ def show() -> None:
         _means(found, table)
         critical_differences(table)
     else:
-        st.caption(f"{len(table)} rows, {len(table[table['status'] == 'ok'])} complete")
+        st.caption(plain(f"{len(table)} rows, {len(table[table['status'] == 'ok'])} complete"))
         protocols = table.groupby("setting_label")["protocol_id"].nunique(dropna=False)
         for (setting, protocol), part in table.groupby(["setting_label", "protocol_id"], sort=False, dropna=False):
             mark = f" · protocol {str(protocol)[:6]}" if protocols[str(setting)] > 1 and not missing(protocol) else ""
@@ -113,7 +113,9 @@ def _equal_budget(table: pd.DataFrame, ratio: float) -> pd.DataFrame:
     method = table["control"] == "none"
     found = equal_budget(table[method], ratio)
     out = int(method.sum()) - len(found.rows)
-    st.caption(f"{out} rows spend more or less than the others and are left out; ranks are those of the whole board.")
+    st.caption(
+        plain(f"{out} rows spend more or less than the others and are left out; ranks are those of the whole board.")
+    )
     controls = ~method & (table["n"].isin(found.rows["n"]) | found.rows.empty)
     return table[controls | table.index.isin(found.rows.index)]
 
@@ -128,7 +130,7 @@ def _sorted(part: pd.DataFrame, order: str) -> pd.DataFrame:
 
 
 def _target(suite: str, title: str, protocol: object, part: pd.DataFrame) -> None:
-    st.subheader(title)
+    st.subheader(plain(title))
     measured = part[part["top1_mean"].notna()]
     if len(measured):
         figure = leaderboard_bars(measured)
@@ -136,7 +138,7 @@ def _target(suite: str, title: str, protocol: object, part: pd.DataFrame) -> Non
         st.plotly_chart(figure, width="stretch", key=key, config={"displayModeBar": False})
     columns = shown_columns(part)
     st.html(html_table([column for column, _, _ in columns], rows(part, columns), classes(part)))
-    st.caption(" · ".join(_notes(part, protocol)))
+    st.caption(plain(" · ".join(_notes(part, protocol))))
     pairwise(part, f"{part['setting_label'].iloc[0]}-{'none' if missing(protocol) else str(protocol)[:6]}")
 
 
@@ -170,7 +172,7 @@ def _means(found: Scope, table: pd.DataFrame) -> None:
     for label, settings in setting_groups(table).items():
         for count, part in table[table["setting_label"].isin(settings)].groupby("n"):
             crossed = cross_table(part, targets)
-            st.subheader(f"{len(crossed.columns)} targets · {label} · {count} images")
+            st.subheader(plain(f"{len(crossed.columns)} targets · {label} · {count} images"))
             measured = rows_of(_cells_of(part))
             st.html(means_table(crossed, measured))
             spans = sorted({str(p) for p in part["protocol_id"].dropna()})
@@ -181,7 +183,7 @@ def _means(found: Scope, table: pd.DataFrame) -> None:
                 "are, not as a sample of networks. No rank is formed over targets.",
                 *_without_interval(crossed, measured),
             ]
-            st.caption(" ".join(notes))
+            st.caption(plain(" ".join(notes)))
 
 
 def _cells_of(part: pd.DataFrame) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from dashboard.common import heading
 from dashboard.figures.live import done_over_time
 from dashboard.load import live
 from dashboard.tables import Column, Html, html_table
-from dashboard.text import BLANK, missing, number, seconds
+from dashboard.text import BLANK, missing, number, plain, seconds
 from dashboard.theme import PALETTE
 
 EVERY = 2.0  # seconds
@@ -43,7 +43,7 @@ def _state() -> None:
     try:
         state = live()
     except BenchError as error:
-        st.warning(str(error).replace("\n", "  \n"))
+        st.warning(plain(error))
         return
     if state is None:
         st.info(NO_RUN)
@@ -51,11 +51,11 @@ def _state() -> None:
     now = time.time()
     phase = state.phase(now)
     with st.container(horizontal=True, gap="small"):
-        st.badge(phase, color="green" if phase in ("running", "finished") else "orange")
+        st.badge(plain(phase), color="green" if phase in ("running", "finished") else "orange")
         st.text(f"{state.suite}@{state.suite_version}, preset {state.preset}, {_workers(state.workers)}")
     text = _sentence(state, phase, now)
     (st.success if phase == "finished" and not state.failed else st.info if phase == "running" else st.warning)(text)
-    st.progress(state.done / state.tasks if state.tasks else 1.0, f"{state.done} of {state.tasks} tasks")
+    st.progress(state.done / state.tasks if state.tasks else 1.0, plain(f"{state.done} of {state.tasks} tasks"))
     if phase in ("running", "silent"):
         st.subheader("At work")
         if state.running:
@@ -68,7 +68,7 @@ def _state() -> None:
         figure = done_over_time(state.curve, state.tasks, until, left)
         st.plotly_chart(figure, width="stretch", key="done-over-time")
     if state.failures:
-        st.subheader(f"{state.failed} failed")
+        st.subheader(plain(f"{state.failed} failed"))
         st.html(html_table(FAILURES, _failures(state, now)))
     if state.records:
         st.subheader("Last records")

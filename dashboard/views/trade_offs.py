@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from html import escape
 from typing import Any
 
 import pandas as pd
@@ -17,7 +16,7 @@ from dashboard.figures.trade_offs import Cost, offered_costs, on_front, trade_of
 from dashboard.filters import amount, choice, choices
 from dashboard.load import snapshot
 from dashboard.tables import Column, Html, html_table
-from dashboard.text import counted, interval, missing, number, rounded, row_name, seconds, size
+from dashboard.text import counted, html_text, interval, missing, number, plain, rounded, row_name, seconds, size
 
 SHOWN = 200
 """Rows of the table; more would make the page slow, and nobody reads them."""
@@ -82,9 +81,9 @@ def show() -> None:
     shown = measured.head(SHOWN)
     st.html(_table(shown, columns, _classes(shown)))
     if "n" not in varying(rows):
-        st.caption(f"all rows: {counted(rows['n'].iloc[0], 'image')}")
+        st.caption(plain(f"all rows: {counted(rows['n'].iloc[0], 'image')}"))
     if len(measured) > SHOWN:
-        st.caption(f"The first {SHOWN} of {len(measured):,}; the download holds all.")
+        st.caption(plain(f"The first {SHOWN} of {len(measured):,}; the download holds all."))
     st.download_button(
         "Download these rows (CSV)", rows.to_csv(index=False), f"{found.suite}-costs.csv", "text/csv", key="csv"
     )
@@ -122,7 +121,7 @@ def _table(rows: pd.DataFrame, columns: Sequence[Shown], classes: Sequence[str] 
 def _plot(part: pd.DataFrame, cost: Cost, columns: Sequence[Shown], key: str) -> None:
     known = part[part[cost.column].notna()]
     if known.empty:
-        st.info(f"{cost.label.capitalize()}: not measured for these rows.")
+        st.info(plain(f"{cost.label.capitalize()}: not measured for these rows."))
         return
     st.plotly_chart(trade_off(known, cost), width="stretch", key=f"trade-off-{key}-{cost.column}")
     best = on_front(known, cost)
@@ -133,7 +132,7 @@ def _plot(part: pd.DataFrame, cost: Cost, columns: Sequence[Shown], key: str) ->
         "the front is of methods: real images and noise stand beside it",
         f"{counted(left_out, 'row')} without this cost left out" if left_out else "",
     ]
-    st.caption(" · ".join(filter(None, says)))
+    st.caption(plain(" · ".join(filter(None, says))))
     if len(best):
         with st.expander("The rows on the front"):
             st.html(_table(best, columns))
@@ -143,7 +142,7 @@ def _unmeasured(rows: pd.DataFrame) -> None:
     missing = rows[rows["top1_mean"].isna()]
     if missing.empty:
         return
-    with st.expander(f"{counted(len(missing), 'row')} without a mean, not drawn"):
+    with st.expander(plain(f"{counted(len(missing), 'row')} without a mean, not drawn")):
         for r in missing.itertuples():
             name = f"{row_name(str(r.source), str(r.model))} · {r.compressor} · {r.setting_label}{_images(r, rows)}"
             st.text(f"{name}: {r.status}, seeds {r.seeds}" + (f" ({r.reason!s})" if r.reason else ""))
@@ -168,7 +167,7 @@ def _best(measured: pd.DataFrame, columns: Sequence[Shown]) -> None:
     ]
     under = " and ".join(filter(None, limits))
     if found.rows.empty:
-        st.info(f"No method fits under {under}." if under else "No method here has a rank yet.")
+        st.info(plain(f"No method fits under {under}." if under else "No method here has a rank yet."))
         return
     rows = found.rows.sort_values("top1_mean", ascending=False, kind="stable")
     group = rows.groupby(list(GROUP), sort=False, dropna=False).ngroup().sort_values(kind="stable")
@@ -182,7 +181,7 @@ def _best(measured: pd.DataFrame, columns: Sequence[Shown]) -> None:
     with_what = f"{best.compressor} at {best.setting_label}{_images(best, measured)}"
     name = f"{row_name(best.source, best.model)} with {with_what}"
     st.html(
-        f"<p><b>{escape(f'Best under {under}' if under else 'Best without a limit')}:</b> {escape(name)}, top-1 "
+        f"<p><b>{html_text(f'Best under {under}' if under else 'Best without a limit')}:</b> {html_text(name)}, top-1 "
         f"{accuracy} {interval(best.top1_low, best.top1_high)}, {seconds(best.synthesis_s + best.compress_s)}, "
         f"{size(best.size_bytes)}.{shared}</p>"
     )
@@ -193,7 +192,7 @@ def _best(measured: pd.DataFrame, columns: Sequence[Shown]) -> None:
         f"the first {BEST} of {len(rows)}" if len(rows) > BEST else "",
         f"{counted(found.left_out, 'row')} without the limited cost left out" if found.left_out else "",
     ]
-    st.caption(" · ".join(filter(None, says)))
+    st.caption(plain(" · ".join(filter(None, says))))
 
 
 def _classes(part: pd.DataFrame) -> list[str]:

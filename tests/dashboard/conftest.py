@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -58,10 +59,15 @@ def app(store: RecordStore) -> Callable[..., AppTest]:
     return start
 
 
+def read(text: str) -> str:
+    """Markdown as it is read: what was escaped, without what escapes it."""
+    return re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", text).replace("\u2060", "")
+
+
 def shown(test: AppTest) -> str:
     """Everything a page says: text, captions, tables, messages and code."""
     kinds = ("title", "header", "subheader", "text", "caption", "markdown", "info", "warning", "error", "code")
     said = [str(element.value) for kind in kinds for element in getattr(test, kind)]
     said += [element.proto.body for element in test.get("html")]
     said += [f"{tile.label} {tile.value} {tile.delta}" for tile in test.metric]
-    return "\n".join(said)
+    return read("\n".join(said))
