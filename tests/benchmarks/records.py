@@ -12,6 +12,7 @@ import numpy as np
 
 from bench.spec.plan import Plan
 from bench.store.records import RecordStore, ResultRecord, StageCost, pack_bits
+from bench.store.seals import sealed
 
 IMAGES = 10_000
 SEEDS = 5
@@ -54,7 +55,7 @@ def write_records(root: Path, count: int) -> None:
         }
         head = ", ".join(f"{json.dumps(k)}: {json.dumps(filled[k])}" for k in _SLOTS)
         metrics = f'"correct": "{correct}", "metrics": {{"top1": {top1}, "fp_top1": 91.0, {middle}'
-        (folder / f"{cell}.json").write_text(f"{before}{head}, {metrics}{after}")
+        (folder / f"{cell}.json").write_bytes(sealed(json.loads(f"{before}{head}, {metrics}{after}")))
 
 
 def _grid(count: int) -> Iterator[dict[str, Any]]:
@@ -101,7 +102,7 @@ def write_cells(root: Path, plan: Plan) -> None:
     facts = {"suite": suite.suite, "suite_version": suite.version, "correct": correct, "metrics": {"top1": top1}}
     raw = {**_made().model_dump(mode="json"), **facts}
     for cell in plan.applicable:
-        (folder / f"{cell.cell_id}.json").write_text(json.dumps({**raw, **cell.axes()}))
+        (folder / f"{cell.cell_id}.json").write_bytes(sealed({**raw, **cell.axes()}))
 
 
 def _made() -> ResultRecord:

@@ -17,6 +17,7 @@ from streamlit.testing.v1 import AppTest
 from bench.store.meta import ArtifactMeta, make_header
 from bench.store.records import RecordStore, ResultRecord
 from tests.board.make import record
+from tests.dashboard.conftest import read
 
 Open = Callable[..., AppTest]
 
@@ -92,7 +93,12 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pages]
 
 
 def text_of(app: AppTest) -> str:
-    """All that a page says in words and tables."""
+    """All that a page says in words and tables, as it is read."""
+    return read(raw_of(app))
+
+
+def raw_of(app: AppTest) -> str:
+    """As :func:`text_of`, as it is sent: Markdown with what escapes it, HTML."""
     parts = [str(getattr(e, "value", "")) for kind in ("info", "warning", "caption", "text") for e in app.get(kind)]
     parts += [e.proto.body for e in app.get("html")]
     return "\n".join(parts)
@@ -132,7 +138,7 @@ def check_awkward(pages: Pages, page: str, name: str) -> AppTest:
     assert not app.exception, [e.value for e in app.exception]
     assert not app.error
     assert text_of(app).strip()
-    assert "<script>" not in text_of(app)
+    assert "<script>" not in raw_of(app)
     if name in ("half-written", "newer schema"):
         assert any("could not be read" in e.label for e in app.expander)
     return app

@@ -16,6 +16,7 @@ from streamlit.testing.v1 import AppTest
 from bench.store.live import MISSED, SILENT, LiveState, live_path, write_live
 from bench.store.records import RecordStore
 from dashboard.figures.live import done_over_time
+from tests.dashboard.conftest import read
 
 App = Callable[..., AppTest]
 
@@ -45,7 +46,7 @@ def line(**changes: Any) -> dict[str, Any]:
 def said(test: AppTest) -> str:
     """All text of the page but its tables."""
     assert not test.exception
-    return " ".join(str(e.value) for kind in (test.info, test.warning, test.success) for e in kind)
+    return read(" ".join(str(e.value) for kind in (test.info, test.warning, test.success) for e in kind))
 
 
 def tables(test: AppTest) -> str:
