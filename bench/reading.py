@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import lzma
 import math
+import os
 import re
 import zlib
 from importlib.resources.abc import Traversable
@@ -34,10 +35,9 @@ def read_bytes(path: Path | Traversable, limit: int = LIMIT) -> bytes:
         ValueError: it is larger than ``limit``.
     """
     with path.open("rb") as file:
-        size = file.seek(0, 2)
+        size = os.fstat(file.fileno()).st_size
         if size > limit:
             raise ValueError(f"{size:,} bytes, at most {limit:,} are read")
-        file.seek(0)
         return file.read()
 
 
