@@ -59,6 +59,12 @@ class SynthRequest:
     set_seed: int
     student: ModelHandle | None = None
 
+    @property
+    def unit_macs(self) -> float:
+        """Multiply-accumulates of one forward-equivalent: those of the network that is inverted for one image, of
+        several networks their mean; 1 where there is none."""
+        return max(1.0, sum(model.macs for model in self.models) / max(1, len(self.models)))
+
 
 def _ignore_progress(stage: str, step: int, total: int) -> None: ...
 

@@ -71,7 +71,7 @@ class Dafl(GeneratorSource):
         spec, rng = request.dataset, ctx.generator
         generator = ImageGenerator(Body(params.latent, spec.shape, params.width, params.eps, rng))
         objective = DaflObjective(Network(request.models[0], spec, ctx), spec.shape, spec.classes, params, rng)
-        return GeneratorTrainer(generator, objective, params, ctx, macs=request.models[0].macs, classes=spec.classes)
+        return GeneratorTrainer(generator, objective, params, ctx, unit_macs=request.unit_macs, classes=spec.classes)
 
 
 METHOD = Dafl()

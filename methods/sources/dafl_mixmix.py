@@ -101,7 +101,7 @@ class DaflMixMix(GeneratorSource):
         generator = ImageGenerator(Body(params.latent, spec.shape, params.width, params.eps, rng))
         teacher, *zoo = (Network(handle, spec, ctx) for handle in request.models)
         objective = DaflMixMixObjective(teacher, zoo or [teacher], spec, params, rng)
-        return GeneratorTrainer(generator, objective, params, ctx, macs=request.models[0].macs, classes=spec.classes)
+        return GeneratorTrainer(generator, objective, params, ctx, unit_macs=request.unit_macs, classes=spec.classes)
 
 
 METHOD = DaflMixMix()

@@ -96,7 +96,7 @@ class Qimera(GeneratorSource):
             ConditionalObjective(teacher, spec.classes, params.bn_weight, law.training),
             params,
             ctx,
-            macs=request.models[0].macs,
+            unit_macs=request.unit_macs,
             classes=spec.classes,
         )
 
