@@ -8,11 +8,15 @@ import tempfile
 import torch
 
 from bench import runtime
+from bench.data.datasets import renormalise
 from bench.errors import NotApplicable
 from bench.interfaces import ImageBatch, ImageSet, ModelHandle, SynthRequest
+from bench.run.gate import own_readings
 from bench.run.reports import now
 from bench.run.worker import Bench, Recorder, Report, access_of, context_of, waiting
 from bench.spec.jobs import SynthJob
+from bench.store.artifacts import checked
+from bench.store.gate import INVERSION
 from bench.store.meta import CLASS_NAMES, ArtifactMeta
 from bench.store.objects import LostArtifact
 
@@ -74,13 +78,24 @@ def _synthesised(bench: Bench, job: SynthJob, index: int, report: Report) -> tup
         batch: ImageBatch = source.synthesize_batch(
             request, context_of(bench, job.dataset, access, job.batch_seed(index), recorder, scratch)
         )
+    checked(batch, f"{job.synth_id} batch {index}")
+    readings = own_readings(bench, job, batch)
     meta = ArtifactMeta(
         source=job.source.method,
         version=job.source.version,
         models=job.models,
-        info={**batch.info, "audit": access.audit, CLASS_NAMES: list(job.dataset.class_names)},
+        info={
+            **batch.info,
+            "audit": access.audit,
+            CLASS_NAMES: list(job.dataset.class_names),
+            **({INVERSION: readings} if readings else {}),
+        },
         curves=recorder.curves,
-        cost={**dataclasses.asdict(spent), "forward_equivalents": batch.forward_equivalents},
+        cost={
+            **dataclasses.asdict(spent),
+            "forward_equivalents": batch.forward_equivalents,
+            "macs": batch.forward_equivalents * request.unit_macs,
+        },
         provenance={**bench.facts, "date": now()},
     )
     return batch, meta
@@ -89,12 +104,7 @@ def _synthesised(bench: Bench, job: SynthJob, index: int, report: Report) -> tup
 def renormalised(images: ImageSet, job: SynthJob, target: ModelHandle) -> ImageSet:
     """The images in the target's own constants; they live in those of their own networks
     (docs/methods/sources.md#pixel-space)."""
-    if (job.dataset.mean, job.dataset.std) == (target.mean, target.std):
-        return images
-    mean, std, own_mean, own_std = (
-        torch.tensor(v).view(1, -1, 1, 1) for v in (job.dataset.mean, job.dataset.std, target.mean, target.std)
-    )
-    return dataclasses.replace(images, images=(images.images * std + mean - own_mean) / own_std)
+    return dataclasses.replace(images, images=renormalise(images.images, job.dataset, target))
 
 
 def streamed(bench: Bench, job: SynthJob, target: ModelHandle, recorder: Recorder, scratch: str) -> ImageSet:
@@ -115,5 +125,5 @@ def streamed(bench: Bench, job: SynthJob, target: ModelHandle, recorder: Recorde
     context = context_of(bench, job.dataset, access, job.batch_seed(0), recorder, scratch)
     stream = source.stream(request, context)
     none = torch.empty(0, *job.dataset.shape)
-    info = {"batches": [{"audit": access.audit}]}
+    info = {"batches": [{"audit": access.audit}], "unit_macs": request.unit_macs}
     return ImageSet(none, None, None, stream.label_kind, "", job.synth_id, info, stream)

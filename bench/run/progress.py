@@ -9,9 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from bench.interfaces import ImageSet
 from bench.run.observers import Observer, RunStart
 from bench.run.tasks import Progress as ProgressEvent
 from bench.spec.graph import Job, counts
+from bench.spec.jobs import SynthJob
+from bench.store.gate import judged
 from bench.store.records import ResultRecord
 
 PLAIN_EVERY = 15.0  # seconds between two lines when no terminal is there
@@ -167,6 +170,13 @@ class ProgressObserver(Observer):
             left = clock(self._work.seconds_left())
             self._live.update(self._total, completed=self._work.done, note=f"left {left}")
 
+    def image_set(self, job: SynthJob, images: ImageSet) -> None:
+        gate = judged(images.info["batches"])
+        if gate is not None and gate.flagged:
+            top1 = "no labels" if gate.top1 is None else f"own top-1 {gate.top1:.1f} %"
+            share = "no BN statistics" if gate.bn_share is None else f"own BN loss {gate.bn_share:.2f} of that of noise"
+            self._say(f"{job.title}: the images do not invert their network ({top1}, {share})")
+
     def record(self, record: ResultRecord) -> None:
         self._work.recorded(record)
         self._show_total()
@@ -178,6 +188,9 @@ class ProgressObserver(Observer):
         text = f"{origin} → {record.target} {record.compressor} {record.setting_label} seed {record.seed}: {shown}"
         if record.reason:
             text += f" ({record.reason.splitlines()[0]})"
+        self._say(text)
+
+    def _say(self, text: str) -> None:
         (self._live.console if self._live else self._console).print(text, markup=False, highlight=False)
 
     def run_ended(self, records: Sequence[ResultRecord]) -> None:

@@ -91,5 +91,11 @@ def _row(raw: Raw, setting: Raw, delivery: str) -> str:
     )
 
 
-MIGRATIONS: dict[int, Callable[[Raw], Raw]] = {1: from_1}
+def from_2(raw: Raw) -> Raw:
+    """Schema 2 did not know how an image set's own networks read it, nor a synthesis's multiply-accumulates."""
+    costs = {stage: {"macs": None, **cost} for stage, cost in (raw.get("costs") or {}).items()}
+    return {"image_gate": None, **raw, "costs": costs}
+
+
+MIGRATIONS: dict[int, Callable[[Raw], Raw]] = {1: from_1, 2: from_2}
 """Schema version → how a record of it becomes one of the next version."""

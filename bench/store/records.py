@@ -20,9 +20,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from bench.errors import StoreError
 from bench.identity import SEED_SCHEME
 from bench.store.files import open_store, write_atomic
+from bench.store.gate import ImageGate
 from bench.store.migrations import MIGRATIONS
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 SUITE_FOLDER = re.compile(r"[a-z][a-z0-9_]*@[0-9]+")
 CELL = re.compile(r"[0-9a-f]{8,64}")
@@ -32,13 +33,15 @@ Status = Literal["ok", "failed", "skipped", "not_applicable"]
 
 
 class StageCost(BaseModel):
-    """What a stage took: wall and CPU seconds, forward-equivalents, peak resident memory in MiB."""
+    """What a stage took: wall and CPU seconds, forward-equivalents, the same in multiply-accumulates (a synthesis, from
+    schema 3 on), peak resident memory in MiB."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     forward_equivalents: float = 0.0
+    macs: float | None = None
     peak_memory_mib: float | None = None
 
 
@@ -98,6 +101,7 @@ class ResultRecord(BaseModel):
     curves: dict[str, list[tuple[int, float]]] = Field(default_factory=dict)
     report: dict[str, Any] = Field(default_factory=dict)
     image_digest: str | None = None
+    image_gate: ImageGate | None = None  # whether the images invert their own networks; None where that is no question
 
     source_version: int = 0
     compressor_version: int = 0

@@ -29,6 +29,7 @@ from methods.sources._inversion import NonFiniteLoss
 from methods.sources._losses import l2norm
 from methods.sources._objectives import Network
 
+
 class GeneratorObjective(Protocol):
     """What a generator is trained for; draws its codes and holds whatever else is learned."""
 

@@ -215,8 +215,8 @@ def start_images(shape: Sequence[int], ctx: RunContext) -> Tensor:
 
 @dataclass(frozen=True)
 class Prepared:
-    """All that one batch's inversion needs; ``networks`` are those whose statistics or logits are matched, ``unit_macs``
-    the request's (None: the mean of the networks')."""
+    """All that one batch's inversion needs; ``networks`` are those whose statistics or logits are matched,
+    ``unit_macs`` the request's (None: the mean of the networks')."""
 
     networks: tuple[Network, ...]
     objective: Objective
