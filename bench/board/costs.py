@@ -27,7 +27,8 @@ SERVED = ("ok", "incomplete")
 
 def amortised(table: pd.DataFrame) -> pd.DataFrame:
     """The frame with :data:`AMORTISED` formed anew from the full costs and ``image_set_targets``."""
-    over = table["image_set_targets"].astype("Float64").replace(0, pd.NA)
+    served = table["image_set_targets"].astype("Float64")
+    over = served.where(served > 0)
     return table.assign(**{name: table[full].astype("Float64") / over for name, full in AMORTISED.items()})
 
 

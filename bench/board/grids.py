@@ -197,7 +197,7 @@ def flagged(row: Mapping[str, Any]) -> bool:
 
 def amortised_text(row: Mapping[str, Any]) -> str:
     """Seconds of the image set for each target that it serves; empty where it serves this one only."""
-    served = row.get("image_set_targets")
+    served: Any = row.get("image_set_targets")
     return "" if missing(served) or int(served) < 2 else number(row["synthesis_amortised_s"], 1)
 
 
@@ -212,7 +212,7 @@ def board_notes(part: pd.DataFrame) -> tuple[str, ...]:
     shared = part["image_set_rows"].max()
     if not missing(shared) and shared > 1:
         notes.append("synthesis time is charged in full to every row that uses the image set")
-    served = part["image_set_targets"].max() if "image_set_targets" in part else None
+    served: Any = part["image_set_targets"].max() if "image_set_targets" in part else None
     if not missing(served) and served > 1:
         notes.append("amortised (image sets): synthesis time over the targets that an image set serves")
     return (*notes, *notes_of(part))
