@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.board.grids import rank_interval, tie_letters
+from bench.board.grids import marks, rank_interval, tie_letters
 from dashboard.links import cell_link
 from dashboard.tables import Column, Html, interval_bar
 from dashboard.text import BLANK, digits_for, html_text, interval, missing, number, rounded, row_name, seconds, size
@@ -16,8 +16,11 @@ Ends = tuple[float, float]
 Shown = tuple[Column, str, Callable[[Any, Ends], str | Html]]
 """A column, the frame's column it needs (it is left out when the frame has none), and its cell of a row."""
 
-BLANKABLE = ("rank_low", "letters", "recovered", "mde")
-"""Columns that no row may have a value for: a single row has nothing to be compared with."""
+BLANKABLE = ("rank_low", "letters", "recovered", "mde", "synthesis_gmacs")
+"""Columns that no row may have a value for: a single row has nothing to be compared with, older records no MACs."""
+
+AMORTISED = ("synthesis_amortised_s", "synthesis_amortised_forwards")
+"""Columns that tell nothing where every image set serves one target."""
 
 SAID_ONCE = {"compressor": "compressor", "n": "images"}
 """Columns that go into the caption where they hold one value."""
@@ -41,7 +44,8 @@ def _ties(row: Any, _: Ends) -> str | Html:
 
 
 def _name(row: Any, _: Ends) -> str | Html:
-    return cell_link(row_name(row.source, row.model) + (" †" if row.stale else ""), row.suite, row.cell_id)
+    found = marks({"stale": row.stale, "flagged": getattr(row, "flagged", None)})
+    return cell_link(row_name(row.source, row.model) + (f" {found}" if found else ""), row.suite, row.cell_id)
 
 
 def _note(row: Any, _: Ends) -> str:
@@ -135,6 +139,21 @@ COLUMNS: tuple[Shown, ...] = (
         "synthesis_s",
         lambda r, _: seconds(r.synthesis_s),
     ),
+    (
+        Column("amortised", True, "synthesis over the targets that its image set serves"),
+        "synthesis_amortised_s",
+        lambda r, _: seconds(r.synthesis_amortised_s),
+    ),
+    (
+        Column("passes a target", True, "synthesis in passes through the inverted network, over the targets it serves"),
+        "synthesis_amortised_forwards",
+        lambda r, _: number(r.synthesis_amortised_forwards, 0),
+    ),
+    (
+        Column("synthesis GMACs", True, "multiply-accumulates of the image set, every network and generator its own"),
+        "synthesis_gmacs",
+        lambda r, _: number(r.synthesis_gmacs, 1),
+    ),
     (Column("compression", True, "wall time"), "compress_s", lambda r, _: seconds(r.compress_s)),
     (
         Column("passes", True, "forward-equivalents of synthesis and compression: the optimiser budget"),
@@ -152,6 +171,8 @@ def shown_columns(part: pd.DataFrame) -> list[Shown]:
     blank in all."""
     left_out = {name for name in SAID_ONCE if part[name].nunique() == 1}
     left_out |= {name for name in BLANKABLE if name in part and part[name].isna().all()}
+    if "image_set_targets" in part and part["image_set_targets"].max() < 2:
+        left_out |= set(AMORTISED)
     if (part["status"] == "ok").all():
         left_out.add("reason")
     return [item for item in COLUMNS if item[1] in part and item[1] not in left_out]

@@ -12,12 +12,13 @@ from bench.board.claims import Verdict
 from bench.board.grids import (
     BLANK,
     RANKS,
-    STALE,
     TIED,
     Cell,
     Grid,
+    amortised_text,
     board_notes,
     line_dicts,
+    marks,
     missing,
     number,
     rank_interval,
@@ -64,10 +65,10 @@ def _cell(cell: Cell, text: bool) -> str:
 
 _RANKED = (
     *("rank", RANKS, "source [from]", "top-1 %", "95 %", "compressor", "drop", "seeds"),
-    *("synth s", "compress s", "MiB", "kB", "remarks"),
+    *("synth s", "amortised s", "compress s", "MiB", "kB", "remarks"),
 )
-_RANKED_TEXT = (2, 4, 5, 12)
-_COMPRESSOR, _REMARKS = 5, 12
+_RANKED_TEXT = (2, 4, 5, 13)
+_COMPRESSOR, _AMORTISED, _REMARKS = 5, 9, 13
 
 
 def ranked_html(part: pd.DataFrame) -> str:
@@ -82,7 +83,7 @@ def ranked_html(part: pd.DataFrame) -> str:
     cells = [_ranked_cells(row, ends) for row in lines]
     same = part["compressor"].nunique() == 1
     moved = {_COMPRESSOR} if same else set()
-    moved |= set() if any(row[_REMARKS][1] for row in cells) else {_REMARKS}
+    moved |= {i for i in (_AMORTISED, _REMARKS) if not any(row[i][1] for row in cells)}
     said = [f"compressor: {lines[0]['compressor']}"] if same else []
     kept = [i for i in range(len(_RANKED)) if i not in moved]
     rows = [
@@ -111,13 +112,15 @@ def _ranked_cells(row: Mapping[str, Any], ends: tuple[float, float]) -> list[tup
     return [
         ("", html_text(rank)),
         ("", rank_interval(row)),
-        ("t", html_text(f"{row['source']} [{row['model']}]" if row["model"] else row["source"]) + STALE * row["stale"]),
+        ("t", html_text(f"{row['source']} [{row['model']}]" if row["model"] else row["source"]) + marks(row)),
         ("", _top1(row)),
         ("t", _bar(row, ends)),
         ("t", html_text(row["compressor"])),
         ("", number(row["drop"])),
         ("", html_text(row["seeds"])),
-        *(("", number(row[name], 1)) for name in ("synthesis_s", "compress_s")),
+        ("", number(row["synthesis_s"], 1)),
+        ("", amortised_text(row)),
+        ("", number(row["compress_s"], 1)),
         ("", number(row["peak_memory_mib"], 0)),
         ("", number(size, 0)),
         ("wrap" if len(remarks) > 48 else "t", html_text(remarks)),

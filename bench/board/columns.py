@@ -18,17 +18,20 @@ from bench.board.rows import Row
 from bench.board.scores import Share
 from bench.board.stats import Interval
 from bench.spec.axes import columns as axis_columns
+from bench.store.gate import MEANING
 
 STAGES = ("synthesis", "compress", "measure")
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a column may need beyond its row: its standing among others, how many rows use its image sets."""
+    """What a column may need beyond its row: its standing among others, how many rows use its image sets, and how many
+    targets these serve."""
 
     standing: Standing | None
     best: bool
     image_set_rows: int
+    image_set_targets: int
     interval: tuple[float, Interval] | None
     share: Share | None
 
@@ -67,18 +70,53 @@ def metric(name: str) -> Callable[[Row, Context], Any]:
 
 
 def _cost(field: str, stages: Sequence[str] = STAGES) -> Callable[[Row, Context], Any]:
-    """Mean over the seeds of a cost summed over stages; blank unless complete or when no seed recorded any stage."""
+    """Mean over the seeds of a cost summed over stages; blank unless complete, or when a seed recorded none."""
 
     def value(row: Row, _: Context) -> float | None:
         sums = []
         for record in row.measured if row.complete else ():
             known = [getattr(record.costs[stage], field) for stage in stages if stage in record.costs]
-            if not known:
+            if not known or None in known:
                 return None
             sums.append(sum(known))
         return float(np.mean(sums)) if sums else None
 
     return value
+
+
+def _gmacs(row: Row, context: Context) -> float | None:
+    """The synthesis in 1e9 multiply-accumulates."""
+    found = _cost("macs", STAGES[:1])(row, context)
+    return None if found is None else float(found) / 1e9
+
+
+def _amortised(full: Callable[[Row, Context], Any]) -> Callable[[Row, Context], Any]:
+    """A synthesis's cost over the targets that its image set serves (:func:`bench.board.costs.amortised`)."""
+
+    def value(row: Row, context: Context) -> float | None:
+        found = full(row, context)
+        if found is None or not context.image_set_targets:
+            return None
+        return float(found) / context.image_set_targets
+
+    return value
+
+
+def _gate(name: str) -> Callable[[Row, Context], Any]:
+    """Mean over the seeds of a reading by the images' own networks."""
+
+    def value(row: Row, _: Context) -> float | None:
+        found = [getattr(r.image_gate, name) for r in row.measured if r.image_gate is not None]
+        known = [v for v in found if v is not None]
+        return float(np.mean(known)) if row.complete and known and len(known) == len(row.measured) else None
+
+    return value
+
+
+def _flagged(row: Row, _: Context) -> bool | None:
+    """Whether a seed's images do not invert their network; None where no seed's was asked."""
+    found = [r.image_gate.flagged for r in row.measured if r.image_gate is not None]
+    return any(found) if found else None
 
 
 def _peak(row: Row, _: Context) -> float | None:
@@ -167,6 +205,9 @@ COLUMNS: tuple[Column, ...] = (
     Column("status", "str", "key", "ok, incomplete, failed, skipped, not_applicable", lambda row, _: row.status),
     Column("reason", "str", "text", "why seeds are missing", lambda row, _: row.reason),
     Column("stale", "boolean", "flag", "measured with an older version of a method", lambda row, _: row.stale),
+    Column("flagged", "boolean", "flag", f"in some seed, {MEANING}; blank: no question", _flagged),
+    Column("own_top1", "Float64", "%", "assigned labels that the images' own networks find", _gate("top1")),
+    Column("own_bn_share", "Float64", "of that of noise", "BN loss of the images' own networks", _gate("bn_share")),
     Column("protocol_id", "str", "key", "fingerprint of what is measured; ranks stay within", _head("protocol_id")),
     Column("target_digest", "str", "key", "fingerprint of the target's weights", _head("target_digest")),
     Column("test_digest", "str", "key", "fingerprint of the test images", _head("test_digest")),
@@ -195,11 +236,40 @@ COLUMNS: tuple[Column, ...] = (
         "forward_equivalents",
         "Float64",
         "forwards",
-        "optimiser budget: one image through one network, synthesis and compression",
+        "optimiser budget: one image through one network (synthesis: the inverted one), synthesis and compression",
         _cost("forward_equivalents", STAGES[:2]),
     ),
     Column("synthesis_forwards", "Float64", "forwards", "its synthesis", _cost("forward_equivalents", STAGES[:1])),
     Column("compress_forwards", "Float64", "forwards", "its compression", _cost("forward_equivalents", STAGES[1:2])),
+    Column("synthesis_gmacs", "Float64", "G", "multiply-accumulates of its synthesis, each network's its own", _gmacs),
+    Column(
+        "image_set_targets",
+        "Int64",
+        "targets",
+        "targets of the suite that the same image sets serve, this one included",
+        lambda _, c: c.image_set_targets,
+    ),
+    Column(
+        "synthesis_amortised_s",
+        "Float64",
+        "s",
+        "synthesis_s over image_set_targets",
+        _amortised(_cost("seconds", STAGES[:1])),
+    ),
+    Column(
+        "synthesis_amortised_forwards",
+        "Float64",
+        "forwards",
+        "synthesis_forwards over image_set_targets",
+        _amortised(_cost("forward_equivalents", STAGES[:1])),
+    ),
+    Column(
+        "synthesis_amortised_gmacs",
+        "Float64",
+        "G",
+        "synthesis_gmacs over image_set_targets",
+        _amortised(_gmacs),
+    ),
     Column("peak_memory_mib", "Float64", "MiB", "highest of all stages and seeds", _peak),
     Column(
         "image_set_rows",

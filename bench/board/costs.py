@@ -14,6 +14,24 @@ BUDGETS = ("forward_equivalents", "n")
 """What a method spends: forward passes on synthesis and compression, and images."""
 
 
+AMORTISED = {
+    "synthesis_amortised_s": "synthesis_s",
+    "synthesis_amortised_forwards": "synthesis_forwards",
+    "synthesis_amortised_gmacs": "synthesis_gmacs",
+}
+"""Column → the full cost of the image set, which it spreads over the targets that the set serves."""
+
+SERVED = ("ok", "incomplete")
+"""Status of a row whose target was served; a failed one, or one that is not applicable, shares no cost."""
+
+
+def amortised(table: pd.DataFrame) -> pd.DataFrame:
+    """The frame with :data:`AMORTISED` formed anew from the full costs and ``image_set_targets``."""
+    served = table["image_set_targets"].astype("Float64")
+    over = served.where(served > 0)
+    return table.assign(**{name: table[full].astype("Float64") / over for name, full in AMORTISED.items()})
+
+
 @dataclass(frozen=True)
 class Selection:
     """Rows of the frame, in its order, and how many were left out because they lack a number that was asked for."""

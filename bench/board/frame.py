@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench.board.columns import COLUMNS, Column, Context, metric
+from bench.board.costs import SERVED
 from bench.board.ranks import GROUP, Standing, standings
 from bench.board.rows import Asked, Row, Versions, make_rows
 from bench.board.scores import recovered_shares
@@ -82,11 +83,19 @@ def _contexts(rows: Sequence[Row], level: float) -> list[Context]:
     users = Counter(
         (row.head.suite, synth) for row in rows for synth in {r.synth_id for r in row.records if r.synth_id}
     )
+    served = defaultdict[tuple[str, str], set[tuple[str, str]]](set)
+    for row in rows:
+        for record in row.records if row.status in SERVED else ():
+            if record.synth_id:
+                served[row.head.suite, record.synth_id].add((row.head.dataset, row.head.target))
     return [
         Context(
             standing=found.get(i),
             best=i in leaders,
             image_set_rows=max((users[row.head.suite, r.synth_id] for r in row.records if r.synth_id), default=0),
+            image_set_targets=max(
+                (len(served[row.head.suite, r.synth_id]) for r in row.records if r.synth_id), default=0
+            ),
             interval=intervals[i],
             share=shares[i],
         )

@@ -13,10 +13,14 @@ import pandas as pd
 from bench.board.claims import Verdict
 from bench.board.costs import split_letters
 from bench.board.stats import LEVEL
+from bench.store.gate import MEANING
 from bench.store.records import ResultRecord, StageCost
 
 BLANK = "–"
 STALE = "†"
+FLAGGED = "‡"
+NOT_INVERTED = MEANING
+"""What the mark says."""
 TIED = "="
 TOP1 = "top-1 %"
 RANKS = "ranks"
@@ -162,7 +166,7 @@ def _board_row(row: Mapping[str, Any]) -> tuple[Cell, ...]:
     texts = (
         _rank_text(row),
         rank_interval(row),
-        str(row["source"]) + (STALE if row["stale"] else ""),
+        str(row["source"]) + marks(row),
         str(row["model"]),
         str(row["compressor"]),
         str(row["n"]),
@@ -181,6 +185,22 @@ def _board_row(row: Mapping[str, Any]) -> tuple[Cell, ...]:
     return tuple(Cell(text, best, letters=letters if i == top1 else "") for i, text in enumerate(texts))
 
 
+def marks(row: Mapping[str, Any]) -> str:
+    """What stands behind the name of a row's source: stale, images that do not invert their network."""
+    return STALE * bool(row["stale"]) + FLAGGED * (flagged(row))
+
+
+def flagged(row: Mapping[str, Any]) -> bool:
+    """Whether the images of some seed do not invert their network; False where that was not asked."""
+    return not missing(row.get("flagged")) and bool(row["flagged"])
+
+
+def amortised_text(row: Mapping[str, Any]) -> str:
+    """Seconds of the image set for each target that it serves; empty where it serves this one only."""
+    served: Any = row.get("image_set_targets")
+    return "" if missing(served) or int(served) < 2 else number(row["synthesis_amortised_s"], 1)
+
+
 def board_notes(part: pd.DataFrame) -> tuple[str, ...]:
     """As :func:`notes_of`, with what a ranked table adds: its protocols, and to whom synthesis time is charged."""
     notes = []
@@ -192,16 +212,21 @@ def board_notes(part: pd.DataFrame) -> tuple[str, ...]:
     shared = part["image_set_rows"].max()
     if not missing(shared) and shared > 1:
         notes.append("synthesis time is charged in full to every row that uses the image set")
+    served: Any = part["image_set_targets"].max() if "image_set_targets" in part else None
+    if not missing(served) and served > 1:
+        notes.append("amortised (image sets): synthesis time over the targets that an image set serves")
     return (*notes, *notes_of(part))
 
 
 def notes_of(part: pd.DataFrame) -> tuple[str, ...]:
-    """What a reader of these numbers must know: ties, staleness, single seeds."""
+    """What a reader of these numbers must know: ties, staleness, failed syntheses, single seeds."""
     notes = []
     if part["tied"].fillna(False).any():
         notes.append(f"{TIED} no difference to the first of that rank was shown (paired by image and seed, Holm)")
     if part["stale"].any():
         notes.append(f"{STALE} stale: measured with an older version of its method; not ranked")
+    if "flagged" in part and part["flagged"].fillna(False).any():
+        notes.append(f"{FLAGGED} {NOT_INVERTED}")
     seeds = {str(s).partition(" of ")[0] for s in part.loc[part["status"] == "ok", "seeds"]}
     if seeds == {"1"}:
         notes.append("one seed: intervals and ties hold for that seed only")
@@ -212,7 +237,8 @@ def image_set_grid(records: Iterable[ResultRecord]) -> Grid:
     """What the image sets cost: one line per source and network of the images, means over its sets (seeds) by the
     source's newest version.
 
-    ``cells`` counts the cells they served together, which is over how many the cost may be spread.
+    ``targets`` is how many a set served at most, ``amortised s`` its time over them, ``cells`` what the sets served
+    together.
     """
     lines: dict[tuple[str, str, str, int], list[ResultRecord]] = defaultdict(list)
     for record in records:
@@ -224,19 +250,32 @@ def image_set_grid(records: Iterable[ResultRecord]) -> Grid:
         members = [r for r in found if r.source_version == newest]
         costs = {r.synth_id: r.costs["synthesis"] for r in members if "synthesis" in r.costs}
         texts = (*map(str, key), str(len({r.synth_id for r in members})), *_cost_texts(list(costs.values())))
-        rows.append(tuple(Cell(text) for text in (*texts, str(len({r.cell_id for r in members})))))
-    headers = ("source", "from", "preset", "n", "sets", "s per set", "CPU s", "forwards", "MiB", "cells")
-    return Grid("image sets", headers, frozenset({0, 1, 2}), tuple(rows))
+        rows.append(tuple(map(Cell, (*texts, *_spread(members, costs), str(len({r.cell_id for r in members}))))))
+    headers = ("source", "from", "preset", "n", "sets", "s per set", "CPU s", "forwards", "GMACs", "MiB")
+    return Grid("image sets", (*headers, "targets", "amortised s", "cells"), frozenset({0, 1, 2}), tuple(rows))
+
+
+def _spread(members: Sequence[ResultRecord], costs: Mapping[str | None, StageCost]) -> tuple[str, str]:
+    """How many targets a set serves at most, and the mean over the sets of the seconds for each of them."""
+    served: dict[str | None, set[tuple[str, str]]] = defaultdict(set)
+    for record in members:
+        if record.status == "ok":
+            served[record.synth_id].add((record.dataset, record.target))
+    each = [cost.seconds / len(served[key]) for key, cost in costs.items() if served[key]]
+    most = max((len(targets) for targets in served.values()), default=0)
+    return str(most), number(sum(each) / len(each) if each else None, 1)
 
 
 def _cost_texts(costs: Sequence[StageCost]) -> tuple[str, ...]:
-    """Means of seconds, CPU seconds and forward-equivalents, and the highest memory peak."""
+    """Means of seconds, CPU seconds, forward-equivalents and multiply-accumulates, and the highest memory peak."""
     if not costs:
-        return (BLANK,) * 4
+        return (BLANK,) * 5
     sums = [sum(getattr(c, name) for c in costs) for name in ("seconds", "cpu_seconds", "forward_equivalents")]
     peaks = [c.peak_memory_mib for c in costs if c.peak_memory_mib is not None]
     means = (number(total / len(costs), digits) for total, digits in zip(sums, (1, 1, 0), strict=True))
-    return (*means, number(max(peaks) if peaks else None, 0))
+    macs = [c.macs for c in costs if c.macs is not None]
+    gmacs = sum(macs) / len(macs) / 1e9 if len(macs) == len(costs) else None
+    return (*means, number(gmacs, 1), number(max(peaks) if peaks else None, 0))
 
 
 def verdict_grid(verdicts: Sequence[Verdict], parts: bool = True) -> Grid:

@@ -8,18 +8,26 @@ from pathlib import Path
 import pandas as pd
 
 from bench.board.columns import COLUMNS
+from bench.board.costs import SERVED, amortised
 from bench.board.frame import frame, in_order
 from bench.store.files import write_atomic
 
 
 def joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    """All parts; how many rows an image set feeds is a matter of the whole suite, so it is counted here."""
+    """All parts; how many rows an image set feeds and how many targets it serves is a matter of the whole suite, so it
+    is counted here."""
     if not frames:
         return frame([])
     table = pd.concat(frames, ignore_index=True)
     uses = table[["suite", "image_sets"]].explode("image_sets").dropna()
     counts = uses.groupby(["suite", "image_sets"])["image_sets"].transform("size")
     table["image_set_rows"] = counts.groupby(level=0).max().reindex(table.index, fill_value=0)
+    served = table.loc[table["status"].isin(SERVED), ["suite", "dataset", "target", "image_sets"]]
+    targets = served.explode("image_sets").dropna().drop_duplicates().groupby(["suite", "image_sets"]).size()
+    each = pd.MultiIndex.from_frame(uses)
+    found = pd.Series(targets.reindex(each, fill_value=0).to_numpy(), index=uses.index)
+    table["image_set_targets"] = found.groupby(level=0).max().reindex(table.index, fill_value=0)
+    table = amortised(table)
     return in_order(typed(table.drop(columns="image_sets"))).reset_index(drop=True)
 
 

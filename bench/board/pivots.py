@@ -13,12 +13,15 @@ import pandas as pd
 
 from bench.board.grids import (
     BLANK,
+    FLAGGED,
     STALE,
     TIED,
     Cell,
     Grid,
+    flagged,
     half_width,
     line_dicts,
+    marks,
     missing,
     notes_of,
     number,
@@ -146,7 +149,7 @@ def _metric_cell(rows: Sequence[Mapping[str, Any]], metric: str) -> Cell:
         deviation = row.get(f"{metric}_std")
         if not missing(deviation) and deviation:
             text += f" ± {_significant(float(deviation), 2)}"
-        texts.append(text + STALE * bool(row["stale"]))
+        texts.append(text + marks(row))
     return Cell(" / ".join(texts) or BLANK)
 
 
@@ -188,7 +191,7 @@ def _pivot_cell(rows: Sequence[Mapping[str, Any]]) -> Cell:
         if missing(row["top1_mean"]):
             text = f"{BLANK} {row['seeds'] if row['status'] in _PLAIN_STATUS else row['status']}"
         mark = TIED if row["tied"] and row["rank"] == 1 else ""
-        texts.append(text + mark + (STALE if row["stale"] else ""))
+        texts.append(text + FLAGGED * flagged(row) + mark + (STALE if row["stale"] else ""))
     marks = (half_width(shown[0]), tie_letters(shown[0])) if len(shown) == 1 else ()
     return Cell(" / ".join(texts), any(bool(row["best"]) for row in shown), *marks)
 

@@ -14,9 +14,12 @@ from torch import Tensor
 from bench.data.places import open_split
 from bench.data.splits import Ints, Split, balanced_picks
 from bench.data.table import spec_of
-from bench.interfaces import DatasetSpec
+from bench.interfaces import DatasetSpec, ModelHandle
 
 Arrays = tuple[Tensor, Tensor]
+
+Constants = DatasetSpec | ModelHandle
+"""What has a mean and a deviation per channel."""
 
 BATCH = 250
 """Images of an evaluation batch; fewer where they are large (:func:`batch_size`)."""
@@ -145,6 +148,17 @@ class Dataset:
 
     def _picks(self, split: Split, subset: int) -> Ints:
         return balanced_picks(split.labels, self.spec.classes, subset)
+
+
+def renormalise(images: Tensor, given: Constants, wanted: Constants) -> Tensor:
+    """Normalised images [N,C,H,W] in the constants of ``wanted`` instead of those of ``given``; the very tensor where
+    they are the same."""
+    if (given.mean, given.std) == (wanted.mean, wanted.std):
+        return images
+    mean, std, own_mean, own_std = (
+        _channels(values, images) for values in (given.mean, given.std, wanted.mean, wanted.std)
+    )
+    return (images * std + mean - own_mean) / own_std
 
 
 def _channels(values: tuple[float, ...], like: Tensor) -> Tensor:

@@ -103,9 +103,10 @@ class DataHandle(Protocol):
 class ImageBatch:
     """What a source returns: images float32 [B,C,H,W] normalised, labels int64 [B] or None, soft [B,K] or None.
 
-    ``forward_equivalents`` counts full-resolution forward passes of one image through one network, summed over the
-    batch (a backward counts as one), whatever the network, generators included. ``info`` is JSON: models used, final
-    loss terms, clipped fraction.
+    ``forward_equivalents`` counts full-resolution forward passes of one image (a backward counts as one), summed over
+    the batch, in passes of the request's network (``SynthRequest.unit_macs``): any other network, a generator too,
+    counts by its multiply-accumulates over that one's.  ``info`` is JSON: models used, final loss terms, clipped
+    fraction.
     """
 
     images: Tensor
@@ -154,7 +155,7 @@ class ImageStream(Protocol):
 
     @property
     def forward_equivalents(self) -> float:
-        """Spent so far, in forwards of the generator's teacher; the student's own are not in it."""
+        """Spent so far, in the unit of :class:`ImageBatch`; the student's own passes are not in it."""
 
     def next_batch(self) -> ImageBatch:
         """Train the generator one step and return the batch it was trained on, detached, on the context's device."""

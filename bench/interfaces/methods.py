@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -58,6 +58,17 @@ class SynthRequest:
     batch_size: int
     set_seed: int
     student: ModelHandle | None = None
+
+    @property
+    def unit_macs(self) -> float:
+        """Multiply-accumulates of one forward-equivalent: those of the network that is inverted for one image, of
+        several networks their mean; 1 where there is none."""
+        return unit_macs(self.models)
+
+
+def unit_macs(models: Sequence[ModelHandle]) -> float:
+    """As `SynthRequest.unit_macs`, of the networks a source is given."""
+    return max(1.0, sum(model.macs for model in models) / max(1, len(models)))
 
 
 def _ignore_progress(stage: str, step: int, total: int) -> None: ...

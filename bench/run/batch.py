@@ -9,13 +9,18 @@ import torch
 
 from bench import runtime
 from bench.data.access import DataAccess
+from bench.data.datasets import renormalise
 from bench.errors import NotApplicable
 from bench.interfaces import ImageBatch, ImageSet, ModelHandle, SynthRequest
+from bench.interfaces.methods import unit_macs
 from bench.run.apart import keeper
 from bench.run.made import MadeBatch
+from bench.run.readings import own_readings
 from bench.run.reports import now
 from bench.run.worker import Bench, Recorder, Report, context_of, waiting
 from bench.spec.jobs import SynthJob
+from bench.store.artifacts import checked
+from bench.store.gate import INVERSION
 from bench.store.meta import CLASS_NAMES, ArtifactMeta
 from bench.store.objects import LostArtifact
 
@@ -33,6 +38,7 @@ def make_batch(bench: Bench, job: SynthJob, index: int, report: Report) -> None:
             access = bench.access(job.dataset_name, job, job.source.access)
             work = synthesise if job.source.own else keeper.synthesised
             made = work(bench, job, index, access, report)
+            checked(made.batch, f"{job.synth_id} batch {index}")
             bench.store.write_batch(job.synth_id, index, made.batch, _described(bench, job, made, access))
 
 
@@ -88,13 +94,24 @@ def synthesise(bench: Bench, job: SynthJob, index: int, access: DataAccess, repo
 
 
 def _described(bench: Bench, job: SynthJob, made: MadeBatch, access: DataAccess) -> ArtifactMeta:
+    readings = own_readings(bench, job, made.batch)
+    passes = made.batch.forward_equivalents
     return ArtifactMeta(
         source=job.source.method,
         version=job.source.version,
         models=job.models,
-        info={**made.batch.info, "audit": access.audit, CLASS_NAMES: list(job.dataset.class_names)},
+        info={
+            **made.batch.info,
+            "audit": access.audit,
+            CLASS_NAMES: list(job.dataset.class_names),
+            **({INVERSION: readings} if readings else {}),
+        },
         curves=made.curves,
-        cost={**dataclasses.asdict(made.spent), "forward_equivalents": made.batch.forward_equivalents},
+        cost={
+            **dataclasses.asdict(made.spent),
+            "forward_equivalents": passes,
+            "macs": passes * unit_macs([bench.model(name) for name in job.models]),
+        },
         provenance={**bench.facts, "date": now()},
     )
 
@@ -102,12 +119,7 @@ def _described(bench: Bench, job: SynthJob, made: MadeBatch, access: DataAccess)
 def renormalised(images: ImageSet, job: SynthJob, target: ModelHandle) -> ImageSet:
     """The images in the target's own constants; they live in those of their own networks
     (docs/methods/sources.md#pixel-space)."""
-    if (job.dataset.mean, job.dataset.std) == (target.mean, target.std):
-        return images
-    mean, std, own_mean, own_std = (
-        torch.tensor(v).view(1, -1, 1, 1) for v in (job.dataset.mean, job.dataset.std, target.mean, target.std)
-    )
-    return dataclasses.replace(images, images=(images.images * std + mean - own_mean) / own_std)
+    return dataclasses.replace(images, images=renormalise(images.images, job.dataset, target))
 
 
 def streamed(
@@ -129,5 +141,6 @@ def streamed(
     context = context_of(bench, job.dataset, access, job.batch_seed(0), recorder, scratch)
     stream = source.stream(request, context)
     none = torch.empty(0, *job.dataset.shape)
-    info: dict[str, list[dict[str, object]]] = {"batches": [{}]}  # what it reads is known when it has ended
+    # what it reads is known when it has ended
+    info: dict[str, object] = {"batches": [{}], "unit_macs": request.unit_macs}
     return ImageSet(none, None, None, stream.label_kind, "", job.synth_id, info, stream)

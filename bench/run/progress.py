@@ -121,6 +121,7 @@ class ProgressObserver(Observer):
         self._live: Progress | None = None
         self._total: TaskID | None = None
         self._lines: dict[str, TaskID] = {}
+        self._flagged: set[str] = set()
         self._work = Work((), workers)
         self._last = 0.0
 
@@ -171,15 +172,26 @@ class ProgressObserver(Observer):
     def record(self, record: ResultRecord) -> None:
         self._work.recorded(record)
         self._show_total()
+        self._flag(record)
         if record.status == "ok" and self._live is not None:
             return
         top1 = record.metrics.get("top1")
         shown = f"{top1:.2f}" if top1 is not None else record.status
-        origin = f"{record.source}[{record.model}]" if record.model else record.source
-        text = f"{origin} → {record.target} {record.compressor} {record.setting_label} seed {record.seed}: {shown}"
+        text = f"{_origin(record)} → {record.target} {record.compressor} {record.setting_label} seed {record.seed}: {shown}"
         if record.reason:
             text += f" ({record.reason.splitlines()[0]})"
         self._say(text)
+
+    def _flag(self, record: ResultRecord) -> None:
+        """Say once of each image set that it failed."""
+        gate, synth = record.image_gate, record.synth_id
+        if gate is None or not gate.flagged or synth is None or synth in self._flagged:
+            return
+        self._flagged.add(synth)
+        top1 = "no labels" if gate.top1 is None else f"own top-1 {gate.top1:.1f} %"
+        share = "no BN statistics" if gate.bn_share is None else f"own BN loss {gate.bn_share:.2f} of that of noise"
+        which = f"{_origin(record)} seed {record.seed}"
+        self._say(f"{which}: the images do not invert their network ({top1}, {share})")
 
     def silent(self, event: Silent) -> None:
         """A job of which nothing is heard; what ends it is the user's to decide."""
@@ -194,3 +206,8 @@ class ProgressObserver(Observer):
 
     def _say(self, text: str) -> None:
         (self._live.console if self._live else self._console).print(text, markup=False, highlight=False)
+
+
+def _origin(record: ResultRecord) -> str:
+    """Source and network of a row's images."""
+    return f"{record.source}[{record.model}]" if record.model else record.source

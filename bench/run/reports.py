@@ -15,6 +15,7 @@ from bench.interfaces import ImageSet
 from bench.run.fp import GateClosed
 from bench.spec.graph import MeasureJob
 from bench.spec.jobs import CellJob, SynthJob
+from bench.store.gate import judged
 from bench.store.records import ResultRecord, StageCost
 
 
@@ -76,16 +77,18 @@ def changes_of(cell: CellJob, images: SynthJob) -> dict[str, dict[str, Any]]:
 
 
 def origin(images: ImageSet) -> dict[str, Any]:
-    """What a record says of the images: their digest and what the source read."""
-    audit = [entry for info in images.info["batches"] for entry in info.get("audit", [])]
-    return {"image_digest": images.digest, "audit": audit}
+    """What a record says of the images: their digest, what the source read, how their own networks read them."""
+    batches = images.info["batches"]
+    audit = [entry for info in batches for entry in info.get("audit", [])]
+    return {"image_digest": images.digest, "audit": audit, "image_gate": judged(batches)}
 
 
 def synthesis_cost(images: ImageSet) -> StageCost:
     """What the images cost; a stream's seconds and memory are its consumer's."""
     if images.stream is None:
         return StageCost(**images.info["cost"])
-    return StageCost(forward_equivalents=images.stream.forward_equivalents)
+    passes = images.stream.forward_equivalents
+    return StageCost(forward_equivalents=passes, macs=passes * images.info["unit_macs"])
 
 
 def cost(spent: runtime.Spent, forward_equivalents: float = 0.0) -> StageCost:

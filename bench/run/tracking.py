@@ -191,5 +191,6 @@ def _tags(record: ResultRecord) -> dict[str, str]:
         "control": record.control,
         "test_digest": (record.test_digest or "")[:16],
         "image_digest": (record.image_digest or "")[:16],
+        "images_flagged": str(record.image_gate.flagged).lower() if record.image_gate else "",
     }
     return {k: v for k, v in found.items() if v}

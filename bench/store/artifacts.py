@@ -69,7 +69,7 @@ class ArtifactStore:
             StoreError: tensors that are no image batch or not finite; a folder that cannot be written.
         """
         where, name = f"{synth_id} batch {index}", batch_name(index)
-        tensors = _checked(batch, where)
+        tensors = checked(batch, where)
         digest = digest_of(tensors, _TENSORS)
         if self.objects.write(synth_id, name, pack(tensors, digest, meta, where)):
             return digest
@@ -145,8 +145,12 @@ class ArtifactStore:
         return tensors, meta
 
 
-def _checked(batch: ImageBatch, where: str) -> dict[str, Tensor]:
-    """The batch's tensors on the CPU, contiguous, in the stored types."""
+def checked(batch: ImageBatch, where: str) -> dict[str, Tensor]:
+    """The batch's tensors on the CPU, contiguous, in the stored types.
+
+    Raises:
+        StoreError: no image batch, not finite, or another number of labels than images.
+    """
     images, labels, soft = batch.images, batch.labels, batch.soft_labels
     if images.ndim != 4 or not images.is_floating_point():
         raise StoreError("is no image batch", where=where, got=f"{images.dtype} {tuple(images.shape)}")
@@ -164,9 +168,10 @@ def _checked(batch: ImageBatch, where: str) -> dict[str, Tensor]:
 
 def _summary(metas: Sequence[ArtifactMeta]) -> dict[str, Any]:
     cost: dict[str, float] = {}
+    everywhere = set[str].intersection(*(set(meta.cost) for meta in metas))  # no sum over batches that do not know it
     for meta in metas:
         for name, value in meta.cost.items():
-            if value is not None:
+            if value is not None and name in everywhere:
                 peak = name.startswith("peak")
                 cost[name] = max(cost.get(name, 0.0), value) if peak else cost.get(name, 0.0) + value
     return {

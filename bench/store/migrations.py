@@ -92,8 +92,10 @@ def _row(raw: Raw, setting: Raw, delivery: str) -> str:
 
 
 def from_2(raw: Raw) -> Raw:
-    """Schema 2 had no digest: what was written then is read as it is, checked by its bitmap alone."""
-    return raw
+    """Schema 2 had no digest: what was written then is checked by its bitmap alone.  It did not know how an image set's
+    own networks read it, nor a synthesis's multiply-accumulates."""
+    costs = {stage: {"macs": None, **cost} for stage, cost in (raw.get("costs") or {}).items()}
+    return {"image_gate": None, **raw, "costs": costs}
 
 
 MIGRATIONS: dict[int, Callable[[Raw], Raw]] = {1: from_1, 2: from_2}

@@ -24,6 +24,7 @@ from bench.errors import StoreError
 from bench.identity import SEED_SCHEME
 from bench.reading import LIMIT, parse_json, read_bytes, unzip
 from bench.store.files import check_layout, open_store, write_atomic
+from bench.store.gate import ImageGate
 from bench.store.migrations import MIGRATIONS
 from bench.store.seals import DIGEST, intact, sealed, unsealed
 
@@ -52,13 +53,15 @@ Whole = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class StageCost(BaseModel):
-    """What a stage took: wall and CPU seconds, forward-equivalents, peak resident memory in MiB."""
+    """What a stage took: wall and CPU seconds, forward-equivalents, the same in multiply-accumulates (a synthesis, from
+    schema 3 on), peak resident memory in MiB."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     forward_equivalents: float = 0.0
+    macs: float | None = None
     peak_memory_mib: float | None = None
 
 
@@ -118,6 +121,7 @@ class ResultRecord(BaseModel):
     curves: dict[str, list[tuple[int, float]]] = Field(default_factory=dict)
     report: dict[str, Any] = Field(default_factory=dict)
     image_digest: str | None = None
+    image_gate: ImageGate | None = None  # whether the images invert their own networks; None where that is no question
 
     source_version: Whole = 0
     compressor_version: Whole = 0

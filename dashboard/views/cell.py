@@ -10,6 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from bench.board.cells import mlflow_run, repro_command
+from bench.board.grids import NOT_INVERTED
 from bench.board.settings import setting_name
 from bench.board.stats import accuracy_interval
 from bench.store.records import ResultRecord, unpack_bits
@@ -142,6 +143,11 @@ def _outcome(found: ResultRecord) -> None:
         say = st.error if found.status == "failed" else st.info
         say("This cell failed." if found.status == "failed" else "This cell was not measured.")
         st.text(found.reason or "No reason was recorded.")
+    gate = found.image_gate
+    if gate is not None and gate.flagged:
+        top1 = "" if gate.top1 is None else f"own top-1 {number(gate.top1, 1)} %"
+        share = "" if gate.bn_share is None else f"own BN loss {number(gate.bn_share)} of that of noise"
+        st.warning(f"Read on {gate.n:,} images, {NOT_INVERTED}. Here: {', '.join(filter(None, (top1, share)))}.")
     if found.traceback:
         st.code(found.traceback, language=None, wrap_lines=True)
     tiles = _tiles(found)
@@ -197,7 +203,8 @@ def _costs(found: ResultRecord) -> None:
         Column("stage"),
         Column("wall", True),
         Column("CPU", True),
-        Column("passes", True, "forward-equivalents: one image through one network"),
+        Column("passes", True, "forward-equivalents: one image through one network (synthesis: the inverted one)"),
+        Column("GMACs", True, "multiply-accumulates of the synthesis, every network and generator its own"),
         Column("peak", True, "resident memory, MiB"),
     )
     rows = [
@@ -206,6 +213,7 @@ def _costs(found: ResultRecord) -> None:
             seconds(c.seconds),
             seconds(c.cpu_seconds),
             number(c.forward_equivalents, 0),
+            number(None if c.macs is None else c.macs / 1e9, 1),
             number(c.peak_memory_mib, 0),
         ]
         for name, c in found.costs.items()

@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from bench.board.costs import equal_budget
+from bench.board.grids import FLAGGED, NOT_INVERTED
 from bench.board.means import RowsByKey, setting_groups
 from bench.board.rows import ROW_KEY
 from bench.board.settings import setting_name
@@ -30,6 +31,7 @@ SORTS = {
     "top-1": ("top1_mean", False),
     "drop": ("drop", True),
     "synthesis time": ("synthesis_s", True),
+    "synthesis MACs": ("synthesis_gmacs", True),
     "compression time": ("compress_s", True),
     "passes": ("forward_equivalents", True),
     "size": ("size_bytes", True),
@@ -157,6 +159,8 @@ def _notes(part: pd.DataFrame, protocol: object) -> list[str]:
         notes.append("= no difference to the first of that rank was shown")
     if part["stale"].any():
         notes.append("† measured with an older version of its method; not ranked")
+    if part["flagged"].fillna(False).any():
+        notes.append(f"{FLAGGED} {NOT_INVERTED}")
     if (part["control"] != "none").any():
         notes.append("italic: controls, which stand beside and have no rank")
     return notes

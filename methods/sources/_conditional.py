@@ -16,12 +16,15 @@ from methods.sources._objectives import Network, top1
 class ConditionalObjective:
     """L_G = CE(T(x), label) + bn_weight * ``mse_var`` (docs/methods/sources.md#gdfq; soft labels in Qimera)."""
 
-    passes = 2.0
-
     def __init__(
         self, teacher: Network, classes: int, bn_weight: float, draw: Callable[[Tensor | None], Codes]
     ) -> None:
         self.teacher, self.classes, self.bn_weight, self._draw = teacher, classes, bn_weight, draw
+
+    @property
+    def macs(self) -> float:
+        """One forward and backward of the teacher."""
+        return 2.0 * self.teacher.macs
 
     def draw(self, classes: Tensor | None = None) -> Codes:
         """By the source's own law."""

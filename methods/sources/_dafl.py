@@ -19,13 +19,16 @@ class DaflObjective:
     """L_G = w_oh CE(T(x), argmax T(x)) - w_a mean |f_T(x)| + w_ie sum_c pbar_c log10 pbar_c
     (docs/methods/sources.md#dafl)."""
 
-    passes = 2.0
-
     def __init__(
         self, teacher: Network, shape: tuple[int, int, int], classes: int, params: DaflParams, generator: Generator
     ) -> None:
         self.teacher, self.params, self.generator = teacher, params, generator
         self.head = Head(teacher, shape, classes)
+
+    @property
+    def macs(self) -> float:
+        """One forward and backward of the teacher."""
+        return 2.0 * self.teacher.macs
 
     def draw(self, classes: Tensor | None = None) -> Codes:
         """Latents; there are no classes to ask for, but as many images."""

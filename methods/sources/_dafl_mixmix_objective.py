@@ -34,12 +34,17 @@ class DaflMixMixObjective(DaflObjective):
     ) -> None:
         super().__init__(teacher, dataset.shape, dataset.classes, params, generator)
         self.pool, self.mixing = tuple(pool), params
-        self.passes = 2.0 + 2.0 * params.mix
+        self.chosen: list[int] = []
         self.weights: LossWeights | None = None
         if params.weights == "learned":
             self.weights = LossWeights(
                 2 * len(self.pool), alpha_rate(params.alpha_lr, params.iterations), teacher.device
             )
+
+    @property
+    def macs(self) -> float:
+        """One forward and backward of the teacher and of each of the last step's networks."""
+        return super().macs + 2.0 * sum(self.pool[index].macs for index in self.chosen)
 
     def backward(self, images: Tensor, codes: Codes, log: bool) -> tuple[dict[str, Tensor], Tensor]:
         """DAFL's gradient and MixMix's add up on the leaf ``images``."""
@@ -49,7 +54,8 @@ class DaflMixMixObjective(DaflObjective):
         leaf = shown.detach().requires_grad_()
         targets = Targets.of(logits.argmax(1), mixed)
         terms: dict[str, list[Tensor]] = {"mixed": [], "ce": [], "bn": []}
-        for index in self.subset():
+        self.chosen = self.subset()
+        for index in self.chosen:
             answer, stats = self.pool[index](leaf)
             assert stats is not None
             parts = {"ce": targets.loss(answer), "bn": l2norm(stats)}

@@ -6,9 +6,9 @@ that a stored batch never depends on how many are asked for.
 ``stream``: the same trainer is stepped from outside, once per batch that the student takes; the student is no part of
 any objective here, so it never gets a gradient from the generator nor the other way round.
 
-Cost: one image forward through one network counts 1, and so does its backward, whatever the network; the generator is
-one of them.  ``generator_macs_ratio`` in the record (its multiply-accumulates for one image over the teacher's) lets a
-reader weigh its passes otherwise.
+Cost: multiply-accumulates of every image through every network, the generator among them, a backward as many as a
+forward, over those of one image through the network that is inverted (``SynthRequest.unit_macs``).
+``generator_macs_ratio`` in the record is what one pass through the generator counts.
 """
 
 from __future__ import annotations
@@ -29,16 +29,15 @@ from methods.sources._inversion import NonFiniteLoss
 from methods.sources._losses import l2norm
 from methods.sources._objectives import Network
 
-GENERATOR_PASSES = 2.0
-"""Of each image in a training step: forward and backward through the generator."""
-
 
 class GeneratorObjective(Protocol):
     """What a generator is trained for; draws its codes and holds whatever else is learned."""
 
     teacher: Network
-    passes: float
-    """Forward-equivalents of the networks per image and step."""
+
+    @property
+    def macs(self) -> float:
+        """Multiply-accumulates of the networks for one image of the last step, forward and backward."""
 
     def draw(self, classes: Tensor | None = None) -> Codes:
         """The codes of one training batch; with ``classes`` [B], one of these for each image, if it has any."""
@@ -66,12 +65,12 @@ class GeneratorTrainer:
         params: GeneratorParams,
         ctx: RunContext,
         *,
-        macs: int,
+        unit_macs: float,
         classes: int,
     ) -> None:
         self.generator, self.objective = generator.to(ctx.device), objective
         self.params, self.ctx, self.classes = params, ctx, classes
-        self.macs_ratio = generator.body.macs / macs
+        self.unit_macs, self.macs_ratio = unit_macs, generator.body.macs / unit_macs
         self.optimiser = torch.optim.Adam(generator.parameters(), lr=params.lr, betas=params.betas, foreach=False)
         self.schedule = torch.optim.lr_scheduler.MultiStepLR(self.optimiser, list(params.milestones))
         self.done, self.forward_equivalents, self.prefix = 0, 0.0, ""
@@ -91,7 +90,7 @@ class GeneratorTrainer:
         leaf = images.detach().requires_grad_()
         self.terms, logits = self.objective.backward(leaf, codes, log)
         images.backward(leaf.grad)
-        cost = len(images) * (self.objective.passes + GENERATOR_PASSES)
+        cost = len(images) * (self.objective.macs / self.unit_macs + 2.0 * self.macs_ratio)
         self.forward_equivalents += cost
         if log and not math.isfinite(float(self.terms["loss"])):
             raise NonFiniteLoss(f"loss is {float(self.terms['loss'])} at iteration {self.done}")
@@ -108,13 +107,14 @@ class GeneratorTrainer:
     def sample(self, parts: Iterable[Codes]) -> Sampled:
         """Images of each of ``parts`` as one batch, and what the teacher says of them."""
         made: list[ImageBatch] = []
+        look = self.macs_ratio + self.objective.teacher.macs / self.unit_macs
         seen: list[Stats] = []
         right = []
         for part in parts:
             codes = part.to(self.ctx.device)
             images = self.generator(codes)
             logits, stats = self.objective.teacher(images)
-            made.append(self._batch(images, codes, logits, 2.0 * len(images)))
+            made.append(self._batch(images, codes, logits, look * len(images)))
             right.append(self._labels(codes, logits) == logits.argmax(1))
             if stats is not None:
                 seen.append(stats)

@@ -59,7 +59,7 @@ class DaflParams(GeneratorParams):
 class GeneratorSource(Defaults, ABC):
     """DataSource that trains a generator; a subclass builds generator and objective, and says what to sample."""
 
-    version: int = 3
+    version: int = 4
     offers: frozenset[Offer] = frozenset({"stream"})
 
     @abstractmethod

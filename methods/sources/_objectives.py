@@ -65,7 +65,7 @@ class Network:
     """
 
     def __init__(self, handle: ModelHandle, dataset: DatasetSpec, ctx: RunContext, scope: Scope = "batch") -> None:
-        self.name = handle.name
+        self.name, self.macs = handle.name, handle.macs
         self.taps = tapped(handle.module, device=ctx.device, scope=scope)
         self.dtype, self.device = ctx.dtype, ctx.device
         self.renormalise: tuple[Tensor, Tensor] | None = None
@@ -231,7 +231,8 @@ def start_images(shape: Sequence[int], ctx: RunContext) -> Tensor:
 
 @dataclass(frozen=True)
 class Prepared:
-    """All that one batch's inversion needs; ``networks`` are those whose statistics or logits are matched."""
+    """All that one batch's inversion needs; ``networks`` are those whose statistics or logits are matched,
+    ``unit_macs`` the request's (None: the mean of the networks')."""
 
     networks: tuple[Network, ...]
     objective: Objective
@@ -240,6 +241,7 @@ class Prepared:
     init: Tensor
     labels: Tensor | None
     student: Network | None = None
+    unit_macs: float | None = None
 
 
 def run(prepared: Prepared, ctx: RunContext, extra: Callable[[], Mapping[str, Any]] = dict) -> ImageBatch:
@@ -251,16 +253,13 @@ def run(prepared: Prepared, ctx: RunContext, extra: Callable[[], Mapping[str, An
         for network in everyone:
             network.allow_half(shape)
     result = invert(prepared.init, prepared.objective, prepared.augment.space, prepared.settings, ctx)
-    weight = (
-        {"bn_weight": prepared.objective.terms.bn_weight} if isinstance(prepared.objective, SingleObjective) else {}
-    )
-    info = {
-        **describe(result, networks, prepared.augment),
-        **weight,
-        **inspect(networks, result.images, labels),
-        **extra(),
-    }
-    cost = sum(result.forwards(enlarged=network.enlarge) for network in everyone) + len(networks) * len(result.images)
+    info = {**describe(result, networks, prepared.augment), **inspect(networks, result.images, labels), **extra()}
+    if isinstance(prepared.objective, SingleObjective):
+        info["bn_weight"] = prepared.objective.terms.bn_weight
+    looks = sum(network.macs for network in networks)
+    unit = prepared.unit_macs or looks / len(networks)
+    spent = sum(result.forwards(enlarged=network.enlarge) * network.macs for network in everyone)
+    cost = (spent + looks * len(result.images)) / unit
     return ImageBatch(
         images=result.images.cpu(),
         labels=None if labels is None else labels.cpu(),

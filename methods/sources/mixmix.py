@@ -81,7 +81,7 @@ class MixMixParams(InversionParams):
 class MixMix(Defaults):
     """DataSource ``mixmix``."""
 
-    version = 2
+    version = 3
     summary = "class images from several networks at once, with mixed pairs (MixMix)"
     paper = "Li et al., MixMix: All You Need for Data-Free Compression Are Feature and Data Mixing, ICCV 2021"
     Params: type[MethodParams] = MixMixParams
@@ -141,6 +141,7 @@ class MixMix(Defaults):
             augment=augment,
             init=start_images((request.batch_size, *request.dataset.shape), ctx),
             labels=labels,
+            unit_macs=request.unit_macs,
         )
 
     def synthesize_batch(self, request: SynthRequest, ctx: RunContext) -> ImageBatch:

@@ -13,7 +13,8 @@ from bench.board.columns import COLUMNS, describe_columns
 from bench.board.frame import frame
 from bench.board.rows import make_rows
 from bench.board.stats import accuracy_interval, wilson
-from bench.store.records import ResultRecord
+from bench.store.gate import ImageGate
+from bench.store.records import ResultRecord, StageCost
 
 from .make import bits, record, seeds
 
@@ -191,6 +192,42 @@ def test_shared_image_sets_are_counted() -> None:
     assert table[table["source"] == "mixmix"]["image_set_rows"].tolist() == [3, 3, 3]
     assert line(table, source="kw")["image_set_rows"] == 1
     assert (table["synthesis_s"] == 10).all()  # charged in full to each
+
+
+def test_a_set_that_serves_several_targets_is_amortised_beside_its_full_cost() -> None:
+    spent = {"synthesis": StageCost(seconds=12, forward_equivalents=600, macs=3e9)}
+    shared = [
+        record(0.8, target=t, synth_id=f"set{k}", seed=k, setting_label=b, costs=spent)
+        for t in ("a", "b", "c") for k in (0, 1) for b in ("W4A4", "W2A4")
+    ]  # fmt: skip
+    failed = [record(None, target="d", synth_id=f"set{k}", seed=k) for k in (0, 1)]
+    others = [record(0.8, source=s, seed=k, **c) for s, c in (("kw", {"costs": spent}), ("old", {})) for k in (0, 1)]
+    table = frame([*shared, *failed, *others])
+    rows = table[(table["source"] == "mixmix") & (table["status"] == "ok")]
+    assert set(rows["image_set_targets"]) == {3}  # a failed target shares nothing
+    assert set(rows["synthesis_s"]) == {12}
+    assert set(rows["synthesis_amortised_s"]) == {4}
+    assert set(rows["synthesis_amortised_forwards"]) == {200}
+    assert set(rows["synthesis_gmacs"]) == {3}
+    assert set(rows["synthesis_amortised_gmacs"]) == {1}
+    alone, old = line(table, source="kw"), line(table, source="old")
+    assert alone["synthesis_amortised_s"] == alone["synthesis_s"] == 12
+    assert old["synthesis_amortised_s"] == old["synthesis_s"] == 10
+    assert pd.isna(old["synthesis_gmacs"])  # a record from before they were counted
+    assert pd.isna(old["synthesis_amortised_gmacs"])
+
+
+def test_one_seed_that_does_not_invert_its_network_flags_the_row() -> None:
+    good, bad = (ImageGate(top1=t, bn_loss=1, noise_bn_loss=4, bn_share=0.25, n=9, flagged=t < 90) for t in (98, 50))
+    records = [record(0.8, seed=k, source="kw", image_gate=gate) for k, gate in enumerate((good, bad))]
+    records += [record(0.8, seed=k, source="di", image_gate=good) for k in (0, 1)]
+    table = frame([*records, *(record(0.8, seed=k, source="noise") for k in (0, 1))])
+    flagged = {name: line(table, source=name)["flagged"] for name in ("kw", "di")}
+    assert flagged == {"kw": True, "di": False}
+    kw, noise = line(table, source="kw"), line(table, source="noise")
+    assert (kw["own_top1"], kw["own_bn_share"]) == (74, 0.25)
+    assert pd.isna(noise["flagged"])
+    assert pd.isna(noise["own_top1"])
 
 
 def test_extra_metrics_become_columns() -> None:

@@ -177,6 +177,10 @@ def test_image_sets_are_counted_over_all_targets_of_a_suite(world: World) -> Non
     rows = world.check().table
     assert set(rows.loc[rows["suite"] == "s", "image_set_rows"]) == {6}
     assert set(rows.loc[rows["suite"] == "u", "image_set_rows"]) == {7}
+    for suite, targets in (("s", 3), ("u", 4)):
+        shared = rows[rows["suite"] == suite]
+        assert set(shared["image_set_targets"]) == {targets}
+        assert (shared["synthesis_amortised_s"] * targets == shared["synthesis_s"]).all()
 
 
 def test_only_what_changed_is_read(world: World) -> None:

@@ -11,11 +11,13 @@ import pytest
 from bench.board.claims import Verdict, judge
 from bench.board.columns import COLUMNS
 from bench.board.frame import frame
-from bench.board.grids import BLANK, RANKS, Grid, board_grids, image_set_grid, verdict_grid
+from bench.board.grids import BLANK, FLAGGED, RANKS, Grid, board_grids, image_set_grid, verdict_grid
 from bench.board.pivots import metric_grids, pivot_grids
 from bench.board.report import FORMATS, report, to_json, to_latex, to_markdown, to_text
 from bench.errors import BenchError
+from bench.store.gate import MEANING, ImageGate
 from bench.store.records import ResultRecord, StageCost
+from dashboard.report_html import ranked_html
 
 from .make import record, seeds
 
@@ -170,13 +172,41 @@ def test_measures_make_their_own_grids() -> None:
 def test_image_sets_are_listed_once() -> None:
     grid = image_set_grid(_records())
     lines = {(row[0].text, row[1].text): [cell.text for cell in row[2:]] for row in grid.rows}
-    assert lines["real", ""] == ["mini", "256", "2", "10.0", "20.0", "100", "50", "4"]  # two seeds, two targets
-    assert lines["kw", B] == ["mini", "256", "1", "10.0", "20.0", "100", "50", "1"]
+    two = lines["real", ""]  # two seeds, two targets
+    assert two == ["mini", "256", "2", "10.0", "20.0", "100", BLANK, "50", "2", "5.0", "4"]
+    assert lines["kw", B] == ["mini", "256", "1", "10.0", "20.0", "100", BLANK, "50", "1", "10.0", "1"]
     dearer = record(0.8, seed=1).model_copy(update={"costs": {"synthesis": StageCost(seconds=30)}})
     (row,) = image_set_grid([record(0.8), dearer]).rows
-    assert [cell.text for cell in row[4:9]] == ["2", "20.0", "10.0", "50", "50"]
+    assert [cell.text for cell in row[4:10]] == ["2", "20.0", "10.0", "50", BLANK, "50"]
+    counted = record(0.8).model_copy(update={"costs": {"synthesis": StageCost(macs=5.5e11)}})
+    assert image_set_grid([counted]).rows[0][8].text == "550.0"
+    assert image_set_grid([counted, dearer]).rows[0][8].text == BLANK  # no mean over one that is not known
     unknown = image_set_grid([record(None)]).rows[0]
-    assert [cell.text for cell in unknown[5:9]] == [BLANK] * 4
+    assert [cell.text for cell in unknown[5:10]] == [BLANK] * 5
+
+
+def test_failed_syntheses_are_marked_and_shared_ones_amortised() -> None:
+    bad, good = (ImageGate(top1=t, bn_loss=2, noise_bn_loss=8, bn_share=0.25, n=9, flagged=t < 90) for t in (50, 99))
+    one = [record(0.8, source="kw", target=t, synth_id="z", image_gate=bad) for t in (A, B)]
+    two = [record(0.7, source="di", target=t, synth_id=t, image_gate=good) for t in (A, B)]
+    table = frame([*one, *two])
+    grid = board_grids(table)[0]
+    lines = {line["source"]: line for line in _lines(grid)}
+    assert set(lines) == {f"kw{FLAGGED}", "di"}
+    assert any(note == f"{FLAGGED} {MEANING}" for note in grid.notes)
+    assert any(note.startswith("amortised ") for note in grid.notes)
+    sets = {line["source"]: (line["targets"], line["amortised s"]) for line in _lines(image_set_grid([*one, *two]))}
+    assert sets == {"kw": ("2", "5.0"), "di": ("1", "10.0")}
+    html = [ranked_html(table[(table["target"] == A) & (table["source"] == name)]) for name in ("kw", "di")]
+    assert [FLAGGED in page for page in html] == [True, False]
+    assert ["amortised s" in page for page in html] == [True, False]  # each of di's sets serves one target
+    (pivot,) = pivot_grids(table)
+    marked = {line["source"]: [text for name, text in line.items() if name in (A, B)] for line in _lines(pivot)}
+    assert all(text.endswith(f"{FLAGGED}") for text in marked["kw"])
+    assert not any(FLAGGED in text for text in marked["di"])
+    assert r"$\ddagger$" in str(report(table, "latex"))
+    plain = board_grids(frame(two))[0]
+    assert not any(FLAGGED in note or note.startswith("amortised") for note in plain.notes)
 
 
 def test_every_format() -> None:

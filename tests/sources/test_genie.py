@@ -95,7 +95,7 @@ def test_network_and_final_measure_are_the_callers_without_swing(zoo: tuple[Mode
     with pytest.raises(NotApplicable, match="no batch norm"):
         METHOD.check(GenieParams(), (handle(NoNorm().eval(), "plain"),))
     assert batch.labels is None
-    assert batch.forward_equivalents == 8 * (4 * 4 + 2)
+    assert batch.forward_equivalents == 8 * (2 * 4 + 1) * (1 + batch.info["generator_macs_ratio"])
 
 
 def test_body_has_unit_channels_and_any_size() -> None:
@@ -170,7 +170,8 @@ def test_non_finite_loss_is_tried_again_with_both_rates_halved(
     monkeypatch.setattr(GenieObjective, "backward", bad_once)
     batch = made(zoo, lr=0.2, generator_lr=0.02)
     assert (batch.info["retried_at_half_lr"], batch.info["lr"], batch.info["generator_lr"]) == (True, 0.1, 0.01)
-    assert batch.forward_equivalents == 8 * (4 * (4 + 2) + 2)  # two iterations before the failure was seen
+    ratio = batch.info["generator_macs_ratio"]
+    assert batch.forward_equivalents == 8 * (2 * (4 + 2) + 1) * (1 + ratio)  # two iterations before it was seen
 
 
 def test_the_record_weighs_the_generator(zoo: tuple[ModelHandle, ...]) -> None:

@@ -201,3 +201,21 @@ def test_mini_is_what_the_specification_asks_for() -> None:
     assert METHOD.access == "T2b"
     assert (mini.iterations, mini.batch, mini.mix) == (400, 32, 3)
     assert mini.resolved_alpha_lr() == pytest.approx(1e-3 / (400 / 5000))
+
+
+def test_labels_are_sampled_by_default_or_balanced_over_batches(zoo: tuple[ModelHandle, ...]) -> None:
+    """Balanced ones run on from batch to batch, so a set of few images is compared with other sources' equally."""
+
+    def labels(index: int, **params: object) -> Tensor:
+        wanted = request(METHOD, zoo, index, batch=6, iterations=1, **params)  # type: ignore[arg-type]
+        found = METHOD.prepare(wanted, context(index)).labels
+        assert found is not None
+        return found
+
+    assert METHOD.Params().labels == "uniform"  # type: ignore[attr-defined]
+    run = torch.cat([labels(k, labels="balanced") for k in (0, 1)])
+    assert torch.bincount(run, minlength=4).tolist() == [3, 3, 3, 3]
+    assert torch.equal(run, torch.arange(12) % 4)
+    drawn = torch.cat([labels(k) for k in range(4)])
+    assert len(set(torch.bincount(drawn, minlength=4).tolist())) > 1
+    assert torch.equal(drawn[:6], labels(0))
