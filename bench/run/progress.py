@@ -177,7 +177,8 @@ class ProgressObserver(Observer):
             return
         top1 = record.metrics.get("top1")
         shown = f"{top1:.2f}" if top1 is not None else record.status
-        text = f"{_origin(record)} → {record.target} {record.compressor} {record.setting_label} seed {record.seed}: {shown}"
+        asked = f"{record.target} {record.compressor} {record.setting_label} seed {record.seed}"
+        text = f"{_origin(record)} → {asked}: {shown}"
         if record.reason:
             text += f" ({record.reason.splitlines()[0]})"
         self._say(text)
