@@ -106,7 +106,7 @@ class Integrity:
         from bench.run import perform  # noqa: F401 - with it, all that evaluates is loaded
 
         self._owners: dict[int, _Owner] = dict(before._owners) if before else {}
-        self._hooks = before._hooks if before else _global_hooks()
+        self._hooks: dict[str, int] = before._hooks if before else _global_hooks()
         self._networks: dict[str, tuple[nn.Module, str]] = {}
         if before is None:
             for owner in (*_engine(), *LIBRARIES):
