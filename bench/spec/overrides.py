@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from bench.errors import SuiteError, nearest
@@ -14,10 +15,18 @@ def parse_override(text: str) -> tuple[str, Any]:
     Raises:
         SuiteError: no ``=``, no key, or a value that is no YAML.
     """
-    key, equals, value = text.partition("=")
+    key, equals, value = _typed(text).partition("=")
     if not equals or not key.strip():
         raise SuiteError("is no KEY=VALUE", where="--set", got=text, expected="for example --set images=64")
     return key.strip(), parse_value(value, f"--set {key.strip()}")
+
+
+def _typed(text: str) -> str:
+    """``text`` as it was typed: where the locale is not UTF-8, Python hands its bytes over as halves of surrogates."""
+    try:
+        return os.fsencode(text).decode("utf-8")
+    except UnicodeError:
+        return text
 
 
 def apply_override(raw: dict[str, Any], key: str, value: Any) -> list[KeyPath]:

@@ -231,7 +231,7 @@ class LayerFace(nn.Module):
         try:
             return super().__getattr__(name)
         except AttributeError:
-            if name == "layer" or name.startswith("__"):
+            if name in ("layer", "parametrizations") or name.startswith("__"):  # torch would take these for its own
                 raise
             return getattr(super().__getattr__("layer"), name)
 

@@ -27,12 +27,12 @@ from bench.errors import BenchError, NotApplicable
 from bench.interfaces import Setting
 from bench.interfaces.inventory import LAYERS, evaluating, probe_images, take_inventory
 from bench.measure.complexity import count, float_share
-from methods.compressors.prune_structured import METHOD
 from methods.quant.graph import prepare
 from methods.quant.model import Options, QuantModel, Sampling, quantize_prepared
 from methods.quant.same import TOLERANCE, difference
 from tests.benchmarks.sweep_table import write_page
-from tests.compressors.recon_toys import context, handle
+from tests.compressors.prune_toys import compress
+from tests.compressors.recon_toys import handle
 from tests.quant.nets import randomise
 
 MAX_SIDE = 384
@@ -197,11 +197,9 @@ def pruned(net: nn.Module, x: Tensor) -> str:
     """What structured pruning without learning says."""
     from bench.interfaces import ImageSet
 
-    params = METHOD.Params(mask_iterations=0, weight_iterations=0, latency_runs=0)
+    images = ImageSet(x, None, None, "none", "0", "0")
     try:
-        made = METHOD.compress(
-            handle(net), ImageSet(x, None, None, "none", "0", "0"), Setting(sparsity=0.2), params, context()
-        )
+        made = compress(handle(net), images, mask_iterations=0, weight_iterations=0)
     except NotApplicable as error:
         return f"not applicable: {str(error).splitlines()[0]}"
     sizes = made.report["parameters"]

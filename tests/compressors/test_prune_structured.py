@@ -23,10 +23,10 @@ from methods.compressors._masks import ChannelGroup, Coupled, Filters, Member
 from methods.compressors.prune_structured import METHOD, PruneStructuredParams, groups_of
 from methods.quant.units import describe_units
 from tests import pick
+from tests.compressors.prune_toys import FIFTH, compress, layers
 from tests.compressors.recon_toys import Residual, context, digest, handle, image_set
 from tests.contracts import kit
 
-FIFTH = Setting(sparsity=0.2)
 SHIPPED = ["resnet18_w10", "resnet50_w8", "mobilenetv2_w035", "efficientnet_b0_w025", "densenet_g8"]
 
 
@@ -40,17 +40,8 @@ def grey(count: int = 8, seed: int = 0) -> ImageSet:
     return ImageSet(x, None, None, "none", "0", "0")
 
 
-def compress(model: ModelHandle, images: ImageSet, setting: Setting = FIFTH, *, seed: int = 0, **params: Any) -> Any:
-    few = {"mask_iterations": 2, "weight_iterations": 2, "latency_runs": 0}
-    return METHOD.compress(model, images, setting, PruneStructuredParams(**{**few, **params}), context(seed))
-
-
 def toy(setting: Setting = FIFTH, **params: Any) -> Any:
     return compress(handle(), image_set(), setting, **params)
-
-
-def layers(net: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
-    return {name: part for name, part in net.named_modules() if isinstance(part, nn.Conv2d | nn.Linear)}
 
 
 def work_of(model: ModelHandle, images: ImageSet) -> tuple[Folded, Tensor]:

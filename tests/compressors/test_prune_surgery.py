@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from bench.errors import NotApplicable
 from bench.interfaces import ImageSet, Setting
+from tests.compressors.prune_toys import compress, layers
 from tests.compressors.recon_toys import handle, image_set
-from tests.compressors.test_prune_structured import compress, layers
 from tests.quant.nets import seeded
 
 

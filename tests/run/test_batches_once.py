@@ -52,8 +52,8 @@ def made(suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
     points = {"sources": {"counted": "counted_source"}}
     package = install(tmp_path / "package", "counted_source", text, points, monkeypatch)
     suite.write_text(
-        SUITE.replace(f"[{pick.UPPER}, {pick.LOWER}]", "[{counted: {batch: 16}}]")
-    )  # three batches of two sets
+        SUITE.replace(f"[{pick.UPPER}, {pick.LOWER}]", "[{counted: {batch: 20}}]")
+    )  # two batches of two sets
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(package), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("COUNTED", str(tmp_path))
     log = tmp_path / "made"
@@ -113,8 +113,8 @@ def test_two_runs_on_one_store_make_no_batch_twice(run: Run, start: Start, tmp_p
     hold.unlink()
     assert (one.ended(), other.ended()) == (0, 0), one.said + other.said
     batches = made()
-    assert len(batches) == 6
-    assert len(set(batches)) == 6
+    assert len(batches) == 4
+    assert len(set(batches)) == 4
     (tmp_path / "made").unlink()
     reference = run("alone")
     assert made() == batches
@@ -136,8 +136,8 @@ def test_who_waits_takes_over_from_a_killed_run(start: Start, tmp_path: Path, ma
     assert second.ended() == 0, second.said
     batches = made()
     assert batches.count(begun) == 2  # the killed one and the one in its place
-    assert len(batches) == 7
-    assert len(set(batches)) == 6
+    assert len(batches) == 5
+    assert len(set(batches)) == 4
 
 
 def test_a_damaged_batch_is_made_again_in_the_same_run(run: Run, tmp_path: Path, made: Made) -> None:
@@ -164,12 +164,12 @@ def test_a_batch_deleted_while_its_cells_wait_is_made_again(
 
     def then_deleted(self: ArtifactStore, synth_id: str, batches: int) -> list[int]:
         found = listed(self, synth_id, batches)
-        self.objects.path(synth_id, "00002.safetensors").unlink()
+        self.objects.path(synth_id, "00001.safetensors").unlink()
         return found
 
     monkeypatch.setattr(ArtifactStore, "missing", then_deleted)
     assert_same(run(fresh=True), first)
-    assert [line.split()[1] for line in made()] == ["2", "2"]
+    assert [line.split()[1] for line in made()] == ["1", "1"]
 
 
 def test_a_disk_that_keeps_nothing_gives_no_number(

@@ -61,11 +61,14 @@ def test_a_killed_worker_is_a_failed_cell_and_the_next_run_makes_it_good(run: Ru
     said = process.communicate(timeout=240)[0]
     records = RecordStore(store).all("tiny")
     failed = [r for r in records if r.status == "failed"]
-    assert process.returncode == 1, said
     assert len(records) == 4
-    assert failed
-    assert all("killed by signal 9" in (r.reason or "") for r in failed)
-    assert len(failed) < 4  # the replaced worker did the rest
+    if "died before it began a job" in said:  # it was between two jobs; what was meant for it is another's
+        assert (process.returncode, failed) == (0, []), said
+    else:
+        assert process.returncode == 1, said
+        assert failed
+        assert all("killed by signal 9" in (r.reason or "") for r in failed)
+        assert len(failed) < 4  # the replaced worker did the rest
     again = run("killed")
     assert_same(again, reference)
 

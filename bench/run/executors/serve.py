@@ -55,6 +55,7 @@ def serve(pipe: Connection, settings: Settings, number: int) -> None:
 
     try:
         while (job := pipe.recv()) is not None:
+            last = 0.0  # the first word of each job is told
             emit(Started(job, number))
             execute(bench, job, emit)
     except (EOFError, BrokenPipeError, ConnectionResetError):
