@@ -293,7 +293,7 @@ READERS = {
     "pickle.load": (),
     "pickle.loads": (),
     "np.load": (),
-    "torch.load": ("bench/zoo/train.py",),
+    "torch.load": ("bench/zoo/state_dicts.py", "bench/zoo/train.py"),
     "yaml.load": (),
     "yaml.safe_load": (),
     "yaml.compose": ("bench/spec/origin.py",),

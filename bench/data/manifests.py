@@ -75,9 +75,11 @@ class Manifest:
 def _read(path: Path) -> tuple[dict[str, Fact], dict[str, str]]:
     """What was recorded; nothing where there is no manifest, or a damaged one, or one of another kind."""
     found = read_note(path, KIND)
-    if found is None:
+    try:
+        files = {name: (int(size), int(time), str(sha)) for name, (size, time, sha) in found["files"].items()}
+        return files, {str(key): str(value) for key, value in found["digests"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
         return {}, {}
-    return {name: (size, time, sha) for name, (size, time, sha) in found["files"].items()}, found["digests"]
 
 
 def _look(path: Path, before: Fact | None) -> Fact:

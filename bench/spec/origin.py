@@ -98,10 +98,13 @@ class _Reader:
             got = self._loader.construct_object(node)  # type: ignore[no-untyped-call]
         except (yaml.YAMLError, ValueError, OverflowError) as error:
             raise SuiteError("the value cannot be read", where=where, got=node.value, expected=str(error)) from error
-        if isinstance(got, int | float) and not abs(got) < _MAX_INTEGER:
-            raise SuiteError("the number is too large", where=where, got=node.value, expected="below 2^63, and finite")
+        large = SuiteError("the number is too large", where=where, got=node.value, expected="below 2^63, and finite")
+        if isinstance(got, int) and abs(got) >= _MAX_INTEGER:
+            raise large
         if isinstance(node, yaml.ScalarNode) and node.style is None:
             got = _as_written(str(node.value), got, where)
+        if isinstance(got, float) and not abs(got) < _MAX_INTEGER:
+            raise large
         # Dates and binary are not part of a suite's vocabulary: what looks like one is the text it was written as.
         return got if got is None or isinstance(got, bool | int | float | str) else str(node.value)
 

@@ -21,8 +21,8 @@ FACTS = {"network", "digest", "top1", "macs", "mean", "std", "batch_norms", "cla
 
 def read_facts(library: str, name: str) -> dict[str, Any] | None:
     """The manifest of the library's network ``name`` (``timm:resnet18``) with random weights; None if never seen."""
-    found: dict[str, Any] | None = read_note(_path(library, name), KIND)
-    return found if found and found.keys() >= FACTS and found["network"] == name else None
+    found = read_note(_path(library, name), KIND)
+    return found if isinstance(found, dict) and found.keys() >= FACTS and found["network"] == name else None
 
 
 def write_facts(library: str, name: str, facts: dict[str, Any]) -> None:
@@ -32,7 +32,8 @@ def write_facts(library: str, name: str, facts: dict[str, Any]) -> None:
 
 def read_names(library: str) -> frozenset[str]:
     """The names of all networks of the library; none if nobody asked for them yet."""
-    return frozenset(read_note(_path(library, "names"), KIND) or ())
+    found = read_note(_path(library, "names"), KIND)
+    return frozenset(map(str, found)) if isinstance(found, list) else frozenset()
 
 
 def write_names(library: str, names: Iterable[str]) -> None:

@@ -147,7 +147,8 @@ def _outcome(found: ResultRecord) -> None:
     if gate is not None and gate.flagged:
         top1 = "" if gate.top1 is None else f"own top-1 {number(gate.top1, 1)} %"
         share = "" if gate.bn_share is None else f"own BN loss {number(gate.bn_share)} of that of noise"
-        st.warning(f"Read on {gate.n:,} images, {NOT_INVERTED}. Here: {', '.join(filter(None, (top1, share)))}.")
+        here = ", ".join(filter(None, (top1, share)))
+        st.warning(plain(f"Read on {gate.n:,} images, {NOT_INVERTED}. Here: {here}."))
     if found.traceback:
         st.code(found.traceback, language=None, wrap_lines=True)
     tiles = _tiles(found)

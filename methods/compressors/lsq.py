@@ -55,7 +55,7 @@ class LsqParams(QatParams):
 class Lsq(QatCompressor):
     """The compressor; see the module's docstring."""
 
-    version = 1
+    version = 2
     summary = "training with fake quantisers, step sizes learned, taught by the target"
     paper = "Esser et al., Learned Step Size Quantization, ICLR 2020"
     Params: type[MethodParams] = LsqParams

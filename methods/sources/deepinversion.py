@@ -56,6 +56,7 @@ class DeepInversionParams(InversionParams):
 class DeepInversion(SingleSource):
     """DataSource ``deepinversion``."""
 
+    version = 3
     summary = "class term, batch-norm statistics and image prior (DeepInversion, adaptive with a student)"
     paper = "Yin et al., Dreaming to Distill: Data-free Knowledge Transfer via DeepInversion, CVPR 2020"
     Params: type[MethodParams] = DeepInversionParams

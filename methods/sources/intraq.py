@@ -63,7 +63,7 @@ class IntraqParams(InversionParams):
 class Intraq(SingleSource):
     """DataSource ``intraq``."""
 
-    version = 2
+    version = 3
     summary = "batch-norm statistics, soft targets and a band of distances within each class (IntraQ)"
     paper = "Zhong et al., IntraQ: Learning Synthetic Images with Intra-Class Heterogeneity, CVPR 2022"
     Params: type[MethodParams] = IntraqParams

@@ -42,6 +42,7 @@ class KwParams(InversionParams):
 class Kw(SingleSource):
     """DataSource ``kw``."""
 
+    version = 3
     summary = "class term plus Gaussian KL of batch-norm statistics (The Knowledge Within)"
     paper = "Haroush et al., The Knowledge Within: Methods for Data-Free Model Compression, CVPR 2020"
     Params: type[MethodParams] = KwParams

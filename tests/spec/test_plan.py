@@ -274,7 +274,7 @@ def test_bad_input(plan: Planner, overrides: dict[str, Any], words: list[str]) -
         ({"only": "source=kv"}, ["--only", "did you mean: kw"]),
         ({"only": "sorce=kw"}, ["did you mean: source"]),
         ({"only": "source=kw,model=zoo:full"}, ["selects nothing"]),
-        ({"seeds": 0}, ["--seeds", "at least 1"]),
+        ({"seeds": 0}, ["--seeds", "1 to 10000"]),
         ({"preset": "thorough"}, ["no such preset", "mini, paper"]),
     ],
 )

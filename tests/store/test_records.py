@@ -20,8 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from bench import atomic
 from bench.errors import StoreError
-from bench.store import files, records
+from bench.store import records
 from bench.store.files import open_store, require_free, write_atomic
 from bench.store.records import (
     SCHEMA_VERSION,
@@ -264,7 +265,7 @@ def test_a_full_disk_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(atomic.os, "fsync", full)
     with pytest.raises(StoreError, match="No space left"):
         write_atomic(path, b"new")
     assert path.read_bytes() == b"old"

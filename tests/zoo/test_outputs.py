@@ -19,7 +19,7 @@ from bench.measure.accuracy import evaluate
 from bench.run.fp import GateClosed
 from bench.run.tasks import Settings
 from bench.run.worker import Bench
-from bench.zoo.libraries import bring
+from bench.zoo.brought import bring
 from bench.zoo.outputs import Logits, returning_logits
 from bench.zoo.targets import info, load
 from methods.quant.trace import prepared_copy, trace

@@ -16,6 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from bench.errors import BenchError, StoreError
+from bench.reading import parse_json
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def receive(pipe: Connection) -> Message:
     """
     raw = pipe.recv_bytes()
     try:
-        head = json.loads(raw)
+        head = parse_json(raw)
         tensors = load(pipe.recv_bytes()) if head["tensors"] else {}
         return Message(str(head["kind"]), dict(head["body"]), tensors)
     except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
