@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
@@ -269,25 +268,3 @@ def test_standing_columns() -> None:
     new = line(table, suite_version=2)  # another version of the suite is another board
     assert (new["rank"], new["rank_low"], new["rank_high"], new["letters"]) == (1, 1, 1, "a")
     assert pd.isna(new["mde"])  # nothing to compare with
-
-
-def test_a_suite_of_seven_hundred_records_is_fast() -> None:
-    rng = np.random.default_rng(0)
-    easy = rng.random(10_000)
-    records = [
-        record(
-            easy < 0.9 - 0.01 * k + rng.normal(0, 0.002),
-            source=f"m{k:02}",
-            target=f"t{t}",
-            target_digest=f"t{t}",
-            seed=s,
-        )
-        for k in range(15)
-        for t in range(15)
-        for s in range(3)
-    ]
-    start = time.perf_counter()
-    table = frame(records)
-    assert len(table) == 225
-    assert table["letters"].notna().all()
-    assert time.perf_counter() - start < 3

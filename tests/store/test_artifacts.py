@@ -8,7 +8,6 @@ import multiprocessing
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from textwrap import dedent
 
@@ -285,7 +284,5 @@ def test_a_killed_writer_leaves_nothing_half_written(tmp_path: Path) -> None:
     assert store.missing(KEY, 1) == [0]
     assert store.sweep() == 1
     assert not left[0].exists()
-    start = time.monotonic()
     store.write_batch(KEY, 0, make_batch(0), META)  # the lock died with its holder
-    assert time.monotonic() - start < 5
     assert store.missing(KEY, 1) == []
