@@ -6,12 +6,16 @@ import contextlib
 import errno
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from bench.atomic import is_abandoned, replace_file, temporary_name
 from bench.errors import StoreError
-from bench.reading import parse_json, read_bytes
+from bench.reading import parse_json, read_bytes, read_json
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 STORE_SCHEMA = 1
 """Version of the store's layout (folders and file formats); records have their own."""
@@ -36,6 +40,32 @@ def not_written(path: Path, error: OSError) -> StoreError:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     hint = "Free some space; the same command resumes." if full else "Choose --store DIR."
     return StoreError("cannot be written", where=str(path), got=error.strerror, hint=hint)
+
+
+def read_stored(path: Path, damaged: Callable[[object], StoreError]) -> Any:
+    """The JSON value of a file of the store; None when there is none.  ``damaged`` makes the error that says why it is
+    no JSON.
+
+    Raises:
+        StoreError: it is damaged, or cannot be read.
+    """
+    try:
+        found = read_json(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError("cannot be read", where=str(path), got=error.strerror) from error
+    except ValueError as error:
+        raise damaged(error) from error
+    if found is None:
+        raise damaged("null")
+    return found
+
+
+def first_fault(error: ValidationError) -> str:
+    """Where a stored value departs first from its form, and how."""
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def sweep_temporary(paths: Iterable[Path]) -> int:

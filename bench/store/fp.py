@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bench.errors import StoreError
-from bench.reading import read_json
-from bench.store.files import write_atomic
+from bench.store.files import first_fault, read_stored, write_atomic
 from bench.store.records import DamagedRecord, Whole, agrees
 from bench.store.seals import DIGEST, intact, sealed
 
@@ -45,14 +43,9 @@ def read_fp(path: Path) -> StoredFp | None:
             not its bitmap's: it is to be measured again.
         StoreError: it cannot be read.
     """
-    try:
-        raw: Any = read_json(path)
-    except FileNotFoundError:
+    raw = read_stored(path, partial(_damaged, path))
+    if raw is None:
         return None
-    except OSError as error:
-        raise StoreError("cannot be read", where=str(path), got=error.strerror) from error
-    except ValueError as error:
-        raise _damaged(path, error) from error
     if not isinstance(raw, dict) or DIGEST not in raw:
         raise _damaged(path, "it carries no digest")
     if not intact(raw):
@@ -62,8 +55,7 @@ def read_fp(path: Path) -> StoredFp | None:
         agrees(found.full_top1, found.full_correct, found.full_count)
         agrees(found.top1, found.correct, found.count)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise _damaged(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise _damaged(path, first_fault(error)) from error
     except ValueError as error:
         raise _damaged(path, error) from error
     return found

@@ -6,15 +6,15 @@ Nothing in it decides anything: the records are the truth, and deleting the file
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import psutil
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.errors import StoreError
-from bench.reading import read_json
-from bench.store.files import check_layout, write_atomic
+from bench.store.files import check_layout, first_fault, read_stored, write_atomic
 
 LIVE_SCHEMA = 1
 BEAT = 2.0
@@ -123,14 +123,9 @@ def read_live(store: Path) -> LiveState | None:
     path = live_path(store)
     if not check_layout(store):
         return None
-    try:
-        raw: Any = read_json(path)
-    except FileNotFoundError:
+    raw = read_stored(path, partial(_damaged, path))
+    if raw is None:
         return None
-    except OSError as error:
-        raise StoreError("cannot be read", where=str(path), got=error.strerror) from error
-    except ValueError as error:
-        raise _damaged(path, error) from error
     schema = raw.get("schema_version") if isinstance(raw, dict) else None
     if isinstance(schema, int) and schema > LIVE_SCHEMA:
         raise StoreError(
@@ -143,8 +138,7 @@ def read_live(store: Path) -> LiveState | None:
     try:
         return LiveState.model_validate(raw)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise _damaged(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise _damaged(path, first_fault(error)) from error
 
 
 def _damaged(path: Path, why: object) -> StoreError:

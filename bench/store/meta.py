@@ -18,6 +18,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bench.errors import StoreError
 from bench.reading import LIMIT, parse_json
+from bench.store.files import first_fault
 from bench.store.objects import damaged, lost
 
 CLASS_NAMES = "class_names"
@@ -66,11 +67,8 @@ class ArtifactMeta:
         try:
             return _META.validate_python(raw)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            got = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-            raise StoreError(
-                "the artifact's metadata has another form", where=str(path), got=got, hint="Update datafree-bench."
-            ) from error
+            what, hint = "the artifact's metadata has another form", "Update datafree-bench."
+            raise StoreError(what, where=str(path), got=first_fault(error), hint=hint) from error
 
 
 _META = TypeAdapter(ArtifactMeta)

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from bench.errors import StoreError
 from bench.identity import SEED_SCHEME
 from bench.reading import LIMIT, parse_json, read_bytes, unzip
-from bench.store.files import check_layout, open_store, write_atomic
+from bench.store.files import check_layout, first_fault, open_store, write_atomic
 from bench.store.gate import ImageGate
 from bench.store.migrations import MIGRATIONS
 from bench.store.seals import DIGEST, intact, sealed, unsealed
@@ -208,9 +208,7 @@ def parse_record(raw: Any, where: str) -> ResultRecord:
     try:
         return _checked(ResultRecord.model_validate({k: v for k, v in raw.items() if k != DIGEST}), where)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise _damaged(where, f"{place}: {first['msg']}") from error
+        raise _damaged(where, first_fault(error)) from error
 
 
 def _checked(record: ResultRecord, where: str) -> ResultRecord:

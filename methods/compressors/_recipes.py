@@ -14,6 +14,7 @@ from methods.quant.choices import RangeMethod
 if TYPE_CHECKING:
     from methods.compressors._blocks import Recipe, Row
     from methods.compressors._reconstruct import RoundingRule
+    from methods.quant.units import Unit
 
 ROUNDING_TRAVEL = 20.0
 """lr * T of the rounding variables: enough for V to cross its range of +-2.4 several times
@@ -22,10 +23,6 @@ ROUNDING_TRAVEL = 20.0
 STEP_TRAVEL = 0.2
 """lr * T of BRECQ's activation steps; a half cosine halves it, which leaves Adam's travel of about 0.1
 (docs/methods/compressors.md#travel)."""
-
-RANGE_PASSES = 4
-"""Passes that ranges behind the quantised prefix take: units of two to three quantisers are run once for each, and once
-more for what leaves them."""
 
 PENALTY_BY_FAMILY = {"mnasnet": 0.2, "mobilenet": 0.1, "resnet": 0.01, "regnet": 0.01}
 """lambda = auto: the values that BRECQ and QDrop use per architecture (docs/methods/compressors.md#penalty)."""
@@ -114,15 +111,20 @@ def compress(
     module.to(ctx.device)
     module.calibrate(data, Sampling(params.calibration, params.range_values))
     rows = reconstruct(module, data, recipe, ctx)
-    return Compressed((quantised(module, setting),), summary(rows), cost(recipe, len(data), len(module.units)))
+    report = summary(rows) | {"unlearned_activations": list(module.loose), "undone": module.undone}
+    return Compressed((quantised(module, setting),), report, cost(recipe, len(data), module.units))
 
 
-def cost(recipe: Recipe, images: int, units: int) -> float:
+def cost(recipe: Recipe, images: int, units: Sequence[Unit]) -> float:
     """Forward passes of one image through the network, a backward counting as one; caches and checks included.
-    Fisher weights take two forward passes and part of a backward one for each of the ``units``."""
+
+    Ranges behind the quantised prefix run each unit once for each of its tensors and once for what leaves it (units
+    count alike); Fisher weights take two forward passes and part of a backward one for each unit.
+    """
     steps = 0 if recipe.joint else recipe.step_iterations
     learned = 2.0 * min(recipe.batch, images) * (recipe.iterations + steps)
     checks = (5 if recipe.iterations else 2) + (3 if steps else 0)
-    ranges = RANGE_PASSES * min(recipe.ranges.images, images) if recipe.ranges else 0
-    weights = 3 * units * images if recipe.fisher else 0
+    passes = 1 + sum(len(unit.activations) for unit in units) / max(len(units), 1)
+    ranges = passes * min(recipe.ranges.images, images) if recipe.ranges else 0
+    weights = 3 * len(units) * images if recipe.fisher else 0
     return learned + float(checks * images + ranges + weights)

@@ -13,18 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import NotApplicable
+from methods.quant.same import FAILURES
 
 HINT = "mode mask zeroes filters layer by layer and takes none out"
 TOLERANCE = 1e-5
 """Largest relative difference between the masked network and the one without the channels."""
 IMAGES = 4
-
-# What torch and torch-pruning raise on a network that they do not understand or that no longer fits together;
-# shufflenet's channel split divides by zero.
-_FAILURES = (
-    ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError,
-    ValueError,
-)  # fmt: skip
 
 
 class Place:
@@ -64,7 +58,7 @@ def guarded(net: nn.Module, what: str) -> Iterator[Place]:
         yield place
     except torch.OutOfMemoryError:
         raise
-    except _FAILURES as error:
+    except FAILURES as error:
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         raise NotApplicable(what, where=str(place) or None, got=text, hint=HINT) from error
     finally:

@@ -22,7 +22,8 @@ FAILURES = (
     ArithmeticError, AssertionError, AttributeError, LookupError, NameError, NotImplementedError, RuntimeError,
     TypeError, ValueError,
 )  # fmt: skip
-"""What a network's code raises where a rewrite broke it."""
+"""What torch, the libraries and a network's own code raise where a rewrite broke it, or where they do not understand
+it; a channel split may divide by zero."""
 
 
 @dataclass(frozen=True)

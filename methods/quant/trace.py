@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from bench.interfaces.inventory import has_hooks, probe_images
 from methods.quant.layers import NORMS, WEIGHTED, canonical_layers, function_name, inner_layers, is_constant, is_opaque
 from methods.quant.plain import prepared_copy as prepared_copy
-from methods.quant.same import Reference, departs, reference
+from methods.quant.same import FAILURES, Reference, departs, reference
 from methods.quant.sizes import size_of
 
 _RETRIES = 32
@@ -75,10 +75,7 @@ def trace(net: nn.Module, example: Tensor, expected: Reference | None = None) ->
         try:
             graph = tracer.trace(net, concrete_args=_defaults(net))
             break
-        except (
-            fx.proxy.TraceError, TypeError, ValueError, RuntimeError, AttributeError, AssertionError,
-            KeyError, IndexError, NotImplementedError, NameError,
-        ) as error:  # fmt: skip
+        except FAILURES as error:  # fx's own TraceError is a ValueError
             if tracer.failed in (None, "") or tracer.failed in leaves:
                 raise TraceError(str(error)) from error
             leaves |= {str(tracer.failed)}
