@@ -52,7 +52,10 @@ data)."""
 TORCH_FREE = (
     "bench/spec",
     "bench/board",
-    *(f"bench/store/{name}.py" for name in ("files", "measured", "meta", "objects", "policies", "records", "seals")),
+    *(
+        f"bench/store/{name}.py"
+        for name in ("bitmaps", "files", "measured", "meta", "objects", "policies", "record_store", "records", "seals")
+    ),
     "bench/atomic.py",
     "bench/notes.py",
 )

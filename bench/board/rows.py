@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.store.records import ResultRecord, unpack_bits
+from bench.store.bitmaps import unpack_bits
+from bench.store.records import ResultRecord
 
 Versions = Mapping[tuple[str, str], int]
 """(kind, method name) → version of the code, kind being the folder's name: "sources" or "compressors"."""

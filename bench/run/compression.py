@@ -24,8 +24,9 @@ from bench.run.worker import Bench, Recorder, Report, context_of
 from bench.spec import axes
 from bench.spec.graph import CompressionJob, PolicyJob
 from bench.spec.jobs import CellJob
+from bench.store.bitmaps import pack_bits
 from bench.store.objects import LostArtifact
-from bench.store.records import ResultRecord, StageCost, pack_bits
+from bench.store.records import ResultRecord, StageCost
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from bench.data.datasets import Dataset
 from bench.errors import BenchError
 from bench.interfaces import ModelHandle
 from bench.measure.accuracy import evaluate
+from bench.store.bitmaps import pack_bits
 from bench.store.fp import StoredFp, read_fp, write_fp
-from bench.store.records import DamagedRecord, pack_bits
+from bench.store.records import DamagedRecord
 
 log = logging.getLogger(__name__)
 

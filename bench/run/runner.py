@@ -17,7 +17,8 @@ from bench.run.tasks import Done, Event, Failed, Silent, Started
 from bench.spec.plan import CellJob, Plan
 from bench.store.artifacts import ArtifactStore
 from bench.store.index import Listing
-from bench.store.records import DamagedRecord, RecordStore, ResultRecord, refused
+from bench.store.record_store import RecordStore
+from bench.store.records import DamagedRecord, ResultRecord, refused
 
 log = logging.getLogger(__name__)
 

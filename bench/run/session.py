@@ -20,7 +20,8 @@ from bench.spec.plan import Plan, make_plan
 from bench.spec.suite import load_suite
 from bench.store.files import require_free
 from bench.store.packs import PackedRecords
-from bench.store.records import FINAL, RecordReader, RecordStore, ResultRecord
+from bench.store.record_store import RecordReader, RecordStore
+from bench.store.records import FINAL, ResultRecord
 
 if TYPE_CHECKING:
     from rich.console import Console

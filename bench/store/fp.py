@@ -7,13 +7,14 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from bench.store.bitmaps import agrees
 from bench.store.files import first_fault, read_stored, write_atomic
-from bench.store.records import DamagedRecord, Whole, agrees
+from bench.store.records import DamagedRecord, Whole
 from bench.store.seals import DIGEST, intact, sealed
 
 
 class StoredFp(BaseModel):
-    """Top-1 in percent and packed correctness (:func:`bench.store.records.pack_bits`) of ``full_count`` images, and of
+    """Top-1 in percent and packed correctness (:func:`bench.store.bitmaps.pack_bits`) of ``full_count`` images, and of
     the ``count`` of the subset in use."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -13,16 +13,8 @@ from typing import Any, NamedTuple, get_args
 from bench.errors import StoreError
 from bench.notes import read_note, write_note
 from bench.store.packs import PackedRecords
-from bench.store.records import (
-    FINAL,
-    SCHEMA_VERSION,
-    DamagedRecord,
-    RecordReader,
-    RecordStore,
-    ResultRecord,
-    Status,
-    read_record,
-)
+from bench.store.record_store import RecordReader, RecordStore
+from bench.store.records import FINAL, SCHEMA_VERSION, DamagedRecord, ResultRecord, Status, read_record
 from bench.store.scan import record_files, record_folders
 
 INDEX = "index.json"

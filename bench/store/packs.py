@@ -11,7 +11,8 @@ from bench.errors import StoreError
 from bench.notes import read_note, write_note
 from bench.paths import cache_folder
 from bench.store.measured import measured_folder, read_pack
-from bench.store.records import SCHEMA_VERSION, Key, ResultRecord, Status, parse_record
+from bench.store.record_store import Key
+from bench.store.records import SCHEMA_VERSION, ResultRecord, Status, parse_record
 from bench.store.scan import FileStamp, pack_files
 
 _KIND = f"packs 1 of records {SCHEMA_VERSION}"

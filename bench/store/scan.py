@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from bench.store.files import check_layout
 from bench.store.measured import measured_folder
-from bench.store.records import CELL, SUITE_FOLDER
+from bench.store.record_store import CELL, SUITE_FOLDER
 
 
 class FileStamp(NamedTuple):

@@ -13,7 +13,8 @@ from bench.board.cells import mlflow_run, repro_command
 from bench.board.grids import NOT_INVERTED
 from bench.board.settings import setting_name
 from bench.board.stats import accuracy_interval
-from bench.store.records import ResultRecord, unpack_bits
+from bench.store.bitmaps import unpack_bits
+from bench.store.records import ResultRecord
 from dashboard.common import heading, problems
 from dashboard.facts import facts, is_listing, listing
 from dashboard.figures.cell import FEW, curve_groups, curves_figure

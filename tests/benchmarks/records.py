@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from bench.spec.plan import Plan
-from bench.store.records import RecordStore, ResultRecord, StageCost, pack_bits
+from bench.store.bitmaps import pack_bits
+from bench.store.record_store import RecordStore
+from bench.store.records import ResultRecord, StageCost
 from bench.store.seals import sealed
 
 IMAGES = 10_000

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.store.records import ResultRecord, StageCost, pack_bits
+from bench.store.bitmaps import pack_bits
+from bench.store.records import ResultRecord, StageCost
 
 IMAGES = 2000
 

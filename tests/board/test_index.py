@@ -21,7 +21,8 @@ from bench.board.index import BoardIndex
 from bench.board.listing import CELL_COLUMNS, STANDARD
 from bench.errors import StoreError
 from bench.store.live import LiveState, live_path, write_live
-from bench.store.records import RecordStore, ResultRecord, parse_record
+from bench.store.record_store import RecordStore
+from bench.store.records import ResultRecord, parse_record
 
 from .make import record
 

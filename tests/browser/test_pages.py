@@ -11,7 +11,7 @@ import pytest
 
 from bench.board.rows import ROW_KEY
 from bench.store.measured import read_measured
-from bench.store.records import RecordStore
+from bench.store.record_store import RecordStore
 
 from ..board.make import bits, record
 from .conftest import Serve, Tab, pages

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.store.records import RecordStore
+from bench.store.record_store import RecordStore
 
 BENCH = [sys.executable, "-c", "from dashboard.cli import main; main()"]
 

@@ -16,7 +16,8 @@ from playwright.sync_api import sync_playwright
 from bench.board.beside import beside
 from bench.board.claims import judge
 from bench.board.frame import frame
-from bench.store.records import RecordStore, ResultRecord
+from bench.store.record_store import RecordStore
+from bench.store.records import ResultRecord
 from dashboard.report import Part, build, records_digest
 from tests import pick
 from tests.board.make import record, seeds

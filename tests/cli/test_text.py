@@ -20,7 +20,7 @@ from bench.cli import app
 from bench.cli_board import _echo
 from bench.cli_options import Terminal
 from bench.errors import BenchError
-from bench.store.records import RecordStore
+from bench.store.record_store import RecordStore
 from bench.text import cut, visible
 from tests.board.make import record
 from tests.dashboard.conftest import stored

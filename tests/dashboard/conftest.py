@@ -13,7 +13,8 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from bench.board.index import STORE_VARIABLE
-from bench.store.records import RecordStore, ResultRecord
+from bench.store.record_store import RecordStore
+from bench.store.records import ResultRecord
 
 APP = Path(__file__).parent.parent.parent / "dashboard" / "app.py"
 

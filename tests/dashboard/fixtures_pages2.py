@@ -15,7 +15,8 @@ from safetensors.numpy import save
 from streamlit.testing.v1 import AppTest
 
 from bench.store.meta import ArtifactMeta, make_header
-from bench.store.records import RecordStore, ResultRecord
+from bench.store.record_store import RecordStore
+from bench.store.records import ResultRecord
 from tests.board.make import record
 from tests.dashboard.conftest import read
 

@@ -11,7 +11,8 @@ from streamlit.testing.v1 import AppTest
 
 from bench.board.cells import mlflow_run, repro_command
 from bench.board.stats import accuracy_interval
-from bench.store.records import RecordStore, unpack_bits
+from bench.store.bitmaps import unpack_bits
+from bench.store.record_store import RecordStore
 from dashboard.facts import listing, plain
 from dashboard.figures.cell import FEW, curve_groups, curves_figure
 from tests.board.make import bits, record, seeds

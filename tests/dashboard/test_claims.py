@@ -12,7 +12,7 @@ from bench.board.claims import Part, Verdict
 from bench.board.index import BoardIndex
 from bench.board.verdicts import claim_rows, suite_of, suite_verdicts
 from bench.store.measured import read_measured
-from bench.store.records import RecordStore
+from bench.store.record_store import RecordStore
 from dashboard.figures.claims import claims_forest, parts_forest
 from dashboard.views.claims import badge, sentence
 from tests.dashboard.conftest import shown

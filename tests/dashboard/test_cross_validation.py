@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from bench.board.frame import frame
 from bench.board.published import join, published
 from bench.store.measured import read_measured
-from bench.store.records import RecordStore
+from bench.store.record_store import RecordStore
 from dashboard.crosstable import CrossTable, cross_table, value_text
 from dashboard.figures.cross_validation import FP, cross_map, names_of, published_map
 from tests.board.make import record, seeds

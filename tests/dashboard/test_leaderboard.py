@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from bench.board.frame import frame
 from bench.board.means import rows_by_key, setting_groups
-from bench.store.records import RecordStore
+from bench.store.record_store import RecordStore
 from dashboard.board_columns import recovered, shown_columns
 from dashboard.board_columns import rows as table_rows
 from dashboard.crosstable import cross_table, mean_of, value_text

@@ -14,7 +14,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from bench.store.live import MISSED, SILENT, LiveState, live_path, write_live
-from bench.store.records import RecordStore
+from bench.store.record_store import RecordStore
 from dashboard.figures.live import done_over_time
 from tests.dashboard.conftest import read
 

@@ -14,7 +14,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from bench.board.claims import Verdict
-from bench.store.records import RecordStore
+from bench.store.record_store import RecordStore
 from dashboard.cli_report import _part
 from dashboard.report import build
 from dashboard.text import figure_text, plain

@@ -14,7 +14,7 @@ import pytest
 
 from bench.store import objects
 from bench.store.artifacts import ArtifactStore
-from bench.store.records import RecordStore
+from bench.store.record_store import RecordStore
 from tests import pick
 
 from .conftest import SUITE, Run, assert_same

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.store.records import RecordStore
+from bench.store.record_store import RecordStore
 
 from .conftest import Run, assert_same
 

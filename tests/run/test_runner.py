@@ -13,8 +13,9 @@ from bench.run.batch import make_batch
 from bench.run.tasks import Settings
 from bench.run.worker import Bench
 from bench.store.artifacts import ArtifactStore
+from bench.store.bitmaps import unpack_bits
 from bench.store.meta import CLASS_NAMES
-from bench.store.records import RecordStore, unpack_bits
+from bench.store.record_store import RecordStore
 from bench.zoo import checkpoints, targets
 from tests import pick
 

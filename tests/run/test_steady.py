@@ -30,7 +30,8 @@ from bench.spec.graph import Job
 from bench.spec.plan import SynthJob
 from bench.store.artifacts import ArtifactStore
 from bench.store.live import read_live
-from bench.store.records import RecordReader, RecordStore, ResultRecord
+from bench.store.record_store import RecordReader, RecordStore
+from bench.store.records import ResultRecord
 from tests import pick
 from tests.disk import small_disk
 

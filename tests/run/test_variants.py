@@ -15,7 +15,8 @@ from bench.run.session import Options
 from bench.spec.graph import CompressionJob
 from bench.store.artifacts import ArtifactStore
 from bench.store.policies import PolicyStore
-from bench.store.records import RecordStore, ResultRecord
+from bench.store.record_store import RecordStore
+from bench.store.records import ResultRecord
 from tests import pick
 
 from .packages import install

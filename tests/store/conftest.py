@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from bench.interfaces import ImageBatch
-from bench.store.records import ResultRecord, StageCost, pack_bits
+from bench.store.bitmaps import pack_bits
+from bench.store.records import ResultRecord, StageCost
 
 KEY = "0123456789abcdef"
 

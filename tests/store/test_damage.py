@@ -28,6 +28,7 @@ from bench.errors import BenchError
 from bench.interfaces import BitPolicy
 from bench.spec.suite import load_suite
 from bench.store.artifacts import ArtifactStore
+from bench.store.bitmaps import pack_bits
 from bench.store.checkpoints import CheckpointStore
 from bench.store.files import check_layout, open_store
 from bench.store.fp import StoredFp, read_fp, write_fp
@@ -37,7 +38,8 @@ from bench.store.measured import read_measured
 from bench.store.meta import ArtifactMeta, batch_name, seal
 from bench.store.packs import PackedRecords
 from bench.store.policies import PolicyStore, StoredPolicy
-from bench.store.records import RecordStore, ResultRecord, pack_bits, record_bytes
+from bench.store.record_store import RecordStore
+from bench.store.records import ResultRecord, record_bytes
 from bench.store.seals import sealed
 from bench.zoo.checkpoints import load_into, manifest
 from bench.zoo.checkpoints import save as save_weights

@@ -17,7 +17,8 @@ from bench.store import index, packs
 from bench.store.index import INDEX, Listing, Place
 from bench.store.measured import pack_measured
 from bench.store.packs import PackedRecords
-from bench.store.records import FINAL, DamagedRecord, RecordStore, ResultRecord
+from bench.store.record_store import RecordStore
+from bench.store.records import FINAL, DamagedRecord, ResultRecord
 from tests.store.conftest import KEY
 
 Make = Callable[..., ResultRecord]
@@ -179,7 +180,8 @@ WRITER = """
     import sys
     from pathlib import Path
     from bench.store.index import Listing
-    from bench.store.records import RecordStore, read_record
+    from bench.store.records import read_record
+    from bench.store.record_store import RecordStore
     store, record = RecordStore(sys.argv[1]), read_record(Path(sys.argv[2]))
     for number in range(30):
         cell = f"{int(sys.argv[3]):08x}{number:08x}"

@@ -22,7 +22,8 @@ from bench.store.measured import (
     read_measured,
     thin,
 )
-from bench.store.records import RecordStore, ResultRecord
+from bench.store.record_store import RecordStore
+from bench.store.records import ResultRecord
 
 Make = Callable[..., ResultRecord]
 

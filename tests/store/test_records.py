@@ -23,17 +23,10 @@ from pydantic import ValidationError
 from bench import atomic
 from bench.errors import StoreError
 from bench.store import records
+from bench.store.bitmaps import pack_bits, unpack_bits
 from bench.store.files import open_store, require_free, write_atomic
-from bench.store.records import (
-    SCHEMA_VERSION,
-    DamagedRecord,
-    RecordStore,
-    ResultRecord,
-    pack_bits,
-    parse_record,
-    read_record,
-    unpack_bits,
-)
+from bench.store.record_store import RecordStore
+from bench.store.records import SCHEMA_VERSION, DamagedRecord, ResultRecord, parse_record, read_record
 from tests.store.conftest import KEY
 
 Make = Callable[..., ResultRecord]
