@@ -242,7 +242,15 @@ def test_a_method_builds_on_shared_parts_not_on_another_method() -> None:
     assert wrong == []
 
 
-SHOWN = ("bench.board", "bench.store.records", "bench.store.measured", "bench.errors", "bench.text", "dashboard")
+SHOWN = (
+    "bench.board",
+    "bench.store.bitmaps",
+    "bench.store.records",
+    "bench.store.measured",
+    "bench.errors",
+    "bench.text",
+    "dashboard",
+)
 """What a page may read: the board and the records behind it."""
 COMMANDS = ("bench.cli", "bench.cli_options", "bench.cli_board", "bench.spec.suite", "bench.store.files")
 """What ``dashboard/cli*.py`` needs besides: it is the command line, of which the engine's is one part, and gathers for

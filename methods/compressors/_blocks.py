@@ -20,23 +20,17 @@ import torch
 from torch import Tensor, nn
 
 from bench.interfaces import RunContext
+from methods.compressors._caches import EVALUATION_BATCH, Cache, Inputs, MixedInputs, Prefix, cached, run
 from methods.compressors._fisher import fisher_weights
 from methods.compressors._reconstruct import (
-    EVALUATION_BATCH,
-    Cache,
-    Carried,
-    Inputs,
     Learner,
-    MixedInputs,
     RoundingLearner,
     RoundingRule,
     StepLearner,
-    cached,
     draw_batches,
     learning,
     mean_error,
     minimise,
-    run,
 )
 from methods.compressors._rounding import Grid, Substitute, UnitRounding
 from methods.quant.calibrate import Sampling, observe
@@ -75,19 +69,6 @@ class Recipe:
     guard: bool = True
     joint: bool = False
     keep: float = 1.0
-
-
-class Prefix(Carried):
-    """Every unit's input with the network in one state."""
-
-    def __init__(self, model: QuantModel, images: Tensor, weights: bool, activations: bool) -> None:
-        super().__init__(images, lambda unit: model.capture_inputs(unit, images, EVALUATION_BATCH))
-        self._model, self._state = model, (weights, activations)
-
-    def enter(self, unit: Unit) -> Cache:
-        """Switch the network to this prefix's state and return the unit's input for all images."""
-        self._model.set_state(*self._state)
-        return super().enter(unit)
 
 
 def reconstruct(model: QuantModel, images: Tensor, recipe: Recipe, ctx: RunContext) -> list[Row]:

@@ -18,20 +18,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from bench.interfaces import RunContext
+from methods.compressors._caches import EVALUATION_BATCH, Cache, Carried, cached, run
 from methods.compressors._least_squares import fits, refit, samples
 from methods.compressors._masked import Folded, MaskedUnit, Schedule, Values, layer_of, masked
 from methods.compressors._masks import PER_CHANNEL, Masks, Selection
-from methods.compressors._reconstruct import (
-    EVALUATION_BATCH,
-    Cache,
-    Carried,
-    cached,
-    draw_batches,
-    learning,
-    mean_error,
-    minimise,
-    run,
-)
+from methods.compressors._reconstruct import draw_batches, learning, mean_error, minimise
 from methods.quant.subgraph import unit_graph, unit_inputs
 from methods.quant.units import Unit
 

@@ -43,7 +43,8 @@ class Dorefa(QatCompressor):
 
     def family(self, params: Any) -> Family:
         """DoReFa weights, fixed activation clips."""
-        from methods.quant.learned import DorefaWeight, StepActivation
+        from methods.quant.learned import StepActivation
+        from methods.quant.learned_weights import DorefaWeight
         from methods.quant.training import Makers
 
         clip = None if params.rescale else 1.0

@@ -62,7 +62,8 @@ class Lsq(QatCompressor):
 
     def family(self, params: Any) -> Family:
         """Learned steps for weights and activations."""
-        from methods.quant.learned import AffineStepActivation, LsqWeight, StepActivation
+        from methods.quant.learned import AffineStepActivation, StepActivation
+        from methods.quant.learned_weights import LsqWeight
         from methods.quant.training import Makers
 
         init = params.init

@@ -49,7 +49,8 @@ class Pact(QatCompressor):
 
     def family(self, params: Any) -> Family:
         """DoReFa weights, learned activation clips."""
-        from methods.quant.learned import DorefaWeight, PactActivation
+        from methods.quant.learned import PactActivation
+        from methods.quant.learned_weights import DorefaWeight
         from methods.quant.training import Makers
 
         return Family(

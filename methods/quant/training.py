@@ -26,7 +26,8 @@ from methods.quant.build import WrapError, replace_layer
 from methods.quant.fold import fold_batch_norm
 from methods.quant.graph import copied, used
 from methods.quant.layers import LayerFace, node_layers
-from methods.quant.learned import ActivationMaker, LearnedActivation, WeightMaker
+from methods.quant.learned import ActivationMaker, LearnedActivation
+from methods.quant.learned_weights import WeightMaker
 from methods.quant.levels import count_levels, input_levels
 from methods.quant.place import Point, find_inputs, input_wiring, layer_wiring
 from methods.quant.same import Reference, departs, reference

@@ -15,7 +15,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from methods.compressors._reconstruct import Cache, RoundingLearner, RoundingRule, draw_batches, minimise
+from methods.compressors._caches import Cache
+from methods.compressors._reconstruct import RoundingLearner, RoundingRule, draw_batches, minimise
 from methods.compressors._rounding import Grid, Substitute, UnitRounding
 from methods.quant.ranges import search_range
 

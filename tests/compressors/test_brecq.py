@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from bench.errors import NotApplicable
 from bench.interfaces import Setting
-from methods.compressors import _blocks, _recipes, _reconstruct
+from methods.compressors import _blocks, _caches, _recipes
 from methods.compressors._fisher import fisher_weights
 from methods.compressors.brecq import METHOD, BrecqParams
 from methods.quant.model import quantize_model
@@ -279,22 +279,22 @@ def test_carried_inputs_equal_captured_ones(state: tuple[bool, bool]) -> None:
     images = image_set().images
     net = quantize_model(handle().module, images[:2], W3A4)
     net.calibrate(images)
-    prefix = _blocks.Prefix(net, images, *state)
+    prefix = _caches.Prefix(net, images, *state)
     for unit in net.units:
         assert unit.chain
         x = prefix.enter(unit)
         net.set_state(*state)
         torch.testing.assert_close(x.all(), net.capture_inputs(unit, images), rtol=1e-4, atol=1e-4)
-        prefix.leave(_reconstruct.cached(net.unit_module(unit), x))
+        prefix.leave(_caches.cached(net.unit_module(unit), x))
 
 
 def test_caches_do_not_alias_what_others_may_change() -> None:
     images = image_set().images
     net = quantize_model(handle().module, images[:2], W3A4)
     net.calibrate(images)
-    prefix = _blocks.Prefix(net, images, False, False)
+    prefix = _caches.Prefix(net, images, False, False)
     x = prefix.enter(net.units[0])
-    y = _reconstruct.cached(net.unit_module(net.units[0]), x)
+    y = _caches.cached(net.unit_module(net.units[0]), x)
     before = y.all().clone()
     for parameter in net.parameters():
         parameter.data.zero_()

@@ -13,14 +13,8 @@ from torch import Tensor, nn
 
 from bench.interfaces import Setting
 from methods.compressors._qat import PRESETS, QatCompressor
-from methods.quant.learned import (
-    DorefaWeight,
-    LsqWeight,
-    PactClip,
-    StepActivation,
-    dorefa_weight,
-    sample,
-)
+from methods.quant.learned import PactClip, StepActivation, sample
+from methods.quant.learned_weights import DorefaWeight, LsqWeight, dorefa_weight
 from methods.quant.model import quantize_model
 from methods.quant.training import Makers, TrainedModel
 from tests import pick

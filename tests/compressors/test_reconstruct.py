@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from methods.compressors import _caches
 from methods.compressors import _reconstruct as engine
 from methods.compressors import _rounding as rounding
 
@@ -167,7 +168,7 @@ def test_loss_is_summed_over_channels_and_averaged_over_the_rest() -> None:
 @pytest.mark.parametrize("shape", [(6, 3, 4, 5), (6, 9), (6, 4, 8)])
 def test_cache_gives_back_what_it_was_given(shape: tuple[int, ...]) -> None:
     value = torch.randn(shape)
-    cache = engine.Cache(value, channels_last=True)
+    cache = _caches.Cache(value, channels_last=True)
     rows = torch.tensor([4, 0, 2])
     assert torch.equal(cache.take(rows), value[rows])
     assert torch.equal(torch.cat(list(cache.chunks(4))), value)
@@ -189,7 +190,7 @@ def test_batches_hold_no_image_twice() -> None:
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_mask_keeps_with_the_probability_asked(keep: float, layout: torch.memory_format) -> None:
     like = torch.empty(8, 5, 31, 17).to(memory_format=layout)
-    mask = engine.random_mask(like, keep, torch.Generator().manual_seed(3))
+    mask = _caches.random_mask(like, keep, torch.Generator().manual_seed(3))
     assert mask.shape == like.shape
     assert float(mask.float().mean()) == pytest.approx(keep, abs=4 * math.sqrt(0.25 / like.numel()))
     if 0 < keep < 1:
@@ -199,12 +200,12 @@ def test_mask_keeps_with_the_probability_asked(keep: float, layout: torch.memory
 
 def test_mixed_inputs_take_each_element_from_one_of_the_two() -> None:
     a, b = torch.full((4, 2, 3, 3), 1.0), torch.full((4, 2, 3, 3), -1.0)
-    caches = engine.Cache(a, channels_last=True), engine.Cache(b, channels_last=True)
+    caches = _caches.Cache(a, channels_last=True), _caches.Cache(b, channels_last=True)
     rows = torch.arange(4)
     for keep, expected in ((1.0, a), (0.0, b)):
-        mixed = engine.MixedInputs(*caches, keep, torch.Generator().manual_seed(0))
+        mixed = _caches.MixedInputs(*caches, keep, torch.Generator().manual_seed(0))
         assert torch.equal(mixed.take(rows), expected)
-    mixed = engine.MixedInputs(*caches, 0.5, torch.Generator().manual_seed(0))
+    mixed = _caches.MixedInputs(*caches, 0.5, torch.Generator().manual_seed(0))
     assert not torch.equal(mixed.take(rows), mixed.take(rows))
 
 
@@ -233,7 +234,7 @@ def test_loop_minimises_and_reports_at_fixed_steps() -> None:
     learner, seen = Scale(0.0, 0.05), []
     index = engine.draw_batches(32, 8, 120, torch.Generator().manual_seed(0), torch.device("cpu"))
     fine = engine.minimise(
-        lambda v: v * learner.value, engine.Cache(x), engine.Cache(2 * x), [learner], index, lambda *a: seen.append(a)
+        lambda v: v * learner.value, _caches.Cache(x), _caches.Cache(2 * x), [learner], index, lambda *a: seen.append(a)
     )
     assert fine
     assert float(learner.value.detach()) == pytest.approx(2.0, abs=0.05)
@@ -247,7 +248,7 @@ def test_loop_stops_at_a_loss_that_is_not_finite() -> None:
     learner = Scale(1.0, 0.05)
     index = engine.draw_batches(32, 8, 120, torch.Generator().manual_seed(0), torch.device("cpu"))
     assert not engine.minimise(
-        lambda v: v * learner.value, engine.Cache(x), engine.Cache(x), [learner], index, lambda *a: None
+        lambda v: v * learner.value, _caches.Cache(x), _caches.Cache(x), [learner], index, lambda *a: None
     )
 
 

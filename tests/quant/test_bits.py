@@ -14,7 +14,8 @@ from bench.interfaces import BitPolicy, Setting
 from bench.zoo.small import BUILDERS
 from bench.zoo.table import entry
 from methods.quant.bits import FLOAT, IMAGE, INPUT, OUTPUT, UNTRACED, BitPlan, BitRule, Wiring, decide
-from methods.quant.learned import LsqWeight, StepActivation
+from methods.quant.learned import StepActivation
+from methods.quant.learned_weights import LsqWeight
 from methods.quant.model import quantize_model
 from methods.quant.training import Makers, TrainedModel
 from tests.quant.nets import TwoCalls, images, randomise

@@ -16,7 +16,8 @@ from bench.interfaces import Setting, Variant
 from bench.interfaces.inventory import probe_images, take_inventory
 from bench.measure.complexity import complexity, count, layer_table
 from methods.quant.graph import prepare
-from methods.quant.learned import LsqWeight, StepActivation
+from methods.quant.learned import StepActivation
+from methods.quant.learned_weights import LsqWeight
 from methods.quant.model import Options, QuantModel, quantize_model, quantize_prepared
 from methods.quant.same import TOLERANCE, difference
 from methods.quant.training import Makers, TrainedModel

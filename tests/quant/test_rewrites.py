@@ -15,7 +15,8 @@ from bench.errors import NotApplicable
 from bench.interfaces import Setting
 from methods.compressors._masked import folded_copy
 from methods.quant.graph import prepare
-from methods.quant.learned import LsqWeight, StepActivation
+from methods.quant.learned import StepActivation
+from methods.quant.learned_weights import LsqWeight
 from methods.quant.model import quantize_model
 from methods.quant.same import TOLERANCE, departs, difference, reference
 from methods.quant.training import Makers, TrainedModel
