@@ -18,7 +18,7 @@ from bench.board.rows import Row
 from bench.board.scores import Share
 from bench.board.stats import Interval
 from bench.spec.axes import columns as axis_columns
-from bench.store.gate import MEANING
+from bench.store.image_gate import MEANING
 
 STAGES = ("synthesis", "compress", "measure")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bench.board.letters import split_letters
 from bench.board.ranks import GROUP
 
 BUDGETS = ("forward_equivalents", "n")
@@ -91,11 +92,6 @@ def best_under(
         held = {letter for text in best for letter in split_letters(text)}
         kept += [i for i, text in group["letters"].items() if held & set(split_letters(text))]
     return Selection(left.loc[left.index.isin(kept)], int((~known).sum()))
-
-
-def split_letters(text: str) -> list[str]:
-    """The letters of one row: "abd" or, past "z", "y,z,aa"."""
-    return text.split(",") if "," in text else list(text)
 
 
 def equal_budget(table: pd.DataFrame, ratio: float, columns: Sequence[str] = BUDGETS) -> Selection:

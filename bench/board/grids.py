@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 
 from bench.board.claims import Verdict
-from bench.board.costs import split_letters
+from bench.board.letters import letter_of, short_letters
 from bench.board.stats import LEVEL
-from bench.store.gate import MEANING
+from bench.store.image_gate import MEANING
 from bench.store.records import ResultRecord, StageCost
 
 BLANK = "–"
@@ -69,37 +69,7 @@ def tie_letters(row: Mapping[str, Any]) -> str:
     given = row.get("letters")
     if not missing(given):
         return short_letters(str(given))
-    return "" if missing(row["rank"]) or not row["tied"] else _letter(int(row["rank"]))
-
-
-def short_letters(text: str) -> str:
-    """Letters with every run of three or more as its ends: "abcdefgh" is "a–h", "acdef" is "a,c–f", "ab" stays."""
-    runs: list[list[str]] = []
-    for letter in split_letters(text):
-        if runs and _place(letter) == _place(runs[-1][-1]) + 1:
-            runs[-1].append(letter)
-        else:
-            runs.append([letter])
-    if all(len(run) < 3 for run in runs):
-        return text
-    return ",".join(f"{run[0]}–{run[-1]}" if len(run) > 2 else ",".join(run) for run in runs)
-
-
-def _place(letter: str) -> int:
-    """1, 2, …, 26, 27, … for a, b, …, z, aa, …; see :func:`_letter`."""
-    place = 0
-    for sign in letter:
-        place = 26 * place + ord(sign) - ord("a") + 1
-    return place
-
-
-def _letter(rank: int) -> str:
-    """a, b, …, z, aa, ab, … for 1, 2, …"""
-    letters = ""
-    while rank > 0:
-        rank, digit = divmod(rank - 1, 26)
-        letters = chr(ord("a") + digit) + letters
-    return letters
+    return "" if missing(row["rank"]) or not row["tied"] else letter_of(int(row["rank"]))
 
 
 def board_grids(table: pd.DataFrame) -> list[Grid]:

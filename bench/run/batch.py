@@ -20,7 +20,7 @@ from bench.run.reports import now
 from bench.run.worker import Bench, Recorder, Report, context_of, waiting
 from bench.spec.jobs import SynthJob
 from bench.store.artifacts import checked
-from bench.store.gate import INVERSION
+from bench.store.image_gate import INVERSION
 from bench.store.meta import CLASS_NAMES, ArtifactMeta
 from bench.store.objects import LostArtifact
 

@@ -1,11 +1,13 @@
-"""The target's own accuracy, measured once per network and test set and kept in the store
-(docs/architecture.md#rule-4)."""
+"""What a network must be before a job starts (docs/architecture.md#rule-4): of finite float32 weights, and as accurate
+as registered, which is measured once per network and test set and kept in the store."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from bench.data.datasets import Dataset
 from bench.errors import BenchError
@@ -22,6 +24,22 @@ GATE = 0.3  # points
 
 class GateClosed(BenchError):
     """The target is not what it is registered as."""
+
+
+def check_sound(target: ModelHandle) -> None:
+    """Look at every parameter and buffer.
+
+    Raises:
+        GateClosed: one holds NaN or infinities, or floating-point numbers other than float32.
+    """
+    for name, value in target.module.state_dict().items():
+        if not value.is_floating_point():
+            continue
+        if value.dtype != torch.float32:
+            kind = str(value.dtype).removeprefix("torch.")
+            raise GateClosed(f"fp_gate: {name} is {kind}; networks compute in float32", where=target.name)
+        if wrong := int((~torch.isfinite(value)).sum()):
+            raise GateClosed(f"fp_gate: {name} has {wrong} of {value.numel()} values not finite", where=target.name)
 
 
 @dataclass(frozen=True)

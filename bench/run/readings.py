@@ -1,4 +1,5 @@
-"""How the networks that images were made from read them: once per stored batch, beside it (bench/store/gate.py)."""
+"""How the networks that images were made from read them: once per stored batch, and kept beside it
+(bench/store/image_gate.py)."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from bench.interfaces import ImageBatch, ModelHandle, Tier
 from bench.measure.images import bn_loss, zoo_top1
 from bench.run.worker import Bench
 from bench.spec.jobs import SynthJob
-from bench.store.gate import OwnReading
+from bench.store.image_gate import OwnReading
 
 IMAGES = 256
 """Images of a batch that are looked at; a batch is one synthesis, so more tell little."""

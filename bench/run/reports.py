@@ -15,7 +15,7 @@ from bench.interfaces import ImageSet
 from bench.run.fp import GateClosed
 from bench.spec.graph import MeasureJob
 from bench.spec.jobs import CellJob, SynthJob
-from bench.store.gate import judged
+from bench.store.image_gate import judged
 from bench.store.records import ResultRecord, StageCost
 
 

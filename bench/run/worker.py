@@ -15,8 +15,7 @@ from bench import __version__, runtime
 from bench.data.access import DataAccess
 from bench.data.datasets import Dataset, get_dataset
 from bench.interfaces import DatasetSpec, ModelHandle, RunContext, Tier
-from bench.run.fp import FpResult, fp_result
-from bench.run.gate import check_sound
+from bench.run.fp import FpResult, check_sound, fp_result
 from bench.run.integrity import Integrity
 from bench.run.tasks import Settings
 from bench.spec.plan import SynthJob

@@ -18,7 +18,7 @@ from bench.identity import SEED_SCHEME
 from bench.reading import parse_json, read_bytes
 from bench.store.bitmaps import agrees
 from bench.store.files import first_fault
-from bench.store.gate import ImageGate
+from bench.store.image_gate import ImageGate
 from bench.store.migrations import MIGRATIONS
 from bench.store.seals import DIGEST, intact, sealed, unsealed
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from bench.board.cells import mlflow_run, repro_command
+from bench.board.cells import repro_command
 from bench.board.grids import NOT_INVERTED
 from bench.board.settings import setting_name
 from bench.board.stats import accuracy_interval
@@ -21,6 +21,7 @@ from dashboard.figures.cell import FEW, curve_groups, curves_figure
 from dashboard.filters import choice
 from dashboard.links import ROW, cell_link
 from dashboard.load import index, record, snapshot
+from dashboard.origins import show_access, show_mlflow, show_parameters, show_provenance
 from dashboard.tables import Column, html_table
 from dashboard.text import interval, number, plain, row_name, seconds, size
 
@@ -34,16 +35,6 @@ AXES = {
     "dataset": "Data set",
     "suite_version": "Suite version",
     "seed": "Seed",
-}
-TIERS = {
-    "T0": "nothing",
-    "T1": "random noise",
-    "T2a": "the target network alone",
-    "T2b": "other networks trained on the same data",
-    "T3": "unrelated images",
-    "T4": "a few unlabelled training images",
-    "T5": "a few labelled training images",
-    "T6": "the training set",
 }
 STATUS = {"ok": "✓ measured", "failed": "✗ failed", "skipped": "– skipped", "not_applicable": "– not applicable"}
 
@@ -68,17 +59,17 @@ def show() -> None:
     with left:
         _costs(found)
         _seeds(cells, chosen)
-        _access(found)
+        show_access(found)
     with right:
         _protocol(found)
     _curves(found)
     _report(found)
     left, right = st.columns(2, gap="large")
     with left:
-        _provenance(found)
+        show_provenance(found)
     with right:
-        _mlflow(found)
-        _parameters(found)
+        show_mlflow(found)
+        show_parameters(found)
 
 
 # --- which record ---
@@ -277,48 +268,3 @@ def _report(found: ResultRecord) -> None:
         elif isinstance(value, dict):
             with st.expander(plain(f"{name.replace('_', ' ')}: {len(value)}"), expanded=len(value) <= 12):
                 facts(value)
-
-
-def _access(found: ResultRecord) -> None:
-    st.subheader("Access to data")
-    st.text(f"Tier {found.access}: the source may look at {TIERS.get(found.access, 'what its name says')}.")
-    if not found.audit:
-        st.caption("No read of the data set was recorded.")
-        return
-    st.caption("Every read of the data set, as recorded; one beyond the tier is denied.")
-    st.html(listing(found.audit))
-
-
-def _parameters(found: ResultRecord) -> None:
-    for kind, version in (("source", found.source_version), ("compressor", found.compressor_version)):
-        method = getattr(found, f"{kind}_method")
-        if method:
-            with st.expander(plain(f"Parameters of the {kind}")):
-                st.text(f"{method}, version {version}")
-                facts(getattr(found, f"{kind}_params"))
-
-
-def _provenance(found: ResultRecord) -> None:
-    st.subheader("Provenance")
-    digests = {
-        "image set": found.synth_id,
-        "image digest": (found.image_digest or "")[:16],
-        "target weights": found.target_digest[:16],
-        "test set": (found.test_digest or "")[:16],
-        "test images": f"{found.test_count:,}" if found.test_count else "",
-    }
-    known = {k: v for k, v in found.provenance.items() if k != "finished" or "date" not in found.provenance}
-    facts({**known, **{k: v for k, v in digests.items() if v}, "schema version": found.schema_version})
-
-
-def _mlflow(found: ResultRecord) -> None:
-    run = mlflow_run(found)
-    st.subheader("MLflow")
-    if run.server:
-        st.text("If this run was tracked, it is on this server:")
-        st.link_button("Open MLflow", run.server)
-    else:
-        st.text("If this run was tracked, this shows it:")
-        st.code(run.command, language="bash", wrap_lines=True)
-    st.text(f"In the experiment {run.experiment}, search for")
-    st.code(run.search, language=None, wrap_lines=True)

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.board.costs import best_under, equal_budget, pareto_front, split_letters
+from bench.board.costs import best_under, equal_budget, pareto_front
 from bench.board.frame import frame
+from bench.board.letters import split_letters
 from bench.store.records import StageCost
 
 from .make import bits, record

@@ -10,7 +10,8 @@ import pytest
 
 from bench.board.export import FILE_FORMATS, chosen_format, to_bytes, to_parquet
 from bench.board.frame import frame
-from bench.board.grids import Cell, Grid, short_letters, tie_letters
+from bench.board.grids import Cell, Grid, tie_letters
+from bench.board.letters import short_letters
 from bench.board.pivots import pivot_grids
 from bench.board.report import report, to_latex, to_markdown
 from bench.errors import BenchError

@@ -12,7 +12,7 @@ from bench.board.columns import COLUMNS, describe_columns
 from bench.board.frame import frame
 from bench.board.rows import make_rows
 from bench.board.stats import accuracy_interval, wilson
-from bench.store.gate import ImageGate
+from bench.store.image_gate import ImageGate
 from bench.store.records import ResultRecord, StageCost
 
 from .make import bits, record, seeds

@@ -15,7 +15,7 @@ from bench.board.grids import BLANK, FLAGGED, RANKS, Grid, board_grids, image_se
 from bench.board.pivots import metric_grids, pivot_grids
 from bench.board.report import FORMATS, report, to_json, to_latex, to_markdown, to_text
 from bench.errors import BenchError
-from bench.store.gate import MEANING, ImageGate
+from bench.store.image_gate import MEANING, ImageGate
 from bench.store.records import ResultRecord, StageCost
 from dashboard.report_html import ranked_html
 

@@ -17,7 +17,7 @@ from bench.run.readings import IMAGES, own_readings
 from bench.run.tasks import Settings
 from bench.run.worker import Bench
 from bench.spec.jobs import ResolvedSource, SynthJob
-from bench.store.gate import ImageGate, OwnReading, judged
+from bench.store.image_gate import ImageGate, OwnReading, judged
 from tests import pick
 
 NETWORKS = ("fashion_mnist/resnet18_w10", "fashion_mnist/vgg_bn_w12")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bench.identity import canonical, cell_id, digest, seed_from, synth_id
 from bench.interfaces import Setting
 from bench.spec import axes
-from bench.store.gate import ImageGate
+from bench.store.image_gate import ImageGate
 from bench.store.records import SCHEMA_VERSION, ResultRecord, StageCost
 
 SYNTH: dict[str, Any] = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.store.gate import INVERSION, ImageGate, judged
+from bench.store.image_gate import INVERSION, ImageGate, judged
 
 
 def batch(*readings: dict[str, Any]) -> dict[str, Any]:
