@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import NotApplicable
-from methods.quant.same import FAILURES
+from bench.interfaces.inventory import probe_images
+from methods.quant.same import FAILURES, TOLERANCE, difference
 
 HINT = "mode mask zeroes filters layer by layer and takes none out"
-TOLERANCE = 1e-5
-"""Largest relative difference between the masked network and the one without the channels."""
 IMAGES = 4
 
 
@@ -83,27 +82,19 @@ def check_equal(masked: nn.Module, small: nn.Module, example: Tensor, masks: Map
         masks: {layer: 0 or 1 [O, 1, ...]} of the layers in order of execution that lost channels.
 
     Raises:
-        NotApplicable: the smaller network cannot run, or its outputs differ by more than ``TOLERANCE`` of their norm;
-            the first layer that differs is named.
+        NotApplicable: the smaller network cannot run, or its outputs differ by more than all rewrites may
+            (`methods.quant.same`); the first layer that differs is named.
     """
-    noise = torch.randn(IMAGES, *example.shape[1:], generator=torch.Generator().manual_seed(0))
-    images = torch.cat([example, noise.to(example)])
-    with guarded(small, "the network without the channels cannot run"):
-        change = relative_change(masked, small, images)
-    if not change <= TOLERANCE:  # NaN is a difference
+    images = torch.cat([example, probe_images(example, IMAGES)])
+    with torch.no_grad(), guarded(small, "the network without the channels cannot run"):
+        expected, found = masked(images), small(images)
+        if found.shape != expected.shape:
+            raise ValueError(f"outputs {list(found.shape)} in place of {list(expected.shape)}")
+    change = difference(found, expected)
+    if change > TOLERANCE:
         where = _first_difference(masked, small, images, masks)
         got = f"outputs differ by {change:.1e}"
         raise NotApplicable("masked channels still act on the output", where=where, got=got, hint=HINT)
-
-
-@torch.no_grad()
-def relative_change(one: nn.Module, other: nn.Module, images: Tensor) -> float:
-    """L2 distance of the two networks' outputs over the norm of the first's."""
-    expected = one(images)
-    found = other(images)
-    if found.shape != expected.shape:
-        raise ValueError(f"outputs {list(found.shape)} in place of {list(expected.shape)}")
-    return float((found - expected).norm() / expected.norm().clamp_min(1e-12))
 
 
 def _first_difference(masked: nn.Module, small: nn.Module, images: Tensor, masks: Mapping[str, Tensor]) -> str | None:
@@ -116,9 +107,7 @@ def _first_difference(masked: nn.Module, small: nn.Module, images: Tensor, masks
             kept = masks[name].reshape(-1).nonzero().reshape(-1)
             expected = expected.index_select(channels, kept)
         found = after.get(name)
-        if found is None or found.shape != expected.shape:
-            return f"input of {name}"
-        if not float((found - expected).norm()) <= TOLERANCE * float(expected.norm()):
+        if found is None or found.shape != expected.shape or difference(found, expected) > TOLERANCE:
             return f"input of {name}"
     return None
 

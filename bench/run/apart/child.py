@@ -24,6 +24,7 @@ from bench.run.apart.wire import Message, receive, send
 from bench.run.batch import synthesise
 from bench.run.compression import run_compression
 from bench.run.executors.base import attempt
+from bench.run.executors.serve import PROGRESS_EVERY
 from bench.run.fp import FpResult
 from bench.run.search import find_policy
 from bench.run.tasks import Failed
@@ -32,8 +33,6 @@ from bench.spec.graph import BatchJob, CompressionJob, Job, PolicyJob
 from bench.spec.jobs import ResolvedCompressor, ResolvedSearch, ResolvedSource, SynthJob
 from bench.spec.registry import Registry
 from bench.store.records import ResultRecord
-
-PROGRESS_EVERY = 0.2  # seconds between two progress messages
 
 Row = TypeVar("Row", ResolvedSource, ResolvedCompressor, ResolvedSearch)
 
