@@ -11,8 +11,7 @@ import pytest
 from bench.board.frame import frame
 from bench.board.ranks import standings
 from bench.board.stats import spread
-from tests.board.make import record
-from tests.board.test_ranks import _rows
+from tests.board.make import paired_rows, record
 
 pytestmark = pytest.mark.skipif("--benchmark-only" not in sys.argv, reason="timed; `make benchmarks`")
 
@@ -38,7 +37,7 @@ def test_a_frame_of_seven_hundred_records(benchmark: Any) -> None:
 
 
 def test_standings_of_fifteen_rows(benchmark: Any) -> None:
-    assert len(benchmark(standings, _rows([0.8 - 0.005 * i for i in range(15)], seeds=3, images=10_000))) == 15
+    assert len(benchmark(standings, paired_rows([0.8 - 0.005 * i for i in range(15)], seeds=3, images=10_000))) == 15
 
 
 def test_bootstrap_of_ten_thousand_images(benchmark: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.board.stats import Bitmaps
 from bench.store.bitmaps import pack_bits
 from bench.store.records import ResultRecord, StageCost
 
@@ -23,6 +24,13 @@ def bits(accuracy: float, seed: int = 0, images: int = IMAGES) -> np.ndarray:
     correct = np.zeros(images, dtype=bool)
     correct[order[: round(accuracy * images)]] = True
     return correct
+
+
+def paired_rows(means: list[float], seeds: int = 1, images: int = 2000, key: int = 0) -> list[Bitmaps]:
+    """Rows of about these accuracies, paired by the images' difficulty."""
+    rng = np.random.default_rng(key)
+    easy = rng.beta(4, 1.5, images)
+    return [{s: rng.random(images) < easy + mean - easy.mean() for s in range(seeds)} for mean in means]
 
 
 def record(correct: np.ndarray | float | None = None, **fields: Any) -> ResultRecord:

@@ -14,14 +14,9 @@ from scipy import stats as scipy_stats
 from bench.board.demsar import critical_difference, nemenyi_q
 from bench.board.multiple import holm
 from bench.board.ranks import PairTable, letters, pair_table, rank_intervals, standings, tie_ranks, win_matrix
-from bench.board.stats import Bitmaps, common_table, paired_difference
+from bench.board.stats import common_table, paired_difference
 
-
-def _rows(means: list[float], seeds: int = 1, images: int = 2000, key: int = 0) -> list[Bitmaps]:
-    """Rows of about these accuracies, paired by the images' difficulty."""
-    rng = np.random.default_rng(key)
-    easy = rng.beta(4, 1.5, images)
-    return [{s: rng.random(images) < easy + mean - easy.mean() for s in range(seeds)} for mean in means]
+from .make import paired_rows
 
 
 def _decided(outcome: np.ndarray, means: list[float] | None = None) -> PairTable:
@@ -35,7 +30,7 @@ def _decided(outcome: np.ndarray, means: list[float] | None = None) -> PairTable
 
 @pytest.mark.parametrize("seeds", [1, 3, 6])
 def test_pair_table_equals_pair_by_pair(seeds: int) -> None:
-    rows = _rows([0.80, 0.78, 0.795, 0.6], seeds)
+    rows = paired_rows([0.80, 0.78, 0.795, 0.6], seeds)
     table = pair_table(rows)
     for i, j in itertools.permutations(range(4), 2):
         alone = paired_difference(*common_table(rows[i], rows[j]))
@@ -47,7 +42,7 @@ def test_pair_table_equals_pair_by_pair(seeds: int) -> None:
 
 
 def test_rows_with_other_seeds_or_images() -> None:
-    a, b, c, d = _rows([0.9, 0.5, 0.7, 0.2], 3)
+    a, b, c, d = paired_rows([0.9, 0.5, 0.7, 0.2], 3)
     elsewhere = {7: a[0]}
     fewer = {0: d[0][:500]}
     table = pair_table([a, {0: b[0], 2: b[2]}, c, elsewhere, fewer])
@@ -61,7 +56,7 @@ def test_rows_with_other_seeds_or_images() -> None:
 
 
 def test_holm_within_rows_or_over_all_pairs() -> None:
-    rows = _rows([0.80, 0.79, 0.775, 0.76, 0.75])
+    rows = paired_rows([0.80, 0.79, 0.775, 0.76, 0.75])
     by_row, whole = pair_table(rows), pair_table(rows, family="group")
     upper = np.triu_indices(5, 1)
     np.testing.assert_allclose(whole.p_holm[upper], holm(list(whole.p[upper])))
@@ -136,7 +131,7 @@ def test_letters_are_shared_exactly_by_ties(cells: list[bool]) -> None:
 
 
 def test_win_matrix_and_standings() -> None:
-    rows = _rows([0.70, 0.80, 0.795], images=4000)
+    rows = paired_rows([0.70, 0.80, 0.795], images=4000)
     table = pair_table(rows)
     wins = win_matrix(table, ["low", "high", "near"])
     assert len(wins) == 6
