@@ -165,7 +165,7 @@ def compress(
         module,
         net.layer_bits(),
         net.scale_count(module),
-        0,
+        net.zero_point_count(),
         weight_levels=net.weight_levels(module),
         activation_levels=net.activation_levels(),
         protocol=protocol,

@@ -40,7 +40,7 @@ class PactParams(QatParams):
 class Pact(QatCompressor):
     """The compressor; see the module's docstring."""
 
-    version = 1
+    version = 2
     summary = "training with fake quantisers, activation clips learned, DoReFa weights"
     paper = (
         "Choi et al., PACT: Parameterized Clipping Activation for Quantized Neural Networks, arXiv 1805.06085 (2018)"

@@ -48,6 +48,11 @@ class LearnedActivation(nn.Module, ABC):
         """How many values the grid has."""
         return 1 << self.bits
 
+    @property
+    def zero_points(self) -> int:
+        """How many zero points have to be stored with the step: none on unsigned and symmetric grids."""
+        return 0
+
     def begin(self, x: Tensor) -> None:
         """Choose the grid for ``x`` [N, ...]."""
         self.signed = not (self.nonnegative and float(x.min()) >= 0)
@@ -112,13 +117,15 @@ class StepActivation(LearnedActivation):
     def begin(self, x: Tensor) -> None:
         super().begin(x)
         _, p = self.limits
-        if self.clip is None:
-            step, _ = search_range(sample(x), self.bits, method=self.init, grid=self._grid, exponent=2.0)
-        else:
-            step = torch.tensor(self.clip / p)
+        step = self._first_step(x)
         self.unit.copy_(step if self.relative else torch.ones_like(step))
         self.factor.copy_(step / self.unit.to(step))
         self.g = 1.0 / math.sqrt(x[0].numel() * p)
+
+    def _first_step(self, x: Tensor) -> Tensor:
+        if self.clip is not None:
+            return torch.tensor(self.clip / self.limits[1])
+        return search_range(sample(x), self.bits, method=self.init, grid=self._grid, exponent=2.0)[0]
 
     def quantise(self, x: Tensor) -> Tensor:
         return fake_quant(x, self.scale, *self.limits, self.g)
@@ -173,13 +180,16 @@ class AffineStepActivation(StepActivation):
     def _grid(self) -> Grid:
         return "affine" if self.signed else "unsigned"
 
-    def begin(self, x: Tensor) -> None:
-        super().begin(x)
-        if self.signed:
-            step, zero = search_range(sample(x), self.bits, method="mse-2d", grid="affine", exponent=2.0)
-            self.unit.copy_(step if self.relative else torch.ones_like(step))
-            self.factor.copy_(step / self.unit.to(step))
-            self.zero.copy_(zero)
+    @property
+    def zero_points(self) -> int:
+        return int(self.signed)
+
+    def _first_step(self, x: Tensor) -> Tensor:
+        if not self.signed:
+            return super()._first_step(x)
+        step, zero = search_range(sample(x), self.bits, method="mse-2d", grid="affine", exponent=2.0)
+        self.zero.copy_(zero)
+        return step
 
     def quantise(self, x: Tensor) -> Tensor:
         if not self.signed:
@@ -237,6 +247,10 @@ class PactActivation(LearnedActivation):
         learn = bits < FLOAT_BITS
         self.alpha = nn.Parameter(torch.tensor(1.0), requires_grad=learn)
         self.beta = nn.Parameter(torch.tensor(1.0), requires_grad=learn)
+
+    @property
+    def zero_points(self) -> int:
+        return int(self.signed)
 
     def begin(self, x: Tensor) -> None:
         super().begin(x)

@@ -256,6 +256,10 @@ class TrainedModel:
         steps = sum(quant.bits < FLOAT_BITS for quant in self.activations)
         return steps + sum(len(_layer(module, name).weight) for name in self._quantised_layers())
 
+    def zero_point_count(self) -> int:
+        """Zero points of the activation quantisers that have one; weights have none."""
+        return sum(quant.zero_points for quant in self.activations if quant.bits < FLOAT_BITS)
+
     def _quantised_layers(self) -> list[str]:
         return [name for name, bits in self._plan.layers.items() if bits.weight < FLOAT_BITS]
 

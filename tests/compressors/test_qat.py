@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bench.interfaces import Setting
 from methods.compressors._qat import PRESETS, QatCompressor
-from methods.quant.learned import PactClip, StepActivation, sample
+from methods.quant.learned import LearnedActivation, PactActivation, PactClip, StepActivation, sample
 from methods.quant.learned_weights import DorefaWeight, LsqWeight, dorefa_weight
 from methods.quant.model import quantize_model
 from methods.quant.training import Makers, TrainedModel
@@ -198,6 +198,20 @@ def test_export_is_the_student_with_batch_norm_folded_behind_few_levels() -> Non
     torch.testing.assert_close(levels, levels.round(), rtol=0, atol=1e-4)
     assert set(levels.round().unique().tolist()) <= {-2.0, -1.0, 0.0, 1.0}
     assert model.scale_count(folded) == 8 + 8 + 5 + 2
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_zero_point_is_stored_for_each_two_sided_grid_that_has_one(name: str) -> None:
+    """The toy's depthwise output is read by a layer as it is, so one tensor is two-sided."""
+    grids = ("symmetric", "affine") if "activation_grid" in METHODS[name].Params.model_fields else ("own",)
+    for grid in grids:
+        chosen = {} if grid == "own" else {"activation_grid": grid}
+        variant = compress(METHODS[name], steps=0, **chosen).variants[0]
+        quants = [m for m in variant.module.modules() if isinstance(m, LearnedActivation) and m.bits < 32]
+        two_sided = sum(q.signed for q in quants)
+        assert two_sided > 0
+        has = grid == "affine" or any(isinstance(q, PactActivation) for q in quants)
+        assert variant.zero_points == (two_sided if has else 0)
 
 
 @pytest.mark.parametrize("name", METHODS)
