@@ -12,8 +12,8 @@ import numpy as np
 
 from bench.data import fashion
 from bench.data.folders import FolderSplit, open_folder
-from bench.data.splits import ArraySplit, Split
-from bench.data.table import FOLDER, Part, base_name, folder_address, spec_of
+from bench.data.splits import ArraySplit, PartSplit, Split, held_out
+from bench.data.table import FOLDER, HELD_OUT, Part, base_name, folder_address, measured_on_test, spec_of
 from bench.errors import DataError
 from bench.paths import cache_folder
 
@@ -25,6 +25,8 @@ def open_split(name: str, part: Part, root: Path | None = None) -> Split:
         DataError: unknown name, or the images are not on this machine; the hint says how to get them.
     """
     spec = spec_of(name)
+    if name.endswith(HELD_OUT):
+        return _held_out(name, part, root)
     folder = "test" if part == "test" else "train"
     if name.startswith(FOLDER):
         place, size = folder_address(name)
@@ -47,6 +49,7 @@ def open_split(name: str, part: Part, root: Path | None = None) -> Split:
 def files_of(name: str, root: Path | None = None) -> tuple[Path, ...]:
     """The files and folders that hold the data set called ``name`` wherever it may lie, there or not; ``root`` as in
     :func:`open_split`.  Nothing is opened."""
+    name = measured_on_test(name)
     if name.startswith(FOLDER):
         return tuple(_parts(folder_address(name)[0]))
     name = name.partition("@")[0]
@@ -57,6 +60,16 @@ def files_of(name: str, root: Path | None = None) -> tuple[Path, ...]:
     others = fashion.candidate_folders(cache_folder(), root) if name == "fashion_mnist" else [cache_folder() / name]
     places = dict.fromkeys([*others, *([root] if root else [])])
     return (*shipped, *library, *(part for place in places for part in _parts(place)))
+
+
+def _held_out(name: str, part: Part, root: Path | None) -> Split:
+    """A split of the data set for tuning: all are parts of the training images sources may draw from."""
+    if part == "full":
+        hint = "choose hyper-parameters on the training images that sources draw from"
+        raise DataError("a data set for tuning has no complete training set", where=name, hint=hint)
+    whole = open_split(measured_on_test(name), "train", root)
+    kept, held = held_out(whole.labels, spec_of(name).classes)
+    return PartSplit(whole, held if part == "test" else kept)
 
 
 def _parts(place: Path) -> Iterator[Path]:

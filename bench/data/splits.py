@@ -14,6 +14,9 @@ from bench.errors import DataError
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 
+HELD_OUT_SHARE = 5
+"""One image of so many is held out for tuning."""
+
 
 class Split(Protocol):
     """Images uint8 [N,C,H,W] of which only those asked for are read."""
@@ -58,6 +61,42 @@ class ArraySplit:
         if picks is None:
             return digest_of([self._images], self._labels)
         return digest_of([self._images[picks]], self._labels[picks])
+
+
+class PartSplit:
+    """The images of another split at ``places`` (int64 [N]), in that order; as :class:`Split`."""
+
+    def __init__(self, whole: Split, places: Ints) -> None:
+        self._whole, self._places = whole, places
+
+    @property
+    def labels(self) -> Ints:
+        """As :class:`Split`."""
+        found: Ints = self._whole.labels[self._places]
+        return found
+
+    def read(self, picks: Ints) -> Bytes:
+        """As :class:`Split`."""
+        return self._whole.read(self._places[picks])
+
+    def digest(self, picks: Ints | None = None) -> str:
+        """As :class:`Split`."""
+        return self._whole.digest(self._places if picks is None else self._places[picks])
+
+
+def held_out(labels: Ints, classes: int) -> tuple[Ints, Ints]:
+    """Places (kept, held out), both ascending: of each class the last fifth, in the order of the split, is held out.
+
+    Raises:
+        DataError: a class has too few images to hold one out.
+    """
+    each = [np.flatnonzero(labels == c) for c in range(classes)]
+    if min(map(len, each)) < HELD_OUT_SHARE:
+        got, allowed = min(map(len, each)), f"at least {HELD_OUT_SHARE} training images of each class"
+        raise DataError("a class has too few images to hold one out", got=got, expected=allowed)
+    last = [places[-(len(places) // HELD_OUT_SHARE) :] for places in each]
+    rest = [places[: -(len(places) // HELD_OUT_SHARE)] for places in each]
+    return np.sort(np.concatenate(rest)), np.sort(np.concatenate(last))
 
 
 def digest_of(images: Iterable[Bytes], labels: Ints) -> str:

@@ -32,6 +32,10 @@ Part = Literal["train", "full", "test"]
 FOLDER = "imagefolder:"
 """Prefix of a data set that is a folder: `imagefolder:PATH`, with the side in pixels `imagefolder:PATH@64`."""
 
+HELD_OUT = "+held_out"
+"""Suffix of a data set for tuning: of each class the last fifth of the training images stand for the test set, and
+sources draw from the others, so that a choice of hyper-parameters never sees a test image."""
+
 SMALLEST, LARGEST = 8, 2048
 """Sides in pixels that images are scaled to."""
 
@@ -41,7 +45,7 @@ SCALED = ("imagenet",)
 
 def dataset_names() -> list[str]:
     """Names of the table, and the forms of others: a folder, or a data set of large images at another size."""
-    return [*SPECS, *(f"{name}@SIZE" for name in SCALED), f"{FOLDER}PATH[@SIZE]"]
+    return [*SPECS, *(f"{name}@SIZE" for name in SCALED), f"{FOLDER}PATH[@SIZE]", f"NAME{HELD_OUT}"]
 
 
 def spec_of(name: str) -> DatasetSpec:
@@ -51,6 +55,8 @@ def spec_of(name: str) -> DatasetSpec:
         DataError: unknown name, or no image folder there.  What a named data set lacks on disk is reported when its
             images are asked for.
     """
+    if name.endswith(HELD_OUT):
+        return replace(spec_of(measured_on_test(name)), name=name)
     if name.startswith(FOLDER):
         return _folder_spec(name)
     base, side = _sized(name)
@@ -59,6 +65,11 @@ def spec_of(name: str) -> DatasetSpec:
     if name not in SPECS:
         raise DataError("unknown data set", got=name, expected=dataset_names(), nearest=nearest(name, SPECS))
     return SPECS[name]
+
+
+def measured_on_test(name: str) -> str:
+    """The data set that ``name`` is, or is cut from for tuning: its networks' own."""
+    return name.removesuffix(HELD_OUT)
 
 
 def folder_address(name: str) -> tuple[Path, int]:
@@ -80,11 +91,13 @@ def sized(name: str, side: int) -> str:
 
 def base_name(name: str) -> str:
     """The table's name of a data set without the size: "imagenet" of "imagenet@256"."""
+    name = measured_on_test(name)
     return name if name.startswith(FOLDER) else _sized(name)[0]
 
 
 def scalable(name: str) -> str | None:
     """The name without the size where images are read at any size; None where they have one."""
+    name = measured_on_test(name)
     base = _sized(name)[0]
     return base if base in SCALED or name.startswith(FOLDER) else None
 

@@ -96,7 +96,7 @@ def _prepare(bench: Bench, job: CompressionJob, report: Report) -> Ready:
     stored = None if stream else read_images(bench, job.images, cell.n, report)
     report("fp", 0, 1)
     fp = bench.fp(target, dataset, cell.test_subset)
-    fp.check(target)
+    fp.check(target, cell.dataset)
     asked, searched, read = _with_policy(bench, job, report)
     access = bench.access(cell.dataset, job.images, job.images.source.access if stream else "T0")
     return Ready(stored, fp, asked, searched, access, [*(origin(stored)["audit"] if stored else []), *read])

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
+from bench.data.table import measured_on_test
 from bench.errors import SuiteError, nearest
 from bench.interfaces import DatasetSpec, Membership, NetworkInfo
 from bench.spec.registry import Registry
@@ -86,7 +87,7 @@ class ShippedCatalogue:
     def targets(self, dataset: str) -> tuple[str, ...]:
         from bench.zoo.targets import target_names
 
-        return tuple(full_name(dataset, name) for name in target_names(dataset))
+        return tuple(full_name(dataset, name) for name in target_names(measured_on_test(dataset)))
 
     def networks(self, dataset: str) -> tuple[str, ...]:
         from bench.zoo.table import TABLE
@@ -102,7 +103,7 @@ class ShippedCatalogue:
     def zoo(self, dataset: str, group: str) -> tuple[str, ...]:
         from bench.zoo.targets import zoo_names
 
-        return tuple(full_name(dataset, name) for name in zoo_names(dataset, group))
+        return tuple(full_name(dataset, name) for name in zoo_names(measured_on_test(dataset), group))
 
     def info(self, name: str) -> NetworkInfo:
         from bench.zoo.targets import info
@@ -130,12 +131,13 @@ def _train_digest(dataset: str, root: Path | None) -> str:
 
 def full_name(dataset: str, name: str) -> str:
     """``fashion_mnist/resnet18_w16`` of ``resnet18_w16``; names that are full already, or a library's, stay."""
-    return name if name.startswith((f"{dataset}/", *OUTSIDE)) else f"{dataset}/{name}"
+    owner = measured_on_test(dataset)
+    return name if name.startswith((f"{owner}/", *OUTSIDE)) else f"{owner}/{name}"
 
 
 def short_name(dataset: str, name: str) -> str:
     """The inverse of :func:`full_name`: what stands in a row."""
-    return name.removeprefix(f"{dataset}/")
+    return name.removeprefix(f"{measured_on_test(dataset)}/")
 
 
 def find_network(catalogue: Catalogue, dataset: str, name: str, where: str) -> str:

@@ -17,7 +17,7 @@ import pickle
 import struct
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.errors import DataError, WeightsError
-from bench.zoo.augment import Views
+from bench.zoo.augment import Seen, Views
 from bench.zoo.table import Entry
 
 BATCH = 128
@@ -210,12 +210,13 @@ def _epoch(
     total = cycle.epochs * batches
     for index in range(batches):
         picks = order[index * BATCH : (index + 1) * BATCH]
-        images = _views(data, picks, cycle, generator).contiguous(memory_format=torch.channels_last)
+        seen, labels = _views(data, picks, cycle, generator), data.labels[picks]
+        images = seen.images.contiguous(memory_format=torch.channels_last)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(epoch * batches + index, total, cycle.lr)
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast(entry)):
             logits = module(images)
-        loss = F.cross_entropy(logits.float(), data.labels[picks], label_smoothing=SMOOTHING)
+        loss = _loss(logits.float(), labels, seen)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(module.parameters(), CLIP)
@@ -224,11 +225,24 @@ def _epoch(
             tell(index + 1, loss.item())
 
 
-def _views(data: TrainData, picks: Tensor, cycle: Cycle, generator: torch.Generator) -> Tensor:
+def _loss(logits: Tensor, labels: Tensor, seen: Seen) -> Tensor:
+    """Cross entropy of logits [B,K] to the labels [B], a pasted image's label weighing its share of the area."""
+    if not bool(seen.share.any()):
+        return F.cross_entropy(logits, labels, label_smoothing=SMOOTHING)
+    own, guest = (
+        F.cross_entropy(logits, wanted, label_smoothing=SMOOTHING, reduction="none")
+        for wanted in (labels, labels[seen.partner])
+    )
+    return torch.lerp(own, guest, seen.share).mean()
+
+
+def _views(data: TrainData, picks: Tensor, cycle: Cycle, generator: torch.Generator) -> Seen:
     """Normalised views of the images ``picks``."""
     if cycle.views is None:
-        return _flip(data.normalise(data.images[picks]), generator)
-    return data.normalise(cycle.views(data.images[picks].float() / 255, generator) * 255)
+        images = _flip(data.normalise(data.images[picks]), generator)
+        return Seen(images, torch.arange(len(images)), torch.zeros(len(images)))
+    seen = cycle.views(data.images[picks].float() / 255, generator)
+    return replace(seen, images=data.normalise(seen.images * 255))
 
 
 def top1(
