@@ -23,6 +23,12 @@ def uniform(low: float, high: float, generator: Generator) -> float:
     return low + (high - low) * float(torch.rand((), generator=generator))
 
 
+def factors(count: int, strength: float, like: Tensor, generator: Generator) -> Tensor:
+    """Draws [count,1,1,1] from U(1 - strength, 1 + strength), where ``like`` lives."""
+    draws = torch.rand(count, 1, 1, 1, generator=generator) * 2.0 - 1.0
+    return (1.0 + strength * draws).to(like.device, like.dtype)
+
+
 def integer(low: int, high: int, generator: Generator) -> int:
     """One draw from the integers low..high, both ends included."""
     return int(torch.randint(low, high + 1, (), generator=generator))
@@ -64,18 +70,18 @@ class PixelSpace:
         mean, std = self._columns(like)
         return -mean / std, (1.0 - mean) / std
 
-    def brightness(self, x: Tensor, factor: float) -> Tensor:
-        """p -> factor * p, unclamped: a clamp would take the gradient of pixels held at the box's edge."""
+    def brightness(self, x: Tensor, factor: Tensor | float) -> Tensor:
+        """p -> factor * p, one for all or one each [B,1,1,1], unclamped: a clamp would take the gradient of pixels held at the box's edge."""
         mean, std = self._columns(x)
         return x * factor + (factor - 1.0) * mean / std
 
-    def contrast(self, x: Tensor, factor: float) -> Tensor:
+    def contrast(self, x: Tensor, factor: Tensor | float) -> Tensor:
         """Blend with each image's mean luminance: p -> factor * p + (1 - factor) * mean(luma(p))."""
         mean, std = self._columns(x)
         level = self._luma(x).mean((2, 3), keepdim=True)
         return x * factor + (1.0 - factor) * (level - mean) / std
 
-    def saturation(self, x: Tensor, factor: float) -> Tensor:
+    def saturation(self, x: Tensor, factor: Tensor | float) -> Tensor:
         """Blend with each pixel's luminance; three channels only."""
         mean, std = self._columns(x)
         return x * factor + (1.0 - factor) * (self._luma(x) - mean) / std
@@ -90,11 +96,14 @@ class PixelSpace:
 
 @dataclass(frozen=True)
 class Augment:
-    """One draw per batch and iteration: roll by up to ``roll`` pixels, flip, colour of strength ``jitter``, cut-out.
+    """Roll by up to ``roll`` pixels, flip, cut-out, one draw per batch and iteration; colour and crop, one per image.
 
     ``flip_per_image`` draws the flip for each image instead.  ``jitter`` j draws each factor from U(1-j, 1+j).
-    ``crop`` is the smallest share of the area in a random resized crop: on every second view on average, each image
-    is cropped and flipped by its own draws (IntraQ's local object reinforcement); 0 for none.
+    ``crop`` is the smallest share of the area in a random resized crop: each image with probability one half is cropped
+    and flipped (IntraQ's local object reinforcement); 0 for none.
+
+    What moves a whole batch one way (all images brighter, all enlarged) leaves the statistics that networks store, and
+    those cannot be met: so colour and crops are drawn per image (docs/methods/sources.md#views).
     """
 
     space: PixelSpace
@@ -127,9 +136,9 @@ class Augment:
             x = self._coloured(x, generator)
         if self.cutout:
             x = _cut_out(x, generator)
-        if self.crop and float(torch.rand((), generator=generator)) < 0.5:
-            x = resized_crops(x, self.crop, generator)
-            x = _flip_each(x, generator)
+        if self.crop:
+            coins = (torch.rand(len(x), generator=generator) < 0.5).to(x.device).view(-1, 1, 1, 1)
+            x = torch.where(coins, _flip_each(resized_crops(x, self.crop, generator), generator), x)
         return x
 
     def _flipped(self, x: Tensor, generator: Generator) -> Tensor:
@@ -138,11 +147,10 @@ class Augment:
         return _flip_each(x, generator)
 
     def _coloured(self, x: Tensor, generator: Generator) -> Tensor:
-        low, high = 1.0 - self.jitter, 1.0 + self.jitter
-        x = self.space.brightness(x, uniform(low, high, generator))
-        x = self.space.contrast(x, uniform(low, high, generator))
+        x = self.space.brightness(x, factors(len(x), self.jitter, x, generator))
+        x = self.space.contrast(x, factors(len(x), self.jitter, x, generator))
         if x.shape[1] == 3:
-            x = self.space.saturation(x, uniform(low, high, generator))
+            x = self.space.saturation(x, factors(len(x), self.jitter, x, generator))
         return x
 
 

@@ -8,18 +8,20 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
+from methods.sources._generator_source import ConditionalParams
 from methods.sources._generators import Codes
 from methods.sources._losses import mse_var
-from methods.sources._objectives import Network, top1
+from methods.sources._objectives import Network, StatisticsWeight, top1
 
 
 class ConditionalObjective:
     """L_G = CE(T(x), label) + bn_weight * ``mse_var`` (docs/methods/sources.md#gdfq; soft labels in Qimera)."""
 
     def __init__(
-        self, teacher: Network, classes: int, bn_weight: float, draw: Callable[[Tensor | None], Codes]
+        self, teacher: Network, classes: int, params: ConditionalParams, draw: Callable[[Tensor | None], Codes]
     ) -> None:
-        self.teacher, self.classes, self.bn_weight, self._draw = teacher, classes, bn_weight, draw
+        self.teacher, self.classes, self._draw = teacher, classes, draw
+        self.weight = StatisticsWeight(params.bn_weight, params.kappa)
 
     @property
     def macs(self) -> float:
@@ -34,8 +36,8 @@ class ConditionalObjective:
         """One forward and backward of the teacher."""
         logits, stats = self.teacher(images)
         parts = {"ce": F.cross_entropy(logits, codes.soft(self.classes))}
-        if stats is not None and self.bn_weight:
-            parts["bn"] = self.bn_weight * mse_var(stats)
+        if stats is not None and self.weight.weighs:
+            parts["bn"] = self.weight(mse_var(stats))
         loss = sum(parts.values(), start=logits.new_zeros(()))
         loss.backward()
         found = {"loss": loss.detach(), **{name: part.detach() for name, part in parts.items()}}
@@ -47,5 +49,5 @@ class ConditionalObjective:
         """Nothing else is learned."""
 
     def info(self) -> Mapping[str, Any]:
-        """Nothing more."""
-        return {}
+        """The weight of the statistics in use."""
+        return {"bn_weight": self.weight.value}

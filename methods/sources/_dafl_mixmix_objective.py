@@ -14,7 +14,7 @@ from methods.sources._dafl import DaflObjective
 from methods.sources._generators import Codes
 from methods.sources._losses import l2norm
 from methods.sources._mixing import LossWeights, Targets
-from methods.sources._objectives import Network
+from methods.sources._objectives import Network, StatisticsWeight
 from methods.sources._settings import alpha_rate
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class DaflMixMixObjective(DaflObjective):
         super().__init__(teacher, dataset.shape, dataset.classes, params, generator)
         self.pool, self.mixing = tuple(pool), params
         self.chosen: list[int] = []
+        self.fixed = [StatisticsWeight(params.bn_weight, params.kappa) for _ in self.pool]
         self.weights: LossWeights | None = None
         if params.weights == "learned":
             self.weights = LossWeights(
@@ -78,7 +79,7 @@ class DaflMixMixObjective(DaflObjective):
         if self.weights is not None:
             weighted = [self.weights(2 * index + k, term) for k, term in enumerate(parts.values())]
         else:
-            weighted = [self.mixing.ce_weight * parts["ce"], self.mixing.bn_weight * parts["bn"]]
+            weighted = [self.mixing.ce_weight * parts["ce"], self.fixed[index](parts["bn"])]
         return torch.stack(weighted).sum() / self.mixing.mix
 
     def stepped(self) -> None:
@@ -93,4 +94,6 @@ class DaflMixMixObjective(DaflObjective):
         if self.weights is not None:
             rows = self.weights.alpha.detach().view(-1, 2).tolist()
             out["alphas"] = {n.name: {"ce": row[0], "bn": row[1]} for n, row in zip(self.pool, rows, strict=True)}
+        else:
+            out["bn_weight"] = {n.name: weight.value for n, weight in zip(self.pool, self.fixed, strict=True)}
         return out

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from bench.interfaces import ImageBatch, ImageStream, MethodParams, ModelHandle, Offer, RunContext, SynthRequest
 from methods.sources._base import Defaults
-from methods.sources._settings import Beta
+from methods.sources._settings import Beta, Kappa
 
 if TYPE_CHECKING:
     from methods.sources._generator_loop import GeneratorTrainer, Sampled
@@ -38,10 +38,11 @@ class GeneratorParams(MethodParams):
 
 
 class ConditionalParams(GeneratorParams):
-    """``bn_weight`` of the statistics; ``condition`` says where a class enters: the latent, or the batch norms too."""
+    """``bn_weight`` of the statistics, or ``kappa``; ``condition`` says where a class enters: the latent, or the batch norms too."""
 
     betas: tuple[Beta, Beta] = (0.5, 0.999)
     bn_weight: float = Field(0.1, ge=0)
+    kappa: Kappa = None
     condition: Literal["latent", "norms"] = "latent"
 
 

@@ -179,6 +179,25 @@ def weighed(terms: Terms, network: Network, init: Tensor) -> Terms:
     return replace(terms, bn_weight=terms.kappa / start if start > 0 else terms.bn_weight)
 
 
+class StatisticsWeight:
+    """Weight of a statistics' loss: ``weight``, or with ``kappa`` kappa over the first value it is asked for, which is
+    the loss of a generator's images before its first step."""
+
+    def __init__(self, weight: float, kappa: float | None) -> None:
+        self.value, self._kappa = weight, kappa
+
+    @property
+    def weighs(self) -> bool:
+        """Whether it is above 0."""
+        return self._kappa is not None or self.value > 0
+
+    def __call__(self, loss: Tensor) -> Tensor:
+        """The weighted ``loss``."""
+        if self._kappa is not None and (first := float(loss.detach())) > 0:
+            self.value, self._kappa = self._kappa / first, None
+        return self.value * loss
+
+
 def _statistics(stats: Stats, terms: Terms) -> Tensor:
     """The unweighted statistics' loss."""
     if terms.per_channel:

@@ -29,13 +29,15 @@ from pydantic import Field, model_validator
 from bench.errors import NotApplicable
 from bench.interfaces import LabelKind, MethodParams, ModelHandle, RunContext, SynthRequest, Tier
 from methods.sources._generator_source import DaflParams, GeneratorSource
+from methods.sources._settings import Kappa
 
 if TYPE_CHECKING:
     from methods.sources._generator_loop import GeneratorTrainer
 
 
 class DaflMixMixParams(DaflParams):
-    """``mix`` is m'; ``box`` the range of the guest's sides; ``ce_weight`` and ``bn_weight`` are l1 and l2 (fixed).
+    """``mix`` is m'; ``box`` the range of the guest's sides; ``ce_weight`` and ``bn_weight`` are l1 and l2 (fixed),
+    ``kappa`` in the place of l2 is divided by each network's first statistics' loss.
 
     ``alpha_lr``, the rate of learned weights, is scaled with the iterations as ``mixmix`` does where it is None.
     """
@@ -46,6 +48,7 @@ class DaflMixMixParams(DaflParams):
     weights: Literal["learned", "fixed"] = "fixed"
     ce_weight: float = Field(0.05, ge=0)
     bn_weight: float = Field(1.0, ge=0)
+    kappa: Kappa = None
     alpha_lr: float | None = Field(None, gt=0)
 
     @model_validator(mode="after")

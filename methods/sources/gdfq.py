@@ -82,7 +82,7 @@ class Gdfq(GeneratorSource):
                 classes = torch.randint(spec.classes, (params.batch,), generator=rng)
             return Codes(torch.randn(len(classes), 1, params.latent, generator=rng), classes[:, None])
 
-        objective = ConditionalObjective(Network(request.models[0], spec, ctx), spec.classes, params.bn_weight, draw)
+        objective = ConditionalObjective(Network(request.models[0], spec, ctx), spec.classes, params, draw)
         return GeneratorTrainer(generator, objective, params, ctx, unit_macs=request.unit_macs, classes=spec.classes)
 
 

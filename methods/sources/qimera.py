@@ -94,7 +94,7 @@ class Qimera(GeneratorSource):
         law = Law(params, spec.classes, rows.shape[1], rng)
         return GeneratorTrainer(
             ImageGenerator(body, "superposed", rows),
-            ConditionalObjective(teacher, spec.classes, params.bn_weight, law.training),
+            ConditionalObjective(teacher, spec.classes, params, law.training),
             params,
             ctx,
             unit_macs=request.unit_macs,
