@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo dashboard test test-browser chromium lint install benchmarks sweep clean
+.PHONY: demo dashboard test test-browser chromium lint install benchmarks sweep views tuning clean
 
 demo: install  ## a real grid in four minutes, no network needed
 	$(BIN)/bench run suites/quickstart.yaml
@@ -44,6 +44,12 @@ benchmarks: install  ## speed: never part of the tests
 
 sweep: install  ## the smallest network of every family of timm and torchvision; resumes, writes docs/networks.md
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.sweep $(SWEEP)
+
+views: install  ## batch-norm loss of real images under each source's views, on every network; writes docs/zoo.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.views $(VIEWS)
+
+tuning: install  ## the suites that chose the sources' presets; resumes, writes docs/methods/tuning.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.tuning $(TUNING)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist

@@ -71,7 +71,8 @@ class PixelSpace:
         return -mean / std, (1.0 - mean) / std
 
     def brightness(self, x: Tensor, factor: Tensor | float) -> Tensor:
-        """p -> factor * p, one for all or one each [B,1,1,1], unclamped: a clamp would take the gradient of pixels held at the box's edge."""
+        """p -> factor * p, one for all or one each [B,1,1,1], unclamped: a clamp would take the gradient of pixels held
+        at the box's edge."""
         mean, std = self._columns(x)
         return x * factor + (factor - 1.0) * mean / std
 

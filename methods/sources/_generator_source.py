@@ -38,7 +38,8 @@ class GeneratorParams(MethodParams):
 
 
 class ConditionalParams(GeneratorParams):
-    """``bn_weight`` of the statistics, or ``kappa``; ``condition`` says where a class enters: the latent, or the batch norms too."""
+    """``bn_weight`` of the statistics, or ``kappa``; ``condition`` says where a class enters: the latent, or the batch
+    norms too."""
 
     betas: tuple[Beta, Beta] = (0.5, 0.999)
     bn_weight: float = Field(0.1, ge=0)

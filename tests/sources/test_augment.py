@@ -88,6 +88,19 @@ def test_augment_is_a_function_of_the_generator_and_leaves_its_input() -> None:
     assert Augment(SPACE3)(x, gen()) is x
 
 
+def test_colours_and_crops_are_drawn_per_image() -> None:
+    x = torch.full((64, 1, 8, 8), 0.5)
+    bright = Augment(SPACE, jitter=0.2)(x, gen())[:, 0, 0, 0]
+    assert len(bright.unique()) == 64
+    pixels = SPACE.denormalise(Augment(SPACE, jitter=0.2)(SPACE.normalise(x), gen()))[:, 0, 0, 0]
+    assert 0.4 <= float(pixels.min()) < 0.43 < 0.57 < float(pixels.max()) <= 0.6
+    ramp = torch.arange(8.0).expand(64, 1, 8, 8).contiguous()
+    untouched = sum(
+        torch.equal(view, image) for view, image in zip(Augment(SPACE, crop=0.5)(ramp, gen()), ramp, strict=True)
+    )
+    assert 20 <= untouched <= 44  # each with probability one half
+
+
 def test_roll_reach_shrinks_with_the_view() -> None:
     x = torch.arange(16.0).view(1, 1, 1, 16).expand(1, 1, 16, 16).contiguous()
     offsets = {int(Augment(SPACE, roll=4)(x, gen(seed), 2)[0, 0, 0, 0]) for seed in range(60)}

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from bench.data.datasets import Dataset, whole
 from bench.data.splits import Split
 from bench.zoo import recipe as recipes
 from bench.zoo import train as training
-from bench.zoo.augment import Views
+from bench.zoo.augment import Seen, Views
 from bench.zoo.checkpoints import digest_of, file_sha256, manifest
 from bench.zoo.recipe import build_entry, train, train_one, verify
 from bench.zoo.table import Entry
@@ -94,27 +95,77 @@ def test_the_second_cycle_may_start_from_weights_of_the_first(toy: Dataset, tiny
 
 def test_views_are_of_the_images_and_stay_pixels() -> None:
     images = torch.rand(256, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 0.8
-    views = Views()(images, torch.Generator().manual_seed(1))
+    seen = Views()(images, torch.Generator().manual_seed(1))
+    views = seen.images
     assert views.shape == images.shape
     assert 0 <= float(views.min()) <= float(views.max()) <= 1
-    assert torch.equal(views, Views()(images, torch.Generator().manual_seed(1)))
+    assert torch.equal(views, Views()(images, torch.Generator().manual_seed(1)).images)
     same = sum(torch.allclose(v, i, atol=1e-5) for v, i in zip(views, images, strict=True))
-    expected = 256 * 0.5 * 0.7 * 0.85 * 0.7  # not flipped, shifted, scaled, jittered
+    expected = 256 * 0.5 * 0.8 * 0.8 * 0.5 * 0.6  # not flipped, shifted, scaled, jittered, pasted into
     assert 0.5 * expected < same < 2 * expected
+
+
+def test_a_partner_is_the_next_image_shrunk_to_a_box() -> None:
+    size = 64  # so large that a box of whole pixels is near
+    images = torch.rand(32, 1, size, size, generator=torch.Generator().manual_seed(0))
+    still = Views(shifted=0, scaled=0, jittered=0, guest=(0.25, 0.5), pasted=1)
+    host = dataclasses.replace(still, pasted=0)(images, torch.Generator().manual_seed(1))
+    seen = still(images, torch.Generator().manual_seed(1))
+    assert seen.partner.tolist() == [*range(1, 32), 0]
+    assert not bool(host.share.any())
+    for index in range(32):
+        changed = seen.images[index, 0] != host.images[index, 0]
+        rows, columns = changed.any(1).nonzero().flatten(), changed.any(0).nonzero().flatten()
+        height, width = int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1
+        assert 0.25 * size - 1 <= min(height, width) <= max(height, width) <= 0.5 * size + 1
+        assert float(seen.share[index]) * size**2 == height * width
+        guest = host.images[int(seen.partner[index])]
+        box = seen.images[index, :, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        assert abs(float(box.mean() - guest.mean())) < 0.03  # all of it is in there
+    shares = Views(pasted=0.4)(images.repeat(16, 1, 1, 1), torch.Generator().manual_seed(2)).share > 0
+    assert 0.33 < float(shares.float().mean()) < 0.47
+
+
+def test_a_partner_is_not_mirrored_or_turned() -> None:
+    ramp = torch.zeros(2, 1, 64, 64)
+    ramp[1] = torch.linspace(0.2, 1.0, 64)[None, None]  # brighter rightwards
+    still = Views(shifted=0, scaled=0, jittered=0, guest=(0.5, 0.5), pasted=1)
+    for seed in range(8):
+        plain = dataclasses.replace(still, pasted=0)(ramp, torch.Generator().manual_seed(seed)).images
+        box = still(ramp, torch.Generator().manual_seed(seed)).images[0, 0]
+        columns = box.amax(0)[box.amax(0) > 0]
+        rising, partner = bool((columns.diff() >= 0).all()), bool(plain[1, 0, 0, -1] > plain[1, 0, 0, 0])
+        assert len(columns) in (31, 32, 33)
+        assert rising == partner  # as the partner's own view is, flipped or not
+
+
+def test_the_label_of_a_partner_weighs_its_share_of_the_area() -> None:
+    logits = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    labels, partner = torch.tensor([0, 1, 2]), torch.tensor([1, 2, 0])
+    share = torch.tensor([0.0, 0.1, 0.25])
+    seen = Seen(torch.zeros(3, 1, 2, 2), partner, share)
+    wanted = F.one_hot(labels, 4) * (1 - share)[:, None] + F.one_hot(labels[partner], 4) * share[:, None]
+    smooth = (1 - training.SMOOTHING) * wanted + training.SMOOTHING / 4
+    expected = -(smooth * logits.log_softmax(1)).sum(1).mean()
+    torch.testing.assert_close(training._loss(logits, labels, seen), expected)
+    alone = dataclasses.replace(seen, share=torch.zeros(3))
+    torch.testing.assert_close(
+        training._loss(logits, labels, alone), F.cross_entropy(logits, labels, label_smoothing=training.SMOOTHING)
+    )
 
 
 @pytest.mark.parametrize(
     ("views", "allowed"),
     [
-        (Views(shifted=1, scaled=0, jittered=0), "shift"),
-        (Views(shifted=0, scaled=1, smallest=0.5, largest=0.5, jittered=0), "half"),
-        (Views(shifted=0, scaled=0, jittered=1), "light"),
+        (Views(shifted=1, scaled=0, jittered=0, pasted=0), "shift"),
+        (Views(shifted=0, scaled=1, smallest=0.5, largest=0.5, jittered=0, pasted=0), "half"),
+        (Views(shifted=0, scaled=0, jittered=1, pasted=0), "light"),
     ],
 )
 def test_each_view_does_what_it_says(views: Views, allowed: str) -> None:
     image = torch.zeros(1, 1, 32, 32)
     image[..., 12:20, 12:20] = 0.5
-    made = views(image.expand(64, 1, 32, 32), torch.Generator().manual_seed(0))
+    made = views(image.expand(64, 1, 32, 32), torch.Generator().manual_seed(0)).images
     if allowed == "shift":
         places = {tuple(v[0].nonzero()[0].tolist()) for v in made}
         assert {p for p, _ in places} == {p for _, p in places} == set(range(8, 17))
