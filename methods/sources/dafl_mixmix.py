@@ -61,6 +61,7 @@ class DaflMixMixParams(DaflParams):
 class DaflMixMix(GeneratorSource):
     """DataSource ``dafl_mixmix``."""
 
+    version = 5
     summary = "DAFL's generator with MixMix's objective, from one or several networks"
     paper = "Li et al., MixMix: All You Need for Data-Free Compression Are Feature and Data Mixing, ICCV 2021"
     Params: type[MethodParams] = DaflMixMixParams

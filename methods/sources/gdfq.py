@@ -39,6 +39,7 @@ class GdfqParams(ConditionalParams):
 class Gdfq(GeneratorSource):
     """DataSource ``gdfq``."""
 
+    version = 5
     summary = "generator conditioned on the class, with batch-norm statistics (GDFQ)"
     paper = "Xu et al., Generative Low-Bitwidth Data Free Quantization, ECCV 2020"
     Params: type[MethodParams] = GdfqParams

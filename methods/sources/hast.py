@@ -90,7 +90,7 @@ class HastParams(InversionParams):
 class Hast(SingleSource):
     """DataSource ``hast``."""
 
-    version = 3
+    version = 4
     summary = "batch-norm statistics and a class term that favours hard images (HAST)"
     paper = "Li et al., Hard Sample Matters a Lot in Zero-Shot Quantization, CVPR 2023"
     offers: frozenset[Offer] = frozenset({"hook"})

@@ -3,11 +3,12 @@
 Objective (docs/methods/sources.md#intraq): (1/L) sum_i MSE(mean) + MSE(variance) + mean_b (p_b[y] - t_b)^2 +
 hinge(lam_l - d_b) + hinge(d_b - lam_u).  t_b is 1 with probability one half, else U(tau, 1), drawn once; d_b = 1 -
 cos(feature, mean feature of the finished images of the class); each hinge is averaged over images whose class has a
-centre.  Local object reinforcement: every second view on average, each image is randomly cropped (share 0.5 to 1),
+centre.  Local object reinforcement: each image, with probability one half, is randomly cropped (share 0.5 to 1),
 enlarged and flipped.
-Deviations: the authors finish four groups of five batches and centres run over all of them; here a stored batch is a
-job of its own, so it holds ``groups`` batches made one after the other, centres run over those only, and the first
-group of every stored batch has none. Features are the input of the last weighted layer. The plateau's patience is a
+Deviations: the authors toss one coin for the batch, whose statistics then leave those of any training set
+(docs/methods/sources.md#views); they finish four groups of five batches and centres run over all of them; here a
+stored batch is a job of its own, so it holds ``groups`` batches made one after the other, centres run over those only,
+and the first group of every stored batch has none. Features are the input of the last weighted layer. The plateau's patience is a
 twentieth of the iterations (50 at 1,000, as published), but 50 or more: the crops make the loss noisy. On our
 ResNet-18 (64 images, 400 iterations, 9 seeds) a patience of 20 (version 1) ended at a BN term of 0.03 to 0.10 in seven
 runs, and in two the rate fell to its floor within 63 iterations, or twice within 21, so that 0.38 and 0.22 remained;
@@ -63,7 +64,7 @@ class IntraqParams(InversionParams):
 class Intraq(SingleSource):
     """DataSource ``intraq``."""
 
-    version = 3
+    version = 4
     summary = "batch-norm statistics, soft targets and a band of distances within each class (IntraQ)"
     paper = "Zhong et al., IntraQ: Learning Synthetic Images with Intra-Class Heterogeneity, CVPR 2022"
     Params: type[MethodParams] = IntraqParams

@@ -81,7 +81,7 @@ class MixMixParams(InversionParams):
 class MixMix(Defaults):
     """DataSource ``mixmix``."""
 
-    version = 3
+    version = 4
     summary = "class images from several networks at once, with mixed pairs (MixMix)"
     paper = "Li et al., MixMix: All You Need for Data-Free Compression Are Feature and Data Mixing, ICCV 2021"
     Params: type[MethodParams] = MixMixParams

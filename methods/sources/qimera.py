@@ -45,6 +45,7 @@ class QimeraParams(ConditionalParams):
 class Qimera(GeneratorSource):
     """DataSource ``qimera``."""
 
+    version = 5
     summary = "generator with superposed class embeddings and soft labels (Qimera)"
     paper = "Choi et al., Qimera: Data-free Quantization with Synthetic Boundary Supporting Samples, NeurIPS 2021"
     Params: type[MethodParams] = QimeraParams

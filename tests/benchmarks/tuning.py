@@ -13,11 +13,13 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean, stdev
 
+from bench.run.session import Options, plan_of
 from bench.spec.catalogue import ShippedCatalogue
-from bench.spec.suite import SuiteSpec, load_suite
+from bench.spec.plan import Plan
 from bench.store.artifacts import ArtifactStore
-from bench.store.record_store import RecordStore
+from bench.store.record_store import RecordReader
 from bench.store.records import ResultRecord
 
 SUITES = Path("suites/tuning")
@@ -48,21 +50,25 @@ the images' networks read of them: top-1 of the labels, batch-norm loss over noi
 
 @dataclass(frozen=True)
 class Line:
-    """One configuration: its records by target."""
+    """One configuration: its records by target, one for each seed and setting."""
 
     label: str
-    records: Mapping[str, ResultRecord]
+    records: Mapping[str, Sequence[ResultRecord]]
     chosen: bool
 
     @property
     def mean(self) -> float:
         """Mean top-1 over the targets, in percent."""
-        return sum(self.top1(name) for name in self.records) / len(self.records)
+        return mean(self.top1(name) for name in self.records)
 
     def top1(self, target: str) -> float:
-        """Top-1 on the held-out images, in percent; nan where the cell did not end well."""
-        value = self.records[target].metrics.get("top1")
-        return math.nan if value is None else float(value)
+        """Top-1 on the held-out images, in percent, mean over seeds; nan where a cell did not end well."""
+        return mean(record.metrics.get("top1", math.nan) for record in self.records[target])
+
+    def shown(self, target: str) -> str:
+        """Top-1, and its standard deviation over the seeds where there are several."""
+        found = [record.metrics.get("top1", math.nan) for record in self.records[target]]
+        return f"{mean(found):.2f}" + (f" ± {stdev(found):.2f}" if len(found) > 1 else "")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -79,46 +85,50 @@ def main(argv: list[str] | None = None) -> int:
         for file in files:
             command = ["bench", "run", str(file), "--store", str(asked.store), "--workers", str(asked.workers)]
             subprocess.run([str(Path(sys.executable).parent / command[0]), *command[1:]], check=True)
-    suites = [load_suite(file) for file in sorted(SUITES.glob("*.yaml"))]
-    write(suites, asked.store)
+    write(sorted(SUITES.glob("*.yaml")), asked.store)
     return 0
 
 
-def write(suites: Iterable[SuiteSpec], store: Path) -> None:
+def write(files: Iterable[Path], store: Path) -> None:
     """The page and its figure, from the records of ``store``."""
     text, panels = [_HEAD], []
-    for suite in suites:
-        lines = lines_of(suite, store)
-        if not lines:
-            continue
-        name = suite.suite.removeprefix("tuning_")
-        text.append(f"## {name}\n\n{table(lines)}\n")
-        chosen = next((line for line in lines if line.chosen), None)
-        if chosen is not None:
-            panels.append((name, curves(chosen, store)))
-    text.append(
-        f"## Curves\n\nLoss of the chosen configurations over their iterations, first value 1.\n\n![]({FIGURE})\n"
-    )
+    for file in files:
+        plan = plan_of(Options(str(file)))
+        for bits in dict.fromkeys(cell.setting_label for cell in plan.cells):
+            if not (lines := lines_of(plan, store, bits)):
+                continue
+            more = f", {bits}, {len(plan.suite.seeds)} seeds" if len(plan.suite.seeds) > 1 else ""
+            text.append(f"## {file.stem}{more}\n\n{table(lines)}")
+            panels += [(file.stem, curves(line, store)) for line in lines if line.chosen]
+    text.append("## Curves\n\nLoss of the chosen configurations over their iterations, first value 1.\n")
+    text.append(f"![]({FIGURE})\n")
     PAGE.write_text("\n".join(text), encoding="utf-8")
     PAGE.with_name(FIGURE).write_text(figure(panels), encoding="utf-8")
 
 
-def lines_of(suite: SuiteSpec, store: Path) -> list[Line]:
-    """The suite's configurations that are measured on all its targets, in the suite's order."""
-    catalogue = ShippedCatalogue()
-    found: dict[str, dict[str, ResultRecord]] = {}
-    for record in RecordStore(store).all(suite.suite, suite.version):
-        if record.seed == suite.seeds[0]:
-            found.setdefault(record.source, {})[record.target] = record
+def lines_of(plan: Plan, store: Path, bits: str) -> list[Line]:
+    """The suite's configurations at ``bits`` of which every cell is measured, in the suite's order."""
+    reader = RecordReader(store)
+    found: dict[str, dict[str, list[ResultRecord | None]]] = {}
+    for cell in plan.cells:
+        if cell.setting_label == bits:
+            record = reader.get(plan.suite.suite, plan.suite.version, cell.cell_id)
+            found.setdefault(cell.source, {}).setdefault(cell.target, []).append(record)
     lines = []
     for label, records in found.items():
-        if set(records) >= set(suite.grid.target):
-            first = next(iter(records.values()))
-            method = catalogue.sources.get(first.source_method)
-            params = method.Params(**method.presets["mini"]).model_dump(mode="json")
-            same = {k: v for k, v in first.source_params.items() if k not in _FREE}
-            lines.append(Line(label, records, same == {k: v for k, v in params.items() if k not in _FREE}))
+        done = {target: [r for r in some if r is not None and r.status == "ok"] for target, some in records.items()}
+        if all(len(done[target]) == len(some) for target, some in records.items()):
+            lines.append(Line(label, done, _is_preset(next(iter(done.values()))[0])))
     return lines
+
+
+def _is_preset(record: ResultRecord) -> bool:
+    """Whether the record's source ran with its preset's parameters."""
+    method = ShippedCatalogue().sources.get(record.source_method)
+    if record.control != "none":
+        return False
+    params = method.Params(**method.presets["mini"]).model_dump(mode="json")
+    return all(record.source_params[name] == value for name, value in params.items() if name not in _FREE)
 
 
 _FREE = ("images",)
@@ -133,10 +143,10 @@ def table(lines: Sequence[Line]) -> str:
     for line in lines:
         cells = [
             f"**{line.label}**" if line.chosen else line.label,
-            *(f"{line.top1(name):.2f}" for name in targets),
+            *(line.shown(name) for name in targets),
             f"{line.mean:.2f}",
-            *(_own(line.records[name]) for name in targets),
-            _passes(line.records.values()),
+            *(_own(line.records[name][0]) for name in targets),
+            _passes(records[0] for records in line.records.values()),
         ]
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
@@ -160,10 +170,10 @@ def _passes(records: Iterable[ResultRecord]) -> str:
 def curves(line: Line, store: Path) -> list[list[tuple[float, float]]]:
     """The loss of each target's synthesis over its iterations, relative to the first value."""
     found = []
-    for record in line.records.values():
-        if record.synth_id is None:
+    for records in line.records.values():
+        if (synth := records[0].synth_id) is None:
             continue
-        logged = ArtifactStore(store).meta(record.synth_id, 0).curves.get("loss", ())
+        logged = ArtifactStore(store).meta(synth, 0).curves.get("loss", ())
         points = [(float(step), float(value)) for step, value in logged]
         if points and points[0][1]:
             found.append([(step, value / points[0][1]) for step, value in points])
