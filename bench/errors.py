@@ -98,3 +98,7 @@ class AccessDenied(BenchError):
 
 class NotApplicable(BenchError):
     """A method cannot run on this network (a BN source on a network without BN); the cell says so and is no failure."""
+
+
+class GateClosed(BenchError):
+    """A network is not what it must be before it is used (docs/architecture.md#rule-4): what needs it is skipped."""

@@ -43,9 +43,14 @@ def _ties(row: Any, _: Ends) -> str | Html:
     return Html(f'<span title="{html_text(says)}">{html_text(short)}</span>')
 
 
-def _name(row: Any, _: Ends) -> str | Html:
+def source_name(row: Any) -> str:
+    """The source of a row with its signs: stale, images that do not invert their network."""
     found = marks({"stale": row.stale, "flagged": getattr(row, "flagged", None)})
-    return cell_link(row_name(row.source, row.model) + (f" {found}" if found else ""), row.suite, row.cell_id)
+    return row_name(row.source, row.model) + (f" {found}" if found else "")
+
+
+def _name(row: Any, _: Ends) -> str | Html:
+    return cell_link(source_name(row), row.suite, row.cell_id)
 
 
 def _note(row: Any, _: Ends) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.board.grids import line_dicts
+from bench.board.grids import FLAGGED, flagged, line_dicts
 from bench.board.means import RowsByKey, TargetMean, target_mean
 from dashboard.text import digits_for, missing, number, row_name
 
@@ -123,12 +123,14 @@ def _half(square: Square) -> float | None:
 
 
 def value_text(square: Square | None, what: str = "top1_mean") -> str:
-    """``what`` (top1_mean or drop) rounded to the mean's uncertainty; "k of n" or the status if missing."""
+    """``what`` (top1_mean or drop) rounded to the mean's uncertainty; "k of n" or the status if missing; with its sign
+    where the images do not invert their network."""
     if square is None:
         return ""
+    text = number(square[what], digits_for(_half(square)))
     if missing(square[what]):
-        return str(square["seeds"] if square["status"] in ("ok", "incomplete") else square["status"].replace("_", " "))
-    return number(square[what], digits_for(_half(square)))
+        text = str(square["seeds"] if square["status"] in ("ok", "incomplete") else square["status"].replace("_", " "))
+    return text + FLAGGED * flagged(square)
 
 
 def one_seed(part: pd.DataFrame) -> bool:

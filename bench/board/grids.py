@@ -165,6 +165,11 @@ def flagged(row: Mapping[str, Any]) -> bool:
     return not missing(row.get("flagged")) and bool(row["flagged"])
 
 
+def flag_note(part: pd.DataFrame) -> list[str]:
+    """What the mark says, where a row has it."""
+    return [f"{FLAGGED} {NOT_INVERTED}"] if "flagged" in part and part["flagged"].fillna(False).any() else []
+
+
 def amortised_text(row: Mapping[str, Any]) -> str:
     """Seconds of the image set for each target that it serves; empty where it serves this one only."""
     served: Any = row.get("image_set_targets")
@@ -195,8 +200,7 @@ def notes_of(part: pd.DataFrame) -> tuple[str, ...]:
         notes.append(f"{TIED} no difference to the first of that rank was shown (paired by image and seed, Holm)")
     if part["stale"].any():
         notes.append(f"{STALE} stale: measured with an older version of its method; not ranked")
-    if "flagged" in part and part["flagged"].fillna(False).any():
-        notes.append(f"{FLAGGED} {NOT_INVERTED}")
+    notes += flag_note(part)
     seeds = {str(s).partition(" of ")[0] for s in part.loc[part["status"] == "ok", "seeds"]}
     if seeds == {"1"}:
         notes.append("one seed: intervals and ties hold for that seed only")

@@ -52,11 +52,14 @@ def spec_of(name: str) -> DatasetSpec:
     """Constants of the data set called ``name``.
 
     Raises:
-        DataError: unknown name, or no image folder there.  What a named data set lacks on disk is reported when its
-            images are asked for.
+        DataError: unknown name, no image folder there, or the suffix for tuning twice.  What a named data set lacks on
+            disk is reported when its images are asked for.
     """
     if name.endswith(HELD_OUT):
-        return replace(spec_of(measured_on_test(name)), name=name)
+        base = measured_on_test(name)
+        if base.endswith(HELD_OUT):
+            raise DataError("images for tuning are held out once", got=name, nearest=base)
+        return replace(spec_of(base), name=name)
     if name.startswith(FOLDER):
         return _folder_spec(name)
     base, side = _sized(name)

@@ -30,11 +30,15 @@ def make_batch(bench: Bench, job: SynthJob, index: int, report: Report) -> None:
     waits and says so.
 
     Raises:
+        GateClosed: one of the source's networks is not sound.
         NotApplicable: the source cannot use these networks.
         BenchError: whatever the source or the store complains of.
     """
     with bench.store.making(job.synth_id, index, waiting(report)) as wanted:
         if wanted:
+            # looked at here, so that the gate rests on no word of an installed method's process
+            for name in (*job.models, *([job.student] if job.student else [])):
+                bench.model(name)
             access = bench.access(job.dataset_name, job, job.source.access)
             work = synthesise if job.source.own else keeper.synthesised
             made = work(bench, job, index, access, report)

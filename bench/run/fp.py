@@ -11,7 +11,7 @@ import torch
 
 from bench.data.datasets import Dataset
 from bench.data.table import HELD_OUT
-from bench.errors import BenchError
+from bench.errors import GateClosed
 from bench.interfaces import ModelHandle
 from bench.measure.accuracy import evaluate
 from bench.store.bitmaps import pack_bits
@@ -23,24 +23,20 @@ log = logging.getLogger(__name__)
 GATE = 0.3  # points
 
 
-class GateClosed(BenchError):
-    """The target is not what it is registered as."""
-
-
-def check_sound(target: ModelHandle) -> None:
-    """Look at every parameter and buffer.
+def check_sound(network: ModelHandle) -> None:
+    """Look at every parameter and buffer.  The reason names the network: one of a source's may not be the row's.
 
     Raises:
         GateClosed: one holds NaN or infinities, or floating-point numbers other than float32.
     """
-    for name, value in target.module.state_dict().items():
+    for name, value in network.module.state_dict().items():
         if not value.is_floating_point():
             continue
         if value.dtype != torch.float32:
             kind = str(value.dtype).removeprefix("torch.")
-            raise GateClosed(f"fp_gate: {name} is {kind}; networks compute in float32", where=target.name)
+            raise GateClosed(f"fp_gate: {name} is {kind}; networks compute in float32 ({network.name})")
         if wrong := int((~torch.isfinite(value)).sum()):
-            raise GateClosed(f"fp_gate: {name} has {wrong} of {value.numel()} values not finite", where=target.name)
+            raise GateClosed(f"fp_gate: {name} has {wrong} of {value.numel()} values not finite ({network.name})")
 
 
 @dataclass(frozen=True)

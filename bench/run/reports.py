@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import time
-import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from bench import runtime
-from bench.errors import BenchError, NotApplicable
 from bench.interfaces import ImageSet
-from bench.run.fp import GateClosed
+from bench.run.tasks import Failed
 from bench.spec.graph import MeasureJob
 from bench.spec.jobs import CellJob, SynthJob
 from bench.store.image_gate import judged
@@ -51,14 +49,9 @@ def job_record(job: MeasureJob, cell: CellJob, status: str, **facts: Any) -> Res
 
 
 def broken_record(job: MeasureJob, cell: CellJob, error: Exception, facts: Mapping[str, Any]) -> ResultRecord:
-    """The record of a cell that ``error`` ended: not applicable, skipped at the gate, or failed with its trace."""
-    if isinstance(error, NotApplicable):
-        return job_record(job, cell, "not_applicable", reason=str(error), provenance=dated(facts))
-    if isinstance(error, GateClosed):
-        return job_record(job, cell, "skipped", reason=error.what, provenance=dated(facts))
-    reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-    trace = "".join(traceback.format_exception(error, limit=20))
-    return job_record(job, cell, "failed", reason=reason, traceback=trace, provenance=dated(facts))
+    """The record of a cell that ``error`` ended."""
+    end = Failed.by(error, job)
+    return job_record(job, cell, end.status, reason=end.reason, traceback=end.traceback, provenance=dated(facts))
 
 
 def _search(cell: CellJob) -> dict[str, Any]:

@@ -140,12 +140,11 @@ class Runner:
 
     def _failed(self, event: Failed, queue: Queue) -> list[ResultRecord]:
         """Records of the job's own cells, or of all that needed what it was to make."""
-        status = "failed" if event.applicable else "not_applicable"
         facts = {"reason": event.reason, "traceback": event.traceback}
         lost = queue.failed(event.job)
-        if not event.job.cells and event.applicable:
+        if not event.job.cells and event.status == "failed":
             facts["reason"] = f"{event.job.kind}, {event.job.title}: {event.reason}"
-        return [self._record(cell, status, **facts) for job in lost for cell in job.cells]
+        return [self._record(cell, event.status, **facts) for job in lost for cell in job.cells]
 
     def _record(self, cell: CellJob, status: str, **facts: str | None) -> ResultRecord:
         suite = self.plan.suite

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
+from typing import Literal
 
+from bench.errors import BenchError, GateClosed, NotApplicable
 from bench.spec.graph import Job
 from bench.store.records import ResultRecord
 
@@ -61,14 +64,24 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """A job that could not be done, or a worker that died; ``applicable`` is False when the method said why not;
-    ``spoilt`` as in :class:`Done`."""
+    """A job that could not be done, or a worker that died; ``status`` is that of the cells that needed it; ``spoilt``
+    as in :class:`Done`."""
 
     job: Job
     reason: str
     traceback: str | None = None
-    applicable: bool = True
+    status: Literal["failed", "skipped", "not_applicable"] = "failed"
     spoilt: bool = False
+
+    @classmethod
+    def by(cls, error: Exception, job: Job) -> Failed:
+        """What ``error`` makes of a job: not applicable, skipped at the gate, or failed with its trace."""
+        if isinstance(error, NotApplicable):
+            return cls(job, str(error), status="not_applicable")
+        if isinstance(error, GateClosed):
+            return cls(job, error.what, status="skipped")
+        reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+        return cls(job, reason, "".join(traceback.format_exception(error, limit=20)))
 
 
 Event = Started | Progress | Silent | Done | Failed

@@ -11,6 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from bench.board.costs import pareto_front
+from bench.board.grids import FLAGGED, NOT_INVERTED, flagged
 from dashboard.figures.scales import log_axis
 from dashboard.text import BLANK, figure_text, interval, missing, number, rounded, row_name, seconds, size
 from dashboard.theme import CONTROLS, GREY, PALETTE, styled
@@ -72,7 +73,7 @@ def on_front(rows: pd.DataFrame, cost: Cost) -> pd.DataFrame:
 
 def trade_off(rows: pd.DataFrame, cost: Cost) -> go.Figure:
     """Top-1 with its 95 % interval against ``cost``: colour = source method, marker = compressor, line = front; where
-    bits or images differ, the points on the front say theirs.
+    bits or images differ, the points on the front say theirs.  Points whose images do not invert their network bear ‡.
 
     The axis is logarithmic where the cost spans a decade or more; what costs nothing then stands at its left edge.
 
@@ -90,6 +91,7 @@ def trade_off(rows: pd.DataFrame, cost: Cost) -> go.Figure:
         pair = (str(method), str(control))
         drawn = {name: symbol + fills[pair] for name, symbol in symbols.items()}
         figure.add_trace(_points(part, str(method), colours[pair], drawn, cost))
+        _signs(figure, part, str(method))
     for (method, control), colour in colours.items():
         figure.add_trace(_key(method, {"size": 11, "color": colour, "symbol": "circle" + fills[method, control]}))
     _symbol_legend(figure, symbols)
@@ -113,6 +115,26 @@ def _points(part: pd.DataFrame, name: str, colour: str, symbols: Mapping[str, st
         showlegend=False,
         text=[hover(row, cost) for row in part.itertuples()],
         hovertemplate="%{text}<extra></extra>",
+    )
+
+
+def _signs(figure: go.Figure, part: pd.DataFrame, name: str) -> None:
+    """The sign beside each point whose images do not invert their network; hidden with its source's points."""
+    wrong = part[part["flagged"].fillna(False).astype(bool)]
+    if wrong.empty:
+        return
+    figure.add_trace(
+        go.Scatter(
+            x=wrong["_x"].to_numpy(float),
+            y=_floats(wrong["top1_mean"]),
+            mode="text",
+            text=[FLAGGED] * len(wrong),
+            textposition="bottom right",  # the front's labels stand top left
+            name=FLAGGED,
+            legendgroup=figure_text(name),
+            showlegend=False,
+            hoverinfo="skip",
+        )
     )
 
 
@@ -185,6 +207,7 @@ def hover(row: Any, cost: Cost) -> str:
         f"synthesis {seconds(row.synthesis_s)}, compression {seconds(row.compress_s)}",
         f"{number(row.forward_equivalents, 0)} forward-equivalents",
         f"{row.n} images, seeds {row.seeds}",
+        f"{FLAGGED} {NOT_INVERTED}" if flagged(row._asdict()) else BLANK,
     ]
     return "<br>".join(line for line in lines if BLANK not in line.split(" "))
 

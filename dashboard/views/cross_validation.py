@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from bench.board.grids import flag_note
 from bench.board.means import setting_groups
 from bench.board.published import join
 from bench.board.settings import setting_name
@@ -163,6 +164,7 @@ def _explained(table: CrossTable, part: pd.DataFrame) -> None:
         notes.append("One seed: intervals cover the test images only.")
     if part["stale"].any():
         notes.append("Some rows were measured with an older version of their method.")
+    notes += [f"{note}." for note in flag_note(part)]
     st.caption(plain(" ".join(notes)))
 
 

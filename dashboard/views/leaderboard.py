@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from bench.board.costs import equal_budget
-from bench.board.grids import FLAGGED, NOT_INVERTED
+from bench.board.grids import flag_note
 from bench.board.means import RowsByKey, setting_groups
 from bench.board.rows import ROW_KEY
 from bench.board.settings import setting_name
@@ -159,8 +159,7 @@ def _notes(part: pd.DataFrame, protocol: object) -> list[str]:
         notes.append("= no difference to the first of that rank was shown")
     if part["stale"].any():
         notes.append("† measured with an older version of its method; not ranked")
-    if part["flagged"].fillna(False).any():
-        notes.append(f"{FLAGGED} {NOT_INVERTED}")
+    notes += flag_note(part)
     if (part["control"] != "none").any():
         notes.append("italic: controls, which stand beside and have no rank")
     return notes
@@ -186,6 +185,7 @@ def _means(found: Scope, table: pd.DataFrame) -> None:
                 "Its interval covers seeds and test images, which the targets share; the targets are taken as they "
                 "are, not as a sample of networks. No rank is formed over targets.",
                 *_without_interval(crossed, measured),
+                *(f"{note}." for note in flag_note(part)),
             ]
             st.caption(plain(" ".join(notes)))
 

@@ -9,8 +9,10 @@ import pandas as pd
 import streamlit as st
 
 from bench.board.costs import best_under
+from bench.board.grids import flag_note
 from bench.board.ranks import GROUP
 from bench.board.settings import setting_name
+from dashboard.board_columns import source_name
 from dashboard.common import heading, problems, scope
 from dashboard.figures.trade_offs import Cost, offered_costs, on_front, trade_off, varying
 from dashboard.filters import amount, choice, choices
@@ -22,10 +24,7 @@ SHOWN = 200
 """Rows of the table; more would make the page slow, and nobody reads them."""
 Shown = tuple[Column, Callable[[Any], str | Html]]
 COLUMNS: tuple[Shown, ...] = (
-    (
-        Column("source", help="where the images come from"),
-        lambda r: row_name(r.source, r.model) + (" †" if r.stale else ""),
-    ),
+    (Column("source", help="where the images come from"), source_name),
     (Column("compressor"), lambda r: r.compressor),
     (Column("setting"), lambda r: r.setting_label),
     (Column("images", True), lambda r: number(r.n, 0)),
@@ -131,6 +130,7 @@ def _plot(part: pd.DataFrame, cost: Cost, columns: Sequence[Shown], key: str) ->
         f"{int(known['test_count'].max()):,} test images" if known["test_count"].notna().any() else "",
         "the front is of methods: real images and noise stand beside it",
         f"{counted(left_out, 'row')} without this cost left out" if left_out else "",
+        *flag_note(part),
     ]
     st.caption(plain(" · ".join(filter(None, says))))
     if len(best):
@@ -179,7 +179,7 @@ def _best(measured: pd.DataFrame, columns: Sequence[Shown]) -> None:
     )
     accuracy = f"{rounded(best.top1_mean, best.top1_low, best.top1_high)} %"
     with_what = f"{best.compressor} at {best.setting_label}{_images(best, measured)}"
-    name = f"{row_name(best.source, best.model)} with {with_what}"
+    name = f"{source_name(best)} with {with_what}"
     st.html(
         f"<p><b>{html_text(f'Best under {under}' if under else 'Best without a limit')}:</b> {html_text(name)}, top-1 "
         f"{accuracy} {interval(best.top1_low, best.top1_high)}, {seconds(best.synthesis_s + best.compress_s)}, "

@@ -3,16 +3,14 @@
 Stage 1 learns how weights round, with activations in full precision and inputs from the quantised-weight prefix; then
 activation ranges may be chosen anew, each behind the quantised prefix; stage 2, once all units are rounded, learns
 activation steps on the full-precision prefix's output (or the quantised one's); the joint form (QDrop) does both at
-once.  The target is always the full-precision unit's output on the
-full-precision prefix.
+once.  The target is always the full-precision unit's output on the full-precision prefix.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +22,6 @@ from methods.compressors._caches import EVALUATION_BATCH, Cache, Inputs, MixedIn
 from methods.compressors._fisher import fisher_weights
 from methods.compressors._reconstruct import (
     Learner,
-    RoundingLearner,
     RoundingRule,
     StepLearner,
     draw_batches,
@@ -32,15 +29,11 @@ from methods.compressors._reconstruct import (
     mean_error,
     minimise,
 )
-from methods.compressors._rounding import Grid, Substitute, UnitRounding
+from methods.compressors._unit_quantisers import UnitQuantisers, dropping, restore
 from methods.quant.calibrate import Sampling, observe
 from methods.quant.model import QuantModel
 from methods.quant.quantizers import ActQuantizer
 from methods.quant.units import Unit
-
-LEARNED_BELOW = 8
-"""Activation steps of fewer bits are learned.  At 8 bits the calibrated step is as good as any, while one update of a
-short run's rate is two thirds of a squeeze-excite gate's step (1/255)."""
 
 Row = dict[str, Any]
 """One unit's line of the report, JSON."""
@@ -96,8 +89,7 @@ class Walk:
 
     def __init__(self, model: QuantModel, images: Tensor, recipe: Recipe, ctx: RunContext) -> None:
         self._model, self._images, self._recipe, self._ctx = model, images, recipe, ctx
-        self._weights, self._activations = dict(model.weights), dict(model.activations)
-        self._first = next(iter(self._weights), None)
+        self._quantisers = UnitQuantisers(model)
         per_unit = recipe.iterations + (0 if recipe.joint else recipe.step_iterations)
         self._total, self._done = len(model.units) * per_unit, 0
 
@@ -127,9 +119,9 @@ class Walk:
         """Learn one unit; return its report and its output on ``x`` as finally quantised."""
         begin = time.perf_counter()
         self._model.set_state(True, self._recipe.joint)
-        quantisers = self._step_quantisers(unit) if self._recipe.joint else []
-        learned = [name for name in unit.layers if name != self._first and not self._weights[name].is_identity]
-        self._freeze(unit.layers)
+        quantisers = self._quantisers.steps(unit) if self._recipe.joint else []
+        learned = self._quantisers.layers(unit)
+        self._quantisers.freeze(unit.layers)
         output = cached(module, x)
         base = mean_error(output.all(), target.all())
         row: Row = {"unit": unit.name, "stage": "joint" if self._recipe.joint else "rounding", "layers": len(learned)}
@@ -153,7 +145,7 @@ class Walk:
         learners: list[Learner] = []
         rounding = None
         if learned:
-            rounding, filler = self._attach(learned)
+            rounding, filler = self._quantisers.attach(learned, recipe.rounding)
             learners.append(filler)
         before = [q.scale.detach().clone() for q in quantisers]
         inputs: Inputs = x
@@ -162,7 +154,7 @@ class Walk:
         if recipe.joint:
             inputs = MixedInputs(x, x_full, recipe.keep, self._ctx.generator)
         weights = self._fisher(unit) if recipe.fisher else None
-        with _dropping(quantisers, recipe.keep, self._ctx.generator):
+        with dropping(quantisers, recipe.keep, self._ctx.generator):
             fine = self._minimise(module, inputs, target, learners, recipe.iterations, (unit, row["stage"]), weights)
         row["degraded"] = not fine
         output, error = nearest, math.inf
@@ -176,20 +168,20 @@ class Walk:
             output = cached(module, x)
             error = row["hard"] = mean_error(output.all(), target.all())
         if not math.isfinite(error) or (recipe.guard and error > row["rtn"]):
-            self._detach(learned)
-            _restore(quantisers, before)
+            self._quantisers.detach(learned)
+            restore(quantisers, before)
             return nearest
         row["kept"] = "learned"
         return output
 
     def ranges(self, sampling: Sampling) -> None:
         """Activation ranges again, tensor after tensor, each for what the network quantised so far gives."""
-        place = {quantiser: index for index, quantiser in enumerate(self._activations.values())}
+        place = {quantiser: index for index, quantiser in enumerate(self._quantisers.activations.values())}
         prefix = Prefix(self._model, self._images[: sampling.images], True, True)
         for unit in self._model.units:
             module = self._model.unit_module(unit)
             x = prefix.enter(unit)
-            for quantiser in (self._activations[name] for name in unit.activations):
+            for quantiser in (self._quantisers.activations[name] for name in unit.activations):
                 if not quantiser.is_identity:
                     observe(module, x.chunks(sampling.batch), {place[quantiser]: quantiser}, sampling)
             prefix.leave(cached(module, x))
@@ -207,7 +199,7 @@ class Walk:
             full.leave(target)
             if quantised is not None:
                 x = quantised.enter(unit)
-            if quantisers := self._step_quantisers(unit):
+            if quantisers := self._quantisers.steps(unit):
                 row = self._step_unit(unit, module, x, target, quantisers)
                 row["seconds"] = time.perf_counter() - begin
                 rows.append(row)
@@ -231,7 +223,7 @@ class Walk:
         if fine:
             error = row["learned"] = mean_error(run(module, x, EVALUATION_BATCH), target.all())
         if not math.isfinite(error) or (recipe.guard and error > base):
-            _restore(quantisers, before)
+            restore(quantisers, before)
             row["kept"] = "calibrated"
         return row
 
@@ -265,48 +257,5 @@ class Walk:
         found = fisher_weights(self._model, unit, self._images, done, EVALUATION_BATCH)
         return Cache(found, channels_last=True)
 
-    def _attach(self, names: Sequence[str]) -> tuple[UnitRounding, RoundingLearner]:
-        """Put soft rounding in place of the layers' nearest rounding."""
-        grids, slots = {}, {}
-        for name in names:
-            quantiser, weight = self._weights[name], self._model.layer(name).weight
-            quantiser.unfreeze()
-            grids[name] = Grid(weight, quantiser.scale, quantiser.zero_point, quantiser.n, quantiser.p)
-            slots[name] = quantiser.rounding = Substitute(weight.detach())
-        rounding = UnitRounding(grids, channels_last=True)
-        return rounding, RoundingLearner(rounding, slots, self._recipe.rounding)
-
-    def _detach(self, names: Sequence[str]) -> None:
-        for name in names:
-            self._weights[name].rounding = None
-        self._freeze(names)
-
-    def _freeze(self, names: Sequence[str]) -> None:
-        """Quantise weights that are not being learned once instead of at every forward."""
-        for name in names:
-            self._weights[name].freeze(self._model.layer(name).weight)
-
-    def _step_quantisers(self, unit: Unit) -> list[ActQuantizer]:
-        found = (self._activations[name] for name in unit.activations)
-        return [quantiser for quantiser in found if quantiser.bits < LEARNED_BELOW]
-
     def _step_learner(self, quantisers: Sequence[ActQuantizer]) -> StepLearner:
         return StepLearner([quantiser.scale for quantiser in quantisers], self._recipe.step_lr)
-
-
-@contextmanager
-def _dropping(quantisers: Sequence[ActQuantizer], keep: float, generator: torch.Generator) -> Iterator[None]:
-    """Let each quantiser pass an element on unquantised with probability 1 - ``keep``."""
-    for quantiser in quantisers:
-        quantiser.keep_probability, quantiser.generator = keep, generator
-    try:
-        yield
-    finally:
-        for quantiser in quantisers:
-            quantiser.keep_probability, quantiser.generator = 1.0, None
-
-
-@torch.no_grad()
-def _restore(quantisers: Sequence[ActQuantizer], scales: Sequence[Tensor]) -> None:
-    for quantiser, scale in zip(quantisers, scales, strict=True):
-        quantiser.scale.copy_(scale)

@@ -10,6 +10,7 @@ import numpy as np
 
 from bench.board.stats import Bitmaps
 from bench.store.bitmaps import pack_bits
+from bench.store.image_gate import ImageGate
 from bench.store.records import ResultRecord, StageCost
 
 IMAGES = 2000
@@ -24,6 +25,11 @@ def bits(accuracy: float, seed: int = 0, images: int = IMAGES) -> np.ndarray:
     correct = np.zeros(images, dtype=bool)
     correct[order[: round(accuracy * images)]] = True
     return correct
+
+
+def gate(top1: float) -> ImageGate:
+    """The verdict on images of which their own networks find so many labels (per cent), statistics met."""
+    return ImageGate(top1=top1, bn_loss=1, noise_bn_loss=4, bn_share=0.25, n=9, flagged=top1 < 90)
 
 
 def paired_rows(means: list[float], seeds: int = 1, images: int = 2000, key: int = 0) -> list[Bitmaps]:

@@ -12,10 +12,9 @@ from bench.board.columns import COLUMNS, describe_columns
 from bench.board.frame import frame
 from bench.board.rows import make_rows
 from bench.board.stats import accuracy_interval, wilson
-from bench.store.image_gate import ImageGate
 from bench.store.records import ResultRecord, StageCost
 
-from .make import bits, record, seeds
+from .make import bits, gate, record, seeds
 
 
 def line(table: pd.DataFrame, **keys: Any) -> pd.Series:
@@ -217,7 +216,7 @@ def test_a_set_that_serves_several_targets_is_amortised_beside_its_full_cost() -
 
 
 def test_one_seed_that_does_not_invert_its_network_flags_the_row() -> None:
-    good, bad = (ImageGate(top1=t, bn_loss=1, noise_bn_loss=4, bn_share=0.25, n=9, flagged=t < 90) for t in (98, 50))
+    good, bad = gate(98), gate(50)
     records = [record(0.8, seed=k, source="kw", image_gate=gate) for k, gate in enumerate((good, bad))]
     records += [record(0.8, seed=k, source="di", image_gate=good) for k in (0, 1)]
     table = frame([*records, *(record(0.8, seed=k, source="noise") for k in (0, 1))])

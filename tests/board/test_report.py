@@ -15,11 +15,11 @@ from bench.board.grids import BLANK, FLAGGED, RANKS, Grid, board_grids, image_se
 from bench.board.pivots import metric_grids, pivot_grids
 from bench.board.report import FORMATS, report, to_json, to_latex, to_markdown, to_text
 from bench.errors import BenchError
-from bench.store.image_gate import MEANING, ImageGate
+from bench.store.image_gate import MEANING
 from bench.store.records import ResultRecord, StageCost
 from dashboard.report_html import ranked_html
 
-from .make import record, seeds
+from .make import gate, record, seeds
 
 A, B = "resnet18_w10", "vgg_w8"
 
@@ -186,7 +186,7 @@ def test_image_sets_are_listed_once() -> None:
 
 
 def test_failed_syntheses_are_marked_and_shared_ones_amortised() -> None:
-    bad, good = (ImageGate(top1=t, bn_loss=2, noise_bn_loss=8, bn_share=0.25, n=9, flagged=t < 90) for t in (50, 99))
+    bad, good = gate(50), gate(99)
     one = [record(0.8, source="kw", target=t, synth_id="z", image_gate=bad) for t in (A, B)]
     two = [record(0.7, source="di", target=t, synth_id=t, image_gate=good) for t in (A, B)]
     table = frame([*one, *two])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bench.interfaces import Setting
-from methods.compressors import _blocks, _recipes
+from methods.compressors import _recipes, _unit_quantisers
 from methods.compressors.qdrop import METHOD, STEP_TRAVEL, QDropParams
 from tests.compressors.recon_toys import context, digest, handle, image_set, nearest, quantised_weights
 
@@ -54,7 +54,7 @@ def test_keep_probability_in_a_unit(keep: float) -> None:
     full = module(x)
     net.set_state(True, True)
     quantised = module(x)
-    with _blocks._dropping(quantisers, keep, torch.Generator().manual_seed(0)):
+    with _unit_quantisers.dropping(quantisers, keep, torch.Generator().manual_seed(0)):
         mixed, again = module(x), module(x)
     if keep == 0.5:
         assert not torch.equal(mixed, again)

@@ -3,7 +3,9 @@ printed numbers."""
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Callable
 
 import pandas as pd
@@ -11,12 +13,14 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from bench.board.frame import frame
+from bench.board.grids import FLAGGED
 from bench.board.published import join, published
+from bench.store.image_gate import MEANING
 from bench.store.measured import read_measured
 from bench.store.record_store import RecordStore
 from dashboard.crosstable import CrossTable, cross_table, value_text
 from dashboard.figures.cross_validation import FP, cross_map, names_of, published_map
-from tests.board.make import record, seeds
+from tests.board.make import gate, record, seeds
 from tests.dashboard.conftest import shown, stored
 
 A, B = "resnet18_w10", "vgg_w8"
@@ -130,3 +134,27 @@ def test_an_unknown_choice_in_the_address_is_named(alone: RecordStore, app: App)
     test = app("cross_validation", compressor="../../etc/passwd")
     assert not test.exception
     assert any("There is no compressor" in info.value for info in test.info)
+
+
+def test_squares_of_images_that_do_not_invert_bear_the_sign(alone: RecordStore, app: App) -> None:
+    rows = {"good": (0.5, gate(99)), "bad": (0.6, gate(50)), "noise": (0.3, None)}
+    for made in stored([record(value, source=name, image_gate=one) for name, (value, one) in rows.items()]):
+        alone.write(made)
+    test = app("cross_validation")
+    assert not test.exception
+    (chart,) = (json.loads(element.proto.spec) for element in test.get("plotly_chart"))
+    squares = next(trace for trace in chart["data"] if trace["name"] == "squares")
+    hovers = {re.findall(r"<b>(\w+)", text)[0]: text for text in squares["text"]}
+    assert {name for name, text in hovers.items() if f"{FLAGGED} {MEANING}" in text} == {"bad"}
+    values = next(trace for trace in chart["data"] if trace["name"] == "values")["text"]
+    assert [FLAGGED in line[0] for line in values] == [name == "bad" for name in hovers]
+    said = shown(test)
+    assert re.findall(r">([\d.]+)(‡?)</a>", said) == [("60.0", FLAGGED), ("50.0", ""), ("30.0", "")]
+    assert f"{FLAGGED} {MEANING}." in said
+
+
+def test_no_sign_and_no_legend_where_all_images_invert(alone: RecordStore, app: App) -> None:
+    alone.write(stored([record(0.5, image_gate=gate(99))])[0])
+    test = app("cross_validation")
+    assert not test.exception
+    assert FLAGGED not in shown(test)

@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 
 from bench.board.frame import frame
+from bench.board.grids import FLAGGED
+from bench.store.image_gate import MEANING
 from dashboard.figures.scales import log_axis, short
 from dashboard.figures.trade_offs import (
     COSTS,
@@ -19,7 +21,7 @@ from dashboard.figures.trade_offs import (
     source_fills,
     trade_off,
 )
-from tests.board.make import bits, record
+from tests.board.make import bits, gate, record
 from tests.dashboard.fixtures_pages2 import AWKWARD, Pages, charts, check_awkward, made, measured, pages, text_of
 
 __all__ = ["measured", "pages"]
@@ -205,3 +207,28 @@ def test_page_draws_the_measured_rows(measured: Pages) -> None:
     assert not app.exception
     points = [t for t in charts(app)[0]["data"] if "error_y" in t]
     assert sum(len(t["text"]) for t in points) == 20  # 4 sources at 5 widths
+
+
+def test_points_of_images_that_do_not_invert_bear_the_sign() -> None:
+    gates = {"good": gate(99), "bad": gate(50), "unasked": None}
+    records = [record(0.5 + i / 10, source=name, image_gate=one) for i, (name, one) in enumerate(gates.items())]
+    figure = trade_off(frame(records), COST["size_bytes"])
+    (signs,) = (trace for trace in figure.data if trace.name == FLAGGED)
+    assert [(x, y, text) for x, y, text in zip(signs.x, signs.y, signs.text, strict=True)] == [(1, 60, FLAGGED)]
+    said = {trace.name: trace.text[0] for trace in figure.data if trace.error_y.array is not None}
+    assert {name for name, text in said.items() if f"{FLAGGED} {MEANING}" in text} == {"bad"}
+    assert signs.legendgroup == "bad"  # a click on the source hides its sign, too
+
+
+def test_page_explains_the_sign_where_a_row_has_it(pages: Pages) -> None:
+    good = made(0.7, source="good", compressor="c", image_gate=gate(99))
+    pages.write([good, made(0.8, source="bad", compressor="c", image_gate=gate(50))])
+    app = pages.open("trade_offs")
+    assert not app.exception
+    text = text_of(app)
+    assert set(re.findall(r">(good|bad)( .)?</td>", text)) == {("bad", f" {FLAGGED}"), ("good", "")}
+    assert f"Best without a limit:</b> bad {FLAGGED} with c at W4A4" in text
+    assert f"{FLAGGED} {MEANING}" in text
+    assert any(trace.get("name") == FLAGGED for trace in charts(app)[0]["data"])
+    pages.write([made(0.7, suite="t", source="good", compressor="c", image_gate=gate(99))])
+    assert FLAGGED not in text_of(pages.open("trade_offs", suite="t"))

@@ -14,9 +14,8 @@ from safetensors.torch import save_file
 from timm.models import _registry
 from torch import Tensor, nn
 
-from bench.errors import WeightsError
+from bench.errors import GateClosed, WeightsError
 from bench.measure.accuracy import evaluate
-from bench.run.fp import GateClosed
 from bench.run.tasks import Settings
 from bench.run.worker import Bench
 from bench.zoo.brought import bring

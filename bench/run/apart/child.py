@@ -108,7 +108,7 @@ def main(descriptor: int) -> None:
     outcome = attempt(order.job, lambda: _work(_complete(order.job, bench), bench, line))
     if isinstance(outcome, Failed):
         reason, trace = outcome.reason, outcome.traceback
-        line.tell("failed", {"reason": reason, "traceback": trace, "applicable": outcome.applicable})
+        line.tell("failed", {"reason": reason, "traceback": trace, "applicable": outcome.status != "not_applicable"})
     line.wait()
 
 

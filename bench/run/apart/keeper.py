@@ -173,6 +173,8 @@ def _trusting_nothing() -> Iterator[None]:
 def _process(threads: int) -> Iterator[tuple[subprocess.Popen[bytes], Connection]]:
     """A fresh interpreter with a pipe to it, in a session of its own: Ctrl-C is for its parent to decide on.  At the
     end it is killed, with whatever it started."""
+    # Not forked from a template with the imports done: a method could reach that one (its socket, its memory under
+    # /proc) and so the jobs after its own, a fork could leave this session, and threads and CUDA do not survive one.
     ours, theirs = Pipe()
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
     process = subprocess.Popen(

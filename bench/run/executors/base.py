@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from bench.errors import BenchError, NotApplicable
 from bench.run.tasks import Done, Event, Failed, Progress
 from bench.spec.graph import Job
 from bench.store.records import ResultRecord
@@ -51,9 +49,6 @@ def attempt(job: Job, work: Callable[[], tuple[ResultRecord, ...]]) -> Done | Fa
     began = time.perf_counter()
     try:
         records = work()
-    except NotApplicable as error:
-        return Failed(job, str(error), applicable=False)
     except Exception as error:  # noqa: BLE001 - a job's failure is a record (docs/architecture.md#rule-9)
-        reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-        return Failed(job, reason, traceback.format_exc(limit=20))
+        return Failed.by(error, job)
     return Done(job, time.perf_counter() - began, records)
