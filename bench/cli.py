@@ -105,6 +105,9 @@ def run(
         typer.Option("--job-timeout", metavar="SECONDS", help="A job that takes longer is killed and its cells fail."),
     ] = None,
     device: Annotated[str, typer.Option("--device", help="cpu | cuda | auto.")] = "cpu",
+    kernels: Annotated[
+        str, typer.Option("--kernels", help="native | portable: AVX2 everywhere, slower; what stands stays.")
+    ] = "native",
     tracker: Annotated[str, typer.Option("--tracker", help="mlflow | none.")] = "mlflow",
     store: StoreOpt = STORE,
     data_root: DataRoot = None,
@@ -131,6 +134,7 @@ def run(
         threads=threads,
         job_timeout=job_timeout,
         device=device,
+        kernels=kernels,
         tracker=tracker,
         store=store,
         data_root=data_root,
