@@ -283,11 +283,12 @@ def repro(cell: str, store: StoreOpt = STORE) -> None:
 
 @app.command()
 def doctor(store: StoreOpt = STORE) -> None:
-    """Check this machine: versions, threads, disk, weights, data, MLflow.
+    """Check this machine: versions, instruction sets, kernels, disk, weights, data; whose packs were measured on one
+    like it.
 
     Example: `bench doctor --store /data/bench`
     """
-    from bench.cli_info import show_doctor
+    from bench.cli_doctor import show_doctor
 
     raise typer.Exit(0 if show_doctor(store, out) else 1)
 
