@@ -105,6 +105,9 @@ def run(
         typer.Option("--job-timeout", metavar="SECONDS", help="A job that takes longer is killed and its cells fail."),
     ] = None,
     device: Annotated[str, typer.Option("--device", help="cpu | cuda | auto.")] = "cpu",
+    kernels: Annotated[
+        str, typer.Option("--kernels", help="native | portable: AVX2 everywhere, slower; what stands stays.")
+    ] = "native",
     tracker: Annotated[str, typer.Option("--tracker", help="mlflow | none.")] = "mlflow",
     store: StoreOpt = STORE,
     data_root: DataRoot = None,
@@ -131,6 +134,7 @@ def run(
         threads=threads,
         job_timeout=job_timeout,
         device=device,
+        kernels=kernels,
         tracker=tracker,
         store=store,
         data_root=data_root,
@@ -279,11 +283,12 @@ def repro(cell: str, store: StoreOpt = STORE) -> None:
 
 @app.command()
 def doctor(store: StoreOpt = STORE) -> None:
-    """Check this machine: versions, threads, disk, weights, data, MLflow.
+    """Check this machine: versions, instruction sets, kernels, disk, weights, data; whose packs were measured on one
+    like it.
 
     Example: `bench doctor --store /data/bench`
     """
-    from bench.cli_info import show_doctor
+    from bench.cli_doctor import show_doctor
 
     raise typer.Exit(0 if show_doctor(store, out) else 1)
 

@@ -1,4 +1,4 @@
-"""What the informing commands print: plan, lists, diff, repro, doctor; packing and syncing records.
+"""What the informing commands print: plan, lists, diff, repro; packing and syncing records.
 
 Neither torch nor pandas comes with this module; the functions that need them import them.
 """
@@ -6,14 +6,12 @@ Neither torch nor pandas comes with this module; the functions that need them im
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from bench.errors import BenchError, StoreError, SuiteError, nearest
 from bench.interfaces import Units
@@ -271,45 +269,3 @@ def sync_mlflow(suite: str, store: Path) -> str:
         hint = "Start the server, or name another with MLFLOW_TRACKING_URI."
         raise BenchError("MLflow cannot be written", where=uri, got=error, hint=hint) from error
     return f"{len(records)} records in {uri}; see them: {ui_command(uri)}"
-
-
-def show_doctor(store: Path, console: Console) -> bool:
-    """Print what a run would meet on this machine; whether all is well."""
-    import importlib.metadata as metadata
-    import os
-
-    from bench.data.datasets import get_dataset
-    from bench.errors import BenchError as Trouble
-    from bench.zoo.targets import check_weights, target_names, zoo_names
-
-    table = Table("", "found", "")
-    good = True
-
-    def line(name: str, found: str, fine: bool = True) -> None:
-        nonlocal good
-        good &= fine
-        table.add_row(name, found, "ok" if fine else Text("trouble", style="red"))
-
-    for package in ("torch", "torchvision", "timm", "pandas", "mlflow", "streamlit", "plotly"):
-        try:
-            line(package, metadata.version(package))
-        except metadata.PackageNotFoundError:
-            line(package, "not installed", fine=package in ("mlflow", "streamlit", "plotly"))
-    line("cores", str(os.cpu_count()))
-    here = next(p for p in (store, *store.absolute().parents) if p.exists())
-    free = shutil.disk_usage(here).free / 2**30
-    line("disk", f"{free:.1f} GiB free for {store}", free > 1)
-    try:
-        dataset = get_dataset("fashion_mnist")
-        line(
-            "data",
-            f"fashion_mnist, {len(dataset.train().labels)} training and {len(dataset.test().labels)} test images",
-        )
-        names = {*target_names("fashion_mnist"), *zoo_names("fashion_mnist", "full")}
-        for name in sorted(names):
-            check_weights(name)
-        line("weights", f"{len(names)} networks, digests as registered", len(names) > 0)
-    except Trouble as error:
-        line("data or weights", str(error), fine=False)
-    console.print(table)
-    return good

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import resource
 import sys
 import time
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError
+from bench.machine import cpu_facts, kernel_facts
 
 if TYPE_CHECKING:
     import torch
@@ -112,8 +114,11 @@ def facts(device: str, threads: int) -> dict[str, Any]:
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
         "platform": platform.platform(terse=True),
-        "cpu": _cpu_name(),
+        **cpu_facts(),
         "cores": os.cpu_count(),
+        "aten": torch.backends.cpu.get_cpu_capability(),
+        **library_versions(torch.__config__.show()),
+        **kernel_facts(),
         "device": device,
         "threads": threads,
     }
@@ -122,9 +127,14 @@ def facts(device: str, threads: int) -> dict[str, Any]:
     return found
 
 
-def _cpu_name() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+def library_versions(config: str) -> dict[str, str]:
+    """Kind and version of oneDNN and BLAS, read off what ``torch.__config__.show()`` says; a BLAS other than MKL tells
+    no version there."""
+    onednn = re.search(r"MKL-DNN v([\w.]+)", config)
+    blas = re.search(r"BLAS_INFO=(\w+)", config)
+    mkl = re.search(r"Math Kernel Library Version ([\w.]+)", config)
+    kind = blas[1] if blas else "none"
+    return {
+        "onednn": onednn[1] if onednn else "none",
+        "blas": f"{kind} {mkl[1]}" if mkl and kind == "mkl" else kind,
+    }

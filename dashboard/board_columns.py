@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from bench.board.grids import marks, rank_interval, tie_letters
+from bench.board.grids import rank_interval, tie_letters
+from bench.board.signs import SIGNS, marks
 from dashboard.links import cell_link
 from dashboard.tables import Column, Html, interval_bar
 from dashboard.text import BLANK, digits_for, html_text, interval, missing, number, rounded, row_name, seconds, size
@@ -22,7 +23,7 @@ BLANKABLE = ("rank_low", "letters", "recovered", "mde", "synthesis_gmacs")
 AMORTISED = ("synthesis_amortised_s", "synthesis_amortised_forwards")
 """Columns that tell nothing where every image set serves one target."""
 
-SAID_ONCE = {"compressor": "compressor", "n": "images"}
+SAID_ONCE = {"compressor": "compressor", "n": "images", "machine": "machine"}
 """Columns that go into the caption where they hold one value."""
 
 
@@ -44,8 +45,8 @@ def _ties(row: Any, _: Ends) -> str | Html:
 
 
 def source_name(row: Any) -> str:
-    """The source of a row with its signs: stale, images that do not invert their network."""
-    found = marks({"stale": row.stale, "flagged": getattr(row, "flagged", None)})
+    """The source of a row with its signs."""
+    found = marks({sign.column: getattr(row, sign.column, None) for sign in SIGNS})
     return row_name(row.source, row.model) + (f" {found}" if found else "")
 
 
@@ -168,13 +169,23 @@ COLUMNS: tuple[Shown, ...] = (
     (Column("peak", True, "memory, MiB"), "peak_memory_mib", lambda r, _: number(r.peak_memory_mib, 0)),
     (Column("size", True, "of the compressed network"), "size_bytes", lambda r, _: size(r.size_bytes)),
     (Column("GBitOPs", True), "bitops_g", lambda r, _: number(r.bitops_g, 3)),
+    (
+        Column("machine", help="what measured it: kernels, threads, digest of all that can move numbers"),
+        "machine",
+        lambda r, _: r.machine,
+    ),
 )
+
+
+def values(part: pd.DataFrame, name: str) -> list[str]:
+    """The column's values, each once; rows that were not measured may have none."""
+    return [text for text in dict.fromkeys(map(str, part[name].dropna())) if text]
 
 
 def shown_columns(part: pd.DataFrame) -> list[Shown]:
     """Those whose values the board has; remarks only where there is one, and none that is the same in every row or
     blank in all."""
-    left_out = {name for name in SAID_ONCE if part[name].nunique() == 1}
+    left_out = {name for name in SAID_ONCE if len(values(part, name)) < 2}
     left_out |= {name for name in BLANKABLE if name in part and part[name].isna().all()}
     if "image_set_targets" in part and part["image_set_targets"].max() < 2:
         left_out |= set(AMORTISED)

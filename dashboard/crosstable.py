@@ -10,8 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from bench.board.grids import FLAGGED, flagged, line_dicts
+from bench.board.grids import line_dicts
 from bench.board.means import RowsByKey, TargetMean, target_mean
+from bench.board.signs import FLAGGED
 from dashboard.text import digits_for, missing, number, row_name
 
 Square = dict[str, Any]
@@ -130,7 +131,7 @@ def value_text(square: Square | None, what: str = "top1_mean") -> str:
     text = number(square[what], digits_for(_half(square)))
     if missing(square[what]):
         text = str(square["seeds"] if square["status"] in ("ok", "incomplete") else square["status"].replace("_", " "))
-    return text + FLAGGED * flagged(square)
+    return text + FLAGGED.text * FLAGGED.on(square)
 
 
 def one_seed(part: pd.DataFrame) -> bool:

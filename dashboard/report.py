@@ -22,6 +22,7 @@ from bench.board.claims import Verdict
 from bench.board.columns import COLUMNS
 from bench.board.grids import image_set_grid, number
 from bench.board.pivots import metric_grids
+from bench.machine import machine_key
 from bench.store.records import ResultRecord, record_bytes
 from dashboard.report_figures import (
     claims_forest,
@@ -34,6 +35,10 @@ from dashboard.report_html import claims_html, figure_html, grid_html, notes_htm
 from dashboard.text import html_text
 
 _KNOWN = {column.name for column in COLUMNS}
+_PROVENANCE = (
+    *("datafree_bench", "python", "torch", "torchvision", "platform", "cpu", "instruction_sets", "aten", "onednn"),
+    *("blas", "kernels", "kernel_variables", "device", "threads"),
+)
 
 
 @dataclass(frozen=True)
@@ -230,7 +235,8 @@ def _fingerprints(part: Part) -> str:
         "target weights": sorted({f"{r.target} {str(r.target_digest)[:16]}" for r in records}),
         "records": [records_digest(records)],
     }
-    for key in ("datafree_bench", "python", "torch", "torchvision", "platform", "cpu", "device", "threads"):
+    made["machines"] = sorted({machine_key(r.provenance) for r in records} - {""})
+    for key in _PROVENANCE:
         made[key] = sorted({str(r.provenance[key]) for r in records if key in r.provenance})
     rows = [
         f'<tr><td class="t">{html_text(name)}</td><td class="wrap">{html_text(", ".join(values))}</td></tr>'

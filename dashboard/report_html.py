@@ -18,12 +18,12 @@ from bench.board.grids import (
     amortised_text,
     board_notes,
     line_dicts,
-    marks,
     missing,
     number,
     rank_interval,
     tie_letters,
 )
+from bench.board.signs import marks
 from dashboard.text import html_text
 
 _WIDTH, _PAD = 180, 6  # of an interval bar, in its own units
@@ -65,10 +65,10 @@ def _cell(cell: Cell, text: bool) -> str:
 
 _RANKED = (
     *("rank", RANKS, "source [from]", "top-1 %", "95 %", "compressor", "drop", "seeds"),
-    *("synth s", "amortised s", "compress s", "MiB", "kB", "remarks"),
+    *("synth s", "amortised s", "compress s", "MiB", "kB", "machine", "remarks"),
 )
-_RANKED_TEXT = (2, 4, 5, 13)
-_COMPRESSOR, _AMORTISED, _REMARKS = 5, 9, 13
+_RANKED_TEXT = (2, 4, 5, 13, 14)
+_COMPRESSOR, _AMORTISED, _MACHINE, _REMARKS = 5, 9, 13, 14
 
 
 def ranked_html(part: pd.DataFrame) -> str:
@@ -84,6 +84,7 @@ def ranked_html(part: pd.DataFrame) -> str:
     same = part["compressor"].nunique() == 1
     moved = {_COMPRESSOR} if same else set()
     moved |= {i for i in (_AMORTISED, _REMARKS) if not any(row[i][1] for row in cells)}
+    moved |= {_MACHINE} if len({row[_MACHINE][1] for row in cells} - {""}) < 2 else set()
     said = [f"compressor: {lines[0]['compressor']}"] if same else []
     kept = [i for i in range(len(_RANKED)) if i not in moved]
     rows = [
@@ -123,6 +124,7 @@ def _ranked_cells(row: Mapping[str, Any], ends: tuple[float, float]) -> list[tup
         ("", number(row["compress_s"], 1)),
         ("", number(row["peak_memory_mib"], 0)),
         ("", number(size, 0)),
+        ("t", html_text(row["machine"])),
         ("wrap" if len(remarks) > 48 else "t", html_text(remarks)),
     ]
 

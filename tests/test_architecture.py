@@ -25,7 +25,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("bench", "methods", "dashboard")
 KINDS = ("sources", "compressors", "policies")
 
-BASE = {"interfaces", "errors", "runtime", "paths", "identity", "atomic", "notes", "reading", "terminal", "text"}
+BASE = {"interfaces", "errors", "runtime", "machine", "paths", "identity", "atomic", "notes", "reading"}
+BASE |= {"terminal", "text"}
 ALLOWED: dict[str, set[str]] = {
     "errors": {"text"},
     "identity": set(),
@@ -35,7 +36,8 @@ ALLOWED: dict[str, set[str]] = {
     "paths": {"errors"},
     "reading": set(),
     "text": set(),
-    "runtime": {"errors", "interfaces"},
+    "machine": {"errors"},
+    "runtime": {"errors", "interfaces", "machine"},
     "terminal": set(),
     "data": BASE,
     "zoo": {"data", *BASE},
@@ -57,6 +59,7 @@ TORCH_FREE = (
         for name in ("bitmaps", "files", "measured", "meta", "objects", "policies", "record_store", "records", "seals")
     ),
     "bench/atomic.py",
+    "bench/machine.py",
     "bench/notes.py",
 )
 

@@ -20,7 +20,9 @@ def repro_command(record: ResultRecord, store: Path | None = None) -> str:
     only = ",".join(f"{key}={value}" for key, value in [*parts.items(), ("seed", r.seed)] if value != "")
     threads = str(r.provenance.get("threads", 1))
     words = ["bench", "run", r.suite, "--only", only, "--set", f"images={r.n}", "--preset", r.preset]
-    words += ["--threads", threads, "--fresh", *(["--store", str(store)] if store else [])]
+    kernels = r.provenance.get("kernels")
+    words += ["--threads", threads, *(["--kernels", str(kernels)] if kernels == "portable" else [])]
+    words += ["--fresh", *(["--store", str(store)] if store else [])]
     return shlex.join(words)
 
 

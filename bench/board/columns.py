@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.board.machines import machines_of
 from bench.board.ranks import Standing
 from bench.board.rows import Row
 from bench.board.scores import Share
@@ -25,8 +26,8 @@ STAGES = ("synthesis", "compress", "measure")
 
 @dataclass(frozen=True)
 class Context:
-    """What a column may need beyond its row: its standing among others, how many rows use its image sets, and how many
-    targets these serve."""
+    """What a column may need beyond its row: its standing among others, how many rows use its image sets, how many
+    targets these serve, whether machines differ (:mod:`bench.board.machines`) and the contents of its image sets."""
 
     standing: Standing | None
     best: bool
@@ -34,6 +35,8 @@ class Context:
     image_set_targets: int
     interval: tuple[float, Interval] | None
     share: Share | None
+    mixed: bool
+    remade: bool
 
 
 @dataclass(frozen=True)
@@ -206,6 +209,9 @@ COLUMNS: tuple[Column, ...] = (
     Column("reason", "str", "text", "why seeds are missing", lambda row, _: row.reason),
     Column("stale", "boolean", "flag", "measured with an older version of a method", lambda row, _: row.stale),
     Column("flagged", "boolean", "flag", f"in some seed, {MEANING}; blank: no question", _flagged),
+    Column("machine", "str", "key", "what measured it: kernels/threads/digest", lambda r, _: ", ".join(machines_of(r))),
+    Column("mixed", "boolean", "flag", "machines differ between its seeds, or from rows beside", lambda _, c: c.mixed),
+    Column("remade", "boolean", "flag", "its image set exists in several contents", lambda _, c: c.remade),
     Column("own_top1", "Float64", "%", "assigned labels that the images' own networks find", _gate("top1")),
     Column("own_bn_share", "Float64", "of that of noise", "BN loss of the images' own networks", _gate("bn_share")),
     Column("protocol_id", "str", "key", "fingerprint of what is measured; ranks stay within", _head("protocol_id")),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
 from bench.board.columns import COLUMNS, Column, Context, metric
 from bench.board.costs import SERVED
+from bench.board.machines import content_of, mixed_rows, several_contents
 from bench.board.ranks import GROUP, Standing, standings
 from bench.board.rows import Asked, Row, Versions, make_rows
 from bench.board.scores import recovered_shares
@@ -36,15 +37,24 @@ def frame(
         extra: further metrics of the records, each a column of its mean over the seeds.
         level: of the intervals and ties.
     """
-    return frame_of_rows(make_rows(records, versions=versions, seeds=seeds), extra, level).reset_index(drop=True)
+    records = list(records)
+    rows = make_rows(records, versions=versions, seeds=seeds)
+    remade = several_contents(map(content_of, records))
+    return frame_of_rows(rows, extra, level, remade).reset_index(drop=True)
 
 
-def frame_of_rows(rows: Sequence[Row], extra: Sequence[str] = (), level: float = LEVEL) -> pd.DataFrame:
-    """As :func:`frame`, from rows; the index holds each line's place in ``rows``."""
+def frame_of_rows(
+    rows: Sequence[Row], extra: Sequence[str] = (), level: float = LEVEL, remade: Collection[str] = ()
+) -> pd.DataFrame:
+    """As :func:`frame`, from rows; the index holds each line's place in ``rows``.
+
+    Args:
+        remade: ids of image sets that exist in several contents (:func:`bench.board.machines.several_contents`).
+    """
     known = {column.name for column in COLUMNS}
     more = [name for name in dict.fromkeys(extra) if name not in known]
     columns = (*COLUMNS, *(Column(name, "Float64", "", "metric of the records", metric(name)) for name in more))
-    contexts = _contexts(rows, level)
+    contexts = _contexts(rows, level, remade)
     data = {
         c.name: pd.Series([c.value(r, x) for r, x in zip(rows, contexts, strict=True)], dtype=c.dtype, name=c.name)
         for c in columns
@@ -71,11 +81,11 @@ def row_interval(row: Row, level: float = LEVEL) -> tuple[float, Interval] | Non
     return float(np.mean(top1)), Interval(float("nan"), float("nan"))
 
 
-def _contexts(rows: Sequence[Row], level: float) -> list[Context]:
+def _contexts(rows: Sequence[Row], level: float, remade: Collection[str]) -> list[Context]:
     found: dict[int, Standing] = {}
     leaders: set[int] = set()
     intervals = [row_interval(row, level) for row in rows]
-    shares = recovered_shares(rows, level)
+    shares, mixed = recovered_shares(rows, level), mixed_rows(rows)
     for members in _rank_groups(rows, intervals).values():
         found |= zip(members, standings([rows[i].bitmaps for i in members], level), strict=True)
         top = max(_mean_of(intervals[i]) for i in members)
@@ -98,6 +108,8 @@ def _contexts(rows: Sequence[Row], level: float) -> list[Context]:
             ),
             interval=intervals[i],
             share=shares[i],
+            mixed=i in mixed,
+            remade=any(record.synth_id in remade for record in row.records),
         )
         for i, row in enumerate(rows)
     ]

@@ -12,15 +12,11 @@ import pandas as pd
 
 from bench.board.claims import Verdict
 from bench.board.letters import letter_of, short_letters
+from bench.board.signs import legend, marks
 from bench.board.stats import LEVEL
-from bench.store.image_gate import MEANING
 from bench.store.records import ResultRecord, StageCost
 
 BLANK = "–"
-STALE = "†"
-FLAGGED = "‡"
-NOT_INVERTED = MEANING
-"""What the mark says."""
 TIED = "="
 TOP1 = "top-1 %"
 RANKS = "ranks"
@@ -90,17 +86,19 @@ def board_grids(table: pd.DataFrame) -> list[Grid]:
 
 _BOARD_HEADERS: tuple[str, ...] = (
     *("rank", RANKS, "source", "from", "compressor", "n", TOP1, "95 % interval", "drop", "seeds"),
-    *("target in source", "access", "synth s", "compress s", "remarks"),
+    *("target in source", "access", "synth s", "compress s", "machine", "remarks"),
 )
-_BOARD_TEXT = frozenset({2, 3, 4, 10, 11, 14})
+_BOARD_TEXT = frozenset({2, 3, 4, 10, 11, 14, 15})
 _MOVABLE = ("compressor", "n", "seeds", "access")
+_IF_SEVERAL = ("machine",)
 
 
 def _slim(grid: Grid) -> Grid:
-    """Without columns that say nothing: blank ones go, and of some a single value moves into the title."""
+    """Without columns that say nothing: blank ones go, and of some a single value moves into the title, or goes."""
     found = [{row[i].text for row in grid.rows} for i in range(len(grid.headers))]
     moved = [i for i, h in enumerate(grid.headers) if h in _MOVABLE and len(found[i]) == 1]
-    kept = [i for i in range(len(grid.headers)) if i not in moved and found[i] != {""}]
+    silent = [i for i, h in enumerate(grid.headers) if len(found[i] - {""}) < (2 if h in _IF_SEVERAL else 1)]
+    kept = [i for i in range(len(grid.headers)) if i not in (*moved, *silent)]
     extra = [f"{grid.headers[i]} {text}" for i in moved for text in found[i] if text]
     return Grid(
         " · ".join([grid.title, *extra]),
@@ -148,26 +146,12 @@ def _board_row(row: Mapping[str, Any]) -> tuple[Cell, ...]:
         str(row["access"]),
         number(row["synthesis_s"], 1),
         number(row["compress_s"], 1),
+        str(row["machine"]),
         "; ".join([*(["stale"] if row["stale"] else []), *why]),
     )
     best, top1 = bool(row["best"]), _BOARD_HEADERS.index(TOP1)
     letters = tie_letters(row)
     return tuple(Cell(text, best, letters=letters if i == top1 else "") for i, text in enumerate(texts))
-
-
-def marks(row: Mapping[str, Any]) -> str:
-    """What stands behind the name of a row's source: stale, images that do not invert their network."""
-    return STALE * bool(row["stale"]) + FLAGGED * (flagged(row))
-
-
-def flagged(row: Mapping[str, Any]) -> bool:
-    """Whether the images of some seed do not invert their network; False where that was not asked."""
-    return not missing(row.get("flagged")) and bool(row["flagged"])
-
-
-def flag_note(part: pd.DataFrame) -> list[str]:
-    """What the mark says, where a row has it."""
-    return [f"{FLAGGED} {NOT_INVERTED}"] if "flagged" in part and part["flagged"].fillna(False).any() else []
 
 
 def amortised_text(row: Mapping[str, Any]) -> str:
@@ -194,13 +178,11 @@ def board_notes(part: pd.DataFrame) -> tuple[str, ...]:
 
 
 def notes_of(part: pd.DataFrame) -> tuple[str, ...]:
-    """What a reader of these numbers must know: ties, staleness, failed syntheses, single seeds."""
+    """What a reader of these numbers must know: ties, the signs in use, single seeds."""
     notes = []
     if part["tied"].fillna(False).any():
         notes.append(f"{TIED} no difference to the first of that rank was shown (paired by image and seed, Holm)")
-    if part["stale"].any():
-        notes.append(f"{STALE} stale: measured with an older version of its method; not ranked")
-    notes += flag_note(part)
+    notes += legend(part)
     seeds = {str(s).partition(" of ")[0] for s in part.loc[part["status"] == "ok", "seeds"]}
     if seeds == {"1"}:
         notes.append("one seed: intervals and ties hold for that seed only")

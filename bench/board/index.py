@@ -22,6 +22,7 @@ from bench import __version__
 from bench.board.columns import COLUMNS
 from bench.board.frame import frame_of_rows
 from bench.board.listing import CELL_COLUMNS, DTYPES, FILE, STANDARD, Place, cell_row, cell_table, checked, one_per_cell
+from bench.board.machines import several_contents
 from bench.board.parts import joined, read_parquet, remove_others, typed, write_parquet
 from bench.board.rows import make_rows
 from bench.board.versions import board_stamp, code_stamp, versions
@@ -250,19 +251,21 @@ class BoardIndex:
             for key, part in cells.groupby(["suite", "suite_version", "preset"])
         }
         fixed = [sorted(map(str, known.items())), self._code]
+        remade = several_contents(zip(cells["synth_id"], cells["n"], cells["image_digest"], strict=True))
         frames, used, done = [], set(), 0
         for key, part in cells.groupby(["suite", "dataset", "target"], sort=True):
             progress("forming rows", done, len(cells))
             done += len(part)
             seeds = [[str(run), found] for run, found in asked.items() if run[0] == key[0]]
-            facts = [[part[name].tolist() for name in FILE], seeds, fixed]
+            twice = sorted(remade.intersection(part["synth_id"].dropna()))  # other parts' records may tell of it
+            facts = [[part[name].tolist() for name in FILE], seeds, twice, fixed]
             name = f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]}.parquet"
             used.add(name)
             found = read_parquet(self.cache / "parts" / name)
             if found is None:
                 before = len(problems)
                 records = [parsed[p] if p in parsed else self._try(p, problems) for p in part["place"]]
-                found = _part([record for record in records if record is not None], known, asked)
+                found = _part([record for record in records if record is not None], known, asked, twice)
                 if len(problems) == before:
                     write_parquet(self.cache / "parts" / name, found)
             frames.append(found)
@@ -295,10 +298,12 @@ class BoardIndex:
         remove_others(self.cache, set(names))
 
 
-def _part(records: list[ResultRecord], known: dict[tuple[str, str], int], asked: dict[Any, list[int]]) -> pd.DataFrame:
+def _part(
+    records: list[ResultRecord], known: dict[tuple[str, str], int], asked: dict[Any, list[int]], remade: list[str]
+) -> pd.DataFrame:
     """The frame of one target's records, with the ids of each line's image sets."""
     extra = sorted({name for record in records for name in record.metrics} - STANDARD)
     rows = make_rows(records, versions=known, seeds=asked)
-    table = frame_of_rows(rows, extra)
+    table = frame_of_rows(rows, extra, remade=remade)
     sets = [sorted({r.synth_id for r in rows[i].records if r.synth_id}) for i in table.index]
     return table.assign(image_sets=pd.Series(sets, index=table.index, dtype=object)).reset_index(drop=True)

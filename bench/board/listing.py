@@ -24,7 +24,7 @@ _TEXT = (
     *("dataset", "source", "source_method", "delivery", "model", "target", "compressor", "compressor_method", "policy"),
     *("setting_label", "variant", "row_id", "preset", "control", "membership", "status"),
 )
-_READ = (*KEYS, *_TEXT, "reason", "n", "seed", "synth_id")
+_READ = (*KEYS, *_TEXT, "reason", "n", "seed", "synth_id", "image_digest")
 CELL_COLUMNS = (*_READ, *(column.key for column in columns()), "top1", "finished", "metrics", *FILE)
 """One row per record; ``place`` is its file: ``records/SUITE@V/CELL.json`` or ``measured/FILE#POSITION``."""
 

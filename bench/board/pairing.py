@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.board.machines import unlike
 from bench.board.rows import Row
+from bench.board.signs import MIXED
 from bench.board.stats import Bitmaps, Floats, Spread, floor_variance, spread
 from bench.interfaces import Setting
 from bench.spec.axes import WHOLE, axis, axis_names, names
@@ -87,6 +89,7 @@ def compare(claim: Claim, rows: Sequence[Row]) -> Compared:
     sides = [_strata(selector, rows, free) for selector in (claim.better, claim.worse)]
     problems: list[str] = []
     notes: list[str] = []
+    apart: list[bool] = []
     families: dict[str, list[Unit]] = defaultdict(list)
     for key, better in sides[0].items():
         worse = sides[1].get(key)
@@ -102,6 +105,9 @@ def compare(claim: Claim, rows: Sequence[Row]) -> Compared:
         problems += found
         for name, first, second in _pairs(claim, left[0], left[1], free):
             families[name].append(_unit(first, second, missing=bool(found)))
+            apart.append(unlike(first, second))
+    if any(apart):
+        notes.insert(0, f"{MIXED.text} machines differ at the same seed in {sum(apart)} of {len(apart)} pairs of rows")
     if not families:
         problems.append("no two rows to pair")
     comparisons = tuple(Comparison.of(name, units, claim.by) for name, units in families.items())

@@ -13,21 +13,18 @@ import pandas as pd
 
 from bench.board.grids import (
     BLANK,
-    FLAGGED,
-    STALE,
     TIED,
     Cell,
     Grid,
-    flagged,
     half_width,
     line_dicts,
-    marks,
     missing,
     notes_of,
     number,
     tie_letters,
 )
 from bench.board.means import RowsByKey, setting_groups, target_mean
+from bench.board.signs import marks
 
 _PLAIN_STATUS = ("ok", "incomplete")
 _ORDER = {"upper": 0, "lower": 1, "none": 2}
@@ -191,9 +188,9 @@ def _pivot_cell(rows: Sequence[Mapping[str, Any]]) -> Cell:
         if missing(row["top1_mean"]):
             text = f"{BLANK} {row['seeds'] if row['status'] in _PLAIN_STATUS else row['status']}"
         mark = TIED if row["tied"] and row["rank"] == 1 else ""
-        texts.append(text + FLAGGED * flagged(row) + mark + (STALE if row["stale"] else ""))
-    marks = (half_width(shown[0]), tie_letters(shown[0])) if len(shown) == 1 else ()
-    return Cell(" / ".join(texts), any(bool(row["best"]) for row in shown), *marks)
+        texts.append(text + marks(row) + mark)
+    more = (half_width(shown[0]), tie_letters(shown[0])) if len(shown) == 1 else ()
+    return Cell(" / ".join(texts), any(bool(row["best"]) for row in shown), *more)
 
 
 def _mean_cell(found: Sequence[Sequence[Mapping[str, Any]]], known: RowsByKey) -> Cell:

@@ -204,7 +204,7 @@ def _md_line(texts: Iterable[str]) -> str:
 _TEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "$": r"\$",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "†": r"$\dagger$",
-    "‡": r"$\ddagger$", "→": r"$\rightarrow$", "–": "--",
+    "‡": r"$\ddagger$", "§": r"\S{}", "¶": r"\P{}", "→": r"$\rightarrow$", "–": "--",
     "<": "$<$", ">": "$>$", "|": "$|$", "×": r"$\times$", "·": r"$\cdot$", "²": "$^2$", "±": r"$\pm$",
 }  # fmt: skip
 

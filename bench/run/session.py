@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from bench import runtime
 from bench.errors import BenchError
 from bench.interfaces import Preset
+from bench.machine import check_in_process, kernels_chosen
 from bench.spec.catalogue import ShippedCatalogue
 from bench.spec.overrides import parse_override
 from bench.spec.plan import Plan, make_plan
@@ -46,6 +47,7 @@ class Options:
     workers: int | None = None
     threads: int = 1
     device: str = "cpu"
+    kernels: str = "native"
     tracker: str = "mlflow"
     store: Path = DEFAULT_STORE
     data_root: Path | None = None
@@ -93,6 +95,13 @@ def run(options: Options, console: Console) -> tuple[Plan, list[ResultRecord]]:
     Raises:
         BenchError: bad input, before any compute; a store that fails.
     """
+    if options.workers == 0:
+        check_in_process(options.kernels)
+    with kernels_chosen(options.kernels):  # before anything below loads torch, and for the workers
+        return _run(options, console)
+
+
+def _run(options: Options, console: Console) -> tuple[Plan, list[ResultRecord]]:
     from bench.run.integrity import Integrity
     from bench.run.live import LiveObserver
     from bench.run.observers import Observers

@@ -16,6 +16,7 @@ from typing import Any
 from bench.errors import StoreError
 from bench.identity import digest
 from bench.interfaces import ImageSet
+from bench.machine import machine_key
 from bench.paths import CELL_TAG, experiment_name, tracking_uri, ui_command
 from bench.run.observers import Observer, RunStart
 from bench.spec.plan import SynthJob
@@ -191,6 +192,7 @@ def _tags(record: ResultRecord) -> dict[str, str]:
         "control": record.control,
         "test_digest": (record.test_digest or "")[:16],
         "image_digest": (record.image_digest or "")[:16],
+        "machine": machine_key(record.provenance),
         "images_flagged": str(record.image_gate.flagged).lower() if record.image_gate else "",
     }
     return {k: v for k, v in found.items() if v}

@@ -8,7 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from bench.board.grids import FLAGGED, NOT_INVERTED, flagged
+from bench.board.signs import FLAGGED
 from dashboard.crosstable import CrossTable, Square, value_text
 from dashboard.text import figure_text, interval, missing, number, rounded, seconds
 from dashboard.theme import HEAT, PALETTE, styled
@@ -213,8 +213,8 @@ def _hover(line: str, header: str, square: Square) -> str:
     parts.append(f"synthesis {seconds(square['synthesis_s'])}, compression {seconds(square['compress_s'])}")
     if square["membership"] not in ("none", ""):
         parts.append(f"target among the source's networks: {figure_text(str(square['membership']))}")
-    if flagged(square):
-        parts.append(f"{FLAGGED} {NOT_INVERTED}")
+    if FLAGGED.on(square):
+        parts.append(FLAGGED.line)
     return "<br>".join(parts)
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from bench.board.costs import pareto_front
-from bench.board.grids import FLAGGED, NOT_INVERTED, flagged
+from bench.board.signs import FLAGGED
 from dashboard.figures.scales import log_axis
 from dashboard.text import BLANK, figure_text, interval, missing, number, rounded, row_name, seconds, size
 from dashboard.theme import CONTROLS, GREY, PALETTE, styled
@@ -128,9 +128,9 @@ def _signs(figure: go.Figure, part: pd.DataFrame, name: str) -> None:
             x=wrong["_x"].to_numpy(float),
             y=_floats(wrong["top1_mean"]),
             mode="text",
-            text=[FLAGGED] * len(wrong),
+            text=[FLAGGED.text] * len(wrong),
             textposition="bottom right",  # the front's labels stand top left
-            name=FLAGGED,
+            name=FLAGGED.text,
             legendgroup=figure_text(name),
             showlegend=False,
             hoverinfo="skip",
@@ -207,7 +207,7 @@ def hover(row: Any, cost: Cost) -> str:
         f"synthesis {seconds(row.synthesis_s)}, compression {seconds(row.compress_s)}",
         f"{number(row.forward_equivalents, 0)} forward-equivalents",
         f"{row.n} images, seeds {row.seeds}",
-        f"{FLAGGED} {NOT_INVERTED}" if flagged(row._asdict()) else BLANK,
+        FLAGGED.line if FLAGGED.on(row._asdict()) else BLANK,
     ]
     return "<br>".join(line for line in lines if BLANK not in line.split(" "))
 

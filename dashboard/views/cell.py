@@ -10,8 +10,8 @@ import pandas as pd
 import streamlit as st
 
 from bench.board.cells import repro_command
-from bench.board.grids import NOT_INVERTED
 from bench.board.settings import setting_name
+from bench.board.signs import FLAGGED
 from bench.board.stats import accuracy_interval
 from bench.store.bitmaps import unpack_bits
 from bench.store.records import ResultRecord
@@ -140,7 +140,7 @@ def _outcome(found: ResultRecord) -> None:
         top1 = "" if gate.top1 is None else f"own top-1 {number(gate.top1, 1)} %"
         share = "" if gate.bn_share is None else f"own BN loss {number(gate.bn_share)} of that of noise"
         here = ", ".join(filter(None, (top1, share)))
-        st.warning(plain(f"Read on {gate.n:,} images, {NOT_INVERTED}. Here: {here}."))
+        st.warning(plain(f"Read on {gate.n:,} images, {FLAGGED.meaning}. Here: {here}."))
     if found.traceback:
         st.code(found.traceback, language=None, wrap_lines=True)
     tiles = _tiles(found)

@@ -9,12 +9,12 @@ import pandas as pd
 import streamlit as st
 
 from bench.board.costs import equal_budget
-from bench.board.grids import flag_note
 from bench.board.means import RowsByKey, setting_groups
 from bench.board.rows import ROW_KEY
 from bench.board.settings import setting_name
+from bench.board.signs import FLAGGED, legend
 from bench.board.verdicts import suite_of
-from dashboard.board_columns import SAID_ONCE, classes, rows, shown_columns
+from dashboard.board_columns import SAID_ONCE, classes, rows, shown_columns, values
 from dashboard.common import Scope, heading, problems, scope
 from dashboard.crosstable import CrossTable, Mean, cross_table, mean_of, one_seed, value_text
 from dashboard.figures.leaderboard import leaderboard_bars
@@ -145,7 +145,7 @@ def _target(suite: str, title: str, protocol: object, part: pd.DataFrame) -> Non
 
 
 def _notes(part: pd.DataFrame, protocol: object) -> list[str]:
-    once = [f"{label} {part[name].iloc[0]}" for name, label in SAID_ONCE.items() if part[name].nunique() == 1]
+    once = [f"{label} {found[0]}" for name, label in SAID_ONCE.items() if len(found := values(part, name)) == 1]
     notes = [f"all rows: {', '.join(once)}"] if once else []
     fp = part["fp_top1"].dropna()
     if len(fp):
@@ -157,9 +157,7 @@ def _notes(part: pd.DataFrame, protocol: object) -> list[str]:
         notes.append("one seed: intervals and ties hold for that seed only")
     if part["tied"].fillna(False).any():
         notes.append("= no difference to the first of that rank was shown")
-    if part["stale"].any():
-        notes.append("† measured with an older version of its method; not ranked")
-    notes += flag_note(part)
+    notes += legend(part)
     if (part["control"] != "none").any():
         notes.append("italic: controls, which stand beside and have no rank")
     return notes
@@ -185,7 +183,7 @@ def _means(found: Scope, table: pd.DataFrame) -> None:
                 "Its interval covers seeds and test images, which the targets share; the targets are taken as they "
                 "are, not as a sample of networks. No rank is formed over targets.",
                 *_without_interval(crossed, measured),
-                *(f"{note}." for note in flag_note(part)),
+                *(f"{note}." for note in legend(part, (FLAGGED,))),
             ]
             st.caption(plain(" ".join(notes)))
 

@@ -9,9 +9,9 @@ import pandas as pd
 import streamlit as st
 
 from bench.board.costs import best_under
-from bench.board.grids import flag_note
 from bench.board.ranks import GROUP
 from bench.board.settings import setting_name
+from bench.board.signs import legend
 from dashboard.board_columns import source_name
 from dashboard.common import heading, problems, scope
 from dashboard.figures.trade_offs import Cost, offered_costs, on_front, trade_off, varying
@@ -130,7 +130,7 @@ def _plot(part: pd.DataFrame, cost: Cost, columns: Sequence[Shown], key: str) ->
         f"{int(known['test_count'].max()):,} test images" if known["test_count"].notna().any() else "",
         "the front is of methods: real images and noise stand beside it",
         f"{counted(left_out, 'row')} without this cost left out" if left_out else "",
-        *flag_note(part),
+        *legend(part),
     ]
     st.caption(plain(" · ".join(filter(None, says))))
     if len(best):

@@ -8,8 +8,8 @@ enlarged and flipped.
 Deviations: the authors toss one coin for the batch, whose statistics then leave those of any training set
 (docs/methods/sources.md#views); they finish four groups of five batches and centres run over all of them; here a
 stored batch is a job of its own, so it holds ``groups`` batches made one after the other, centres run over those only,
-and the first group of every stored batch has none. Features are the input of the last weighted layer. The plateau's patience is a
-twentieth of the iterations (50 at 1,000, as published), but 50 or more: the crops make the loss noisy. On our
+and the first group of every stored batch has none. Features are the input of the last weighted layer. The plateau's
+patience is a twentieth of the iterations (50 at 1,000, as published), but 50 or more: the crops make the loss noisy. On our
 ResNet-18 (64 images, 400 iterations, 9 seeds) a patience of 20 (version 1) ended at a BN term of 0.03 to 0.10 in seven
 runs, and in two the rate fell to its floor within 63 iterations, or twice within 21, so that 0.38 and 0.22 remained;
 at 50 it fell once, and all ended at 0.04 to 0.11 (clean BN loss 15 to 19, against up to 40; without any fall of the

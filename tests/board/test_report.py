@@ -11,9 +11,10 @@ import pytest
 from bench.board.claims import Verdict, judge
 from bench.board.columns import COLUMNS
 from bench.board.frame import frame
-from bench.board.grids import BLANK, FLAGGED, RANKS, Grid, board_grids, image_set_grid, verdict_grid
+from bench.board.grids import BLANK, RANKS, Grid, board_grids, image_set_grid, verdict_grid
 from bench.board.pivots import metric_grids, pivot_grids
 from bench.board.report import FORMATS, report, to_json, to_latex, to_markdown, to_text
+from bench.board.signs import FLAGGED
 from bench.errors import BenchError
 from bench.store.image_gate import MEANING
 from bench.store.records import ResultRecord, StageCost
@@ -192,21 +193,21 @@ def test_failed_syntheses_are_marked_and_shared_ones_amortised() -> None:
     table = frame([*one, *two])
     grid = board_grids(table)[0]
     lines = {line["source"]: line for line in _lines(grid)}
-    assert set(lines) == {f"kw{FLAGGED}", "di"}
-    assert any(note == f"{FLAGGED} {MEANING}" for note in grid.notes)
+    assert set(lines) == {f"kw{FLAGGED.text}", "di"}
+    assert any(note == f"{FLAGGED.text} {MEANING}" for note in grid.notes)
     assert any(note.startswith("amortised ") for note in grid.notes)
     sets = {line["source"]: (line["targets"], line["amortised s"]) for line in _lines(image_set_grid([*one, *two]))}
     assert sets == {"kw": ("2", "5.0"), "di": ("1", "10.0")}
     html = [ranked_html(table[(table["target"] == A) & (table["source"] == name)]) for name in ("kw", "di")]
-    assert [FLAGGED in page for page in html] == [True, False]
+    assert [FLAGGED.text in page for page in html] == [True, False]
     assert ["amortised s" in page for page in html] == [True, False]  # each of di's sets serves one target
     (pivot,) = pivot_grids(table)
     marked = {line["source"]: [text for name, text in line.items() if name in (A, B)] for line in _lines(pivot)}
-    assert all(text.endswith(f"{FLAGGED}") for text in marked["kw"])
-    assert not any(FLAGGED in text for text in marked["di"])
+    assert all(text.endswith(FLAGGED.text) for text in marked["kw"])
+    assert not any(FLAGGED.text in text for text in marked["di"])
     assert r"$\ddagger$" in str(report(table, "latex"))
     plain = board_grids(frame(two))[0]
-    assert not any(FLAGGED in note or note.startswith("amortised") for note in plain.notes)
+    assert not any(FLAGGED.text in note or note.startswith("amortised") for note in plain.notes)
 
 
 def test_every_format() -> None:

@@ -13,8 +13,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from bench.board.frame import frame
-from bench.board.grids import FLAGGED
 from bench.board.published import join, published
+from bench.board.signs import FLAGGED as SIGN
 from bench.store.image_gate import MEANING
 from bench.store.measured import read_measured
 from bench.store.record_store import RecordStore
@@ -145,16 +145,16 @@ def test_squares_of_images_that_do_not_invert_bear_the_sign(alone: RecordStore, 
     (chart,) = (json.loads(element.proto.spec) for element in test.get("plotly_chart"))
     squares = next(trace for trace in chart["data"] if trace["name"] == "squares")
     hovers = {re.findall(r"<b>(\w+)", text)[0]: text for text in squares["text"]}
-    assert {name for name, text in hovers.items() if f"{FLAGGED} {MEANING}" in text} == {"bad"}
+    assert {name for name, text in hovers.items() if f"{SIGN.text} {MEANING}" in text} == {"bad"}
     values = next(trace for trace in chart["data"] if trace["name"] == "values")["text"]
-    assert [FLAGGED in line[0] for line in values] == [name == "bad" for name in hovers]
+    assert [SIGN.text in line[0] for line in values] == [name == "bad" for name in hovers]
     said = shown(test)
-    assert re.findall(r">([\d.]+)(‡?)</a>", said) == [("60.0", FLAGGED), ("50.0", ""), ("30.0", "")]
-    assert f"{FLAGGED} {MEANING}." in said
+    assert re.findall(r">([\d.]+)(‡?)</a>", said) == [("60.0", SIGN.text), ("50.0", ""), ("30.0", "")]
+    assert f"{SIGN.text} {MEANING}." in said
 
 
 def test_no_sign_and_no_legend_where_all_images_invert(alone: RecordStore, app: App) -> None:
     alone.write(stored([record(0.5, image_gate=gate(99))])[0])
     test = app("cross_validation")
     assert not test.exception
-    assert FLAGGED not in shown(test)
+    assert SIGN.text not in shown(test)

@@ -11,6 +11,8 @@ from streamlit.testing.v1 import AppTest
 
 from bench.board.frame import frame
 from bench.board.means import rows_by_key, setting_groups
+from bench.board.signs import MIXED
+from bench.machine import machine_key
 from bench.store.record_store import RecordStore
 from dashboard.board_columns import recovered, shown_columns
 from dashboard.board_columns import rows as table_rows
@@ -150,6 +152,22 @@ def test_the_page_ranks_and_escapes(alone: RecordStore, app: App) -> None:
     assert test.get("html")[0].proto.body.count("&lt;img src=x") == 2
     assert evil not in test.get("plotly_chart")[0].proto.spec
     assert "./cell?suite=s&amp;cell=" in test.get("html")[0].proto.body
+
+
+def test_machines_that_differ_have_a_column_and_a_legend(alone: RecordStore, app: App) -> None:
+    machines = ({"aten": "AVX512", "threads": 1}, {"aten": "AVX2", "threads": 1})
+    for one in stored(_rows(one=0.7)):
+        alone.write(one.model_copy(update={"provenance": machines[0]}))
+    said = shown(app("leaderboard"))
+    assert f"machine {machine_key(machines[0])}" in said  # in the caption
+    assert MIXED.text not in said
+    same = {"protocol_id": f"p-{A}-W4A4", "target_digest": A, "compressor": "fit"}
+    for one in stored(seeds([0.5, 0.5], source="elsewhere", **same)):
+        alone.write(one.model_copy(update={"provenance": machines[1]}))
+    said = shown(app("leaderboard"))
+    assert f"elsewhere {MIXED.text}" in said
+    assert machine_key(machines[1]) in said
+    assert MIXED.line in said
 
 
 def test_sorting_and_all_targets(alone: RecordStore, app: App) -> None:
