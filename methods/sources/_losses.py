@@ -140,6 +140,16 @@ def kl(stats: Stats, first: float = 1.0) -> Tensor:
     return _weighted((s / stored).log() + 0.5 * (distance / s.square() - 1.0), layout, first, mean=True)
 
 
+def kl_reverse(stats: Stats, first: float = 1.0) -> Tensor:
+    """sum_i mean_c KL( N(mu, s^2) || N(muh, sh^2) ), the measured Gaussian from the stored one, whose variance stands
+    in the denominator (docs/methods/sources.md#kl)."""
+    layout = stats.layout
+    stored = _deviation(layout.target_var)
+    s = torch.maximum(_deviation(stats.var), 1e-3 * stored)
+    distance = s.square() + (layout.target_mean - stats.mean).square()
+    return _weighted((stored / s).log() + 0.5 * (distance / stored.square() - 1.0), layout, first, mean=True)
+
+
 def dead_channels(stats: Stats) -> Tensor:
     """Number of channels whose deviation ``kl`` has to hold up; scalar."""
     return (_deviation(stats.var) < 1e-3 * _deviation(stats.layout.target_var)).sum().float()
@@ -166,6 +176,7 @@ BN_OBJECTIVES: Mapping[str, BnObjective] = {
     "sq_std_image": BnObjective(sq_std_image, "image"),
     "sq_std_batch": BnObjective(sq_std_batch),
     "kl": BnObjective(kl),
+    "kl_reverse": BnObjective(kl_reverse),
     "mse_gauss": BnObjective(mse_gauss),
 }
 

@@ -6,17 +6,17 @@ cos(feature, mean feature of the finished images of the class); each hinge is av
 centre.  Local object reinforcement: each image, with probability one half, is randomly cropped (share 0.5 to 1),
 enlarged and flipped.
 Deviations: the authors toss one coin for the batch, whose statistics then leave those of any training set
-(docs/methods/sources.md#views); they finish four groups of five batches and centres run over all of them; here a
-stored batch is a job of its own, so it holds ``groups`` batches made one after the other, centres run over those only,
-and the first group of every stored batch has none. Features are the input of the last weighted layer. The plateau's
-patience is a twentieth of the iterations (50 at 1,000, as published), but 50 or more: the crops make the loss noisy. On our
+(docs/methods/sources.md#views); they finish four groups of five batches and centres run over all of them; here a stored
+batch is a job of its own, so it holds ``groups`` batches made one after the other, centres run over those only, and the
+first group of every stored batch has none. Features are the input of the last weighted layer. The plateau's patience is
+a twentieth of the iterations (50 at 1,000, as published), but 50 or more: the crops make the loss noisy. On our
 ResNet-18 (64 images, 400 iterations, 9 seeds) a patience of 20 (version 1) ended at a BN term of 0.03 to 0.10 in seven
-runs, and in two the rate fell to its floor within 63 iterations, or twice within 21, so that 0.38 and 0.22 remained;
-at 50 it fell once, and all ended at 0.04 to 0.11 (clean BN loss 15 to 19, against up to 40; without any fall of the
-rate 0.40 and 41). Stepped on a running mean of 10 or 20 losses at patience 20, the one seed tried ended at 0.09 and
-0.22 (plain 0.03). ``mini`` makes 2 groups of 64 with 400 iterations. ``paper`` takes tau 0.9 and the band 0.3 to 0.8
-that the paper states for ImageNet (from memory); the authors' ResNet-18 script has (1, 0, 2), which switches soft
-targets and band off. Stored labels are the hard ones.
+runs, and in two the rate fell to its floor within 63 iterations, or twice within 21, so that 0.38 and 0.22 remained; at
+50 it fell once, and all ended at 0.04 to 0.11 (clean BN loss 15 to 19, against up to 40; without any fall of the rate
+0.40 and 41). Stepped on a running mean of 10 or 20 losses at patience 20, the one seed tried ended at 0.09 and 0.22
+(plain 0.03). ``mini`` makes 2 groups of 64 with 400 iterations. ``paper`` takes tau 0.9 and the band 0.3 to 0.8 that
+the paper states for ImageNet (from memory); the authors' ResNet-18 script has (1, 0, 2), which switches soft targets
+and band off. Stored labels are the hard ones.
 Paper's figure: MixMix does not measure it.
 Ours (suite ``sources_all``, 128 images, 60,000 passes, BRECQ, one seed; MobileNetV2 and ResNet-18): W2A4 68.1 and
 87.5, W4A4 87.0 and 90.9 (real 82.7, 89.7, 82.3, 91.0; noise 25.5, 50.9, 74.0, 90.0).

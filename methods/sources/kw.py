@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 
 class KwParams(InversionParams):
-    """``bn`` kl | mse_gauss; weights of statistics, class term and ``smooth`` prior; views; ``labels`` law."""
+    """``bn`` kl | kl_reverse | mse_gauss; weights of statistics, class term and ``smooth`` prior; views; ``labels``
+    law."""
 
-    bn: Literal["kl", "mse_gauss"] = "kl"
+    bn: Literal["kl", "kl_reverse", "mse_gauss"] = "kl"
     bn_weight: float = Field(1.0, ge=0)
     kappa: Kappa = None
     ce_weight: float = Field(1.0, ge=0)
@@ -42,7 +43,7 @@ class KwParams(InversionParams):
 class Kw(SingleSource):
     """DataSource ``kw``."""
 
-    version = 3
+    version = 4
     summary = "class term plus Gaussian KL of batch-norm statistics (The Knowledge Within)"
     paper = "Haroush et al., The Knowledge Within: Methods for Data-Free Model Compression, CVPR 2020"
     Params: type[MethodParams] = KwParams
