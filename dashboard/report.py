@@ -21,8 +21,8 @@ from bench.board.beside import Beside, beside_grid
 from bench.board.claims import Verdict
 from bench.board.columns import COLUMNS
 from bench.board.grids import image_set_grid, number
+from bench.board.machines import machines_of
 from bench.board.pivots import metric_grids
-from bench.machine import machine_key
 from bench.store.records import ResultRecord, record_bytes
 from dashboard.report_figures import (
     claims_forest,
@@ -235,7 +235,7 @@ def _fingerprints(part: Part) -> str:
         "target weights": sorted({f"{r.target} {str(r.target_digest)[:16]}" for r in records}),
         "records": [records_digest(records)],
     }
-    made["machines"] = sorted({machine_key(r.provenance) for r in records} - {""})
+    made["machines"] = [key for key in machines_of(records) if key]
     for key in _PROVENANCE:
         made[key] = sorted({str(r.provenance[key]) for r in records if key in r.provenance})
     rows = [

@@ -14,15 +14,15 @@ Content = tuple[object, object, object]
 """Of a record: its image set's id, how many images it took, and their digest."""
 
 
-def machines_of(row: Row) -> list[str]:
-    """The keys of the machines that measured the row, each once."""
-    return sorted({machine_key(record.provenance) for record in row.measured})
+def machines_of(records: Iterable[ResultRecord]) -> list[str]:
+    """The keys of the machines that measured these records, each once; "" stands for records that say nothing of it."""
+    return sorted({machine_key(record.provenance) for record in records})
 
 
 def mixed_rows(rows: Sequence[Row]) -> set[int]:
     """Indices of the rows whose seeds come from unlike machines, or one of whose seeds comes from another machine than
     most rows beside it (one target and protocol; all of them where there is no most)."""
-    found = {i for i, row in enumerate(rows) if len(machines_of(row)) > 1}
+    found = {i for i, row in enumerate(rows) if len(machines_of(row.measured)) > 1}
     beside: dict[tuple[object, ...], list[tuple[int, str]]] = defaultdict(list)
     for i, row in enumerate(rows):
         for record in () if row.stale else row.measured:
