@@ -56,3 +56,21 @@ def test_the_record_says_the_weight_in_use(name: str, zoo: tuple[ModelHandle, ..
     relative = method.synthesize_batch(request(method, zoo[:1], batch=8, iterations=2, kappa=1.0), context())
     assert plain.info["bn_weight"] == 0.5
     assert relative.info["bn_weight"] not in (0.5, 1.0)
+
+
+@pytest.mark.parametrize("name", ["gdfq", "qimera", "dafl_mixmix"])
+def test_a_generators_start_counts_kappa(name: str, zoo: tuple[ModelHandle, ...]) -> None:
+    method: Any = pick.methods("sources")[name]
+    asked = request(method, zoo[:1], batch=8, images=8, iterations=2, width=8, kappa=3.0)
+    ctx = context()
+    trainer = method.build(asked, ctx, asked.params)
+    assert trainer.objective.info()["bn_weight"] != pytest.approx(3.0)
+    trainer.step(log=True)
+    first, weight = float(trainer.terms["bn"]), trainer.objective.info()["bn_weight"]
+    if name == "dafl_mixmix":  # logs the term unweighted, and has a weight for each network
+        weight = weight[zoo[0].name]
+        first *= weight
+    assert first == pytest.approx(3.0, rel=1e-5)
+    trainer.step(log=True)
+    kept = trainer.objective.info()["bn_weight"]
+    assert (kept[zoo[0].name] if name == "dafl_mixmix" else kept) == weight

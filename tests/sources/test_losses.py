@@ -127,6 +127,7 @@ def test_kl_equals_torch_distributions_and_is_not_symmetric(seed: int) -> None:
     measured = Normal(s.mean, (s.var + eps).sqrt())
     forward, backward = kl_divergence(stored, measured).mean(), kl_divergence(measured, stored).mean()
     torch.testing.assert_close(losses.kl(s), forward, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(losses.kl_reverse(s), backward, rtol=1e-4, atol=1e-5)
     assert float(losses.kl(s)) >= 0
     assert abs(float(forward - backward)) > 1e-6
 
