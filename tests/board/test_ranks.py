@@ -13,7 +13,8 @@ from scipy import stats as scipy_stats
 
 from bench.board.demsar import critical_difference, nemenyi_q
 from bench.board.multiple import holm
-from bench.board.ranks import PairTable, letters, pair_table, rank_intervals, standings, tie_ranks, win_matrix
+from bench.board.ranks import PairTable, pair_table, win_matrix
+from bench.board.standings import letters, rank_intervals, standings, tie_ranks
 from bench.board.stats import common_table, paired_difference
 
 from .make import paired_rows
