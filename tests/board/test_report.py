@@ -150,7 +150,7 @@ def test_measures_make_their_own_grids() -> None:
         *("mean ± std", "2.250 ± 0.7500", "held out ± std", "3.000 ± 0.0000"),
     ]
     (holed,) = metric_grids(frame(records[:-1], extra=["bn_loss_u1"]), ["bn_loss_u1"])
-    assert [row[1].text for row in holed.rows[1:]] == [f"{BLANK} 1 of 2", f"{BLANK} 1 of 3", f"{BLANK} 0 of 1"]
+    assert [row[1].text for row in holed.rows[1:]] == [f"{BLANK} 1 of 2", f"{BLANK} 1 of 2", f"{BLANK} 0 of 1"]
     # The held-out line averages the same networks for every source, controls included.
     values = {"metrics": {"bn_loss_u1": 9.0, "bn_loss_u1_low": 8.5, "bn_loss_u1_high": 9.25}}
     made = [record(0.5, source="real", model="", target=B, control="upper", seed=seed) for seed in (0, 1)]
@@ -161,7 +161,7 @@ def test_measures_make_their_own_grids() -> None:
     assert [row[1].text for row in both.rows] == [
         BLANK,
         "9.000 [8.50, 9.25]",
-        f"{BLANK} 1 of 3",
+        f"{BLANK} 1 of 2",
         "9.000 ± 0.0000",
     ]
     assert f"held out: {B}" in both.notes
