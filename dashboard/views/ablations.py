@@ -132,7 +132,7 @@ def _plots(rows: pd.DataFrame, plan: axes_of.Layout, measure: str, suite: str) -
         st.caption(plain(f"The first {PANELS} of {len(every)} plots; the filters above choose others."))
     seeds = sorted(set(rows.loc[rows[measure].notna(), "seeds"]))
     ends = "bars: 95 % intervals" if f"{measure.removesuffix('_mean')}_low" in rows else "no intervals are recorded"
-    one = "; one seed: they hold for that seed only" if seeds == ["1 of 1"] and "bars" in ends else ""
+    one = "; one seed: they have what such rows vary by between seeds" if seeds == ["1 of 1"] and "bars" in ends else ""
     beside = " · dashed: real images and noise" if any(len(p.controls) for p in found) else ""
     st.caption(plain(f"{ends}{one} · seeds {', '.join(seeds)}{beside}"))
 
