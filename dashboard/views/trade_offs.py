@@ -187,8 +187,8 @@ def _best(measured: pd.DataFrame, columns: Sequence[Shown]) -> None:
     )
     st.html(_table(rows.head(BEST), columns, ["" if later else "best" for later in group.duplicated()]))
     says = [
-        "bold: the best of a protocol (what is compressed, to which bits) and compressor; beneath it those not shown to "
-        "differ",
+        "bold: the best of a protocol (what is compressed, to which bits) and compressor; beneath it those not "
+        "shown to differ",
         "controls, stale and incomplete rows and those of one seed take no part",
         f"the first {BEST} of {len(rows)}" if len(rows) > BEST else "",
         f"{counted(found.left_out, 'row')} without the limited cost left out" if found.left_out else "",
