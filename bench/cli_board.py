@@ -14,7 +14,7 @@ from rich.console import Console
 from bench.board.beside import Beside, beside
 from bench.board.claims import Verdict, judge
 from bench.board.export import PARQUET, chosen_format, to_bytes, to_parquet
-from bench.board.frame import frame
+from bench.board.frame import Ranked, frame
 from bench.board.listing import STANDARD, sound
 from bench.board.report import report
 from bench.errors import BenchError, StoreError
@@ -86,11 +86,13 @@ def tabled(records: Sequence[ResultRecord], plan: Plan | None) -> tuple[pd.DataF
     known = versions()
     seeds = None
     verdicts: list[Verdict] = []
+    ranked: Ranked = {}
     if plan is not None:
+        ranked = {plan.suite.suite: plan.suite.rank_within}
         seeds = {plan.suite.suite: sorted({cell.seed for cell in plan.cells})}
         verdicts = judge(plan.suite.claims, records, versions=known, seeds=seeds) if plan.suite.claims else []
     extra = sorted({name for r in records for name in r.metrics} - STANDARD)
-    return frame(records, versions=known, seeds=seeds, extra=extra), verdicts
+    return frame(records, versions=known, seeds=seeds, extra=extra, ranked=ranked), verdicts
 
 
 def board_of(records: Sequence[ResultRecord], form: str, plan: Plan | None = None, *, details: bool = False) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,8 +10,8 @@ import streamlit as st
 
 from bench.board.demsar import critical_difference
 from bench.board.pairing import short
-from bench.board.ranks import pair_table, win_matrix
-from bench.board.rows import ROW_KEY, Row, make_rows
+from bench.board.ranks import RANKED_FROM, pair_table, win_matrix
+from bench.board.rows import BESIDE, Row, make_rows
 from bench.board.scores import target_scores
 from bench.store.records import ResultRecord
 from dashboard.figures.ranks import critical_difference_plot, win_map
@@ -33,11 +33,11 @@ def pairwise(part: pd.DataFrame, name: str) -> None:
     """
     if not 2 <= len(part) <= MOST_ROWS or not switch("Compare every two rows", "compare", name):
         return
-    keys = [*ROW_KEY, "preset"]
+    keys = [*BESIDE, "preset"]
     cells = snapshot().cells.merge(part[keys].drop_duplicates(), on=keys)
-    pairs = matrix(records_of(cells), str(part["protocol_id"].iloc[0]))
+    pairs = matrix(records_of(cells), str(part["protocol_id"].iloc[0]), set(part["row_id"]))
     if pairs.empty:
-        st.info("No two of these rows share seeds and test images.")
+        st.info("No two of these rows share test images and two seeds.")
         return
     st.plotly_chart(win_map(pairs), width="stretch", key=f"map-{name}", config={"displayModeBar": False})
     st.caption(
@@ -48,12 +48,14 @@ def pairwise(part: pd.DataFrame, name: str) -> None:
         st.html(pair_rows(pairs))
 
 
-def matrix(records: Sequence[ResultRecord], protocol: str) -> pd.DataFrame:
-    """:func:`bench.board.ranks.win_matrix` of the complete rows among ``records`` that follow one protocol."""
+def matrix(records: Sequence[ResultRecord], protocol: str, shown: Collection[str]) -> pd.DataFrame:
+    """:func:`bench.board.ranks.win_matrix` of the complete rows of several seeds among ``records`` that follow one
+    protocol and whose ``row_id`` is in ``shown``; the others are there for the variance between seeds."""
     rows = [r for r in make_rows(records) if r.bitmaps and str(r.head.protocol_id) == protocol]
+    rows = [r for r in rows if r.head.row_id in shown and len(r.measured) >= RANKED_FROM]
     if len(rows) < 2:
         return pd.DataFrame()
-    return win_matrix(pair_table([row.bitmaps for row in rows]), _names(rows))
+    return win_matrix(pair_table([row.bitmaps for row in rows], between=[row.between for row in rows]), _names(rows))
 
 
 def _names(rows: Sequence[Row]) -> list[str]:

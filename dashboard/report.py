@@ -106,7 +106,9 @@ def _summary(parts: Sequence[Part]) -> str:
         (f"{measured:,} of {len(records):,}", "cells measured"),
         (words["supported"], "claims supported"),
         (words["refuted"], "refuted"),
+        (words["depends"], "depends"),
         (words["open"], "open"),
+        (words["two seeds"] + words["one seed"], "on fewer than three seeds"),
     ]
     return (
         '<p class="soft">Compressing neural networks without their training data: measured rows with 95 % intervals. '

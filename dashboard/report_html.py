@@ -24,6 +24,7 @@ from bench.board.grids import (
     tie_letters,
 )
 from bench.board.signs import marks
+from bench.board.verdict_grids import verdict_notes
 from dashboard.text import html_text
 
 _WIDTH, _PAD = 180, 6  # of an interval bar, in its own units
@@ -172,15 +173,14 @@ def claims_html(verdicts: Sequence[Verdict]) -> str:
         interval = BLANK if item.low is None else f"[{number(item.low)}, {number(item.high)}]"
         last = f'<td class="wrap">{html_text(remarks)}</td>' if any(said) else ""
         rows.append(
-            f'<tr><td>{index}</td><td class="t"><span class="chip {item.verdict}">{item.verdict}</span></td>'
+            f'<tr><td>{index}</td><td class="t"><span class="chip {item.verdict}">{html_text(item.text)}</span></td>'
             f'<td class="wrap">{html_text(item.says)}</td><td>{number(item.difference)}</td><td>{interval}</td>'
             f"<td>{number(item.margin)}</td><td>{item.pairs} × {item.seeds}</td>{last}</tr>"
         )
     notes = [
         "better minus worse in points of top-1; intervals at the level Holm's procedure asks for over these claims"
     ]
-    if any(item.seeds == 1 for item in verdicts):
-        notes.append("one seed: paired by test image only, holds for that seed")
+    notes += verdict_notes(verdicts)
     return table_html(headers, (1, 2, 7), rows) + notes_html(notes)
 
 

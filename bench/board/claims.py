@@ -1,4 +1,4 @@
-"""A claim of a suite → supported, refuted or open, from the per-image bitmaps of the measured rows."""
+"""A claim of a suite → its verdict, from the per-image bitmaps of the measured rows."""
 
 from __future__ import annotations
 
@@ -6,17 +6,35 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from bench.board.heterogeneity import heterogeneity
 from bench.board.multiple import holm_levels
-from bench.board.pairing import Comparison, compare
+from bench.board.pairing import compare
 from bench.board.rows import Row, Versions, make_rows
 from bench.board.stats import LEVEL, Spread
+from bench.board.units import Comparison
 from bench.spec.axes import WHOLE, axis_names
 from bench.spec.suite import Claim
 from bench.store.records import ResultRecord
 
-Word = Literal["supported", "refuted", "open"]
+Word = Literal["supported", "refuted", "depends", "open", "two seeds", "one seed"]
+WORDS: tuple[Word, ...] = get_args(Word)
+"""What can be said of a claim, in the order in which it is counted."""
+
+SEEDS_TO_JUDGE = 3
+"""Fewer seeds give no verdict: what one or two of them show, the next ones may not."""
+
+MEANING: Mapping[Word, str] = {
+    "supported": "interval above the margin",
+    "refuted": "interval below the margin",
+    "depends": "above the margin for some values of an axis, below it for others",
+    "open": "interval across the margin, or cells missing",
+    "two seeds": "no verdict on two seeds",
+    "one seed": "no verdict on one seed",
+}
+
+_FEW: Mapping[int, Word] = {1: "one seed", 2: "two seeds"}
 
 
 @dataclass(frozen=True)
@@ -37,11 +55,13 @@ class Verdict:
     """What the measured rows say to a claim; differences are better minus worse in points of top-1.
 
     ``low`` and ``high`` are the ends of the interval at confidence ``level``, which is the one Holm's procedure over
-    the suite's claims asks of this claim, so the verdict can be read off the interval.  ``pairs`` paired settings on
-    ``seeds`` seeds and ``images`` test images are behind it; with one seed it holds for that seed only.  The interval
-    is about seeds and test images; the networks of the suite are taken as they are, not as a sample of networks.
-    ``deciding`` names the comparison shown when a side says ``over: each``.  ``remarks``: why it is open, and what was
-    left out; one for every row that is missing.
+    the suite's claims asks of this claim, so "supported", "refuted" and "open" can be read off the interval.  ``pairs``
+    paired settings on ``seeds`` seeds and ``images`` test images are behind it; fewer than three seeds are named in
+    place of a verdict.  The interval is about seeds and test images; the networks of the suite are taken as they are,
+    not as a sample of networks.  ``deciding`` names the comparison shown when a side says ``over: each``.  A claim that
+    "depends" does so on the axis ``depends_on``, whose values ``above`` and ``below`` the margin contradict each other;
+    ``p_heterogeneity`` is that of the parts of this axis, else the smallest of any.  ``remarks``: why it is open, and
+    what was left out; one for every row that is missing.
     """
 
     says: str
@@ -60,6 +80,17 @@ class Verdict:
     settings: tuple[str, ...] = ()
     deciding: str = ""
     remarks: tuple[str, ...] = ()
+    depends_on: str = ""
+    above: tuple[str, ...] = ()
+    below: tuple[str, ...] = ()
+    p_heterogeneity: float | None = None
+
+    @property
+    def text(self) -> str:
+        """The verdict in words: "depends on bits (above: W2A4; below: W4A4)"."""
+        if self.verdict != "depends":
+            return self.verdict
+        return f"depends on {self.depends_on} (above: {', '.join(self.above)}; below: {', '.join(self.below)})"
 
 
 def judge(
@@ -75,11 +106,17 @@ def judge(
     Differences are paired within equal values of every axis on which the two sides do not differ by the claim's own
     words, by seed and by test image.  A claim is supported when its interval lies above ``margin``, refuted when it
     lies below, else open; a claim with a missing, failed or stale cell is open and says which.  Settings that are not
-    applicable on one side are left out and named.
+    applicable on one side are left out and named.  Fewer than :data:`SEEDS_TO_JUDGE` seeds are no verdict: the interval
+    stands, the word is "one seed" or "two seeds".
+
+    Opposite effects are not pooled: where one value of a pairing axis lies above the margin and another one below it,
+    each at the claim's level over the number of values (Bonferroni), and the values differ among themselves
+    (:func:`bench.board.heterogeneity.heterogeneity`), the claim "depends" on that axis, whatever the mean says.  It
+    takes a verdict back and so adds no false one.
 
     With ``over: each`` every single comparison must hold: it is supported when the weakest is (intersection-union
     test, no correction needed) and refuted when any is refuted (Bonferroni over the comparisons).  ``over: best``
-    picks the row of highest mean among the measured ones, which favours the side that has the choice.
+    picks the best row by other seeds and images than it is judged on (:mod:`bench.board.picks`).
 
     Args:
         claims: :class:`bench.spec.suite.Claim` or the same as a mapping; they are one family for Holm's correction,
@@ -94,7 +131,7 @@ def judge(
     parsed = [c if isinstance(c, Claim) else Claim.model_validate_json(_json(c)) for c in claims]
     found = [compare(claim, rows) for claim in parsed]
     decisions = [_decide(claim, result.comparisons) for claim, result in zip(parsed, found, strict=True)]
-    levels = holm_levels([d.p_value if d else 1.0 for d in decisions], level)
+    levels = holm_levels([d.p_value if d and d.enough else 1.0 for d in decisions], level)
     verdicts = []
     for claim, result, decision, own in zip(parsed, found, decisions, levels, strict=True):
         verdict = _verdict(claim, decision, own, level)
@@ -131,6 +168,11 @@ class _Decision:
     p_value: float
     share: int  # comparisons the error is divided by
 
+    @property
+    def enough(self) -> bool:
+        """Whether there are seeds enough for a verdict."""
+        return self.spread.seeds >= SEEDS_TO_JUDGE
+
 
 def _decide(claim: Claim, comparisons: Sequence[Comparison]) -> _Decision | None:
     """The comparison that settles the claim, and the p-value it enters Holm's procedure with."""
@@ -149,12 +191,12 @@ def _decide(claim: Claim, comparisons: Sequence[Comparison]) -> _Decision | None
 def _verdict(claim: Claim, decision: _Decision | None, holm_level: float, level: float) -> Verdict:
     if decision is None:
         return Verdict(claim.says, "open", level=level, margin=claim.margin, by=tuple(claim.by))
-    own = 1 - (1 - holm_level) / decision.share
+    own = 1 - (1 - holm_level) / decision.share if decision.enough else level
     low, high = decision.spread.interval(own)
     word: Word = "supported" if low > claim.margin else "refuted" if high < claim.margin else "open"
-    return Verdict(
+    found = Verdict(
         says=claim.says,
-        verdict=word,
+        verdict=word if decision.enough else _FEW[decision.spread.seeds],
         difference=decision.spread.estimate,
         low=low,
         high=high,
@@ -167,14 +209,35 @@ def _verdict(claim: Claim, decision: _Decision | None, holm_level: float, level:
         by=tuple(claim.by),
         deciding=decision.comparison.name,
     )
+    return _unless_opposite(found, claim, decision.comparison) if decision.enough else found
+
+
+def _unless_opposite(found: Verdict, claim: Claim, comparison: Comparison) -> Verdict:
+    """``found``, or that it depends on the axis along which its parts contradict each other most."""
+    splits = []
+    for axis in _axes_of(claim):
+        members = [(value, part.spread) for value, part in comparison.along(axis) if part.spread is not None]
+        if axis != "seed" and len(members) > 1:
+            splits.append((heterogeneity([spread for _, spread in members]), axis, members))
+    for p, axis, members in sorted(splits, key=lambda split: split[0]):
+        ends = [(value, spread.interval(1 - (1 - found.level) / len(members))) for value, spread in members]
+        above = tuple(value for value, end in ends if end.low > found.margin)
+        below = tuple(value for value, end in ends if end.high < found.margin)
+        if above and below and p <= 1 - found.level:
+            return replace(found, verdict="depends", depends_on=axis, above=above, below=below, p_heterogeneity=p)
+    return replace(found, p_heterogeneity=min((p for p, _, _ in splits), default=None))
+
+
+def _axes_of(claim: Claim) -> tuple[str, ...]:
+    """The axes of ``by``, and the setting unless an axis of it is among those."""
+    along = claim.by if set(claim.by) & set(axis_names()) else (*claim.by, WHOLE)
+    return tuple(dict.fromkeys(along))
 
 
 def _parts(claim: Claim, units: Sequence[Comparison], level: float) -> tuple[Part, ...]:
-    """Breakdown along each axis of ``by`` and along the setting (unless an axis of it is among those), so that one sees
-    where an effect appears."""
+    """Breakdown along each of :func:`_axes_of`, so that one sees where an effect appears."""
     parts = []
-    along = claim.by if set(claim.by) & set(axis_names()) else (*claim.by, WHOLE)
-    for axis in dict.fromkeys(along):
+    for axis in _axes_of(claim):
         groups: dict[str, list[Comparison]] = defaultdict(list)
         for unit in units:
             for value, piece in unit.along(axis):

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from bench.board.machines import machines_of
-from bench.board.ranks import Standing
 from bench.board.rows import Row
 from bench.board.scores import Share
+from bench.board.standings import Standing
 from bench.board.stats import Interval
 from bench.spec.axes import columns as axis_columns
 from bench.store.image_gate import MEANING
@@ -37,6 +37,7 @@ class Context:
     share: Share | None
     mixed: bool
     remade: bool
+    rank_group: str
 
 
 @dataclass(frozen=True)
@@ -184,10 +185,31 @@ COLUMNS: tuple[Column, ...] = (
     Column("recovered", "Float64", "%", "share of the way from noise (0) to real images (100)", _share("value")),
     Column("recovered_low", "Float64", "%", "lower end of its 95 % interval (Fieller)", _share("low")),
     Column("recovered_high", "Float64", "%", "upper end of its 95 % interval", _share("high")),
-    Column("rank", "Int64", "1 is best", "within target and protocol; controls, stale rows: blank", _standing("rank")),
+    Column("rank_group", "str", "key", "compressor ranks are formed in; empty: all", lambda _, c: c.rank_group),
+    Column(
+        "rank",
+        "Int64",
+        "1 is best",
+        "within target, protocol and compressor; controls, stale rows, one seed: blank",
+        _standing("rank"),
+    ),
     Column("rank_low", "Int64", "1 is best", "best rank not ruled out: 1 + rows shown to be better", _standing("low")),
     Column("rank_high", "Int64", "1 is best", "worst rank not ruled out", _standing("high")),
     Column("letters", "str", "key", "rows that share a letter are not shown to differ", _standing("letters")),
+    Column(
+        "best_set",
+        "boolean",
+        "flag",
+        "no row is shown to be better: cannot be told from the best",
+        _standing("best_set"),
+    ),
+    Column(
+        "lead",
+        "Float64",
+        "points",
+        "of the first row over the second, both picked on other seeds and images (no winner's curse)",
+        _standing("lead"),
+    ),
     Column(
         "mde",
         "Float64",
@@ -202,7 +224,7 @@ COLUMNS: tuple[Column, ...] = (
         "another row has the same rank: no difference shown",
         lambda _, c: c.standing is not None and c.standing.tied > 1,
     ),
-    Column("best", "boolean", "flag", "highest mean of those ranked within target and protocol", lambda _, c: c.best),
+    Column("best", "boolean", "flag", "highest mean of those ranked together", lambda _, c: c.best),
     Column("membership", "str", "key", "is the target among the networks the images come from", _head("membership")),
     Column("control", "str", "key", "upper (real images), lower (noise), none (a method)", _head("control")),
     Column("status", "str", "key", "ok, incomplete, failed, skipped, not_applicable", lambda row, _: row.status),

@@ -87,7 +87,7 @@ def best_under(
             within &= (spent <= limit).fillna(False)
     left = ranked[known & within]
     kept = []
-    for _, group in left.groupby(list(GROUP), sort=False, dropna=False):
+    for _, group in left.groupby([*GROUP, "rank_group"], sort=False, dropna=False):
         best = group.loc[group["top1_mean"] == group["top1_mean"].max(), "letters"]
         held = {letter for text in best for letter in split_letters(text)}
         kept += [i for i, text in group["letters"].items() if held & set(split_letters(text))]

@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 
 from bench.board.columns import COLUMNS, Column, Context, metric
 from bench.board.costs import SERVED
+from bench.board.intervals import accuracy_interval, totals_interval
 from bench.board.machines import content_of, mixed_rows, several_contents
-from bench.board.ranks import GROUP, Standing, standings
+from bench.board.ranks import RANKED_FROM, group_keys
 from bench.board.rows import Asked, Row, Versions, make_rows
 from bench.board.scores import recovered_shares
-from bench.board.stats import LEVEL, Interval, accuracy_interval, totals_interval
+from bench.board.standings import Standing, standings
+from bench.board.stats import LEVEL, Interval
+from bench.board.verdicts import suite_of
+from bench.spec.suite import RankWithin
 from bench.store.records import ResultRecord
+
+Ranked = Mapping[str, RankWithin]
+"""Suite → which rows of it are ranked against each other."""
+
+
+def rank_within(suite: str, ranked: Ranked) -> RankWithin:
+    """What ``ranked`` or the suite's shipped file says; the compressor where there is neither."""
+    return ranked[suite] if suite in ranked else _shipped_rank_within(suite)
+
+
+@lru_cache(maxsize=256)
+def _shipped_rank_within(suite: str) -> RankWithin:
+    found = suite_of(suite)
+    return found.rank_within if found is not None else "compressor"
 
 
 def frame(
@@ -25,6 +44,7 @@ def frame(
     seeds: Asked | None = None,
     extra: Sequence[str] = (),
     level: float = LEVEL,
+    ranked: Ranked | None = None,
 ) -> pd.DataFrame:
     """One line per (suite, dataset, source, model, target, compressor, policy, setting, n).
 
@@ -36,15 +56,20 @@ def frame(
         seeds: see :func:`bench.board.rows.make_rows`.
         extra: further metrics of the records, each a column of its mean over the seeds.
         level: of the intervals and ties.
+        ranked: suite → its ``rank_within``; one that is not named has what its shipped file says.
     """
     records = list(records)
     rows = make_rows(records, versions=versions, seeds=seeds)
     remade = several_contents(map(content_of, records))
-    return frame_of_rows(rows, extra, level, remade).reset_index(drop=True)
+    return frame_of_rows(rows, extra, level, ranked, remade).reset_index(drop=True)
 
 
 def frame_of_rows(
-    rows: Sequence[Row], extra: Sequence[str] = (), level: float = LEVEL, remade: Collection[str] = ()
+    rows: Sequence[Row],
+    extra: Sequence[str] = (),
+    level: float = LEVEL,
+    ranked: Ranked | None = None,
+    remade: Collection[str] = (),
 ) -> pd.DataFrame:
     """As :func:`frame`, from rows; the index holds each line's place in ``rows``.
 
@@ -54,7 +79,7 @@ def frame_of_rows(
     known = {column.name for column in COLUMNS}
     more = [name for name in dict.fromkeys(extra) if name not in known]
     columns = (*COLUMNS, *(Column(name, "Float64", "", "metric of the records", metric(name)) for name in more))
-    contexts = _contexts(rows, level, remade)
+    contexts = _contexts(rows, level, ranked or {}, remade)
     data = {
         c.name: pd.Series([c.value(r, x) for r, x in zip(rows, contexts, strict=True)], dtype=c.dtype, name=c.name)
         for c in columns
@@ -64,7 +89,7 @@ def frame_of_rows(
 
 def in_order(table: pd.DataFrame) -> pd.DataFrame:
     """Within a group: ranked rows by rank and accuracy, then controls, then what could not be measured."""
-    order = ["suite", "dataset", "preset", "target", "setting_label", "rank", "top1_mean"]
+    order = ["suite", "dataset", "preset", "target", "setting_label", "rank_group", "rank", "top1_mean"]
     return table.sort_values(order, ascending=[name != "top1_mean" for name in order], kind="stable")
 
 
@@ -74,20 +99,21 @@ def row_interval(row: Row, level: float = LEVEL) -> tuple[float, Interval] | Non
     if not top1:
         return None
     if row.bitmaps:
-        _, ends = accuracy_interval(np.stack([row.bitmaps[r.seed] for r in row.measured]), level)
+        _, ends = accuracy_interval(np.stack([row.bitmaps[r.seed] for r in row.measured]), level, row.between)
         return float(np.mean(top1)), ends
     if row.head.test_count > 0:
-        return totals_interval(top1, row.head.test_count, level)
+        return totals_interval(top1, row.head.test_count, level, row.between)
     return float(np.mean(top1)), Interval(float("nan"), float("nan"))
 
 
-def _contexts(rows: Sequence[Row], level: float, remade: Collection[str]) -> list[Context]:
+def _contexts(rows: Sequence[Row], level: float, ranked: Ranked, remade: Collection[str]) -> list[Context]:
     found: dict[int, Standing] = {}
     leaders: set[int] = set()
     intervals = [row_interval(row, level) for row in rows]
     shares, mixed = recovered_shares(rows, level), mixed_rows(rows)
-    for members in _rank_groups(rows, intervals).values():
-        found |= zip(members, standings([rows[i].bitmaps for i in members], level), strict=True)
+    for members in _rank_groups(rows, intervals, ranked).values():
+        bitmaps, between = [rows[i].bitmaps for i in members], [rows[i].between for i in members]
+        found |= zip(members, standings(bitmaps, level, between), strict=True)
         top = max(_mean_of(intervals[i]) for i in members)
         leaders |= {i for i in members if _mean_of(intervals[i]) == top}
     users = Counter(
@@ -110,6 +136,7 @@ def _contexts(rows: Sequence[Row], level: float, remade: Collection[str]) -> lis
             share=shares[i],
             mixed=i in mixed,
             remade=any(record.synth_id in remade for record in row.records),
+            rank_group=row.head.compressor if rank_within(row.head.suite, ranked) == "compressor" else "",
         )
         for i, row in enumerate(rows)
     ]
@@ -120,16 +147,19 @@ def _mean_of(interval: tuple[float, Interval] | None) -> float:
 
 
 def _rank_groups(
-    rows: Sequence[Row], intervals: Sequence[tuple[float, Interval] | None]
+    rows: Sequence[Row], intervals: Sequence[tuple[float, Interval] | None], ranked: Ranked
 ) -> dict[tuple[object, ...], list[int]]:
-    """Indices of the rows ranked against each other: one suite, target (by weights), protocol and test set.
+    """Indices of the rows ranked against each other: one suite, target (by weights), protocol, test set and, unless the
+    suite compares compressors, compressor.
 
-    Controls stand beside, stale and incomplete rows wait; rows without bitmaps cannot be paired.
+    Controls stand beside, stale and incomplete rows wait; rows without bitmaps cannot be paired; one seed is no rank.
     """
     groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for i, row in enumerate(rows):
         head = row.head
         if intervals[i] is None or not row.bitmaps or row.stale or row.status != "ok" or head.control != "none":
             continue
-        groups[tuple(getattr(head, name) for name in GROUP)].append(i)
+        if len(row.measured) >= RANKED_FROM:
+            keys = group_keys(rank_within(head.suite, ranked))
+            groups[tuple(getattr(head, name) for name in keys)].append(i)
     return groups

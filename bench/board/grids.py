@@ -1,4 +1,5 @@
-"""What the printed tables hold: board, image sets, verdicts (pivots.py has the rest); how they look is report.py's."""
+"""What the printed tables hold: board and image sets (pivots.py and verdict_grids.py have the rest); how they look is
+report.py's."""
 
 from __future__ import annotations
 
@@ -10,10 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from bench.board.claims import Verdict
 from bench.board.letters import letter_of, short_letters
 from bench.board.signs import legend, marks
-from bench.board.stats import LEVEL
 from bench.store.records import ResultRecord, StageCost
 
 BLANK = "–"
@@ -166,8 +165,11 @@ def board_notes(part: pd.DataFrame) -> tuple[str, ...]:
     protocols = [str(p) for p in part["protocol_id"].dropna().unique()]
     if len(protocols) > 1:
         notes.append(f"ranks are formed within each of {len(protocols)} protocols: {', '.join(protocols)}")
+    if "rank_group" in part and part.loc[part["rank"].notna(), "rank_group"].nunique() > 1:
+        notes.append("ranks are formed within each compressor")
     if "rank_low" in part and part["rank_low"].notna().any():
         notes.append(f"{RANKS}: those not ruled out at 95 % (each row against all others, Holm)")
+    notes += best_notes(part)
     shared = part["image_set_rows"].max()
     if not missing(shared) and shared > 1:
         notes.append("synthesis time is charged in full to every row that uses the image set")
@@ -175,6 +177,25 @@ def board_notes(part: pd.DataFrame) -> tuple[str, ...]:
     if not missing(served) and served > 1:
         notes.append("amortised (image sets): synthesis time over the targets that an image set serves")
     return (*notes, *notes_of(part))
+
+
+def best_notes(part: pd.DataFrame) -> list[str]:
+    """Which rows cannot be told from the best, and by how much the first leads without the winner's curse."""
+    if "best_set" not in part or "rank_group" not in part:
+        return []
+    notes = []
+    for name, group in part[part["rank"].notna()].groupby(["rank_group", "protocol_id"], sort=False):
+        where = f" ({name[0]})" if name[0] and part["rank_group"].nunique() > 1 else ""
+        if len(group) < 2:
+            continue
+        notes.append(f"not told from the best at 95 %: {int(group['best_set'].sum())} of {len(group)} rows{where}")
+        first = group[group["lead"].notna()]
+        if len(first):
+            notes.append(
+                f"the first row's lead over the second{where}, both picked on other seeds and images: "
+                f"{number(first['lead'].iloc[0])} points"
+            )
+    return notes
 
 
 def notes_of(part: pd.DataFrame) -> tuple[str, ...]:
@@ -185,7 +206,7 @@ def notes_of(part: pd.DataFrame) -> tuple[str, ...]:
     notes += legend(part)
     seeds = {str(s).partition(" of ")[0] for s in part.loc[part["status"] == "ok", "seeds"]}
     if seeds == {"1"}:
-        notes.append("one seed: intervals and ties hold for that seed only")
+        notes.append("one seed: no rank and no tie; intervals have what such rows vary by between seeds")
     return tuple(notes)
 
 
@@ -232,49 +253,3 @@ def _cost_texts(costs: Sequence[StageCost]) -> tuple[str, ...]:
     macs = [c.macs for c in costs if c.macs is not None]
     gmacs = sum(macs) / len(macs) / 1e9 if len(macs) == len(costs) else None
     return (*means, number(gmacs, 1), number(max(peaks) if peaks else None, 0))
-
-
-def verdict_grid(verdicts: Sequence[Verdict], parts: bool = True) -> Grid:
-    """Claims with their verdicts; differences in points, better minus worse. ``parts``: with each claim's breakdown."""
-    rows = []
-    left_out = frozenset[int]() if parts else frozenset({6})
-    for item in verdicts:
-        interval = BLANK if item.low is None else f"[{number(item.low)}, {number(item.high)}]"
-        texts = (
-            item.says,
-            item.verdict,
-            number(item.difference),
-            interval,
-            number(item.margin),
-            f"{item.pairs} x {item.seeds}",
-            "; ".join(_part_texts(item)),
-            "; ".join([*([f"decided by {item.deciding}"] if item.deciding else []), *_in_short(item.remarks)]),
-        )
-        decided = item.verdict != "open"
-        rows.append(tuple(Cell(text, decided and i == 1) for i, text in enumerate(texts) if i not in left_out))
-    notes = [
-        f"intervals at the level Holm's procedure asks for ({LEVEL:.0%} over all claims); parts at {LEVEL:.0%} each"
-    ]
-    notes.append("differences hold for these networks; intervals cover seeds and test images")
-    if any(item.seeds == 1 for item in verdicts):
-        notes.append("one seed: paired by test image only, holds for that seed")
-    headers = ("claim", "verdict", "difference", "interval", "margin", "pairs x seeds", "by", "remarks")
-    kept = [name for i, name in enumerate(headers) if i not in left_out]
-    text = frozenset(i for i, name in enumerate(kept) if name in ("claim", "verdict", "by", "remarks"))
-    return Grid("claims", tuple(kept), text, tuple(rows), tuple(notes))
-
-
-def _in_short(remarks: Sequence[str], most: int = 3) -> list[str]:
-    """The first remarks; a suite measured in part has one for every row it lacks."""
-    rest = len(remarks) - most
-    return [*remarks[:most], *([f"and {rest} more like these"] if rest > 0 else [])]
-
-
-def _part_texts(verdict: Verdict) -> list[str]:
-    """Parts in words; an axis with a single value says nothing new and is left out."""
-    texts = []
-    for part in verdict.parts:
-        if sum(other.axis == part.axis for other in verdict.parts) > 1:
-            ends = BLANK if part.low is None else f"[{number(part.low)}, {number(part.high)}]"
-            texts.append(f"{part.value} {number(part.difference)} {ends}")
-    return texts

@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from bench import __version__
 from bench.board.columns import COLUMNS
-from bench.board.frame import frame_of_rows
+from bench.board.frame import frame_of_rows, rank_within
 from bench.board.listing import CELL_COLUMNS, DTYPES, FILE, STANDARD, Place, cell_row, cell_table, checked, one_per_cell
 from bench.board.machines import several_contents
 from bench.board.parts import joined, read_parquet, remove_others, typed, write_parquet
@@ -258,7 +258,7 @@ class BoardIndex:
             done += len(part)
             seeds = [[str(run), found] for run, found in asked.items() if run[0] == key[0]]
             twice = sorted(remade.intersection(part["synth_id"].dropna()))  # other parts' records may tell of it
-            facts = [[part[name].tolist() for name in FILE], seeds, twice, fixed]
+            facts = [[part[name].tolist() for name in FILE], seeds, twice, fixed, rank_within(str(key[0]), {})]
             name = f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]}.parquet"
             used.add(name)
             found = read_parquet(self.cache / "parts" / name)

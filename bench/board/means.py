@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bench.board.grids import missing
+from bench.board.moderation import Term, moderated
 from bench.board.rows import Row, make_rows
 from bench.board.stats import LEVEL, Interval, floor_variance, spread
 from bench.spec.axes import columns
@@ -44,7 +45,8 @@ def target_mean(line: Sequence[Mapping[str, Any]], rows: RowsByKey, level: float
 
     Correctness is averaged over the targets for every seed and image, and the mean of that table [S, N] has the
     variance of :func:`bench.board.stats.spread`.  So images that are hard for every target and seeds that move all of
-    them count once.  The targets are taken as they are, not as a sample of networks.
+    them count once; the variance between seeds is moderated (:mod:`bench.board.moderation`).  The targets are taken as
+    they are, not as a sample of networks.
     """
     found = [_row(item, rows) for item in line]
     known = [row for row in found if row is not None]
@@ -56,7 +58,8 @@ def target_mean(line: Sequence[Mapping[str, Any]], rows: RowsByKey, level: float
     if any(sorted(row.bitmaps) != seeds for row in known):
         return TargetMean(None, "the targets were not measured with the same seeds")
     tables = np.stack([np.stack([row.bitmaps[seed] for seed in seeds]) for row in known])
-    low, high = floor_variance(spread(100 * tables.mean(axis=0))).interval(level)
+    terms = [Term(i, 1 / len(known), row.between) for i, row in enumerate(known)]
+    low, high = moderated(floor_variance(spread(100 * tables.mean(axis=0))), terms).interval(level)
     return TargetMean(Interval(max(0.0, low), min(100.0, high)))
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bench.board.machines import unlike
+from bench.board.moderation import Term
+from bench.board.picks import picked
 from bench.board.rows import Row
 from bench.board.signs import MIXED
-from bench.board.stats import Bitmaps, Floats, Spread, floor_variance, spread
+from bench.board.stats import Bitmaps
+from bench.board.units import Comparison, Unit
 from bench.interfaces import Setting
 from bench.spec.axes import WHOLE, axis, axis_names, names
 from bench.spec.claims import Labels, selects
@@ -24,49 +27,6 @@ def _axes() -> tuple[str, ...]:
 
 
 _ALWAYS = ("dataset", "preset")
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One paired setting: better minus worse in points per seed and image; ``table`` None when a cell is missing."""
-
-    labels: tuple[tuple[str, str], ...]
-    test_digest: str
-    table: Mapping[int, Floats] | None
-
-    def label(self, axis: str) -> str:
-        """The unit's value on an axis; "better > worse" where the two sides differ."""
-        return dict(self.labels)[axis]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The mean over units of one comparison; ``spread`` is None when a unit lacks a cell (never a mean over less)."""
-
-    name: str
-    units: tuple[Unit, ...]
-    spread: Spread | None
-
-    def along(self, axis: str) -> list[tuple[str, Comparison]]:
-        """This comparison split along ``axis``: seeds one by one, every other axis by the units' value."""
-        groups: dict[str, list[Unit]] = defaultdict(list)
-        for unit in self.units:
-            if axis != "seed":
-                groups[unit.label(axis)].append(unit)
-                continue
-            for seed, table in (unit.table or {}).items():
-                groups[str(seed)].append(Unit(unit.labels, unit.test_digest, {seed: table}))
-        return [(value, Comparison.of("", units, ())) for value, units in groups.items()]
-
-    @staticmethod
-    def of(name: str, units: Sequence[Unit], by: Sequence[str]) -> Comparison:
-        """Mean over the values of ``by`` of the mean over the units within, each value with the same weight."""
-        return Comparison(name, tuple(units), _spread(units, _weights(units, by)))
-
-    @staticmethod
-    def join(name: str, members: Sequence[Comparison], by: Sequence[str]) -> Comparison:
-        """One comparison over the units of all ``members``."""
-        return Comparison.of(name, [unit for member in members for unit in member.units], by)
 
 
 @dataclass(frozen=True)
@@ -104,7 +64,7 @@ def compare(claim: Claim, rows: Sequence[Row]) -> Compared:
         found += _twice(left[0]) + _twice(left[1])
         problems += found
         for name, first, second in _pairs(claim, left[0], left[1], free):
-            families[name].append(_unit(first, second, missing=bool(found)))
+            families[name].append(_unit(claim, first, second, missing=bool(found)))
             apart.append(unlike(first, second))
     if any(apart):
         notes.insert(0, f"{MIXED.text} machines differ at the same seed in {sum(apart)} of {len(apart)} pairs of rows")
@@ -224,21 +184,25 @@ def _pairs(
 
 
 def _side(selector: Selector, rows: Sequence[Row]) -> list[list[Row]]:
-    if selector.over == "each":
-        return [[row] for row in rows]
-    if selector.over == "best":
-        return [[max(rows, key=lambda row: float(np.mean(row.metric("top1") or [-np.inf])))]]
-    return [list(rows)]
+    """The rows of each comparison's side: one by one for ``over: each``, else all of them in one."""
+    return [[row] for row in rows] if selector.over == "each" else [list(rows)]
 
 
-def _unit(better: Sequence[Row], worse: Sequence[Row], *, missing: bool) -> Unit:
-    labels = tuple((axis, _side_label(axis, better, worse)) for axis in (*_axes(), WHOLE))
+def _unit(claim: Claim, better: Sequence[Row], worse: Sequence[Row], *, missing: bool) -> Unit:
     if missing:
-        return Unit(labels, "", None)
-    first, second = _mean(better), _mean(worse)
-    seeds = sorted(set(first) & set(second))
-    table = {seed: 100 * (np.asarray(first[seed], np.float64) - np.asarray(second[seed], np.float64)) for seed in seeds}
-    return Unit(labels, better[0].head.test_digest or "", table)
+        return Unit(_unit_labels(better, worse), "", None)
+    first, second = (_one(rows, selector) for rows, selector in ((better, claim.better), (worse, claim.worse)))
+    seeds = sorted(set(first.bitmaps) & set(second.bitmaps))
+    table = {
+        seed: 100 * (np.asarray(first.bitmaps[seed], np.float64) - np.asarray(second.bitmaps[seed], np.float64))
+        for seed in seeds
+    }
+    terms = (*first.terms, *(replace(term, weight=-term.weight) for term in second.terms))
+    return Unit(_unit_labels(first.rows, second.rows), better[0].head.test_digest or "", table, terms)
+
+
+def _unit_labels(better: Sequence[Row], worse: Sequence[Row]) -> tuple[tuple[str, str], ...]:
+    return tuple((axis, _side_label(axis, better, worse)) for axis in (*_axes(), WHOLE))
 
 
 def _side_label(axis: str, better: Sequence[Row], worse: Sequence[Row]) -> str:
@@ -246,32 +210,31 @@ def _side_label(axis: str, better: Sequence[Row], worse: Sequence[Row]) -> str:
     return values[0] if values[0] == values[1] else " > ".join(values)
 
 
-def _mean(rows: Sequence[Row]) -> Bitmaps:
-    seeds = sorted(set.intersection(*(set(row.bitmaps) for row in rows)))
-    return {seed: np.mean([row.bitmaps[seed] for row in rows], axis=0) for seed in seeds}
+@dataclass(frozen=True)
+class _Side:
+    """Several rows as one: correctness, the rows it is of, and their weights."""
+
+    bitmaps: Bitmaps
+    rows: tuple[Row, ...]
+    terms: tuple[Term, ...]
 
 
-def _weights(units: Sequence[Unit], by: Sequence[str]) -> list[float]:
-    keys = [tuple(unit.label(axis) for axis in by if axis != "seed") for unit in units]
-    return [1 / (len(set(keys)) * keys.count(key)) for key in keys]
+def _one(rows: Sequence[Row], selector: Selector) -> _Side:
+    """The rows' mean; with ``over: best`` the best of them, picked on other seeds and images than it is judged on
+    (:mod:`bench.board.picks`): picked on the same ones, the side that has the choice would look better than it is, and
+    a claim against it be refuted too easily.  Where rows are so close that such a pick errs, it costs that side the
+    little they differ by.  A picked row weighs in the variance by its share of the folds, hence the root."""
+    if len(rows) == 1 or selector.over != "best":
+        seeds = sorted(set.intersection(*(set(row.bitmaps) for row in rows)))
+        bitmaps = {seed: np.mean([row.bitmaps[seed] for row in rows], axis=0) for seed in seeds}
+        return _Side(bitmaps, tuple(rows), tuple(_term(row, 1 / len(rows)) for row in rows))
+    found, shares = picked([row.bitmaps for row in rows])
+    chosen = [(row, float(share)) for row, share in zip(rows, shares, strict=True) if share > 0]
+    return _Side(found, tuple(row for row, _ in chosen), tuple(_term(row, share**0.5) for row, share in chosen))
 
 
-def _spread(units: Sequence[Unit], weights: Sequence[float]) -> Spread | None:
-    """Weighted sum of the units' differences; units on one test set share their images' errors, others do not."""
-    if not units or any(not unit.table for unit in units):
-        return None
-    seeds = sorted(set.intersection(*(set(unit.table or {}) for unit in units)))
-    if not seeds:
-        return None
-    by_test: dict[str, list[Floats]] = defaultdict(list)
-    for unit, weight in zip(units, weights, strict=True):
-        tables = unit.table or {}
-        by_test[unit.test_digest].append(weight * np.stack([tables[seed] for seed in seeds]))
-    parts = [floor_variance(spread(np.sum(tables, axis=0))) for tables in by_test.values()]
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total
+def _term(row: Row, weight: float) -> Term:
+    return Term((row.head.row_id, row.head.protocol_id, row.head.preset), weight, row.between)
 
 
 def describe(row: Row) -> str:

@@ -1,7 +1,8 @@
 """Ranks that say what is known: pairwise tests of one rank group, rank intervals, tie letters, critical differences.
 
-A rank group holds the rows of one suite, target, protocol and test set.  Everything in it comes from one table of
-paired comparisons, so that ranks, intervals, letters and the win matrix never contradict each other.
+A rank group holds the rows of one suite, target, protocol, test set and compressor; a suite that compares compressors
+has them in one group (``rank_within: protocol``).  Everything in it comes from one table of paired comparisons, so that
+ranks, intervals, letters and the win matrix never contradict each other.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, NamedTuple
 
@@ -18,13 +19,24 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.board.bootstrap import skewness_of
+from bench.board.moderation import SeedVariance, harmonic, moderate
 from bench.board.multiple import holm
 from bench.board.stats import BOOTSTRAP_SEEDS, LEVEL, Bitmaps, Floats, half_widths, p_values, shapes
+from bench.spec.suite import RankWithin
 
 GROUP = ("suite", "suite_version", "dataset", "target", "target_digest", "protocol_id", "test_digest")
-"""Keys of a rank group, of records and of the frame: accuracies are compared within, never across."""
+"""Keys of a rank group, of records and of the frame: accuracies are compared within, never across.  The compressor is
+one more (:func:`group_keys`)."""
+
+RANKED_FROM = 2
+"""Seeds from which a row is ranked: one seed says nothing of what another would give."""
 
 Family = Literal["row", "group"]
+
+
+def group_keys(within: RankWithin) -> tuple[str, ...]:
+    """The keys of a rank group for a suite's ``rank_within``."""
+    return (*GROUP, "compressor") if within == "compressor" else GROUP
 
 
 @dataclass(frozen=True)
@@ -57,13 +69,20 @@ class PairTable:
         return sorted(range(len(self.means)), key=lambda i: -self.means[i])
 
 
-def pair_table(rows: Sequence[Bitmaps], level: float = LEVEL, family: Family = "row") -> PairTable:
+def pair_table(
+    rows: Sequence[Bitmaps],
+    level: float = LEVEL,
+    family: Family = "row",
+    between: Sequence[SeedVariance] | None = None,
+) -> PairTable:
     """Compare every two of ``rows`` on the seeds and images both have, as :func:`bench.board.stats.paired_difference`.
 
     The sums of squares and cubes of all differences follow from the rows' inner products, so a group costs few matrix
     products.
 
     Args:
+        between: each row's moderated variance between seeds (:mod:`bench.board.moderation`).  None: a difference's
+            own seeds alone.
         family: what Holm's correction spans.  "row": the comparisons of one row with all others, and a pair is decided
             when both of its rows' families reject it; what the table says of any one row is then wrong somewhere with
             probability 5 % at most.  "group": all pairs, for statements about the whole board at once; with few seeds
@@ -79,6 +98,7 @@ def pair_table(rows: Sequence[Bitmaps], level: float = LEVEL, family: Family = "
         tables = np.stack([[np.asarray(rows[i][seed], np.float64) for seed in seeds] for i in used])
         i, j = (np.array(side) for side in zip(*pairs, strict=True))
         found = _pairs(tables, np.searchsorted(used, i), np.searchsorted(used, j))
+        found = found if between is None else found.moderated([between[k] for k in i], [between[k] for k in j])
         ends = found.interval(level)
         difference[i, j], difference[j, i] = found.estimate, -found.estimate
         low[i, j], high[i, j], low[j, i], high[j, i] = ends.low, ends.high, -ends.high, -ends.low
@@ -128,10 +148,21 @@ class _Pairs:
     rest_variance: Floats
     shape: Floats
     seeds: int
+    degrees: float | Floats
+
+    def moderated(self, first: Sequence[SeedVariance], second: Sequence[SeedVariance]) -> _Pairs:
+        """As :func:`bench.board.moderation.moderated` of each pair's two rows."""
+        known, freedom, own = (
+            np.array([[getattr(row, name) for row in side] for side in (first, second)])
+            for name in ("moderated", "degrees", "own")
+        )
+        degrees = harmonic(known, freedom)
+        found = moderate(self.seed_variance, self.seeds, known.sum(axis=0), own.sum(axis=0), degrees)
+        return replace(self, seed_variance=np.maximum(found, 0.0), degrees=degrees)
 
     def half(self, alpha: float | Floats) -> Floats:
         parts = self.seed_variance, self.image_variance, self.rest_variance, self.pooled_variance
-        return half_widths(alpha, *parts, self.seeds)
+        return half_widths(alpha, *parts, self.degrees)
 
     def interval(self, level: float) -> _Ends:
         half = self.half(1 - level)
@@ -165,7 +196,7 @@ def _pairs(tables: Floats, first: npt.NDArray[np.int64], second: npt.NDArray[np.
     least = np.maximum(pooled, (100 / images) ** 2)  # as stats.floor_variance
     shape = np.ones((len(first), 2))
     if seeds == 1:
-        return _Pairs(estimate, np.zeros_like(pooled), pooled, least, np.zeros_like(pooled), shape, seeds)
+        return _Pairs(estimate, np.zeros_like(pooled), pooled, least, np.zeros_like(pooled), shape, seeds, 0)
     rest = np.maximum(whole - seeds * image_squares - images * seed_squares, 0.0)
     rest_part = rest / ((seeds - 1) * (images - 1) * seeds * images)
     seed_part = seed_squares / (seeds - 1) / seeds
@@ -174,7 +205,7 @@ def _pairs(tables: Floats, first: npt.NDArray[np.int64], second: npt.NDArray[np.
         differences = 100 * (by_seed[first] - by_seed[second])
         skewness = skewness_of(_cubes(by_image - mean[:, None], first, second), image_squares)
         shape = shapes(np.stack([seed_part, image_part, rest_part, pooled]), differences, images, skewness)
-    return _Pairs(estimate, seed_part, image_part, least, rest_part, shape, seeds)
+    return _Pairs(estimate, seed_part, image_part, least, rest_part, shape, seeds, seeds - 1)
 
 
 def _cubes(rows: Floats, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> Floats:
@@ -182,68 +213,6 @@ def _cubes(rows: Floats, first: npt.NDArray[np.int64], second: npt.NDArray[np.in
     cross = (rows * rows) @ rows.T
     own = np.diag(cross)
     return 1e6 * (own[first] - 3 * cross[first, second] + 3 * cross[second, first] - own[second])
-
-
-def tie_ranks(table: PairTable) -> list[int]:
-    """Rank of each row (1 is best); rows not shown to differ from the best one left share its rank.
-
-    The best row by mean opens a group and each remaining row joins unless the corrected test tells them apart.
-    """
-    left = list(table.order)
-    ranks = [0] * len(left)
-    done = 0
-    while left:
-        group = [i for i in left if i == left[0] or table.outcome[left[0], i] == 0]
-        for index in group:
-            ranks[index] = done + 1
-        done += len(group)
-        left = [i for i in left if i not in group]
-    return ranks
-
-
-def rank_intervals(table: PairTable) -> list[tuple[int, int]]:
-    """Rank interval of each row: from 1 + the rows shown to be better, to the number of rows not shown to be worse.
-
-    An interval fails only if a corrected test of its row rejects wrongly, so each holds the true rank with 95 %
-    confidence, and with ``family="group"`` all of them together do (Mogstad, Romano, Shaikh and Wilhelm 2024, Review
-    of Economic Studies 91:476; the same by Tukey's test in Al Mohamad, Goeman and van Zwet 2022, Biometrics 78:238).
-    Percentiles of bootstrapped ranks are not used: they are too short just where rows are close, since a draw hardly
-    ever ties (Hall and Miller 2009, Annals of Statistics 37:3929).
-    """
-    better, worse = (table.outcome < 0).sum(axis=1), (table.outcome > 0).sum(axis=1)
-    count = len(table.means)
-    return [(1 + int(b), count - int(w)) for b, w in zip(better, worse, strict=True)]
-
-
-def letters(table: PairTable) -> list[str]:
-    """Compact letter display: two rows share a letter if and only if the corrected test does not tell them apart.
-
-    Insert and absorb (Piepho 2004, J. Computational and Graphical Statistics 13:456); "a" holds the best mean.  After
-    "z" come "aa", "ab", separated by commas in a row's label when any letter is longer than one.
-    """
-    order = table.order
-    columns = [set(order)] if order else []
-    for i, j in itertools.combinations(order, 2):
-        if table.outcome[i, j] == 0:
-            continue
-        whole = [column for column in columns if not {i, j} <= column]
-        split = [column - {row} for column in columns if {i, j} <= column for row in (i, j)]
-        # none of the whole ones is within another one, before and after
-        split = [c for k, c in enumerate(split) if c not in split[:k] and not any(c < o for o in split)]
-        columns = whole + [c for c in split if not any(c <= o for o in whole)]
-    place = {row: k for k, row in enumerate(order)}
-    columns.sort(key=lambda column: sorted(place[row] for row in column))
-    names = [_letter(k) for k in range(len(columns))]
-    join = "" if len(names) <= _ALPHABET else ","
-    return [join.join(n for n, c in zip(names, columns, strict=True) if row in c) for row in range(len(order))]
-
-
-_ALPHABET = 26
-
-
-def _letter(index: int) -> str:
-    high, low = divmod(index, _ALPHABET)
-    return (_letter(high - 1) if high else "") + chr(ord("a") + low)
 
 
 def win_matrix(table: PairTable, names: Sequence[str]) -> pd.DataFrame:
@@ -262,27 +231,3 @@ def win_matrix(table: PairTable, names: Sequence[str]) -> pd.DataFrame:
         lines.append(line | {"outcome": words[int(table.outcome[i, j])]})
     fields = ["row", "column", "difference", "low", "high", "p", "p_holm", "outcome", "detectable"]
     return pd.DataFrame(lines, columns=fields)
-
-
-@dataclass(frozen=True)
-class Standing:
-    """What the board says of one row of a rank group; ``detectable`` is the median over its comparisons, in points."""
-
-    rank: int
-    tied: int
-    low: int
-    high: int
-    letters: str
-    detectable: float | None
-
-
-def standings(rows: Sequence[Bitmaps], level: float = LEVEL) -> list[Standing]:
-    """Rank, number of rows that share it, rank interval, letters and minimum detectable effect of every row."""
-    table = pair_table(rows, level)
-    ranks, named = tie_ranks(table), letters(table)
-    found = []
-    for k, (low, high) in enumerate(rank_intervals(table)):
-        effects = table.detectable[k][np.isfinite(table.detectable[k])]
-        effect = float(np.median(effects)) if len(effects) else None
-        found.append(Standing(ranks[k], ranks.count(ranks[k]), low, high, named[k], effect))
-    return found

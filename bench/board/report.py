@@ -16,9 +16,10 @@ from rich.text import Text
 from bench.board.beside import Beside, beside_grid
 from bench.board.claims import Verdict
 from bench.board.columns import COLUMNS
-from bench.board.grids import TIED, Cell, Grid, board_grids, image_set_grid, verdict_grid
+from bench.board.grids import TIED, Cell, Grid, board_grids, image_set_grid
 from bench.board.means import rows_by_key
 from bench.board.pivots import metric_grids, pivot_grids
+from bench.board.verdict_grids import verdict_grid
 from bench.errors import BenchError, nearest
 from bench.store.records import ResultRecord
 from bench.text import visible

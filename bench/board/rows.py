@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from bench.board.moderation import SHIPPED, Replicates, SeedVariance, seed_variances
 from bench.store.bitmaps import unpack_bits
 from bench.store.records import ResultRecord
 
@@ -22,6 +23,9 @@ Asked = Mapping[Any, Collection[int]]
 
 ROW_KEY = ("suite", "dataset", "source", "model", "target", "compressor", "policy", "setting_label", "variant", "n")
 """What a row is named by."""
+BESIDE = ("suite", "dataset", "target", "compressor")
+"""Which rows' variances between seeds are estimated together, besides versions, weights and test set."""
+UNKNOWN = SHIPPED.variance(Replicates(0.0, 0, 50.0, 1, "", ""))
 _SEVERITY = ("failed", "skipped", "not_applicable")
 
 
@@ -29,12 +33,14 @@ _SEVERITY = ("failed", "skipped", "not_applicable")
 class Row:
     """One line of the board: the records of one setting, one per seed, in ascending order of the seed.
 
-    ``expected`` holds the seeds the suite was asked for; ``versions`` what the code has now.
+    ``expected`` holds the seeds the suite was asked for; ``versions`` what the code has now; ``between`` its
+    variance between seeds, moderated by the rows beside it.
     """
 
     records: tuple[ResultRecord, ...]
     expected: tuple[int, ...]
     versions: Versions
+    between: SeedVariance = UNKNOWN
 
     @property
     def head(self) -> ResultRecord:
@@ -140,6 +146,9 @@ def make_rows(
     A row never mixes what may not be averaged: the id holds parameters, versions, weights and test set; presets, suite
     versions and protocols are kept apart here.  ``seeds`` maps a suite, or a (suite, version, preset), to the seeds it
     was asked for; without an entry they are all the seeds found in that suite, suite version and preset.
+
+    Their variance between seeds is estimated together (:mod:`bench.board.moderation`), so ``records`` hold all rows of
+    a target and compressor, whichever of them are then shown.
     """
     found = latest(records)
     asked: dict[tuple[str, int, str], set[int]] = defaultdict(set)
@@ -157,7 +166,21 @@ def make_rows(
         for part in _by_protocol(group):
             ordered = tuple(sorted(part, key=lambda r: r.seed))
             rows.append(Row(ordered, expected, versions or {}))
-    return rows
+    between = seed_variances([_replicates(row) for row in rows])
+    return [replace(row, between=variance) for row, variance in zip(rows, between, strict=True)]
+
+
+_PART = (*BESIDE, "suite_version", "preset", "target_digest", "test_digest")
+
+
+def _replicates(row: Row) -> Replicates:
+    """What the row's seeds say; with other rows of its target and compressor, at its setting, it is estimated."""
+    head = row.head
+    top1 = [value for r in row.measured if (value := r.metrics.get("top1")) is not None]
+    part = tuple(getattr(head, name) for name in _PART)
+    variance = float(np.var(top1, ddof=1)) if len(top1) > 1 else 0.0
+    mean = float(np.mean(top1)) if top1 else 50.0
+    return Replicates(variance, max(len(top1) - 1, 0), mean, head.test_count, part, head.setting_label)
 
 
 def _by_protocol(group: Sequence[ResultRecord]) -> list[list[ResultRecord]]:

@@ -11,9 +11,12 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri, stdtrit
 
+from bench.board.moderation import SeedVariance, Term, harmonic, moderate, moderated
 from bench.board.ranks import GROUP
 from bench.board.rows import Row
 from bench.board.stats import LEVEL, Bitmaps, Floats, common_table, credit_share, paired_difference, spread
+
+Three = tuple[SeedVariance, SeedVariance, SeedVariance]
 
 
 @dataclass(frozen=True)
@@ -25,13 +28,22 @@ class Share:
     high: float
 
 
-def recovered_share(row: Bitmaps, noise: Bitmaps, real: Bitmaps, level: float = LEVEL) -> Share | None:
+def recovered_share(
+    row: Bitmaps,
+    noise: Bitmaps,
+    real: Bitmaps,
+    level: float = LEVEL,
+    between: Three | None = None,
+) -> Share | None:
     """(row - noise) / (real - noise) in percent, paired by seed and test image.
 
     The interval is Fieller's (1954, J. Royal Statistical Society B 16:175): all shares s for which the mean of
     (row - noise) - s·(real - noise) does not differ from zero by :func:`bench.board.stats.half_widths`, which is a
     quadratic condition on s.  The delta method would need the denominator's error to be small, which is just what fails
     where real images hardly beat noise.  From five seeds on the bootstrap's longer arm at the estimated share is used.
+
+    Args:
+        between: moderated variances between seeds of row, noise and real; None: their own seeds alone.
 
     Returns:
         None, "undefined", when real images are not shown to beat noise, or the three share no seed.
@@ -41,21 +53,33 @@ def recovered_share(row: Bitmaps, noise: Bitmaps, real: Bitmaps, level: float = 
         return None
     upper, lower = tables[0] - tables[1], tables[2] - tables[1]
     beaten = paired_difference(tables[2], tables[1])
+    if between is not None:
+        beaten = moderated(beaten, [Term(i, 1.0, variance) for i, variance in enumerate(between[1:])])
     if beaten.interval(level).low <= 0:
         return None
     share = float(upper.mean() / lower.mean())
     # on values scaled to points, as paired_difference has them
-    ends = _fieller(100 * upper, 100 * lower, share, level)
+    ends = _fieller(100 * upper, 100 * lower, share, level, between)
     return None if ends is None else Share(100 * share, 100 * ends[0], 100 * ends[1])
 
 
-def _fieller(first: Floats, second: Floats, share: float, level: float) -> tuple[float, float] | None:
+def _fieller(
+    first: Floats, second: Floats, share: float, level: float, between: Three | None
+) -> tuple[float, float] | None:
     """Ends of the set of s with |mean(first - s·second)| within its half width; None when it is unbounded."""
     alpha, (seeds, images) = 1 - level, first.shape
     z2 = float(ndtri(alpha / 2)) ** 2
-    t2 = float(stdtrit(seeds - 1, alpha / 2)) ** 2 if seeds > 1 else 0.0
     seed_part, pooled, rest = _covariances(first, second)
-    credit = rest * float(credit_share(max(seeds - 1, 1), alpha))
+    degrees: float = seeds - 1
+    if between is not None:
+        # the degrees of row - share·real - (1 - share)·noise, which is what must not differ from zero
+        weights = np.array([1.0, share - 1, -share])
+        known, freedom = (np.array([getattr(row, name) for row in between]) for name in ("moderated", "degrees"))
+        degrees = float(harmonic(weights**2 * known, freedom))
+        own = np.array([row.own for row in between])
+        seed_part = moderate(seed_part, seeds, _beyond_noise(known), _beyond_noise(own), degrees)
+    t2 = float(stdtrit(degrees, alpha / 2)) ** 2 if degrees > 0 else 0.0
+    credit = rest * float(credit_share(max(degrees, 1.0), alpha))
     excess = t2 * (seed_part - credit)
     one_image = np.diag([z2 * (100 / images) ** 2, 0.0])  # the floor of stats.floor_variance
     # half width squared is the largest of these; where a part is cut off at zero another one is larger
@@ -72,6 +96,12 @@ def _fieller(first: Floats, second: Floats, share: float, level: float) -> tuple
         if inside >= 0:
             ends += [(-b - math.sqrt(inside)) / (2 * a), (-b + math.sqrt(inside)) / (2 * a)]
     return (min(ends), max(ends)) if ends else (share, share)
+
+
+def _beyond_noise(variances: Floats) -> Floats:
+    """Covariance of row - noise and real - noise [2, 2] from those of independent row, noise and real."""
+    row, noise, real = variances
+    return np.array([[row + noise, noise], [noise, real + noise]])
 
 
 def _covariances(first: Floats, second: Floats) -> tuple[Floats, Floats, Floats]:
@@ -107,7 +137,9 @@ def recovered_shares(rows: Sequence[Row], level: float = LEVEL) -> list[Share | 
         if row.head.control != "none" or not _usable(row) or len(noise) != 1 or len(real) != 1:
             shares.append(None)
             continue
-        shares.append(recovered_share(row.bitmaps, noise[0].bitmaps, real[0].bitmaps, level))
+        lower, upper = noise[0], real[0]
+        between = row.between, lower.between, upper.between
+        shares.append(recovered_share(row.bitmaps, lower.bitmaps, upper.bitmaps, level, between))
     return shares
 
 

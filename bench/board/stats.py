@@ -8,7 +8,7 @@ seed says nothing of the seeds' part.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -35,58 +35,42 @@ class Interval(NamedTuple):
     high: float
 
 
-def wilson(successes: float, trials: float, level: float = LEVEL) -> Interval:
-    """Wilson's score interval in percent (Wilson 1927, JASA 22:209); unlike Wald's it is sound near 0 and 100 %.
-
-    ``successes`` and ``trials`` may be fractional (an effective sample size).
-
-    Raises:
-        ValueError: no trials, or more successes than trials.
-    """
-    if trials <= 0 or not 0 <= successes <= trials * (1 + 1e-12):
-        raise ValueError(f"{successes} successes of {trials} trials")
-    z = float(ndtri(0.5 + level / 2))
-    share = min(successes / trials, 1.0)
-    centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
-    half = z / (1 + z * z / trials) * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    return Interval(100 * max(0.0, centre - half), 100 * min(1.0, centre + half))
-
-
 def half_widths(
     alpha: float | Floats,
     seed_variance: float | Floats,
     image_variance: float | Floats,
     rest_variance: float | Floats,
     pooled_variance: float | Floats,
-    seeds: int | npt.NDArray[np.int64],
+    degrees: float | Floats,
 ) -> Floats:
-    """Half of the two-sided interval that misses with probability ``alpha``; the variances are :class:`Spread`'s.
+    """Half of the two-sided interval that misses with probability ``alpha``; the arguments are :class:`Spread`'s.
 
     The square root of  t² · E + z² · (image part + credit),  not less than z² · pooled variance, with
-    E = max(0, seed part - credit)  and t of seeds-1 degrees of freedom.  Each part has its own quantile: three seeds
-    leave two degrees of freedom whatever the image count (the modified large-sample form; Burdick and Graybill 1992,
-    Confidence Intervals on Variance Components).  The credit is the interaction's share of the seed part: it is known
-    from (S-1)(N-1) degrees of freedom and needs no t.  It is shrunk by v²/(v²+2), v = seeds-1, because a seed part
-    that is small by luck would otherwise pass for the interaction alone; and by alpha/5 % below 5 %, where such luck is
-    what decides (without it p-values near 0.001 would come out several times too often).  The shrinkage is chosen for
-    its coverage, which test_stats.py computes for normal errors over all ratios of the parts: at 95 %, 92.4 to 97.2 %
-    for three seeds (97.7 % without any interaction), 92.8 to 97 % for four and more, 91.2 to 97.8 % for two (98.7 %).
-    With two seeds no half width that grows with the seed part does better than 91.6 to 97.9 % over all ratios.
+    E = max(0, seed part - credit)  and t of v = ``degrees``: seeds-1 where the seed part is the row's own, more where
+    it is moderated (:mod:`bench.board.moderation`), none for one seed alone.  Each part has its own quantile: three
+    seeds leave two degrees of freedom whatever the image count (the modified large-sample form; Burdick and Graybill
+    1992, Confidence Intervals on Variance Components).  The credit is the interaction's share of the seed part: it is
+    known from (S-1)(N-1) degrees of freedom and needs no t.  It is shrunk by v²/(v²+2), because a seed part that is
+    small by luck would otherwise pass for the interaction alone; and by alpha/5 % below 5 %, where such luck is what
+    decides (without it p-values near 0.001 would come out several times too often).  The shrinkage is chosen for its
+    coverage, which test_stats.py computes for normal errors over all ratios of the parts: at 95 %, without moderation,
+    92.4 to 97.2 % for three seeds (97.7 % without any interaction), 92.8 to 97 % for four and more, 91.2 to 97.8 % for
+    two (98.7 %).  With two degrees no half width that grows with the seed part does better than 91.6 to 97.9 %.
 
     Tried: no credit (up to 98.7 % for three seeds, 99.3 % for two); all of it (down to 90.8 and 86 %); Satterthwaite's
     degrees of freedom (88 to 92 % when the seeds dominate).
     """
-    seeds = np.asarray(seeds)
-    degrees = np.maximum(seeds - 1, 1)
+    some = np.asarray(degrees, np.float64) > 0
+    freedom = np.where(some, degrees, 1.0)
     z = ndtri(np.asarray(alpha) / 2)
-    t = np.where(seeds > 1, stdtrit(degrees, np.asarray(alpha) / 2), 0.0)
-    credit = rest_variance * credit_share(degrees, alpha)
+    t = np.where(some, stdtrit(freedom, np.asarray(alpha) / 2), 0.0)
+    credit = rest_variance * credit_share(freedom, alpha)
     excess = np.maximum(seed_variance - credit, 0.0)
     widths: Floats = np.sqrt(np.maximum(t * t * excess + z * z * (image_variance + credit), z * z * pooled_variance))
     return widths
 
 
-def credit_share(degrees: int | npt.NDArray[np.generic], alpha: float | Floats) -> Floats:
+def credit_share(degrees: float | Floats, alpha: float | Floats) -> Floats:
     """Which part of the interaction's variance is taken out of the seed part; see :func:`half_widths`."""
     square = np.asarray(degrees, np.float64) ** 2
     share: Floats = square / (square + 2) * np.minimum(1.0, np.asarray(alpha) / 0.05)
@@ -108,10 +92,11 @@ def p_values(distance: Floats, half: Callable[[Floats], Floats]) -> Floats:
 class Spread:
     """A mean over seeds × images and its sampling variance, by parts (in the square of the estimate's unit).
 
-    ``seed_variance``: what more seeds would shrink (0 when only one seed was run: unknown, not absent);
-    ``image_variance``: what only more test images would shrink; ``pooled_variance``: that of the images' means over
-    the seeds, the whole variance if seeds did not matter; ``rest_variance``: the interaction's part, within both the
-    seeds' and the pooled one.  ``shape``: the interval's two arms relative to the t-based ones, from the bootstrap.
+    ``seed_variance``: what more seeds would shrink (0 when only one seed was run: unknown, not absent), on
+    ``seed_degrees`` of freedom, seeds-1 unless it is moderated (:mod:`bench.board.moderation`);
+    ``image_variance``: what only more test images would shrink; ``pooled_variance``: that of the images' means over the
+    seeds, the whole variance if seeds did not matter; ``rest_variance``: the interaction's part, within both the seeds'
+    and the pooled one.  ``shape``: the interval's two arms relative to the t-based ones, from the bootstrap.
     """
 
     estimate: float
@@ -122,6 +107,12 @@ class Spread:
     images: int
     rest_variance: float = 0.0
     shape: tuple[float, float] = (1.0, 1.0)
+    seed_degrees: float | None = None
+
+    @property
+    def degrees(self) -> float:
+        """Degrees of freedom of ``seed_variance``."""
+        return self.seeds - 1 if self.seed_degrees is None else self.seed_degrees
 
     def half_width(self, level: float = LEVEL) -> float:
         """Half of the interval, the mean of both arms; see :func:`half_widths`."""
@@ -132,7 +123,7 @@ class Spread:
 
     def _halves(self, alpha: Floats) -> Floats:
         parts = self.seed_variance, self.image_variance, self.rest_variance, self.pooled_variance
-        return half_widths(alpha, *parts, self.seeds)
+        return half_widths(alpha, *parts, self.degrees)
 
     def interval(self, level: float = LEVEL) -> Interval:
         """The estimate minus and plus its arms."""
@@ -228,61 +219,6 @@ def shapes(parts: Floats, by_seed: Floats, images: int, skewness: Floats) -> Flo
     tails = two_level_tails(by_seed, seed_scale, image_deviation, skewness, LEVEL)
     found: Floats = np.divide(tails, half[:, None], out=np.ones_like(tails), where=half[:, None] > 0)
     return found
-
-
-def accuracy_interval(correct: npt.NDArray[np.generic], level: float = LEVEL) -> tuple[float, Interval]:
-    """Mean top-1 in percent and its interval from correctness [S, N].
-
-    One seed: Wilson over the test images, conditional on that seed.  Two to four: as :func:`half_widths`, but with
-    Wilson's interval at the effective sample size p(1-p)/variance in place of z times the deviation, for the image
-    part and for the pooled one; the image part's ends are moved out by the seeds' part (t with S-1 degrees of freedom)
-    in quadrature.  So the interval stays in [0, 100] and reduces to Wilson's when seeds do not matter.  From five on:
-    the bootstrap's interval, not narrower than Wilson's for the pooled part.
-    """
-    table = np.asarray(correct, dtype=np.float64)
-    if table.ndim == 2 and table.shape[0] == 1:
-        return 100 * float(table.mean()), wilson(float(table.sum()), table.shape[1], level)
-    parts = spread(table)
-    mean = 100 * parts.estimate
-    least = _effective(parts.estimate, parts.pooled_variance, parts.images, level)
-    if parts.seeds >= BOOTSTRAP_SEEDS:
-        low, high = parts.interval(level)
-        wide = Interval(max(0.0, 100 * low), min(100.0, 100 * high))
-    else:
-        credit = parts.rest_variance * float(credit_share(parts.seeds - 1, 1 - level))
-        image_part = parts.image_variance + credit
-        point = Interval(mean, mean)
-        base = _effective(parts.estimate, image_part, parts.images, level) if image_part > 0 else point
-        wide = _widen(mean, base, 100**2 * max(0.0, parts.seed_variance - credit), parts.seeds, level)
-    return mean, Interval(min(least.low, wide.low), max(least.high, wide.high))
-
-
-def _effective(share: float, variance: float, images: int, level: float) -> Interval:
-    """Wilson's interval at the sample size that gives this variance.
-
-    All right or all wrong leaves no variance to read a size from; then the images count once, not per seed.
-    """
-    size = share * (1 - share) / variance if variance > 0 else float(images)
-    return wilson(share * size, size, level)
-
-
-def totals_interval(top1: Sequence[float], images: int, level: float = LEVEL) -> tuple[float, Interval]:
-    """As :func:`accuracy_interval`, from top-1 percent per seed when no bitmap was stored.
-
-    Never narrower up to four seeds; from five on t-based, since there are no images to draw.
-    """
-    mean = float(np.mean(top1))
-    seed_variance = float(np.var(top1, ddof=1)) / len(top1) if len(top1) > 1 else 0.0
-    return mean, _widen(mean, wilson(mean / 100 * images, images, level), seed_variance, len(top1), level)
-
-
-def _widen(mean: float, base: Interval, seed_variance: float, seeds: int, level: float) -> Interval:
-    if seeds < 2 or seed_variance <= 0:
-        return base
-    extra = float(stdtrit(seeds - 1, 0.5 + level / 2)) ** 2 * seed_variance
-    low = mean - math.sqrt((mean - base.low) ** 2 + extra)
-    high = mean + math.sqrt((base.high - mean) ** 2 + extra)
-    return Interval(max(0.0, low), min(100.0, high))
 
 
 def paired_difference(first: npt.NDArray[np.generic], second: npt.NDArray[np.generic]) -> Spread:

@@ -106,7 +106,7 @@ class Selector(Part):
     such as ``zoo:full``.  ``axes`` holds what the file says under ``setting`` (a row's whole label) or under the name
     of an axis of the setting.  ``images`` is their number, where the suite has several.  ``over`` says what becomes of
     several rows in one pairing unit: ``each`` pairs every one of them, ``mean`` averages them, ``best`` takes the
-    highest.
+    one that is highest on other seeds and images than it is judged on.
     """
 
     source: Names | None = None
@@ -159,8 +159,8 @@ class Claim(Part):
     """A sentence of a paper as a comparison of rows, in points of top-1.
 
     Differences better - worse are paired within equal values of ``by`` (and the seed); the claim is supported when
-    their interval lies above ``margin``, refuted when below, else open.  A negative margin says "at most so much
-    worse".
+    their interval lies above ``margin``, refuted when below, else open; fewer than three seeds give no verdict.  A
+    negative margin says "at most so much worse".
     """
 
     says: Name

@@ -30,6 +30,9 @@ __all__ = ["Claim", "Selector", "SuiteSpec", "load_suite", "parse_override", "su
 Measure = Literal["bn_loss", "zoo_top1", "classifier_score", "mmd"]
 """Image measures; each is taken with the network on the target axis (its BN statistics, predictions or features)."""
 
+RankWithin = Literal["compressor", "protocol"]
+"""Which rows of a target and protocol are ranked against each other: those of one compressor, or all of them."""
+
 SuiteName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
@@ -40,6 +43,9 @@ class SuiteSpec(Part):
 
     ``measures``: the suite measures image sets (each with every network on the target axis) instead of compressed
     accuracy.
+
+    ``rank_within``: ``protocol`` where the suite compares compressors; else ranks are formed within each
+    ``compressor``.  It says how the board shows what was measured, so no cell's identity holds it.
     """
 
     suite: SuiteName
@@ -54,6 +60,7 @@ class SuiteSpec(Part):
     test_subset: Count | None = None
     preset: Preset = "mini"
     measures: tuple[Measure, ...] = ()
+    rank_within: RankWithin = "compressor"
     claims: tuple[Claim, ...] = ()
 
     _origin: Origin = PrivateAttr(default_factory=lambda: Origin("suite"))

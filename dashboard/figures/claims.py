@@ -11,8 +11,22 @@ from bench.board.claims import Part, Verdict
 from dashboard.text import figure_text, interval, missing, number, rounded
 from dashboard.theme import GREY, PALETTE, styled
 
-COLOURS = {"supported": PALETTE[0], "refuted": PALETTE[5], "open": GREY}
-SYMBOLS = {"supported": "circle", "refuted": "x", "open": "circle-open"}
+COLOURS = {
+    "supported": PALETTE[0],
+    "refuted": PALETTE[5],
+    "depends": PALETTE[3],
+    "open": GREY,
+    "two seeds": GREY,
+    "one seed": GREY,
+}
+SYMBOLS = {
+    "supported": "circle",
+    "refuted": "x",
+    "depends": "diamond-wide",
+    "open": "circle-open",
+    "two seeds": "square-open",
+    "one seed": "triangle-up-open",
+}
 AXIS = "difference in top-1, points"
 WIDTH = 34
 
@@ -109,7 +123,7 @@ def _says(verdict: Verdict) -> str:
     mean = rounded(verdict.difference, verdict.low, verdict.high)
     return "<br>".join(
         [
-            *map(figure_text, wrap(f"{verdict.verdict}: {verdict.says}", 60)),
+            *map(figure_text, wrap(f"{verdict.text}: {verdict.says}", 60)),
             f"{mean} points {interval(verdict.low, verdict.high)} at {100 * verdict.level:.1f} %",
             f"{verdict.pairs} pairs on {verdict.seeds} seeds",
         ]

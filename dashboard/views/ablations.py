@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from bench.board.claims import Verdict
+from bench.board.claims import SEEDS_TO_JUDGE, Verdict
 from bench.board.settings import setting_name
 from dashboard.common import Scope, heading, problems, scope
 from dashboard.figures import ablation_axes as axes_of
@@ -22,7 +22,7 @@ TOP1 = "top1_mean"
 AUTOMATIC = "automatic"
 CLAIMS = (
     Column("claim", help="as the suite's file says it"),
-    Column("verdict", help="supported, refuted or open: whether the interval lies above or below the margin"),
+    Column("verdict", help="whether the interval lies above or below the margin; none on fewer than three seeds"),
     Column("difference", True, "better minus worse, points of top-1"),
     Column("interval", True, "at the confidence that Holm's correction over the suite's claims asks for"),
     Column("confidence", True),
@@ -30,7 +30,7 @@ CLAIMS = (
 )
 PANELS = 6
 """Plots drawn at once; more would make the page slow."""
-MARKS = {"supported": "▲", "refuted": "▼", "open": "○"}
+MARKS = {"supported": "▲", "refuted": "▼", "depends": "◆", "open": "○", "two seeds": "□", "one seed": "△"}
 
 
 def show() -> None:
@@ -132,7 +132,7 @@ def _plots(rows: pd.DataFrame, plan: axes_of.Layout, measure: str, suite: str) -
         st.caption(plain(f"The first {PANELS} of {len(every)} plots; the filters above choose others."))
     seeds = sorted(set(rows.loc[rows[measure].notna(), "seeds"]))
     ends = "bars: 95 % intervals" if f"{measure.removesuffix('_mean')}_low" in rows else "no intervals are recorded"
-    one = "; one seed: they hold for that seed only" if seeds == ["1 of 1"] and "bars" in ends else ""
+    one = "; one seed: they have what such rows vary by between seeds" if seeds == ["1 of 1"] and "bars" in ends else ""
     beside = " · dashed: real images and noise" if any(len(p.controls) for p in found) else ""
     st.caption(plain(f"{ends}{one} · seeds {', '.join(seeds)}{beside}"))
 
@@ -173,7 +173,7 @@ def _claims(found: Scope) -> None:
 def _claim(v: Verdict) -> list[str | Html]:
     return [
         Html(f'<div style="white-space:normal;min-width:12rem">{html_text(v.says)}</div>'),
-        f"{MARKS[v.verdict]} {v.verdict}",
+        f"{MARKS[v.verdict]} {v.text}",
         rounded(v.difference, v.low, v.high),
         interval(v.low, v.high),
         f"{100 * v.level:.4g} %" if v.difference is not None else BLANK,
@@ -191,7 +191,7 @@ def _parts(v: Verdict) -> None:
     if rows:
         st.html(html_table(columns, rows))
     if v.pairs:
-        one = "; one seed: the verdict holds for that seed only" if v.seeds == 1 else ""
+        one = "; no verdict on fewer than three seeds" if v.seeds < SEEDS_TO_JUDGE else ""
         st.caption(plain(f"{v.pairs} paired settings, {v.seeds} seeds, {v.images:,} test images{one}"))
     for remark in v.remarks:
         st.text(remark)

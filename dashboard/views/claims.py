@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from bench.board.claims import Verdict
+from bench.board.claims import MEANING, SEEDS_TO_JUDGE, WORDS, Verdict
 from bench.board.verdicts import ClaimRow, suite_of
 from dashboard.common import heading, problems
 from dashboard.figures.claims import COLOURS, claims_forest, parts_forest
@@ -21,13 +21,7 @@ ALL = "all suites"
 FEW_RECORDS = 5000
 """Above this the page begins with one suite: judging reads its records."""
 
-WORDS = ("supported", "refuted", "open")
-SIGNS = {"supported": "✓", "refuted": "✗", "open": "?"}
-MEANING = {
-    "supported": "interval above the margin",
-    "refuted": "interval below the margin",
-    "open": "interval across the margin, or cells missing",
-}
+SIGNS = {"supported": "✓", "refuted": "✗", "depends": "±", "open": "?", "two seeds": "2", "one seed": "1"}
 COLUMNS = (
     Column("side"),
     Column("source"),
@@ -43,7 +37,7 @@ COLUMNS = (
 
 def show() -> None:
     """Draw the page."""
-    heading("Claims", "Sentences of the papers, tested on the measured rows: supported, refuted, or open.")
+    heading("Claims", "Sentences of the papers, tested on the measured rows; fewer than three seeds give no verdict.")
     problems()
     table = snapshot().table
     known = {
@@ -107,10 +101,12 @@ def _suite(name: str, preset: str, judged: Sequence[Verdict], words: Sequence[st
 
 def _claim(suite: str, preset: str, position: int, verdict: Verdict) -> None:
     with st.container(border=True):
-        st.html(f"{badge(verdict.verdict)} &nbsp;<strong>{html_text(verdict.says)}</strong>")
+        st.html(f"{badge(verdict.verdict, verdict.text)} &nbsp;<strong>{html_text(verdict.says)}</strong>")
         st.text(sentence(verdict))
-        if verdict.seeds == 1:
-            st.caption("One seed: paired by test image only, so this holds for that seed.")
+        if 0 < verdict.seeds < SEEDS_TO_JUDGE:
+            st.caption(
+                "No verdict: the interval has what such rows vary by between seeds, which these seeds do not tell."
+            )
         key = f"{suite}-{preset}-{position}"
         # what stands in a closed expander is neither drawn nor sent
         with st.expander("Breakdown, remarks and the rows behind it", key=f"more-{key}", on_change="rerun") as more:
@@ -153,10 +149,10 @@ def _row(suite: str, preset: str, row: ClaimRow) -> Sequence[str | Html]:
     )
 
 
-def badge(word: str) -> str:
-    """A verdict as a pill with a sign, so that colour alone never tells."""
+def badge(word: str, text: str = "") -> str:
+    """A verdict as a pill with a sign, so that colour alone never tells; ``text``: more than the word."""
     style = f"border:1.5px solid {COLOURS[word]};border-radius:1rem;padding:.05rem .6rem;white-space:nowrap"
-    return f'<span style="{style}"><b style="color:{COLOURS[word]}">{SIGNS[word]}</b> {word}</span>'
+    return f'<span style="{style}"><b style="color:{COLOURS[word]}">{SIGNS[word]}</b> {html_text(text or word)}</span>'
 
 
 def sentence(verdict: Verdict) -> str:

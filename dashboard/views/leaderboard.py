@@ -9,8 +9,9 @@ import pandas as pd
 import streamlit as st
 
 from bench.board.costs import equal_budget
+from bench.board.grids import best_notes
 from bench.board.means import RowsByKey, setting_groups
-from bench.board.rows import ROW_KEY
+from bench.board.rows import BESIDE
 from bench.board.settings import setting_name
 from bench.board.signs import FLAGGED, legend
 from bench.board.verdicts import suite_of
@@ -144,6 +145,10 @@ def _target(suite: str, title: str, protocol: object, part: pd.DataFrame) -> Non
     pairwise(part, f"{part['setting_label'].iloc[0]}-{'none' if missing(protocol) else str(protocol)[:6]}")
 
 
+def _ranked_within(part: pd.DataFrame) -> str:
+    return "ranks are formed within each compressor" if part["rank_group"].any() else "ranks are over all compressors"
+
+
 def _notes(part: pd.DataFrame, protocol: object) -> list[str]:
     once = [f"{label} {found[0]}" for name, label in SAID_ONCE.items() if len(found := values(part, name)) == 1]
     notes = [f"all rows: {', '.join(once)}"] if once else []
@@ -152,9 +157,10 @@ def _notes(part: pd.DataFrame, protocol: object) -> list[str]:
         notes.append(f"the uncompressed network reaches {float(fp.iloc[0]):.2f} %")
     if not missing(protocol):
         images = f"{part['test_count'].max():,} test images"
-        notes.append(f"protocol {protocol}, {images}; ranks are formed within it, over all compressors")
+        notes.append(f"protocol {protocol}, {images}; {_ranked_within(part)}")
     if one_seed(part):
-        notes.append("one seed: intervals and ties hold for that seed only")
+        notes.append("one seed: no rank and no tie; intervals have what such rows vary by between seeds")
+    notes += best_notes(part)
     if part["tied"].fillna(False).any():
         notes.append("= no difference to the first of that rank was shown")
     notes += legend(part)
@@ -189,8 +195,8 @@ def _means(found: Scope, table: pd.DataFrame) -> None:
 
 
 def _cells_of(part: pd.DataFrame) -> pd.DataFrame:
-    """The measured records of these rows."""
-    keys = [*ROW_KEY, "preset"]
+    """The measured records of these rows and of those beside them, which their variance between seeds is from."""
+    keys = [*BESIDE, "preset"]
     cells = snapshot().cells
     return cells[cells["status"] == "ok"].merge(part[keys].drop_duplicates(), on=keys)
 

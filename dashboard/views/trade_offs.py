@@ -170,7 +170,7 @@ def _best(measured: pd.DataFrame, columns: Sequence[Shown]) -> None:
         st.info(plain(f"No method fits under {under}." if under else "No method here has a rank yet."))
         return
     rows = found.rows.sort_values("top1_mean", ascending=False, kind="stable")
-    group = rows.groupby(list(GROUP), sort=False, dropna=False).ngroup().sort_values(kind="stable")
+    group = rows.groupby([*GROUP, "rank_group"], sort=False, dropna=False).ngroup().sort_values(kind="stable")
     rows = rows.loc[group.index]
     best: Any = next(rows.itertuples())
     tied = int((group == group.iloc[0]).sum()) - 1
@@ -187,8 +187,9 @@ def _best(measured: pd.DataFrame, columns: Sequence[Shown]) -> None:
     )
     st.html(_table(rows.head(BEST), columns, ["" if later else "best" for later in group.duplicated()]))
     says = [
-        "bold: the best of a protocol (what is compressed, and to which bits); beneath it those not shown to differ",
-        "controls, stale and incomplete rows take no part",
+        "bold: the best of a protocol (what is compressed, to which bits) and compressor; beneath it those not "
+        "shown to differ",
+        "controls, stale and incomplete rows and those of one seed take no part",
         f"the first {BEST} of {len(rows)}" if len(rows) > BEST else "",
         f"{counted(found.left_out, 'row')} without the limited cost left out" if found.left_out else "",
     ]

@@ -4,12 +4,13 @@ Objective (docs/methods/sources.md#deepinversion): CE + w_bn sum_i ||mu - muh|| 
 w_tv TV-l2 + w_l1 TV-l1 + w_l2 l2, all on one rolled and flipped view (MixMix eq. 2 is its batch-norm term); adaptive:
 plus w_c (1 - JS) between the network and ``request.student``, temperature 3, minimised over the images only.
 Deviations: a true Jensen-Shannon divergence (the authors' code swaps the KL's arguments and clamps probabilities, which
-kills the gradient; ``js=code`` keeps it), balanced labels (their code has a fixed list).  The 32-pixel figures follow
-their CIFAR recipe, except that flip and clip are on and that the statistics weigh 0.1 instead of 10: at 10 the class
-term stayed at 16 % top-1 on its own network after 400 iterations (98 % at 0.1; the 224-pixel weight is 0.01 to 0.05).
-``mini`` takes 128 images a batch, ``thorough`` 256, so that a 128-image set is one batch, and twice the rate, because a
-fifth of the iterations at 0.05 leaves the statistics unmatched (BN loss 11.9 against 5.1). Adaptive use without a
-student (none in the request) is plain DeepInversion; ``info`` says so.
+kills the gradient; ``js=code`` keeps it), balanced labels (their code has a fixed list). The 32-pixel figures follow
+their CIFAR recipe, except that flip and clip are on and that ``mini`` and ``thorough`` weigh the statistics relative to
+the network, ``kappa`` 10 (docs/methods/tuning.md), and ``bn_weight`` is 0.1 where no kappa is given: at their 10 the
+class term stayed at 16 % top-1 on its own network after 400 iterations. ``mini`` takes 128 images a batch, ``thorough``
+256, so that a 128-image set is one batch, and twice the rate, because a fifth of the iterations at 0.05 leaves the
+statistics unmatched (BN loss 11.9 against 5.1). Adaptive use without a student (none in the request) is plain
+DeepInversion; ``info`` says so.
 Paper's figure (MixMix Table 2, 224 pixels, 21 networks): zoo top-1 85.96 ± 5.80, inception score 60.6.
 """
 
@@ -61,8 +62,8 @@ class DeepInversion(SingleSource):
     paper = "Yin et al., Dreaming to Distill: Data-free Knowledge Transfer via DeepInversion, CVPR 2020"
     Params: type[MethodParams] = DeepInversionParams
     presets: Mapping[str, Mapping[str, Any]] = {
-        "mini": {"iterations": 400, "batch": 128, "lr": 0.1},
-        "thorough": {"iterations": 2000, "batch": 256},
+        "mini": {"iterations": 400, "batch": 128, "lr": 0.1, "kappa": 10.0},
+        "thorough": {"iterations": 2000, "batch": 256, "kappa": 10.0},
         "paper": {
             "iterations": 3000,
             "half_iterations": 2000,

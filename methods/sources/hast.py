@@ -96,8 +96,8 @@ class Hast(SingleSource):
     offers: frozenset[Offer] = frozenset({"hook"})
     Params: type[MethodParams] = HastParams
     presets: Mapping[str, Mapping[str, Any]] = {
-        "mini": {"iterations": 400, "batch": 128},
-        "thorough": {"iterations": 500, "batch": 128},
+        "mini": {"iterations": 400, "batch": 128, "kappa": 100.0},
+        "thorough": {"iterations": 500, "batch": 128, "kappa": 100.0},
         "paper": {"iterations": 1000, "batch": 256, "hard_weight": 0.1, "focus": 0.5, "crop": 0.4},
     }
 

@@ -69,8 +69,8 @@ class Intraq(SingleSource):
     paper = "Zhong et al., IntraQ: Learning Synthetic Images with Intra-Class Heterogeneity, CVPR 2022"
     Params: type[MethodParams] = IntraqParams
     presets: Mapping[str, Mapping[str, Any]] = {
-        "mini": {"iterations": 400, "batch": 64, "groups": 2},
-        "thorough": {"iterations": 500, "batch": 128, "groups": 4},
+        "mini": {"iterations": 400, "batch": 64, "groups": 2, "kappa": 3.0},
+        "thorough": {"iterations": 500, "batch": 128, "groups": 4, "kappa": 3.0},
         "paper": {"iterations": 1000, "batch": 256, "groups": 4, "tau": 0.9, "band": (0.3, 0.8)},
     }
 

@@ -4,11 +4,11 @@ Objective (docs/methods/sources.md#kw): w_bn sum_i mean_c KL( N(muh, sh^2) || N(
 X), on flipped and shifted views; the scheme "BNS + I" of the paper.  MixMix's text confirms the KL and the blur prior.
 Deviations and what is unverified (docs/methods/sources.md#unverified): optimiser, iterations, weights, list of
 augmentations and the reduction over channels are the suite's choice (Adam 0.1, cosine, clip on); the KL's form is known
-from a secondary source, its measured deviation is held at 1e-3 of the stored one.  That form divides by the measured
+from a secondary source, its measured deviation is held at 1e-3 of the stored one. That form divides by the measured
 variance, so that a few nearly dead channels make up the loss of noise (142 on our MobileNetV2, 0.2 of real images) and
 its gradient: after 400 iterations the images kept two thirds of noise's BN loss (``l2norm``) whatever the weight, and
-their network knew 15 to 90 % of them.  ``mini`` and ``thorough`` take the other direction, ``kl_reverse``, which divides
-by the stored variance: a quarter of noise's BN loss, 99 % (docs/methods/tuning.md).  ``logit`` is the original's
+their network knew 15 to 90 % of them. ``mini`` and ``thorough`` take the other direction, ``kl_reverse``, which divides
+by the stored variance: a quarter of noise's BN loss, 99 % (docs/methods/tuning.md). ``logit`` is the original's
 maximised logit, ``bn=mse_gauss`` its other term.
 Paper's figure (MixMix Table 3, ImageNet, BRECQ): W4A4 ResNet-50 74.05, MobileNet-b 61.94; W2A4 ResNet-50 57.74.
 """

@@ -6,11 +6,11 @@ mixing), 7-8 (box and mixture) and 9 (mixed labels); weights are learned by equa
 divided by its own first value, then (1/m') sum_t Lh_t / a_t^2 + a_t^2 is minimised over images and a.  The average
 cancels among these terms, but not against the prior outside them, whose share would otherwise fall with m'.
 Deviations and suite choices (the paper is silent; docs/methods/sources.md#mixmix, #unverified): box position uniform
-inside the image, one box per batch and iteration, sides of at least 2 pixels; partner by a random cyclic shift; jitter
-strength 0.2; a_t starts at 1, moves by Adam with rate 1e-3 / (iterations/5000) and is held at 0.05 or above; the prior
-keeps fixed weights outside eq. 8 (``learn_prior`` moves it inside); one cosine and one Adam over both stages.
-``weights=fixed`` weighs the statistics 0.1, as ``deepinversion`` here.  At 32 pixels there is no half-size stage by
-default (maps of 16-pixel views collapse).
+inside the image, one box per batch and iteration (``mini`` and ``thorough``: one per image), sides of at least 2
+pixels; partner by a random cyclic shift; jitter strength 0.2 (``mini`` and ``thorough``: none); a_t starts at 1, moves
+by Adam with rate 1e-3 / (iterations/5000) and is held at 0.05 or above; the prior keeps fixed weights outside eq. 8
+(``learn_prior`` moves it inside); one cosine and one Adam over both stages. ``weights=fixed`` weighs the statistics
+0.1, as ``deepinversion`` here. At 32 pixels there is no half-size stage by default (maps of 16-pixel views collapse).
 Paper's figures (ImageNet): W4A4 BRECQ ResNet-50 74.58, MobileNet-b 65.38, MobileNetV2 64.01, MNasNet 57.87; W2A4
 ResNet-50 66.49 (Table 3); zoo top-1 96.95 ± 1.53, inception score 92.9 (Table 2).
 """
@@ -86,8 +86,8 @@ class MixMix(Defaults):
     paper = "Li et al., MixMix: All You Need for Data-Free Compression Are Feature and Data Mixing, ICCV 2021"
     Params: type[MethodParams] = MixMixParams
     presets: Mapping[str, Mapping[str, Any]] = {
-        "mini": {"iterations": 400, "batch": 32, "mix": 3},
-        "thorough": {"iterations": 1500, "batch": 64},
+        "mini": {"iterations": 400, "batch": 32, "mix": 3, "per_sample": True, "jitter": 0.0},
+        "thorough": {"iterations": 1500, "batch": 64, "per_sample": True, "jitter": 0.0},
         "paper": {"iterations": 5000, "half_iterations": 2500, "batch": 8},
     }
     access: Tier = "T2b"

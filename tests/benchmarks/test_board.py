@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench.board.frame import frame
-from bench.board.ranks import standings
+from bench.board.standings import standings
 from bench.board.stats import spread
 from tests.board.make import paired_rows, record
 

@@ -102,6 +102,11 @@ def record(correct: np.ndarray | float | None = None, **fields: Any) -> ResultRe
     return ResultRecord(**given)
 
 
+def twice(correct: np.ndarray | float, **fields: Any) -> list[ResultRecord]:
+    """The same answers under two seeds, the fewest that are ranked."""
+    return [record(correct, seed=seed, **fields) for seed in (0, 1)]
+
+
 def setting_of(label: str) -> dict[str, Any]:
     """The setting that a label such as ``S50 W4A4`` stands for; any other word is a student."""
     found: dict[str, Any] = {}

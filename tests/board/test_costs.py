@@ -15,7 +15,7 @@ from bench.board.frame import frame
 from bench.board.letters import split_letters
 from bench.store.records import StageCost
 
-from .make import bits, record
+from .make import bits, twice
 
 _points = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=12)
 
@@ -50,13 +50,13 @@ def _board() -> pd.DataFrame:
     nearly[np.flatnonzero(base)[0]] = False
     return frame(
         [
-            record(bits(0.9, 1), source="slow", costs=_spent(600, 60, forwards=1000)),
-            record(base, source="a", costs=_spent(60, 30, forwards=100)),
-            record(nearly, source="b", costs=_spent(10, 30, forwards=90), metrics={"size_bytes": 5000.0}),
-            record(0.3, source="c", costs=_spent(0, 1)),
-            record(0.95, source="real", control="upper", costs=_spent(0, 1)),
-            record(0.7, source="a", target="vgg_w8", target_digest="w9", costs=_spent(60, 30)),
-            record(0.9, source="d", costs={}),
+            *twice(bits(0.9, 1), source="slow", costs=_spent(600, 60, forwards=1000)),
+            *twice(base, source="a", costs=_spent(60, 30, forwards=100)),
+            *twice(nearly, source="b", costs=_spent(10, 30, forwards=90), metrics={"size_bytes": 5000.0}),
+            *twice(0.3, source="c", costs=_spent(0, 1)),
+            *twice(0.95, source="real", control="upper", costs=_spent(0, 1)),
+            *twice(0.7, source="a", target="vgg_w8", target_digest="w9", costs=_spent(60, 30)),
+            *twice(0.9, source="d", costs={}),
         ]
     )
 

@@ -29,25 +29,32 @@ def _found(records: list[ResultRecord]) -> tuple[tuple[float, float] | None, str
     return got.interval, got.why
 
 
-def test_without_seeds_it_is_the_interval_of_the_images_means() -> None:
+def test_one_seed_adds_what_seeds_of_such_rows_vary_by() -> None:
     rng = np.random.default_rng(3)
     first, second = rng.random(500) < 0.8, rng.random(500) < 0.6
-    found, _ = _found([_on(A, first), _on(B, second)])
+    records = [_on(A, first), _on(B, second)]
+    found, _ = _found(records)
     each = 50.0 * (first.astype(float) + second)  # percent of the two targets that are right, per image
-    half = 1.959964 * each.std(ddof=1) / np.sqrt(500)
-    assert found == pytest.approx((each.mean() - half, each.mean() + half), abs=1e-4)
+    seeds = [row.between for row in rows_by_key(records).values()]
+    variance, degrees = sum(s.moderated for s in seeds) / 4, seeds[0].degrees
+    half = np.sqrt(1.96**2 * each.var(ddof=1) / 500 + student.ppf(0.975, degrees) ** 2 * variance)
+    assert found == pytest.approx((each.mean() - half, each.mean() + half), rel=1e-3)
 
 
 def test_seeds_that_move_all_targets_together_widen_it() -> None:
-    """Seed effects of 4 points, the same for both targets, nothing else random: t with two degrees of freedom."""
+    """Seed effects of 4 points, the same for both targets, nothing else random: two targets are no better than one."""
     images = np.arange(1000)
     shifts = (-0.04, 0.0, 0.04)
     records = [_on(t, images < 1000 * (0.7 + s), k) for t in (A, B) for k, s in enumerate(shifts)]
     found, _ = _found(records)
     assert found is not None
-    by_seed = 100 * np.array([0.66, 0.70, 0.74])
-    alone = student.ppf(0.975, 2) * by_seed.std(ddof=1) / np.sqrt(3)
-    assert (found[1] - found[0]) / 2 == pytest.approx(alone, rel=0.1)  # the images' part adds little
+    alone, _ = _found([r for r in records if r.target == A])
+    assert alone is not None
+    other = (0.0, 0.04, -0.04)
+    apart, _ = _found([*records[:3], *(_on(B, images < 1000 * (0.7 + s), k) for k, s in enumerate(other))])
+    assert apart is not None
+    assert found[1] - found[0] > 0.9 * (alone[1] - alone[0])
+    assert apart[1] - apart[0] < 0.8 * (found[1] - found[0])
 
 
 def test_it_covers() -> None:

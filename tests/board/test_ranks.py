@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from bench.board.demsar import critical_difference, nemenyi_q
+from bench.board.moderation import SeedVariance, Term, moderated
 from bench.board.multiple import holm
-from bench.board.ranks import PairTable, letters, pair_table, rank_intervals, standings, tie_ranks, win_matrix
+from bench.board.ranks import PairTable, pair_table, win_matrix
+from bench.board.standings import letters, rank_intervals, standings, tie_ranks
 from bench.board.stats import common_table, paired_difference
 
 from .make import paired_rows
@@ -80,6 +82,13 @@ def test_tie_ranks() -> None:
     assert tie_ranks(pair_table([row(10)])) == [1]
     assert tie_ranks(pair_table([])) == []
     assert tie_ranks(pair_table([row(1800), {1: np.arange(2000) < 100}])) == [1, 1]
+
+
+def test_ranks_are_monotone_with_the_means() -> None:
+    """c scatters so much that it is told from nothing: it is no "1=" below b, which is told from a."""
+    outcome = np.array([[0, 1, 0], [-1, 0, 0], [0, 0, 0]])
+    assert tie_ranks(_decided(outcome, [90.0, 82.2, 77.8])) == [1, 2, 2]
+    assert rank_intervals(_decided(outcome, [90.0, 82.2, 77.8]))[2] == (1, 3)
 
 
 def test_rank_intervals_by_hand() -> None:
@@ -208,3 +217,14 @@ def test_cliques_gaps_and_notes() -> None:
     for bad in (table[["a"]], table.iloc[:1], table[["a", "e"]]):
         with pytest.raises(ValueError):
             critical_difference(bad)
+
+
+def test_pairs_are_moderated_as_one_by_one() -> None:
+    rows = paired_rows([0.80, 0.78, 0.795, 0.6], 3)
+    between = [SeedVariance(1.0 + k, 6.0 + k, 0.01 * k) for k in range(4)]
+    table = pair_table(rows, between=between)
+    for i, j in itertools.permutations(range(4), 2):
+        plain = paired_difference(*common_table(rows[i], rows[j]))
+        alone = moderated(plain, [Term(i, 1.0, between[i]), Term(j, -1.0, between[j])])
+        assert (table.low[i, j], table.high[i, j]) == pytest.approx(alone.interval(), abs=1e-9)
+        assert table.p[i, j] == pytest.approx(alone.p_value(), rel=1e-6)

@@ -11,10 +11,11 @@ import pytest
 from bench.board.claims import Verdict, judge
 from bench.board.columns import COLUMNS
 from bench.board.frame import frame
-from bench.board.grids import BLANK, RANKS, Grid, board_grids, image_set_grid, verdict_grid
+from bench.board.grids import BLANK, RANKS, Grid, board_grids, image_set_grid
 from bench.board.pivots import metric_grids, pivot_grids
 from bench.board.report import FORMATS, report, to_json, to_latex, to_markdown, to_text
 from bench.board.signs import FLAGGED
+from bench.board.verdict_grids import verdict_grid
 from bench.errors import BenchError
 from bench.store.image_gate import MEANING
 from bench.store.records import ResultRecord, StageCost
@@ -29,11 +30,11 @@ def _records() -> list[ResultRecord]:
     records = []
     for target in (A, B):
         same = {"target": target, "target_digest": target, "protocol_id": f"p-{target}"}
-        records += seeds([0.88, 0.88], source="real", control="upper", **same)
-        records += seeds([0.20, 0.20], source="noise", control="lower", **same)
-        records += seeds([0.80, 0.80], source="mixmix", model="zoo:full", **same)
-        records += seeds([0.70, 0.70], source="zeroq", model=target, **same)
-        records += seeds([0.75, 0.75], source="kw", model=A, **same)
+        records += seeds([0.88] * 3, source="real", control="upper", **same)
+        records += seeds([0.20] * 3, source="noise", control="lower", **same)
+        records += seeds([0.80] * 3, source="mixmix", model="zoo:full", **same)
+        records += seeds([0.70] * 3, source="zeroq", model=target, **same)
+        records += seeds([0.75] * 3, source="kw", model=A, **same)
     return [*records, *seeds([0.6], source="kw", model=B, target=B, target_digest=B, protocol_id=f"p-{B}")]
 
 
@@ -49,8 +50,8 @@ def test_pivot_as_table_six() -> None:
     assert set(names[3:]) == {"mixmix [zoo:full]", "zeroq [self]", f"kw [{A}]", f"kw [{B}]"}
     assert _text(grid, "FP32") == ["90.00", "90.00", "90.00"]
     assert _text(grid, "zeroq [self]") == ["70.00", "70.00", "70.00"]
-    # one seed of two: no mean of it, and none over the columns
-    assert _text(grid, f"kw [{B}]") == ["", f"{BLANK} 1 of 2", f"{BLANK} 0 of 2"]
+    # one seed of three: no mean of it, and none over the columns
+    assert _text(grid, f"kw [{B}]") == ["", f"{BLANK} 1 of 3", f"{BLANK} 0 of 2"]
     bold = {(row[0].text, cell.text) for row in grid.rows for cell in row if cell.bold}
     assert bold == {("mixmix [zoo:full]", "80.00")}  # the best that is no control
     assert any(f"p-{A}, p-{B}" in note for note in grid.notes)
@@ -118,7 +119,7 @@ def test_board_rows() -> None:
     assert wider["mixmix"][RANKS] == "1–3"
     assert first["di"]["remarks"] == "not_applicable: no BN"
     assert first["di"]["top-1 %"] == BLANK
-    assert (first["mixmix"]["seeds"], first["di"]["seeds"]) == ("2 of 2", "0 of 2")
+    assert (first["mixmix"]["seeds"], first["di"]["seeds"]) == ("3 of 3", "0 of 3")
     assert first["mixmix"]["synth s"] == "10.0"
     assert {grids[0].headers[i] for i in grids[0].text} == {"source", "from", "remarks"}
     assert any("charged in full" in note for note in grids[0].notes)
@@ -173,8 +174,8 @@ def test_measures_make_their_own_grids() -> None:
 def test_image_sets_are_listed_once() -> None:
     grid = image_set_grid(_records())
     lines = {(row[0].text, row[1].text): [cell.text for cell in row[2:]] for row in grid.rows}
-    two = lines["real", ""]  # two seeds, two targets
-    assert two == ["mini", "256", "2", "10.0", "20.0", "100", BLANK, "50", "2", "5.0", "4"]
+    three = lines["real", ""]  # three seeds, two targets
+    assert three == ["mini", "256", "3", "10.0", "20.0", "100", BLANK, "50", "2", "5.0", "6"]
     assert lines["kw", B] == ["mini", "256", "1", "10.0", "20.0", "100", BLANK, "50", "1", "10.0", "1"]
     dearer = record(0.8, seed=1).model_copy(update={"costs": {"synthesis": StageCost(seconds=30)}})
     (row,) = image_set_grid([record(0.8), dearer]).rows
@@ -223,7 +224,7 @@ def test_every_format() -> None:
     parsed = json.loads(str(report(table, "json", verdicts=verdicts)))
     assert len(parsed["rows"]) == len(table)
     assert parsed["claims"][0]["verdict"] == "supported"
-    blank = next(row for row in parsed["rows"] if row["seeds"] == "1 of 2")
+    blank = next(row for row in parsed["rows"] if row["seeds"] == "1 of 3")
     assert blank["top1_mean"] is None
     assert isinstance(parsed["rows"][0]["n"], int)
     with pytest.raises(BenchError, match="latex"):

@@ -12,17 +12,9 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from bench.board.bootstrap import Floats, mean_skewness, two_level_tails
+from bench.board.intervals import accuracy_interval, totals_interval, wilson
 from bench.board.multiple import holm, holm_levels
-from bench.board.stats import (
-    Spread,
-    accuracy_interval,
-    common_table,
-    half_widths,
-    paired_difference,
-    spread,
-    totals_interval,
-    wilson,
-)
+from bench.board.stats import Spread, common_table, half_widths, paired_difference, spread
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (10, 10), (1, 2000), (850, 1000), (9234, 10000)])
@@ -190,7 +182,7 @@ def _exact_coverage(alpha: float, seeds: int, rest: float) -> np.ndarray:
     effects = np.concatenate([[0.0], np.geomspace(0.03, 3000, 40)])
     edges = np.geomspace(1e-5, 1e5, 1500)
     middle = np.sqrt(edges[1:] * edges[:-1])
-    half = half_widths(alpha, middle, 1 - rest, rest, 1.0, seeds)
+    half = half_widths(alpha, middle, 1 - rest, rest, 1.0, seeds - 1)
     scale = (effects + rest)[:, None] / (seeds - 1)
     chance = np.diff(scipy_stats.chi2.cdf(edges[None] / scale, seeds - 1), axis=1)
     inside = 2 * scipy_stats.norm.cdf(half[None] / np.sqrt(effects + 1)[:, None]) - 1

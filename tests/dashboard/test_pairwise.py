@@ -26,17 +26,22 @@ def _records() -> list:
     return [*found, *seeds([0.9, 0.9], source="elsewhere", target_digest="a", protocol_id="other")]
 
 
+def _shown() -> set[str]:
+    return {record.row_id for record in _records()}
+
+
 def test_the_matrix_holds_the_rows_of_one_protocol() -> None:
-    pairs = matrix(_records(), "p")
+    pairs = matrix(_records(), "p", _shown())
     assert set(pairs["row"]) == {"good · brecq", "poor · brecq"}
     one = pairs.set_index("row").loc["good · brecq"]
     assert one["difference"] == pytest.approx(29.5)
     assert one["outcome"] == "win"
-    assert matrix(_records()[:2], "p").empty
+    assert matrix(_records()[:2], "p", _shown()).empty
+    assert matrix(_records(), "p", {_records()[0].row_id}).empty  # the other row is there for the variance only
 
 
 def test_the_map_marks_who_wins() -> None:
-    figure = win_map(matrix(_records(), "p"))
+    figure = win_map(matrix(_records(), "p", _shown()))
     (heat,) = figure.data
     assert list(heat.x) == ["good · brecq", "poor · brecq"]  # best first
     assert [list(line) for line in heat.z] == [[None, 1], [-1, None]]
@@ -45,7 +50,7 @@ def test_the_map_marks_who_wins() -> None:
 
 
 def test_the_table_lists_each_pair_once_the_better_row_first() -> None:
-    html = pair_rows(matrix(_records(), "p"))
+    html = pair_rows(matrix(_records(), "p", _shown()))
     body = html[html.index("<tbody>") :]
     assert body.count("<tr") == 1
     cells = re.findall(r"<td[^>]*>(.*?)</td>", body)

@@ -222,3 +222,15 @@ def test_a_suite_is_frozen_and_travels(suite_file: Path) -> None:
     with pytest.raises(ValueError):
         suite.images = 3  # type: ignore[misc]
     assert pickle.loads(pickle.dumps(suite)) == suite
+
+
+def test_ranks_are_within_the_compressor_unless_the_suite_compares_them(suite_file: Path) -> None:
+    """It changes what the board shows, never what is measured."""
+    suite = load_suite(suite_file)
+    assert suite.rank_within == "compressor"
+    assert load_suite(suite_file, {"rank_within": "protocol"}).rank_within == "protocol"
+    with pytest.raises(SuiteError, match="protocol"):
+        load_suite(suite_file, {"rank_within": "everything"})
+    comparing = {"ptq_compressors", "kd", "qat_real", "qat_w2a4", "qat_w4a4", "pruning", "pruning_quantised"}
+    comparing |= {"ablation_mixing_pruning"}
+    assert {name for name in suite_names() if load_suite(name).rank_within == "protocol"} == comparing
