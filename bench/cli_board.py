@@ -17,10 +17,10 @@ from bench.board.export import PARQUET, chosen_format, to_bytes, to_parquet
 from bench.board.frame import Ranked, frame
 from bench.board.listing import STANDARD, sound
 from bench.board.report import report
+from bench.board.versions import versions
 from bench.errors import BenchError, StoreError
 from bench.run import session
 from bench.spec.plan import Plan
-from bench.spec.registry import Registry
 from bench.spec.suite import load_suite, suite_names
 from bench.store.files import write_atomic
 from bench.store.records import ResultRecord
@@ -38,15 +38,6 @@ class BoardRequest:
     details: bool = True
     published: bool = False
     out: Path | None = None
-
-
-def versions() -> dict[tuple[str, str], int]:
-    """(kind, method) → version of the code at hand, to tell stale records."""
-    found: dict[tuple[str, str], int] = {}
-    for kind in ("sources", "compressors"):
-        registry = Registry(kind)
-        found |= {(kind, name): int(registry.get(name).version) for name in registry.names()}
-    return found
 
 
 def all_records(store: Path) -> list[ResultRecord]:

@@ -142,8 +142,8 @@ class BoardIndex:
         """
         return read_live(self.store) if self.store else None
 
-    def versions(self) -> dict[tuple[str, str], int]:
-        """The methods' versions; asked again only when their files changed."""
+    def versions(self) -> dict[tuple[str, str], int | str]:
+        """Versions of methods and weights; asked again only when their files changed."""
         path, stamp = self.cache / "versions.json", self._code[1]
         try:
             raw = read_json(path)

@@ -141,7 +141,7 @@ def _problems(rows: Sequence[Row], *, same_protocol: bool) -> list[str]:
     problems = []
     for row in rows:
         if row.stale:
-            problems.append(f"{describe(row)}: stale, measured with an older version of its method")
+            problems.append(f"{describe(row)}: stale, measured with an older version of its method or other weights")
         elif not row.complete:
             problems.append(f"{describe(row)}: {row.reason or row.status} ({row.seeds} seeds)")
         elif not row.bitmaps:

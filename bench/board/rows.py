@@ -12,11 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.board.moderation import SHIPPED, Replicates, SeedVariance, seed_variances
+from bench.board.versions import NETWORKS
+from bench.spec.catalogue import full_name
 from bench.store.bitmaps import unpack_bits
 from bench.store.records import ResultRecord
 
-Versions = Mapping[tuple[str, str], int]
-"""(kind, method name) → version of the code, kind being the folder's name: "sources" or "compressors"."""
+Versions = Mapping[tuple[str, str], int | str]
+"""(kind, name) → what the code has: a method's version, kind being its folder ("sources", "compressors", "policies"),
+or the digest of a network's weights (:data:`bench.board.versions.NETWORKS`, full name)."""
 
 Asked = Mapping[Any, Collection[int]]
 """Suite, or (suite, version, preset) → the seeds it was asked for."""
@@ -89,12 +92,18 @@ class Row:
 
     @property
     def stale(self) -> bool:
-        """Some record was made by an older version of its source or compressor than the code has."""
-        return any(
+        """Some record was made by an older version of its source or compressor than the code has, or on other weights
+        of its target."""
+        older = any(
             version < _current(self.versions, key, version)
             for r in self.records
             for key, version in _record_versions(r)
         )
+        return older or any(r.target_digest and r.target_digest != self._weights(r) for r in self.records)
+
+    def _weights(self, record: ResultRecord) -> str:
+        """Digest of the weights its target has now; the recorded one where the target did not come with the package."""
+        return str(self.versions.get((NETWORKS, full_name(record.dataset, record.target)), record.target_digest))
 
     @cached_property
     def bitmaps(self) -> dict[int, npt.NDArray[np.bool_]]:
@@ -115,7 +124,7 @@ def _current(versions: Versions, key: tuple[str, str], recorded: int) -> int:
     installed makes nothing stale."""
     kind, name = key
     known = [versions.get((kind, step)) for step in name.split("+")]
-    return recorded if None in known else sum(version for version in known if version is not None)
+    return recorded if None in known else sum(int(version) for version in known if version is not None)
 
 
 def _record_versions(record: ResultRecord) -> Iterable[tuple[tuple[str, str], int]]:

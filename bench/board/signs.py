@@ -30,7 +30,7 @@ class Sign:
         return value is not None and not pd.isna(value) and bool(value)
 
 
-STALE = Sign("†", "stale", "stale: measured with an older version of its method; not ranked")
+STALE = Sign("†", "stale", "stale: measured with an older version of its method or other weights; not ranked")
 FLAGGED = Sign("‡", "flagged", MEANING)
 MIXED = Sign(
     "§",

@@ -1,28 +1,39 @@
-"""Versions of the methods at hand, to tell stale records; remembered, because asking a method imports torch."""
+"""Versions of the methods and weights at hand, to tell stale records; remembered, because asking a method imports
+torch."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
+from bench.spec.catalogue import shipped_weights
 from bench.spec.registry import Registry, code_files
 
 KINDS = ("sources", "compressors", "policies")
+NETWORKS = "networks"
+"""Kind of what is no method: a network that comes with the package, whose version is the digest of its weights."""
 
 
-def versions() -> dict[tuple[str, str], int]:
-    """(kind, method) → version of the code at hand."""
-    found: dict[tuple[str, str], int] = {}
+def versions() -> dict[tuple[str, str], int | str]:
+    """(kind, method) → version of the code at hand, and (``NETWORKS``, full name) → digest of the weights at hand.
+
+    Raises:
+        WeightsError: a shipped network's manifest is damaged.
+    """
+    found: dict[tuple[str, str], int | str] = {}
     for kind in KINDS:
         registry = Registry(kind)
         found |= {(kind, name): int(registry.get(name).version) for name in registry.names()}
-    return found
+    return found | {(NETWORKS, name): digest for name, digest in shipped_weights().items()}
 
 
 def code_stamp() -> str:
-    """What :func:`versions` was read from: the methods' files by path, size and time; imports nothing."""
+    """What :func:`versions` was read from: the methods' files by path, size and time, the weights by their digests;
+    imports no method."""
     names = sorted(name for kind in KINDS for name in Registry(kind).names())
-    text = "\n".join([*names, *(f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in code_files())])
+    weights = [f"{name} {digest}" for name, digest in shipped_weights().items()]
+    files = [f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in code_files()]
+    text = "\n".join([*names, *weights, *files])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -140,6 +140,18 @@ def short_name(dataset: str, name: str) -> str:
     return name.removeprefix(f"{measured_on_test(dataset)}/")
 
 
+def shipped_weights() -> dict[str, str]:
+    """Full name of every network whose weights come with the package → their digest, from the manifests.
+
+    Raises:
+        WeightsError: a manifest is damaged.
+    """
+    from bench.zoo.checkpoints import SHIPPED, manifests
+
+    folders = [folder for folder in sorted(SHIPPED.iterdir()) if folder.is_dir()]
+    return {full_name(folder.name, fact["name"]): fact["digest"] for folder in folders for fact in manifests(folder)}
+
+
 def find_network(catalogue: Catalogue, dataset: str, name: str, where: str) -> str:
     """The full name of one network.
 

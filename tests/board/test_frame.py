@@ -155,6 +155,16 @@ def test_stale_rows_are_shown_and_not_ranked() -> None:
     assert not frame(new, versions={("sources", "unheard_of"): 9}).iloc[0]["stale"]
 
 
+def test_rows_on_other_weights_are_stale() -> None:
+    here = record(bits(0.9), target="resnet18_w10", dataset="fashion_mnist", target_digest="a" * 64)
+    weights = ("networks", "fashion_mnist/resnet18_w10")
+    assert list(frame([here], versions={weights: "a" * 64})["stale"]) == [False]
+    assert list(frame([here], versions={weights: "b" * 64})["stale"]) == [True]
+    assert list(frame([here], versions={("networks", "fashion_mnist/other"): "b" * 64})["stale"]) == [False]
+    tuned = here.model_copy(update={"dataset": "fashion_mnist+held_out"})
+    assert list(frame([tuned], versions={weights: "b" * 64})["stale"]) == [True]
+
+
 def test_ranks_ties_controls_and_protocols() -> None:
     base = bits(0.8, 1)
     nearly = base.copy()
