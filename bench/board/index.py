@@ -24,7 +24,7 @@ from bench.board.frame import frame_of_rows, rank_within
 from bench.board.listing import CELL_COLUMNS, DTYPES, FILE, STANDARD, Place, cell_row, cell_table, checked, one_per_cell
 from bench.board.machines import several_contents
 from bench.board.parts import joined, read_parquet, remove_others, typed, write_parquet
-from bench.board.rows import make_rows
+from bench.board.rows import Versions, make_rows
 from bench.board.versions import board_stamp, code_stamp, versions
 from bench.errors import StoreError
 from bench.paths import cache_folder
@@ -299,7 +299,7 @@ class BoardIndex:
 
 
 def _part(
-    records: list[ResultRecord], known: dict[tuple[str, str], int], asked: dict[Any, list[int]], remade: list[str]
+    records: list[ResultRecord], known: Versions, asked: dict[Any, list[int]], remade: list[str]
 ) -> pd.DataFrame:
     """The frame of one target's records, with the ids of each line's image sets."""
     extra = sorted({name for record in records for name in record.metrics} - STANDARD)
