@@ -104,7 +104,8 @@ def write(files: Iterable[Path], store: Path) -> None:
                 continue
             more = f", {bits}, {len(plan.suite.seeds)} seeds" if len(plan.suite.seeds) > 1 else ""
             text.append(f"## {file.stem}{more}\n\n{table(lines)}")
-            panels += [(file.stem, curves(line, store)) for line in lines if line.chosen]
+            if len(plan.suite.seeds) == 1:  # a suite of several seeds compares what the others chose
+                panels += [(file.stem, curves(line, store)) for line in lines if line.chosen]
     text.append("## Curves\n\nLoss of the chosen configurations over their iterations, first value 1.\n")
     text.append(f"![]({FIGURE})\n")
     PAGE.write_text("\n".join(text), encoding="utf-8")
