@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ from bench.zoo import checkpoints
 from bench.zoo.checkpoints import freeze, load_into
 from bench.zoo.recipe import build_entry
 from bench.zoo.table import TABLE, Entry
-from methods.sources import deepdream, deepinversion, hast, intraq, kw, mixmix
 from methods.sources._augment import Augment, PixelSpace, mix_data
 from methods.sources._bn_taps import pooled, tapped
 from methods.sources._losses import l2norm
+from methods.sources._single import SingleSource
+from tests import pick
 
 DATASET = "fashion_mnist"
 IMAGES, BATCH, DRAWS = 512, 128, 8
@@ -52,16 +54,20 @@ def views() -> dict[str, View]:
     """What each source with views does to a batch at its preset `mini`."""
     space = PixelSpace.of(get_dataset(DATASET).spec)
     found: dict[str, View] = {"as they are": lambda x, _: x}
-    for module in (kw, deepinversion, deepdream, hast, intraq):
-        method: Any = module.METHOD
-        augment: Augment = method.augment(method.Params(**method.presets["mini"]), space)
-        if augment.kinds():
-            found[module.__name__.rpartition(".")[2]] = augment
-    params = mixmix.MixMixParams(**mixmix.METHOD.presets["mini"])
-    augment = Augment(space, roll=params.roll, flip=params.flip, jitter=params.jitter)
-    found["mixmix, pairs unmixed"] = augment
-    found["mixmix"] = lambda x, g: mix_data(augment(x, g), g, params.box, per_sample=params.per_sample).images
+    for name, method in pick.methods("sources").items():
+        params: Any = method.Params(**method.presets.get("mini", {}))
+        if isinstance(method, SingleSource):
+            augment = method.augment(params, space)
+            if augment.kinds():
+                found[name] = augment
+        elif {"jitter", "box"} <= set(type(params).model_fields):
+            augment = Augment(space, roll=params.roll, flip=params.flip, jitter=params.jitter)
+            found |= {f"{name}, pairs unmixed": augment, name: partial(_mixed, augment, params)}
     return found
+
+
+def _mixed(augment: Augment, params: Any, images: Tensor, generator: Generator) -> Tensor:
+    return mix_data(augment(images, generator), generator, params.box, per_sample=params.per_sample).images
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -149,7 +149,8 @@ def test_squares_of_images_that_do_not_invert_bear_the_sign(alone: RecordStore, 
     values = next(trace for trace in chart["data"] if trace["name"] == "values")["text"]
     assert [SIGN.text in line[0] for line in values] == [name == "bad" for name in hovers]
     said = shown(test)
-    assert re.findall(r">([\d.]+)(‡?)</a>", said) == [("60.0", SIGN.text), ("50.0", ""), ("30.0", "")]
+    found = [(float(value), sign) for value, sign in re.findall(r">([\d.]+)(‡?)</a>", said)]
+    assert found == [(60, SIGN.text), (50, ""), (30, "")]
     assert f"{SIGN.text} {MEANING}." in said
 
 

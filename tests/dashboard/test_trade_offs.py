@@ -223,8 +223,11 @@ def test_points_of_images_that_do_not_invert_bear_the_sign() -> None:
 
 
 def test_page_explains_the_sign_where_a_row_has_it(pages: Pages) -> None:
-    good = made(0.7, source="good", compressor="c", image_gate=gate(99))
-    pages.write([good, made(0.8, source="bad", compressor="c", image_gate=gate(50))])
+    given = {"good": (0.7, gate(99)), "bad": (0.8, gate(50))}
+    for seed in (0, 1):  # one seed alone is not ranked
+        pages.write(
+            [made(top1, source=name, compressor="c", image_gate=one, seed=seed) for name, (top1, one) in given.items()]
+        )
     app = pages.open("trade_offs")
     assert not app.exception
     text = text_of(app)

@@ -116,7 +116,7 @@ def test_unknown_names_come_with_the_nearest() -> None:
     with pytest.raises(DataError, match="fashion_mnist") as caught:
         get_dataset("fashion-mnist")
     assert caught.value.nearest == "fashion_mnist"
-    assert {*SPECS, "imagenet@SIZE", "imagefolder:PATH[@SIZE]"} == set(dataset_names())
+    assert {*SPECS, "imagenet@SIZE", "imagefolder:PATH[@SIZE]", "NAME+held_out"} == set(dataset_names())
 
 
 def test_the_full_set_is_asked_for_by_name(cache: Path) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from bench.interfaces import ModelHandle
+from bench.interfaces import ModelHandle, RunContext, SynthRequest
+from methods.sources._generator_loop import GeneratorTrainer
+from methods.sources._generator_source import GeneratorSource
 from methods.sources._losses import BN_OBJECTIVES
 from methods.sources._objectives import SingleObjective
 from methods.sources._single import SingleSource
@@ -58,19 +60,37 @@ def test_the_record_says_the_weight_in_use(name: str, zoo: tuple[ModelHandle, ..
     assert relative.info["bn_weight"] not in (0.5, 1.0)
 
 
-@pytest.mark.parametrize("name", ["gdfq", "qimera", "dafl_mixmix"])
+GENERATORS = {
+    name: method
+    for name, method in pick.methods("sources").items()
+    if isinstance(method, GeneratorSource) and "kappa" in method.Params.model_fields
+}
+
+
+def weight_of(trainer: GeneratorTrainer, network: ModelHandle) -> float:
+    """The weight in use; a source that mixes has one for each network."""
+    found = trainer.objective.info()["bn_weight"]
+    return float(found[network.name] if isinstance(found, dict) else found)
+
+
+@pytest.mark.parametrize("name", GENERATORS)
 def test_a_generators_start_counts_kappa(name: str, zoo: tuple[ModelHandle, ...]) -> None:
-    method: Any = pick.methods("sources")[name]
-    asked = request(method, zoo[:1], batch=8, images=8, iterations=2, width=8, kappa=3.0)
-    ctx = context()
-    trainer = method.build(asked, ctx, asked.params)
-    assert trainer.objective.info()["bn_weight"] != pytest.approx(3.0)
-    trainer.step(log=True)
-    first, weight = float(trainer.terms["bn"]), trainer.objective.info()["bn_weight"]
-    if name == "dafl_mixmix":  # logs the term unweighted, and has a weight for each network
-        weight = weight[zoo[0].name]
-        first *= weight
-    assert first == pytest.approx(3.0, rel=1e-5)
-    trainer.step(log=True)
-    kept = trainer.objective.info()["bn_weight"]
-    assert (kept[zoo[0].name] if name == "dafl_mixmix" else kept) == weight
+    """Whatever the network, and whether the logged term is weighted or not: the weight is kappa over the first one."""
+    method: Any = GENERATORS[name]
+    products = []
+    for network in (zoo[0], far(zoo[0])):
+        plain = method.build(*asked(method, network, bn_weight=1.0))
+        plain.step(log=True)
+        relative = method.build(*asked(method, network, kappa=3.0))
+        relative.step(log=True)
+        weight = weight_of(relative, network)
+        products.append(weight * float(plain.terms["bn"]))
+        relative.step(log=True)
+        assert weight_of(relative, network) == weight
+    assert products == pytest.approx([3.0, 3.0], rel=1e-4)
+
+
+def asked(method: Any, network: ModelHandle, **params: Any) -> tuple[SynthRequest, RunContext, Any]:
+    """A small generator's request, its context and its parameters."""
+    found = request(method, (network,), batch=8, images=8, iterations=2, width=8, **params)
+    return found, context(), found.params

@@ -24,6 +24,7 @@ NAMES = (
     "ablation_images",
     "ablation_mixing",
     "ablation_mixing_pruning",
+    "ablation_ranges",
     "ablation_weights",
     "ablation_zoo",
     "kd",
@@ -119,6 +120,8 @@ SIZES = {
     "pruning_quantised": (3, 3 * 2 * 3),
     "ablation_mixing_pruning": (10, 10),
     "ablation_images": (1 + 1 + 2 + 1, 4 * 2 * 5),
+    # real, mixmix; kw of each of 6 targets; rtn and brecq, each twice
+    "ablation_ranges": ((1 + 1 + 6) * 2, 3 * 6 * 4 * 2 * 2),
     "ablation_weights": (6, 6 * 2 * 2),
     # real, noise, mixmix; deepinversion, dafl thrice (a set and two streams) of 2 teachers; 3 pairs of networks
     "kd": (3 + 2 + 4 * 2, 8 * 3),
