@@ -298,9 +298,7 @@ class BoardIndex:
         remove_others(self.cache, set(names))
 
 
-def _part(
-    records: list[ResultRecord], known: Versions, asked: dict[Any, list[int]], remade: list[str]
-) -> pd.DataFrame:
+def _part(records: list[ResultRecord], known: Versions, asked: dict[Any, list[int]], remade: list[str]) -> pd.DataFrame:
     """The frame of one target's records, with the ids of each line's image sets."""
     extra = sorted({name for record in records for name in record.metrics} - STANDARD)
     rows = make_rows(records, versions=known, seeds=asked)

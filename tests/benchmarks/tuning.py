@@ -39,8 +39,9 @@ One rule for all, one switch after another, the best value kept, at most twelve 
 1. kappa, the weight of the statistics relative to the network ([kappa](sources.md#kappa)), where there is one, or the
    form of the statistics where it fails at every kappa;
 2. the views: none, half as strong, as the paper has them;
-3. iterations: 1,000 instead of 400 where the mean top-1 gains half a point. `kw` alone does, by 0.65 at one seed; `mini`
-   keeps 400 all the same, since 2.5 times the cost needs more than one seed to speak for it, and `thorough` has 1,000.
+3. iterations: 1,000 instead of 400 where the mean top-1 gains half a point. `kw` alone does, by 0.65 at one seed;
+   `mini` keeps 400 all the same, since 2.5 times the cost needs more than one seed to speak for it, and `thorough` has
+   1,000.
 
 Eligible are values whose images pass the image gate (own top-1 at least 90 %, own batch-norm loss at most half of
 noise's; ‡ marks the others) and whose views leave real images at most 1.5 times their own batch-norm loss
