@@ -12,7 +12,8 @@ Known deviations:
   does, by squared gradients divided by their mean (the script adds 1 to the gradients instead), in stage 1.
 - lambda 0.1 from MixMix's appendix; ``penalty: auto`` takes BRECQ's public values per architecture.  At 200 iterations
   0.1, 0.3 and 1 end alike on four zoo networks and held-out images (W2A4, three seeds: 88.1, 88.1, 88.2 %;
-  suites/tuning/brecq.yaml), though at 0.1 some five in a hundred rounding variables of a small first block end undecided.
+  suites/tuning/brecq.yaml), though at 0.1 some five in a hundred rounding variables of a small first block end
+  undecided.
 - MixMix prints (appendix, equation 9) a plain sigmoid and an unsquared norm; BRECQ's stretched sigmoid and squared
   norm are used.
 - The classifier's input has 8 bits (BRECQ's code leaves it at the activations' bits on ResNets).
