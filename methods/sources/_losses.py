@@ -133,21 +133,27 @@ def kl(stats: Stats, first: float = 1.0) -> Tensor:
 
     The measured variance stands in the denominator, so s is held at 1e-3 of the stored deviation or above.
     """
-    layout = stats.layout
-    stored = _deviation(layout.target_var)
-    s = torch.maximum(_deviation(stats.var), 1e-3 * stored)
-    distance = stored.square() + (layout.target_mean - stats.mean).square()
-    return _weighted((s / stored).log() + 0.5 * (distance / s.square() - 1.0), layout, first, mean=True)
+    stored, measured = _deviations(stats)
+    return _gaussian_kl(stored, measured, stats, first)
 
 
 def kl_reverse(stats: Stats, first: float = 1.0) -> Tensor:
     """sum_i mean_c KL( N(mu, s^2) || N(muh, sh^2) ), the measured Gaussian from the stored one, whose variance stands
     in the denominator (docs/methods/sources.md#kl)."""
-    layout = stats.layout
-    stored = _deviation(layout.target_var)
-    s = torch.maximum(_deviation(stats.var), 1e-3 * stored)
-    distance = s.square() + (layout.target_mean - stats.mean).square()
-    return _weighted((stored / s).log() + 0.5 * (distance / stored.square() - 1.0), layout, first, mean=True)
+    stored, measured = _deviations(stats)
+    return _gaussian_kl(measured, stored, stats, first)
+
+
+def _deviations(stats: Stats) -> tuple[Tensor, Tensor]:
+    """Deviations per channel, stored and measured; the measured one is held at 1e-3 of the stored one or above."""
+    stored = _deviation(stats.layout.target_var)
+    return stored, torch.maximum(_deviation(stats.var), 1e-3 * stored)
+
+
+def _gaussian_kl(of: Tensor, to: Tensor, stats: Stats, first: float) -> Tensor:
+    """sum_i mean_c KL( N(., of^2) || N(., to^2) ), the means stored and measured."""
+    distance = of.square() + (stats.layout.target_mean - stats.mean).square()
+    return _weighted((to / of).log() + 0.5 * (distance / to.square() - 1.0), stats.layout, first, mean=True)
 
 
 def dead_channels(stats: Stats) -> Tensor:
