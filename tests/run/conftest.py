@@ -26,6 +26,24 @@ seeds: [0, 1]
 test_subset: 200
 """
 
+
+def inverting_suite(row: str) -> str:
+    """A suite of noise and of the images of ``row``, a source that inverts a network."""
+    return f"""
+suite: tiny
+version: 1
+dataset: fashion_mnist
+grid:
+  source: [{pick.LOWER}, {row}]
+  target: [resnet18_w10]
+  compressor: [{pick.ROUND}]
+  bits: [W8A8]
+images: 32
+seeds: [0]
+test_subset: 50
+"""
+
+
 Run = Callable[..., list[ResultRecord]]
 
 

@@ -12,25 +12,11 @@ from bench.interfaces import ModelHandle
 from bench.zoo import targets
 from tests import pick
 
-from .conftest import Run
+from .conftest import Run, inverting_suite
 from .packages import install
 
 UNSOUND = "vgg_bn_w12"
 FULL = f"fashion_mnist/{UNSOUND}"
-
-SUITE = """
-suite: tiny
-version: 1
-dataset: fashion_mnist
-grid:
-  source: [{lower}, {inverting}]
-  target: [resnet18_w10]
-  compressor: [{round}]
-  bits: [W8A8]
-images: 32
-seeds: [0]
-test_subset: 50
-"""
 
 PACKAGE = """
     from bench.spec.registry import Registry
@@ -79,7 +65,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[nn.Module], No
 def written(suite: Path, source: str, method: str) -> None:
     fields = pick.values("sources", method, iterations=1, batch=32, images=32)
     row = fields.replace(f'"{method}": {{', f'"{source}": {{"model": "{UNSOUND}", ')
-    suite.write_text(SUITE.format(lower=pick.LOWER, inverting=row, round=pick.ROUND))
+    suite.write_text(inverting_suite(row))
 
 
 @pytest.mark.parametrize(

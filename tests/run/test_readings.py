@@ -20,6 +20,8 @@ from bench.spec.jobs import ResolvedSource, SynthJob
 from bench.store.image_gate import ImageGate, OwnReading, judged
 from tests import pick
 
+from .conftest import inverting_suite
+
 NETWORKS = ("fashion_mnist/resnet18_w10", "fashion_mnist/vgg_bn_w12")
 
 
@@ -111,25 +113,10 @@ def test_images_in_other_constants_are_read_in_the_networks_own(bench: Bench, re
     assert IMAGES <= 256
 
 
-GATED = """
-suite: tiny
-version: 1
-dataset: fashion_mnist
-grid:
-  source: [{lower}, {inverting}]
-  target: [resnet18_w10]
-  compressor: [{round}]
-  bits: [W8A8]
-images: 32
-seeds: [0]
-test_subset: 50
-"""
-
-
 def test_a_failed_synthesis_is_told_in_record_and_log(suite: Path, tmp_path: Path) -> None:
     name = pick.name("sources", models="one", label_kind="assigned", needs="bn", params=("iterations", "batch"))
     row = pick.values("sources", name, iterations=1, batch=32, images=32)
-    suite.write_text(GATED.format(lower=pick.LOWER, inverting=row, round=pick.ROUND))
+    suite.write_text(inverting_suite(row))
     console = Console(file=io.StringIO(), width=400)
     options = session.Options(suite=str(suite), store=tmp_path / "store", workers=0, tracker="none")
     records = {record.source_method: record for record in session.run(options, console)[1]}
