@@ -9,11 +9,12 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from bench.board.columns import COLUMNS, Column, Context, metric
+from bench.board.columns import COLUMNS, Column
 from bench.board.costs import SERVED
 from bench.board.intervals import accuracy_interval, totals_interval
 from bench.board.machines import content_of, mixed_rows, several_contents
 from bench.board.ranks import RANKED_FROM, group_keys
+from bench.board.readers import Context, metric
 from bench.board.rows import Asked, Row, Versions, make_rows
 from bench.board.scores import recovered_shares
 from bench.board.standings import Standing, standings
