@@ -11,6 +11,7 @@ from typing import Annotated, Optional
 import typer
 
 import bench.cli
+from bench.cli_edge import command_line
 from bench.cli_options import STORE, StoreOpt
 from dashboard.cli_serve import dashboard
 
@@ -36,7 +37,7 @@ def report(
     write_report(tuple(suites or ()), file, store)
 
 
-app = bench.cli.command_line(f"{bench.cli.HELP} · `bench report --out report.html`")
+app = command_line(f"{bench.cli.HELP} · `bench report --out report.html`")
 for part in (bench.cli.app, own):
     app.add_typer(part)  # without a name: its commands stand on the first level
 

@@ -255,7 +255,14 @@ SHOWN = (
     "dashboard",
 )
 """What a page may read: the board and the records behind it."""
-COMMANDS = ("bench.cli", "bench.cli_options", "bench.cli_board", "bench.spec.suite", "bench.store.files")
+COMMANDS = (
+    "bench.cli",
+    "bench.cli_edge",
+    "bench.cli_options",
+    "bench.cli_board",
+    "bench.spec.suite",
+    "bench.store.files",
+)
 """What ``dashboard/cli*.py`` needs besides: it is the command line, of which the engine's is one part, and gathers for
 the report what the engine's own commands gather."""
 
