@@ -14,9 +14,10 @@ Known deviations:
 - The teacher's answers replace the labels; see `lsq` for the rest of the training.
 
 Published figures: MixMix measures no DoReFa.  The paper's are of AlexNet with W1 to W8 on labelled ImageNet.
-Ours (suites ``qat_w4a4``, ``qat_w2a4``, 1,024 images, one seed; narrow ResNet-50, MobileNetV2, ResNet-18 at 32 pixels,
-uncompressed 91.4, 90.9, 91.4): W4A4 on training images 90.3, 89.0, 90.4, mixed 89.0, 83.1, 88.8, inverted from the
-target (kw) 88.4, 56.6, 89.7; W2A4 88.9, 86.7, 89.1, mixed 82.6, 68.5, 78.5, kw 81.3, 38.4, 83.5.
+Ours, on the networks before their second training cycle (suites ``qat_w4a4``, ``qat_w2a4``, 1,024 images, one seed;
+narrow ResNet-50, MobileNetV2, ResNet-18 at 32 pixels, uncompressed 91.4, 90.9, 91.4): W4A4 on training images 90.3,
+89.0, 90.4, mixed 89.0, 83.1, 88.8, inverted from the target (kw) 88.4, 56.6, 89.7; W2A4 88.9, 86.7, 89.1, mixed 82.6,
+68.5, 78.5, kw 81.3, 38.4, 83.5.
 """
 
 from __future__ import annotations

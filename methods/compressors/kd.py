@@ -17,11 +17,11 @@ Known deviations:
 
 Published figures (MixMix, table 7, CIFAR-10; VGG-11 to VGG-11, VGG-11 to ResNet-18, ResNet-34 to ResNet-18): DAFL with
 MixMix 93.97, 91.57, 94.79; DeepInversion 90.78, 90.36, 93.26; DAFL 92.22 for the last (teachers 94.31, 94.31, 95.42).
-Ours (suite ``kd``, ``mini``, one seed; VGG to VGG, VGG to ResNet-18, ResNet-34 to ResNet-18, narrow networks): real
-89.4, 85.9, 86.1; dafl_mixmix as a stream 74.1, 65.0, 70.4; mixmix 72.3, 62.3, 55.6; deepinversion 30.9, 22.9, 72.1;
-dafl as a stream 30.3, 20.5, 18.4, with the authors' MNIST weights 50.4, 44.9, 33.2; noise 11.3, 7.3, 18.6 (teachers
-92.6, 92.6, 91.2).  DeepInversion's images of the VGG look like hollow outlines: of the first 128 the VGG itself names
-all, a ResNet-34 53 % and a ResNet-18 63 %.
+Ours, on the networks before their second training cycle (suite ``kd``, ``mini``, one seed; VGG to VGG, VGG to
+ResNet-18, ResNet-34 to ResNet-18, narrow networks): real 89.4, 85.9, 86.1; dafl_mixmix as a stream 74.1, 65.0, 70.4;
+mixmix 72.3, 62.3, 55.6; deepinversion 30.9, 22.9, 72.1; dafl as a stream 30.3, 20.5, 18.4, with the authors' MNIST
+weights 50.4, 44.9, 33.2; noise 11.3, 7.3, 18.6 (teachers 92.6, 92.6, 91.2). DeepInversion's images of the VGG look like
+hollow outlines: of the first 128 the VGG itself names all, a ResNet-34 53 % and a ResNet-18 63 %.
 """
 
 from __future__ import annotations

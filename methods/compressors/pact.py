@@ -15,9 +15,10 @@ Known deviations:
 
 Published figures: MixMix measures no PACT.  The paper (ImageNet, labelled training set): ResNet-18 W4A4 69.2 %
 (FP 70.2 %), ResNet-50 W4A4 76.5 % (76.9 %).
-Ours (suites ``qat_w4a4``, ``qat_w2a4``, 1,024 images, one seed; narrow ResNet-50, MobileNetV2, ResNet-18 at 32 pixels,
-uncompressed 91.4, 90.9, 91.4): W4A4 on training images 90.2, 88.3, 90.3, mixed 88.6, 83.0, 88.6, inverted from the
-target (kw) 88.0, 59.8, 88.7; W2A4 89.0, 86.4, 89.2, mixed 85.1, 70.0, 82.0, kw 82.0, 40.8, 83.4.
+Ours, on the networks before their second training cycle (suites ``qat_w4a4``, ``qat_w2a4``, 1,024 images, one seed;
+narrow ResNet-50, MobileNetV2, ResNet-18 at 32 pixels, uncompressed 91.4, 90.9, 91.4): W4A4 on training images 90.2,
+88.3, 90.3, mixed 88.6, 83.0, 88.6, inverted from the target (kw) 88.0, 59.8, 88.7; W2A4 89.0, 86.4, 89.2, mixed 85.1,
+70.0, 82.0, kw 82.0, 40.8, 83.4.
 """
 
 from __future__ import annotations

@@ -21,9 +21,9 @@ Delivery ``cached`` freezes the generator after ``iterations`` steps and samples
 theirs trains the student on every step's images (``stream``), with KL(T || S) on the detached images, which is the
 consumer's part.  ``mini`` is 300 steps of a body half as wide.
 Paper's figure (CIFAR-10, distillation): ResNet-34 to ResNet-18 92.22.
-Ours (suite ``sources_all``, 128 images, 60,000 passes with a generator's counted as one network's, BRECQ, one seed;
-MobileNetV2 and ResNet-18): W2A4 75.2 and 66.9, W4A4 85.7 and 81.4 (real 82.7, 89.7, 82.3, 91.0; noise 25.5, 50.9, 74.0,
-90.0).
+Ours, on the networks before their second training cycle (suite ``sources_all``, 128 images, 60,000 passes with a
+generator's counted as one network's, BRECQ, one seed; MobileNetV2 and ResNet-18): W2A4 75.2 and 66.9, W4A4 85.7 and
+81.4 (real 82.7, 89.7, 82.3, 91.0; noise 25.5, 50.9, 74.0, 90.0).
 """
 
 from __future__ import annotations

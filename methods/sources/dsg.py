@@ -14,8 +14,9 @@ our ResNet-18 the loss falls by three orders of magnitude while the pooled BN lo
 0.01 l2 priors and uniform start, but neither its spectral diversity term, whose form is in no reference at hand, nor
 the roll of the prior's copy.
 Paper's figure: MixMix does not measure it.
-Ours (suite ``sources_all``, 128 images, 60,000 passes, BRECQ, one seed; MobileNetV2 and ResNet-18): W2A4 61.7 and
-84.2, W4A4 87.1 and 90.2 (real 82.7, 89.7, 82.3, 91.0; noise 25.5, 50.9, 74.0, 90.0).
+Ours, on the networks before their second training cycle (suite ``sources_all``, 128 images, 60,000 passes, BRECQ, one
+seed; MobileNetV2 and ResNet-18): W2A4 61.7 and 84.2, W4A4 87.1 and 90.2 (real 82.7, 89.7, 82.3, 91.0; noise 25.5, 50.9,
+74.0, 90.0).
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ Deviations: images are not clipped to valid pixels (the record gives the share b
 half as wide.
 Paper's figure (with its own quantisation-aware training; from general knowledge, not checked again): ResNet-20 on
 CIFAR-10 W4A4 90.25; ResNet-18 on ImageNet W4A4 60.60.
-Ours (suite ``sources_all``, 128 images, 60,000 passes with a generator's counted as one network's, BRECQ, one seed;
-MobileNetV2 and ResNet-18): W2A4 64.8 and 87.0, W4A4 85.2 and 90.1 (real 82.7, 89.7, 82.3, 91.0; noise 25.5, 50.9, 74.0,
-90.0).
+Ours, on the networks before their second training cycle (suite ``sources_all``, 128 images, 60,000 passes with a
+generator's counted as one network's, BRECQ, one seed; MobileNetV2 and ResNet-18): W2A4 64.8 and 87.0, W4A4 85.2 and
+90.1 (real 82.7, 89.7, 82.3, 91.0; noise 25.5, 50.9, 74.0, 90.0).
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ last step, not before it; maps of one pixel cannot be padded and do not swing. T
 channels. A retry after a non-finite loss halves both rates. Images are not clipped to the valid box (the record says
 how many pixels lie outside).
 Paper's figure: MixMix does not measure it.
-Ours (suite ``sources_all``, 128 images, 60,000 passes with a generator's counted as one network's, BRECQ, one seed;
-MobileNetV2 and ResNet-18): W2A4 73.3 and 88.9, W4A4 88.4 and 91.0 (real 82.7, 89.7, 82.3, 91.0; noise 25.5, 50.9, 74.0,
-90.0).
+Ours, on the networks before their second training cycle (suite ``sources_all``, 128 images, 60,000 passes with a
+generator's counted as one network's, BRECQ, one seed; MobileNetV2 and ResNet-18): W2A4 73.3 and 88.9, W4A4 88.4 and
+91.0 (real 82.7, 89.7, 82.3, 91.0; noise 25.5, 50.9, 74.0, 90.0).
 """
 
 from __future__ import annotations

@@ -12,8 +12,9 @@ valid box (our ResNet-18: sandals); images transfer to other networks poorly (24
 difficulty *promotion* is the consumer's: ``Promotion`` below, x' = x + eps sign(grad_x of the student's loss), trained
 on beside x; never part of the cached images. Feature alignment (weights 1000/2000/4000) belongs to the compressor.
 Paper's figure: MixMix does not measure it.
-Ours (suite ``sources_all``, 128 images, 60,000 passes, BRECQ, one seed; MobileNetV2 and ResNet-18): W2A4 75.1 and
-87.6, W4A4 87.1 and 90.7 (real 82.7, 89.7, 82.3, 91.0; noise 25.5, 50.9, 74.0, 90.0).
+Ours, on the networks before their second training cycle (suite ``sources_all``, 128 images, 60,000 passes, BRECQ, one
+seed; MobileNetV2 and ResNet-18): W2A4 75.1 and 87.6, W4A4 87.1 and 90.7 (real 82.7, 89.7, 82.3, 91.0; noise 25.5, 50.9,
+74.0, 90.0).
 """
 
 from __future__ import annotations

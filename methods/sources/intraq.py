@@ -18,8 +18,9 @@ runs, and in two the rate fell to its floor within 63 iterations, or twice withi
 the paper states for ImageNet (from memory); the authors' ResNet-18 script has (1, 0, 2), which switches soft targets
 and band off. Stored labels are the hard ones.
 Paper's figure: MixMix does not measure it.
-Ours (suite ``sources_all``, 128 images, 60,000 passes, BRECQ, one seed; MobileNetV2 and ResNet-18): W2A4 68.1 and
-87.5, W4A4 87.0 and 90.9 (real 82.7, 89.7, 82.3, 91.0; noise 25.5, 50.9, 74.0, 90.0).
+Ours, on the networks before their second training cycle (suite ``sources_all``, 128 images, 60,000 passes, BRECQ, one
+seed; MobileNetV2 and ResNet-18): W2A4 68.1 and 87.5, W4A4 87.0 and 90.9 (real 82.7, 89.7, 82.3, 91.0; noise 25.5, 50.9,
+74.0, 90.0).
 """
 
 from __future__ import annotations

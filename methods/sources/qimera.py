@@ -13,9 +13,9 @@ set holds both kinds; single classes are balanced.  ``label`` is the soft label'
 and ``mini`` as ``gdfq``.  ``paper`` is the published ResNet-18 setting (p 0.4, K 500, random embedding of 512).
 Paper's figure (with its own quantisation-aware training; from general knowledge, not checked again): ResNet-20 on
 CIFAR-10 W4A4 91.26; ResNet-18 on ImageNet W4A4 63.84.
-Ours (suite ``sources_all``, 128 images, 60,000 passes with a generator's counted as one network's, BRECQ, one seed;
-MobileNetV2 and ResNet-18): W2A4 72.1 and 87.1, W4A4 88.1 and 90.8 (real 82.7, 89.7, 82.3, 91.0; noise 25.5, 50.9, 74.0,
-90.0).
+Ours, on the networks before their second training cycle (suite ``sources_all``, 128 images, 60,000 passes with a
+generator's counted as one network's, BRECQ, one seed; MobileNetV2 and ResNet-18): W2A4 72.1 and 87.1, W4A4 88.1 and
+90.8 (real 82.7, 89.7, 82.3, 91.0; noise 25.5, 50.9, 74.0, 90.0).
 """
 
 from __future__ import annotations
