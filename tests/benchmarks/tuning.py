@@ -1,7 +1,7 @@
-"""How the presets of the sources were chosen: the tables and curves of the suites in suites/tuning/.
+"""How the presets were chosen: the tables and curves of the suites in suites/tuning/.
 
-``make tuning`` runs these suites into one store (it resumes; about two CPU hours) and writes docs/methods/tuning.md
-with its curves.  Only zoo networks and held-out training images are used.  Never part of the tests.
+``make tuning`` runs these suites into one store (it resumes) and writes docs/methods/tuning.md with its curves. Only
+zoo networks and held-out training images are used. Never part of the tests.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -20,7 +20,7 @@ from bench.spec.catalogue import ShippedCatalogue
 from bench.spec.plan import Plan
 from bench.store.artifacts import ArtifactStore
 from bench.store.record_store import RecordReader
-from bench.store.records import ResultRecord
+from bench.store.records import ResultRecord, StageCost
 
 SUITES = Path("suites/tuning")
 PAGE = Path("docs/methods/tuning.md")
@@ -31,8 +31,8 @@ _HEAD = """# How the presets of the sources were chosen
 Made by `make tuning` from the suites in `suites/tuning/`. No target network and no test image was looked at: the
 networks are two of the zoo, VGG-8 and a MobileNetV2 (noise lies nearest to the statistics of the one and farthest from
 those of the other), the images that measure are 2,000 training images that no source may draw from
-(`fashion_mnist+held_out`). Each set of 128 images is made from the network it calibrates (mixed ones: from the other
-eight networks of the zoo), BRECQ, W2A4.
+(`fashion_mnist+held_out`). Each set of images (128, for `brecq` 256) is made from the network it calibrates (mixed
+ones: from the other eight networks of the zoo), BRECQ, W2A4.
 
 One rule for all, one switch after another, the best value kept, at most twelve configurations a source:
 
@@ -44,14 +44,21 @@ One rule for all, one switch after another, the best value kept, at most twelve 
    1,000.
 
 Eligible are values whose images pass the image gate (own top-1 at least 90 %, own batch-norm loss at most half of
-noise's; ‡ marks the others) and whose views leave real images at most 1.5 times their own batch-norm loss
-([the zoo](../zoo.md)). Among those within half a point of the best mean top-1 the cheapest is taken, then the one
-nearest to the paper. One seed: differences below a point or two are chance, so the rule settles what is far apart and
-keeps the paper's value elsewhere. Bold is what the preset `mini` has.
+noise's; ‡ marks the others) and whose views leave real images at most 1.5 times their own batch-norm loss ([the
+zoo](../zoo.md)). Among those within half a point of the best mean top-1 the cheapest is taken, then the one nearest to
+the paper, then (kappa, of which no paper speaks) the best. One seed: differences below a point or two are chance, so
+the rule settles what is far apart and keeps the paper's value elsewhere. Bold is what the preset `mini` has.
 
 *Passes* are multiply-accumulates of one synthesis for both networks over those of one image through them; *own* is what
 the images' networks read of them: top-1 of the labels, batch-norm loss over noise's.
 
+"""
+
+
+_CURVES = """## Curves
+
+Loss of the chosen configurations over their iterations, first value 1; VGG-8 blue, MobileNetV2 red, which covers the
+other where both share a set.
 """
 
 
@@ -62,6 +69,12 @@ class Line:
     label: str
     records: Mapping[str, Sequence[ResultRecord]]
     chosen: bool
+
+    @property
+    def compared(self) -> bool:
+        """Whether it is more than a control that stands beside."""
+        first = next(iter(self.records.values()))[0]
+        return first.control == "none" or self.label == first.compressor
 
     @property
     def mean(self) -> float:
@@ -90,8 +103,8 @@ def main(argv: list[str] | None = None) -> int:
     files = [file for file in sorted(SUITES.glob("*.yaml")) if not only or file.stem in only]
     if not asked.page_only:
         for file in files:
-            command = ["bench", "run", str(file), "--store", str(asked.store), "--workers", str(asked.workers)]
-            subprocess.run([str(Path(sys.executable).parent / command[0]), *command[1:]], check=True)
+            command = [sys.executable, "-c", "from dashboard.cli import main; main()", "run", str(file)]
+            subprocess.run([*command, "--store", str(asked.store), "--workers", str(asked.workers)], check=True)
     write(sorted(SUITES.glob("*.yaml")), asked.store)
     return 0
 
@@ -103,13 +116,13 @@ def write(files: Iterable[Path], store: Path) -> None:
         plan = plan_of(Options(str(file)))
         for bits in dict.fromkeys(cell.setting_label for cell in plan.cells):
             lines = lines_of(plan, store, bits)
-            if sum(next(iter(line.records.values()))[0].control == "none" for line in lines) < 2:
+            if sum(line.compared for line in lines) < 2:
                 continue  # nothing to choose from yet
             more = f", {bits}, {len(plan.suite.seeds)} seeds" if len(plan.suite.seeds) > 1 else ""
-            text.append(f"## {file.stem}{more}\n\n{table(lines)}")
+            text.append(f"## {file.stem}{more}\n\n{table(lines)}\n{spent(lines)}\n")
             if len(plan.suite.seeds) == 1:  # a suite of several seeds compares what the others chose
                 panels += [(file.stem, curves(line, store)) for line in lines if line.chosen]
-    text.append("## Curves\n\nLoss of the chosen configurations over their iterations, first value 1.\n")
+    text.append(_CURVES)
     text.append(f"![]({FIGURE})\n")
     PAGE.write_text("\n".join(text), encoding="utf-8")
     PAGE.with_name(FIGURE).write_text(figure(panels), encoding="utf-8")
@@ -122,22 +135,26 @@ def lines_of(plan: Plan, store: Path, bits: str) -> list[Line]:
     for cell in plan.cells:
         if cell.setting_label == bits:
             record = reader.get(plan.suite.suite, plan.suite.version, cell.cell_id)
-            found.setdefault(cell.source, {}).setdefault(cell.target, []).append(record)
+            label = cell.compressor if len(plan.suite.grid.compressor) > 1 else cell.source
+            found.setdefault(label, {}).setdefault(cell.target, []).append(record)
     lines = []
     for label, records in found.items():
         done = {target: [r for r in some if r is not None and r.status == "ok"] for target, some in records.items()}
         if all(len(done[target]) == len(some) for target, some in records.items()):
-            lines.append(Line(label, done, _is_preset(next(iter(done.values()))[0])))
+            line = Line(label, done, chosen=False)
+            lines.append(replace(line, chosen=line.compared and _is_preset(next(iter(done.values()))[0])))
     return lines
 
 
 def _is_preset(record: ResultRecord) -> bool:
-    """Whether the record's source ran with its preset's parameters."""
-    method = ShippedCatalogue().sources.get(record.source_method)
+    """Whether the record's source, or its compressor where the source is a control, ran with its preset's
+    parameters."""
+    catalogue = ShippedCatalogue()
+    method, asked = catalogue.sources.get(record.source_method), record.source_params
     if record.control != "none":
-        return False
+        method, asked = catalogue.compressors.get(record.compressor_method), record.compressor_params
     params = method.Params(**method.presets["mini"]).model_dump(mode="json")
-    return all(record.source_params[name] == value for name, value in params.items() if name not in _FREE)
+    return all(asked[name] == value for name, value in params.items() if name not in _FREE)
 
 
 _FREE = ("images",)
@@ -171,9 +188,22 @@ def _own(record: ResultRecord) -> str:
 
 
 def _passes(records: Iterable[ResultRecord]) -> str:
-    costs = [record.costs.get("synthesis") for record in records]
-    spent = sum(cost.forward_equivalents or 0.0 for cost in costs if cost is not None)
-    return f"{spent:,.0f}" if spent else "–"
+    found = sum(cost.forward_equivalents for cost in _syntheses(records))
+    return f"{found:,.0f}" if found else "–"
+
+
+def _syntheses(records: Iterable[ResultRecord]) -> list[StageCost]:
+    """What each image set cost, those that serve several networks once."""
+    return list({r.synth_id: r.costs["synthesis"] for r in records if "synthesis" in r.costs}.values())
+
+
+def spent(lines: Sequence[Line]) -> str:
+    """What choosing took: passes of the syntheses, each once, and CPU minutes of everything."""
+    records = [record for line in lines for some in line.records.values() for record in some]
+    made = _syntheses(records)
+    others = [cost for record in records for stage, cost in record.costs.items() if stage != "synthesis"]
+    passes, minutes = sum(c.forward_equivalents for c in made), sum(c.cpu_seconds for c in (*made, *others)) / 60
+    return f"Spent on all of these: {passes:,.0f} passes, {minutes:.0f} CPU minutes.\n"
 
 
 def curves(line: Line, store: Path) -> list[list[tuple[float, float]]]:

@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
     """Measure every network; write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--before", type=Path, help="other weights of the same networks")
-    parser.add_argument("--page", type=Path, default=Path("docs/zoo.md"))
+    parser.add_argument("--page", type=Path, help="default: docs/zoo.md; with --only nothing is written")
     parser.add_argument("--only", default="", help="names, separated by commas")
     asked = parser.parse_args(argv)
     only = [name for name in asked.only.split(",") if name]
@@ -87,7 +87,8 @@ def main(argv: list[str] | None = None) -> int:
                 lines[item.name, word] = measured(item, folder)
                 said = ", ".join(f"{name} {b:.1f} {t:.0f} %" for name, (b, t) in lines[item.name, word].items())
                 sys.stderr.write(f"{item.name} {word}: {said}\n")
-    asked.page.write_text(page(shown, folders["now"], lines), encoding="utf-8")
+    if (file := asked.page or (None if only else Path("docs/zoo.md"))) is not None:
+        file.write_text(page(shown, folders["now"], lines), encoding="utf-8")
     return 0
 
 
