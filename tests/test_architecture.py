@@ -351,9 +351,10 @@ def method_names() -> set[str]:
 
 
 def ordinary_words() -> set[str]:
-    """Names of the controls, which say what they are ("real", "noise") and are words of every caption."""
-    files = [file for file in (ROOT / "methods/sources").glob("*.py") if not file.stem.startswith("_")]
-    return {file.stem for file in files if re.search(r'^    control: Control = "(upper|lower)"', text_of(file), re.M)}
+    """Names of the controls, which say what they are ("real", "noise", "uniform") and are words of every caption."""
+    files = [file for kind in KINDS for file in (ROOT / "methods" / kind).glob("*.py") if not file.stem.startswith("_")]
+    declared = r'^    control: (Control = "(upper|lower)"|bool = True)'
+    return {file.stem for file in files if re.search(declared, text_of(file), re.MULTILINE)}
 
 
 def test_only_controls_are_ordinary_words() -> None:

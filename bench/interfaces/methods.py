@@ -139,8 +139,22 @@ class Compressed:
     forward_equivalents: float = 0.0
 
 
+@dataclass(frozen=True)
+class Searched:
+    """Result of a policy search.
+
+    ``policy`` names the layers that depart from the setting.  ``report`` holds what led to it (sensitivities, the
+    policy before a projection onto the budget…), JSON; ``forward_equivalents`` count forward passes of one image
+    through the network, a backward as one more.
+    """
+
+    policy: BitPolicy
+    report: Mapping[str, Any] = field(default_factory=dict)
+    forward_equivalents: float = 0.0
+
+
 class Method(Protocol):
-    """What sources and compressors have in common. A method file exposes one instance as ``METHOD``.
+    """What sources, searches and compressors have in common. A method file exposes one instance as ``METHOD``.
 
     ``presets`` maps preset name to parameter values that override the defaults of ``Params``.
     ``summary`` is one line for ``bench ls``; ``paper`` the citation.
@@ -194,13 +208,18 @@ class AssistingSource(DataSource, Protocol):
 
 
 class PolicySearch(Method, Protocol):
-    """What assigns bits to each layer (methods/policies/NAME.py); any quantising compressor takes its policy."""
+    """What assigns bits to each layer (methods/policies/NAME.py); any quantising compressor takes its policy.
+
+    ``control``: it looks at nothing, and the others are compared with it.
+    """
+
+    control: bool
 
     def check(self, params: Any, model: ModelHandle) -> None:
         """Raise NotApplicable with the reason when this network cannot be searched."""
 
-    def search(self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext) -> BitPolicy:
-        """Bits per layer within ``setting``; ``model`` and ``images`` stay as they were."""
+    def search(self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext) -> Searched:
+        """Bits per layer for ``setting``; ``model`` and ``images`` stay as they were."""
 
 
 class Compressor(Method, Protocol):

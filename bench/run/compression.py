@@ -26,6 +26,7 @@ from bench.spec.graph import CompressionJob, PolicyJob
 from bench.spec.jobs import CellJob
 from bench.store.bitmaps import pack_bits
 from bench.store.objects import LostArtifact
+from bench.store.policies import StoredPolicy
 from bench.store.records import ResultRecord, StageCost
 
 
@@ -33,7 +34,8 @@ from bench.store.records import ResultRecord, StageCost
 class Ready:
     """What a compression starts from; no code of its methods has run.
 
-    ``stored`` are the images, None where they are streamed; ``asked`` is the setting with the searched bits; ``access``
+    ``stored`` are the images, None where they are streamed; ``asked`` is the setting with the searched bits,
+    ``searched`` what the search cost and ``found`` what it reported; ``access``
     is the door to the data for what makes the stream (the compressor itself sees the images it is given).
     """
 
@@ -41,6 +43,7 @@ class Ready:
     fp: FpResult
     asked: Setting
     searched: Mapping[str, StageCost]
+    found: Mapping[str, Any]
     access: DataAccess
     read: list[dict[str, Any]]
 
@@ -97,9 +100,18 @@ def _prepare(bench: Bench, job: CompressionJob, report: Report) -> Ready:
     report("fp", 0, 1)
     fp = bench.fp(target, dataset, cell.test_subset)
     fp.check(target, cell.dataset)
-    asked, searched, read = _with_policy(bench, job, report)
+    asked, policy = job.asked, _policy(bench, job, report)
+    searched: dict[str, StageCost] = {}
+    found: Mapping[str, Any] = {}
+    read: list[dict[str, Any]] = []
+    if policy is not None:
+        asked = asked.with_policy(policy.policy)
+        searched = {
+            "search": StageCost(**{name: value for name, value in policy.meta.cost.items() if value is not None})
+        }
+        found, read = {"search": policy.meta.info.get("report", {})}, list(policy.meta.info.get("audit", ()))
     access = bench.access(cell.dataset, job.images, job.images.source.access if stream else "T0")
-    return Ready(stored, fp, asked, searched, access, [*(origin(stored)["audit"] if stored else []), *read])
+    return Ready(stored, fp, asked, searched, found, access, [*(origin(stored)["audit"] if stored else []), *read])
 
 
 def _compress(bench: Bench, job: CompressionJob, ready: Ready, report: Report) -> Made:
@@ -140,23 +152,18 @@ def _checked(job: CompressionJob, records: Sequence[ResultRecord], ready: Ready)
     return tuple(found)
 
 
-def _with_policy(
-    bench: Bench, job: CompressionJob, report: Report
-) -> tuple[Setting, dict[str, StageCost], list[dict[str, Any]]]:
-    """The setting asked for, with the searched bits per layer where the cells have a policy, what the search cost and
-    what it read.  A policy that turns out damaged, or was deleted meanwhile, is searched again."""
+def _policy(bench: Bench, job: CompressionJob, report: Report) -> StoredPolicy | None:
+    """The searched bits per layer where the cells have a policy.  One that turns out damaged, or was deleted meanwhile,
+    is searched again."""
     if job.search is None:
-        return job.asked, {}, []
+        return None
     key = job.search.policy_id
     try:
-        found = bench.policies.read(key)
+        return bench.policies.read(key)
     except LostArtifact:
         bench.policies.set_aside(key)
         run_search(bench, PolicyJob(job.images, job.search), report)
-        found = bench.policies.read(key)
-    cost_of = {name: value for name, value in found.meta.cost.items() if value is not None}
-    read = list(found.meta.info.get("audit", ()))
-    return job.asked.with_policy(found.policy), {"search": StageCost(**cost_of)}, read
+        return bench.policies.read(key)
 
 
 def _check_delivered(job: CompressionJob, made: Compressed) -> None:
@@ -206,7 +213,14 @@ def _measure(bench: Bench, job: CompressionJob, cell: CellJob, made: Made, repor
         protocol=protocol,
         protocol_id=digest(protocol)[:16],
         curves=made.recorder.curves,
-        report=plain({**made.compressed.report, "layers": layers, **({"stream": stream.info()} if stream else {})}),
+        report=plain(
+            {
+                **made.compressed.report,
+                **made.ready.found,
+                "layers": layers,
+                **({"stream": stream.info()} if stream else {}),
+            }
+        ),
         provenance=dated(bench.facts),
         **origin(made.images) | {"audit": made.audit},
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench import runtime
-from bench.interfaces import BitPolicy, ImageBatch
+from bench.interfaces import ImageBatch, Searched
 from bench.store.meta import Curves
 
 
@@ -20,8 +20,8 @@ class MadeBatch:
 
 @dataclass(frozen=True)
 class FoundPolicy:
-    """A policy, the curves its search logged, and what searching took."""
+    """What a search answered, the curves it logged, and what searching took."""
 
-    policy: BitPolicy
+    searched: Searched
     curves: Curves
     spent: runtime.Spent

@@ -10,7 +10,7 @@ from bench.interfaces import ImageSet
 from bench.run.apart import keeper
 from bench.run.batch import read_images, renormalised
 from bench.run.made import FoundPolicy
-from bench.run.reports import cost, dated
+from bench.run.reports import cost, dated, plain
 from bench.run.worker import Bench, Recorder, Report, context_of, waiting
 from bench.spec.graph import PolicyJob
 from bench.store.meta import ArtifactMeta
@@ -37,12 +37,12 @@ def run_search(bench: Bench, job: PolicyJob, report: Report) -> None:
             source=search.search.method,
             version=search.search.version,
             models=(search.target_name,),
-            info={"audit": access.audit},
+            info={"audit": access.audit, "report": plain(found.searched.report)},
             curves=found.curves,
-            cost=cost(found.spent).model_dump(),
+            cost=cost(found.spent, found.searched.forward_equivalents).model_dump(),
             provenance=dated(bench.facts),
         )
-        bench.policies.write(search.policy_id, StoredPolicy(found.policy, meta))
+        bench.policies.write(search.policy_id, StoredPolicy(found.searched.policy, meta))
 
 
 def find_policy(bench: Bench, job: PolicyJob, images: ImageSet, access: DataAccess, report: Report) -> FoundPolicy:
@@ -58,5 +58,5 @@ def find_policy(bench: Bench, job: PolicyJob, images: ImageSet, access: DataAcce
     recorder = Recorder(report)
     with tempfile.TemporaryDirectory() as scratch, runtime.measure() as spent:
         context = context_of(bench, job.images.dataset, access, search.generator_seed, recorder, scratch)
-        policy = method.search(target, images, search.setting, search.search.params, context)
-    return FoundPolicy(policy, recorder.curves, spent)
+        searched = method.search(target, images, search.setting, search.search.params, context)
+    return FoundPolicy(searched, recorder.curves, spent)

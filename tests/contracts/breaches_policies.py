@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 
 from bench.errors import AccessDenied, NotApplicable
-from bench.interfaces import BitPolicy, ImageSet, MethodParams, ModelHandle, RunContext, Setting
+from bench.interfaces import BitPolicy, ImageSet, MethodParams, ModelHandle, RunContext, Searched, Setting
 from tests.contracts import policies
 from tests.contracts.breaches import Breaches
 from tests.contracts.breaches_compressors import weighted
@@ -29,6 +29,7 @@ class Good:
     version = 1
     summary = "a search that keeps its contract"
     paper = "none"
+    control = False
     needs: frozenset[str] = frozenset()
     Params = Params
     presets: Mapping[str, Mapping[str, Any]] = {"mini": {}, "thorough": {}, "paper": {"rounds": 100}}
@@ -37,11 +38,13 @@ class Good:
         if not weighted(model.module):
             raise NotApplicable("nothing to give bits to")
 
-    def search(self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext) -> BitPolicy:
+    def search(self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext) -> Searched:
         order = torch.randperm(len(weighted(model.module)), generator=ctx.generator).tolist()
         layers = zip(order, weighted(model.module), strict=True)
         bits = {name: 2 + (rank + self.extra(model, images, ctx)) % 7 for rank, name in layers}
-        return BitPolicy.of({name: (bit, setting.act_bits) for name, bit in bits.items()})
+        return Searched(
+            BitPolicy.of({name: (bit, setting.act_bits) for name, bit in bits.items()}), {"order": order}, 1.0
+        )
 
     def extra(self, model: ModelHandle, images: ImageSet, ctx: RunContext) -> int:
         """Where the breaches come in."""
@@ -50,26 +53,26 @@ class Good:
 
 @BREACHES.of(policies.declares_what_the_plan_reads)
 class TakesOtherArguments(Good):
-    def search(self, model: ModelHandle) -> BitPolicy:  # type: ignore[override]
-        return BitPolicy()
+    def search(self, model: ModelHandle) -> Searched:  # type: ignore[override]
+        return Searched(BitPolicy())
 
 
 @BREACHES.of(policies.gives_bits_to_layers_that_exist)
 class InventsALayer(Good):
-    def search(self, *given: Any) -> BitPolicy:
-        return BitPolicy.of({"tail": (4, 4)})
+    def search(self, *given: Any) -> Searched:
+        return Searched(BitPolicy.of({"tail": (4, 4)}))
 
 
 @BREACHES.of(policies.gives_bits_to_layers_that_exist)
 class GivesOneBit(Good):
-    def search(self, model: ModelHandle, *given: Any) -> BitPolicy:
-        return BitPolicy.of(dict.fromkeys(weighted(model.module), (1, 4)))
+    def search(self, model: ModelHandle, *given: Any) -> Searched:
+        return Searched(BitPolicy.of(dict.fromkeys(weighted(model.module), (1, 4))))
 
 
 @BREACHES.of(policies.gives_bits_to_layers_that_exist)
 class GivesATable(Good):
     def search(self, *given: Any) -> Any:
-        return super().search(*given).to_json()
+        return super().search(*given).policy
 
 
 @BREACHES.of(policies.leaves_its_inputs_as_they_were)
@@ -113,5 +116,5 @@ class TriesToReadData(Good):
 class TakesNetworksItCannotServe(Good):
     def check(self, params: Any, model: ModelHandle) -> None: ...
 
-    def search(self, model: ModelHandle, *given: Any) -> BitPolicy:
-        return BitPolicy.of({next(iter(weighted(model.module)), "first"): (4, 4)})
+    def search(self, model: ModelHandle, *given: Any) -> Searched:
+        return Searched(BitPolicy.of({next(iter(weighted(model.module)), "first"): (4, 4)}))

@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from bench.data.access import DataAccess
-from bench.interfaces import FLOAT_BITS, BitPolicy, ImageSet, ModelHandle, PolicySearch, RunContext, Setting
+from bench.interfaces import FLOAT_BITS, BitPolicy, ImageSet, ModelHandle, PolicySearch, RunContext, Searched, Setting
+from bench.run.reports import plain
 from bench.spec import axes
 from tests.contracts import kit
 from tests.contracts.toys import SPEC, Weightless, context, images, teacher, value_of
@@ -26,11 +27,16 @@ from tests.contracts.world import reseeded, sealed
 
 @dataclass(frozen=True)
 class Found:
-    """A policy, what was read or tried for it, and whether the generator was drawn from."""
+    """What was found, what was read or tried for it, and whether the generator was drawn from."""
 
-    policy: BitPolicy
+    searched: Searched
     reads: list[dict[str, Any]]
     drew: bool
+
+    @property
+    def policy(self) -> BitPolicy:
+        """The bits."""
+        return self.searched.policy
 
 
 class Search(kit.Case):
@@ -49,9 +55,9 @@ class Search(kit.Case):
         """As the engine asks: ``check`` first."""
         before = ctx.generator.get_state()
         self.method.check(self.params, model)
-        policy = self.method.search(model, given, self.setting(), self.params, ctx)
+        searched = self.method.search(model, given, self.setting(), self.params, ctx)
         assert isinstance(ctx.data, DataAccess)
-        return Found(policy, ctx.data.audit, not torch.equal(before, ctx.generator.get_state()))
+        return Found(searched, ctx.data.audit, not torch.equal(before, ctx.generator.get_state()))
 
 
 def declares_what_the_plan_reads(case: Search) -> None:
@@ -62,8 +68,12 @@ def declares_what_the_plan_reads(case: Search) -> None:
 def gives_bits_to_layers_that_exist(case: Search) -> None:
     """Names of weighted layers, bits that a compressor takes, and JSON that gives the same policy back."""
     model = teacher()
-    policy = case.make(model).policy
+    searched = case.make(model).searched
+    assert isinstance(searched, Searched), "a search answers with bench.interfaces.Searched"
+    policy = searched.policy
     assert isinstance(policy, BitPolicy)
+    json.dumps(plain(searched.report))
+    assert searched.forward_equivalents >= 0
     weighted = {name for name, part in model.module.named_modules() if isinstance(part, nn.Conv2d | nn.Linear)}
     assert set(policy) <= weighted, "bits of a layer that does not exist"
     for pair in policy.values():

@@ -24,7 +24,7 @@ from .packages import install
 PACKAGE = '''
     from pathlib import Path
 
-    from bench.interfaces import BitPolicy, Compressed, MethodParams, Setting, Variant
+    from bench.interfaces import BitPolicy, Compressed, MethodParams, Searched, Setting, Variant
     from methods.quant.model import quantize_model
 
 
@@ -73,7 +73,7 @@ PACKAGE = '''
 
         version = 1
         summary = paper = "every second layer"
-        needs = frozenset()
+        needs, control = frozenset(), False
         Params = HalfParams
         presets = {"mini": {}}
 
@@ -86,7 +86,8 @@ PACKAGE = '''
                 with Path(params.diary).open("a") as file:
                     file.write(f"{model.name} {len(images.images)}\\n")
             names = [n for n, m in model.module.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-            return BitPolicy.of({name: (params.low, setting.act_bits) for name in names[1:-1:2]})
+            policy = BitPolicy.of({name: (params.low, setting.act_bits) for name in names[1:-1:2]})
+            return Searched(policy, {"layers": len(policy)}, 3.0)
 
 
     ADAPTIVE, HALF = Adaptive(), Half()
@@ -192,6 +193,8 @@ def test_a_searched_policy_is_stored_once_and_used_by_every_quantiser(installed:
         assert key is not None
         stored = policies.read(key)
         assert stored.meta.source == "half"
+        assert all(record.report["search"] == {"layers": len(stored.policy)} for record in own)
+        assert {record.costs["search"].forward_equivalents for record in own} == {3.0}
         for record in own:
             layers = {row["name"]: row for row in record.report["layers"]}
             asked = dict(stored.policy)

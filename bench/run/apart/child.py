@@ -26,6 +26,7 @@ from bench.run.compression import run_compression
 from bench.run.executors.base import attempt
 from bench.run.executors.serve import PROGRESS_EVERY
 from bench.run.fp import FpResult
+from bench.run.reports import plain
 from bench.run.search import find_policy
 from bench.run.tasks import Failed
 from bench.run.worker import Bench
@@ -140,8 +141,17 @@ def _(job: PolicyJob, bench: SealedBench, line: Line) -> tuple[ResultRecord, ...
     )
     access = bench.access(job.images.dataset_name, job.images, "T0")
     found = find_policy(bench, job, images, access, line.report)
-    body = {"policy": found.policy.to_json(), "curves": found.curves, "spent": asdict(found.spent)}
-    line.tell("done", body)
+    searched = found.searched
+    line.tell(
+        "done",
+        {
+            "policy": searched.policy.to_json(),
+            "report": plain(searched.report),
+            "forward_equivalents": float(searched.forward_equivalents),
+            "curves": found.curves,
+            "spent": asdict(found.spent),
+        },
+    )
     return ()
 
 

@@ -19,7 +19,7 @@ from bench import runtime
 from bench.data.access import DataAccess, note_denied
 from bench.data.places import files_of
 from bench.errors import BenchError, NotApplicable
-from bench.interfaces import BitPolicy, ImageBatch, ImageSet
+from bench.interfaces import BitPolicy, ImageBatch, ImageSet, Searched
 from bench.run.apart.handle import READS, Desk
 from bench.run.apart.wire import Message, receive, send
 from bench.run.fp import FpResult
@@ -89,8 +89,11 @@ def searched(bench: Bench, job: PolicyJob, images: ImageSet, access: DataAccess,
     )
     found = _asked(_order(bench, job, job.images.dataset_name), access, report, given)
     with _trusting_nothing():
-        policy = BitPolicy.from_json(found.body["policy"])
-        return FoundPolicy(policy, dict(found.body["curves"]), runtime.Spent(**found.body["spent"]))
+        body = found.body
+        searched = Searched(
+            BitPolicy.from_json(body["policy"]), dict(body["report"]), float(body["forward_equivalents"])
+        )
+        return FoundPolicy(searched, dict(body["curves"]), runtime.Spent(**body["spent"]))
 
 
 def compressed(

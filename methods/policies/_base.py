@@ -1,0 +1,161 @@
+"""What searches of bit policies share: candidates, budgets, and the integer program between costs and a policy
+(docs/methods/policies.md#budget)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from bench.errors import BenchError, NotApplicable
+from bench.interfaces import BitPolicy, LayerBits, MethodParams, ModelHandle, Setting
+
+if TYPE_CHECKING:
+    from bench.interfaces.program import Choice, Limits, Solution
+    from methods.policies._space import Place, Space
+
+Tie = Literal["add", "sibling", "depthwise"]
+"""Layers a device must treat alike: those whose outputs are added, those that read one tensor (a downsample and the
+convolution beside it), a depthwise convolution and the pointwise one behind it."""
+
+
+def _ascending(bits: tuple[int, ...]) -> tuple[int, ...]:
+    if not bits or list(bits) != sorted(set(bits)) or not 2 <= bits[0] <= bits[-1] <= 8:
+        raise ValueError("candidates are different bit-widths from 2 to 8, ascending")
+    return bits
+
+
+Candidates = Annotated[tuple[int, ...], AfterValidator(_ascending)]
+
+
+class Budget(MethodParams):
+    """What a policy may take at most; several hold at once.  Without any it is what the setting's own bits take.
+
+    ``uniform``: times the BitOPs of the setting's bits in every searched layer.  ``bitops``: 1e9 BitOPs of the whole
+    network.  ``average``: effective bits of the searched layers, sqrt(sum M w a / sum M) ("3MP" is 3).  ``bytes``: of
+    all weights at their bits, scales aside.
+    """
+
+    uniform: float | None = Field(default=None, gt=0, le=64)
+    bitops: float | None = Field(default=None, gt=0)
+    average: float | None = Field(default=None, ge=1, le=8)
+    bytes: int | None = Field(default=None, gt=0)
+
+
+class SearchParams(MethodParams):
+    """``weight_bits`` and ``act_bits`` are the candidates; ``equal``: a layer's weight and input get the same, where
+    both are open.  ``ties``: layers that get the same pair."""
+
+    weight_bits: Candidates = (2, 3, 4, 6)
+    act_bits: Candidates = (2, 3, 4, 6)
+    budget: Budget = Budget()
+    equal: bool = False
+    ties: tuple[Tie, ...] = ()
+
+
+class ForSearchedLayers:
+    """Base of the searches."""
+
+    needs: frozenset[str] = frozenset()
+    control: bool = False
+
+    def check(self, params: Any, model: ModelHandle) -> None:
+        """Raise NotApplicable when the network has no inner convolution or linear layer."""
+        from torch import nn
+
+        weighted = sum(isinstance(part, nn.Conv2d | nn.Linear) for part in model.module.modules())
+        if weighted < 3:
+            raise NotApplicable(
+                "the network has no layer between its first and its last whose bits could be searched",
+                where=model.name,
+                got=f"{weighted} weighted layers",
+            )
+
+
+def searched_bits(setting: Setting) -> tuple[int, int]:
+    """The setting's bits of weights and activations.
+
+    Raises:
+        NotApplicable: it leaves one of them in floating point.
+    """
+    weight, act = setting.weight_bits, setting.act_bits
+    if max(weight, act) > 8:
+        raise NotApplicable("bits are searched where weights and activations are quantised", got=f"W{weight}A{act}")
+    return weight, act
+
+
+def limits_of(space: Space, setting: Setting, budget: Budget) -> Limits:
+    """The budget as limits of the integer program, whose sums run over the searched layers."""
+    own = space.bitops(space.uniform(*searched_bits(setting)))
+    macs = sum(place.macs for place in space.searched)
+    most: list[int] = []
+    if budget.bitops is not None:
+        most.append(int(budget.bitops * 1e9))
+    if budget.average is not None:
+        rest = space.bitops({place.name: LayerBits(0, 0) for place in space.searched})
+        most.append(rest + int(macs * budget.average**2))
+    if budget.uniform is not None or (not most and budget.bytes is None):
+        most.append(int(own * (1.0 if budget.uniform is None else budget.uniform)))
+    return space.limits(min(most, default=None), None if budget.bytes is None else 8 * budget.bytes)
+
+
+def choices_of(space: Space, params: SearchParams, cost: Callable[[Place, LayerBits], float]) -> list[Choice]:
+    """The integer program's layers with the search's candidates and ties."""
+    tied = space.tied(params.ties)
+    return space.choices(
+        params.weight_bits, params.act_bits, cost, tie=lambda place: tied.get(place.name, ""), equal=params.equal
+    )
+
+
+def cheapest(
+    space: Space, setting: Setting, params: SearchParams, cost: Callable[[Place, LayerBits], float]
+) -> Solution:
+    """The policy of least cost within the budget.
+
+    Raises:
+        BenchError: the budget cannot be reached, with the smallest value that can.
+    """
+    from bench.interfaces.program import solve
+
+    return solve(choices_of(space, params, cost), limits_of(space, setting, params.budget))
+
+
+def described(space: Space, policy: BitPolicy, limits: Limits) -> dict[str, Any]:
+    """What every search reports of its policy: BitOPs of the whole network and of the budget, effective bits, bytes."""
+    inside = space.limits(0, 0)
+    assert inside.bitops is not None
+    assert inside.weight_bits is not None
+    return {
+        "bitops": space.bitops(policy),
+        "budget_bitops": None if limits.bitops is None else limits.bitops - inside.bitops,
+        "effective_bits": space.effective_bits(policy),
+        "weight_bytes": space.weight_bits(policy) / 8,
+        "budget_bytes": None if limits.weight_bits is None else (limits.weight_bits - inside.weight_bits) / 8,
+        "searched": len(space.searched),
+    }
+
+
+def checked_names(space: Space, policy: BitPolicy, where: str) -> None:
+    """Raise BenchError unless ``policy`` names every searched layer, and no layer the network does not have."""
+    from bench.errors import nearest
+
+    known = [place.name for place in space.places]
+    for name in policy:
+        if name not in known:
+            raise BenchError(
+                "the policy names a layer that the network does not have",
+                where=where,
+                got=name,
+                expected=f"one of its {len(known)} weighted layers",
+                nearest=nearest(name, known),
+            )
+    for place in space.searched:
+        if place.name not in policy:
+            raise BenchError(
+                "the policy misses a layer",
+                where=where,
+                got=f"{len(policy)} layers",
+                expected=f"{place.name} and all other {len(space.searched) - 1} layers whose bits are open",
+                nearest=nearest(place.name, list(policy)),
+            )

@@ -1,0 +1,57 @@
+"""Policy file: a policy that somebody wrote down, layer by layer; ``policy: {file: my.json}`` in a suite is this one.
+
+Nothing is searched.  The file holds ``{layer: [weight bits, input bits]}``, alone or under ``bits`` beside what
+``bench policy solve`` writes with it; its content, not its path, is the policy's identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from bench.interfaces import BitPolicy, ImageSet, MethodParams, ModelHandle, RunContext, Searched, Setting
+from methods.policies._base import ForSearchedLayers, checked_names, described
+
+
+def _allowed(layers: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    for name, pair in layers.items():
+        if any(not (2 <= bits <= 8 or bits == 32) for bits in pair):
+            raise ValueError(f"layer {name}: {list(pair)} are no bits; allowed: 2 to 8, or 32 for floating point")
+    return layers
+
+
+class PolicyFileParams(MethodParams):
+    """``layers``: layer → weight bits and input bits, of every layer whose bits the setting leaves open;
+    none: the setting's."""
+
+    layers: Annotated[dict[str, tuple[int, int]], AfterValidator(_allowed)] = Field(default_factory=dict)
+
+
+class PolicyFile(ForSearchedLayers):
+    """The policy; see the module's docstring."""
+
+    version = 1
+    summary = "a policy from a file: {file: my.json}"
+    paper = "none: the user's own"
+    Params: type[MethodParams] = PolicyFileParams
+    presets: Mapping[str, Mapping[str, Any]] = {"mini": {}, "thorough": {}, "paper": {}}
+
+    def search(self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext) -> Searched:
+        """The policy as it was given.
+
+        Raises:
+            BenchError: it names a layer that the network lacks, or misses one.
+        """
+        from bench.interfaces.program import Limits
+        from methods.policies._space import space_of
+
+        space = space_of(model.module, images.images[:2].to(ctx.device), setting)
+        policy = BitPolicy.of(params.layers)
+        if policy:
+            checked_names(space, policy, model.name)
+        return Searched(policy, described(space, policy, Limits()))
+
+
+METHOD = PolicyFile()
