@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from bench.interfaces import BitPolicy, ImageSet, MethodParams, ModelHandle, RunContext, Searched, Setting
-from methods.policies._base import ForSearchedLayers, checked_names, described
+from methods.policies._base import ForSearchedLayers, checked_names, described, searched_bits
 
 
 def _allowed(layers: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
@@ -48,9 +48,8 @@ class PolicyFile(ForSearchedLayers):
         from methods.policies._space import space_of
 
         space = space_of(model.module, images.images[:2].to(ctx.device), setting)
-        policy = BitPolicy.of(params.layers)
-        if policy:
-            checked_names(space, policy, model.name)
+        policy = BitPolicy.of(params.layers) or space.uniform(*searched_bits(setting))
+        checked_names(space, policy, model.name)
         return Searched(policy, described(space, policy, Limits()))
 
 
