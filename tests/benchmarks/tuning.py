@@ -7,6 +7,7 @@ zoo networks and held-out training images are used. Never part of the tests.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 from bench.run.session import Options, plan_of
 from bench.spec.catalogue import ShippedCatalogue
@@ -25,6 +27,8 @@ from bench.store.records import ResultRecord, StageCost
 SUITES = Path("suites/tuning")
 PAGE = Path("docs/methods/tuning.md")
 FIGURE = "tuning.svg"
+KNOWN = PAGE.with_suffix(".json")
+"""Tables and curves of each suite as they were measured: a store holds those of its own runs alone."""
 
 _HEAD = """# How the presets of the sources were chosen
 
@@ -39,15 +43,16 @@ One rule for all, one switch after another, the best value kept, at most twelve 
 1. kappa, the weight of the statistics relative to the network ([kappa](sources.md#kappa)), where there is one, or the
    form of the statistics where it fails at every kappa;
 2. the views: none, half as strong, as the paper has them;
-3. iterations: 1,000 instead of 400 where the mean top-1 gains half a point. `kw` alone does, by 0.65 at one seed;
-   `mini` keeps 400 all the same, since 2.5 times the cost needs more than one seed to speak for it, and `thorough` has
-   1,000.
+3. iterations: more, up to 1,000, where the mean top-1 gains half a point. Of the sources that invert, `kw` alone does,
+   by 0.65 at one seed; `mini` keeps 400 all the same, since 2.5 times the cost needs more than one seed to speak for
+   it, and `thorough` has 1,000.
 
 Eligible are values whose images pass the image gate (own top-1 at least 90 %, own batch-norm loss at most half of
 noise's; ‡ marks the others) and whose views leave real images at most 1.5 times their own batch-norm loss ([the
 zoo](../zoo.md)). Among those within half a point of the best mean top-1 the cheapest is taken, then the one nearest to
-the paper, then (kappa, of which no paper speaks) the best. One seed: differences below a point or two are chance, so
-the rule settles what is far apart and keeps the paper's value elsewhere. Bold is what the preset `mini` has.
+the paper, then (kappa, of which no paper speaks) the best. Where no value is eligible (`deepdream`, `dsg`) the same
+holds for all of them, and the images stay flagged. One seed: differences below a point or two are chance, so the rule
+settles what is far apart and keeps the paper's value elsewhere. Bold is what the preset `mini` has.
 
 *Passes* are multiply-accumulates of one synthesis for both networks over those of one image through them; *own* is what
 the images' networks read of them: top-1 of the labels, batch-norm loss over noise's.
@@ -110,22 +115,30 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def write(files: Iterable[Path], store: Path) -> None:
-    """The page and its figure, from the records of ``store``."""
-    text, panels = [_HEAD], []
+    """The page and its figure: what ``store`` holds, and what was known of the other suites."""
+    known: dict[str, Any] = json.loads(KNOWN.read_text(encoding="utf-8")) if KNOWN.exists() else {}
+    files = tuple(files)
     for file in files:
         plan = plan_of(Options(str(file)))
+        sections, panels = [], []
         for bits in dict.fromkeys(cell.setting_label for cell in plan.cells):
             lines = lines_of(plan, store, bits)
             if sum(line.compared for line in lines) < 2:
                 continue  # nothing to choose from yet
             more = f", {bits}, {len(plan.suite.seeds)} seeds" if len(plan.suite.seeds) > 1 else ""
-            text.append(f"## {file.stem}{more}\n\n{table(lines)}\n{spent(lines)}\n")
+            sections.append(f"## {file.stem}{more}\n\n{table(lines)}\n{spent(lines)}")
             if len(plan.suite.seeds) == 1:  # a suite of several seeds compares what the others chose
-                panels += [(file.stem, curves(line, store)) for line in lines if line.chosen]
-    text.append(_CURVES)
-    text.append(f"![]({FIGURE})\n")
-    PAGE.write_text("\n".join(text), encoding="utf-8")
-    PAGE.with_name(FIGURE).write_text(figure(panels), encoding="utf-8")
+                panels += [curve for line in lines if line.chosen for curve in curves(line, store)]
+        if sections:
+            known[file.stem] = {"sections": sections, "curves": panels}
+    found = [(file.stem, known[file.stem]) for file in files if file.stem in known]
+    text = [section for _, entry in found for section in (*entry["sections"], "")]
+    PAGE.write_text("\n".join([_HEAD, *text, _CURVES, f"![]({FIGURE})\n"]), encoding="utf-8")
+    PAGE.with_name(FIGURE).write_text(
+        figure([(name, entry["curves"]) for name, entry in found if entry["curves"]]), encoding="utf-8"
+    )
+    lines_of_json = (f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in sorted(known.items()))
+    KNOWN.write_text("{\n" + ",\n".join(lines_of_json) + "\n}\n", encoding="utf-8")
 
 
 def lines_of(plan: Plan, store: Path, bits: str) -> list[Line]:
@@ -223,7 +236,7 @@ WIDTH, HEIGHT, GAP, COLUMNS = 200, 120, 30, 4
 COLOURS = ("#1b6ca8", "#c8553d")
 
 
-def figure(panels: Sequence[tuple[str, list[list[tuple[float, float]]]]]) -> str:
+def figure(panels: Sequence[tuple[str, Sequence[Sequence[tuple[float, float]]]]]) -> str:
     """Small multiples as SVG: one panel a source, one line a network."""
     rows = -(-len(panels) // COLUMNS)
     size = (COLUMNS * (WIDTH + GAP) + GAP, rows * (HEIGHT + 2 * GAP))
