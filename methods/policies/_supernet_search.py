@@ -1,0 +1,145 @@
+"""A search by gradients from request to answer: start network, gamma, training, reading, projection, report."""
+
+from __future__ import annotations
+
+import math
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from bench.interfaces import BitPolicy, ImageSet, ModelHandle, RunContext, Searched, Setting
+from methods.policies._base import cheapest, described, limits_of
+from methods.policies._proxy import pretrain, proxy_of, start_of
+from methods.policies._space import space_of
+from methods.policies._supernet import Deciders, Supernet
+from methods.policies._supernet_loop import Curve, Objective, train
+
+if TYPE_CHECKING:
+    from methods.policies._differentiable import DifferentiableSearch
+
+LOWEST, HIGHEST = 1e-5, 1e-1
+CLOSE = 0.02
+"""Distance from the budget at which looking for gamma ends, relative."""
+_CALIBRATION = 128
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A supernet after its training."""
+
+    net: Supernet
+    objective: Objective
+    curve: Curve
+
+
+class Search:
+    """One search."""
+
+    def __init__(
+        self,
+        method: DifferentiableSearch,
+        model: ModelHandle,
+        images: ImageSet,
+        setting: Setting,
+        params: Any,
+        ctx: RunContext,
+    ) -> None:
+        self.method, self.setting, self.params, self.ctx = method, setting, params, ctx
+        self.model = model
+        self.space = space_of(model.module, images.images[:2].to(ctx.device), setting)
+        self.limits = limits_of(self.space, setting, params.budget)
+        cheapest(self.space, setting, params, lambda place, bits: 0.0)  # raises before the training, not after
+        self.proxy, self.passes = proxy_of(model, images, params, ctx)
+
+    def run(self) -> Searched:
+        """The policy with its report."""
+        start = start_of(self.model, self.space.places[-1].name, self.proxy, self.params, self.ctx)
+        self.passes += pretrain(start, self.proxy, self.params, self.ctx)
+        gamma, trials = self._gamma(start)
+        trained = self._trained(start, gamma, self.params.epochs, "search")
+        answer, found = self.method.answer(trained, self)
+        report = described(self.space, answer, self.limits) | {
+            "answer": self.params.answer,
+            "labels": self.proxy.source,
+            "images": len(self.proxy.images),
+            "gamma": trained.objective.gamma,
+            "gamma_trials": trials,
+            "expected_bitops": self._expected(trained.net),
+            "probabilities": trained.net.probabilities(),
+            "path": trained.net.path,
+            **trained.curve.report(),
+            **found,
+        }
+        return Searched(answer, report, self.passes)
+
+    def projected(self, trained: Trained) -> tuple[BitPolicy, dict[str, Any]]:
+        """The likeliest policy within the budget, and the report's part on both it and each layer's likeliest bits."""
+        raw = trained.net.picked()
+        held = cheapest(self.space, self.setting, self.params, trained.net.costs()).policy
+        answer = held if self.params.answer == "projected" else raw
+        return answer, self.both(raw, held)
+
+    def both(self, raw: BitPolicy, held: BitPolicy) -> dict[str, Any]:
+        """What is reported of the policy before and after the projection."""
+        return {
+            "argmax": raw.to_json(),
+            "argmax_bitops": self.space.bitops(raw),
+            "argmax_effective_bits": self.space.effective_bits(raw),
+            "projected": held.to_json(),
+            "projected_bitops": self.space.bitops(held),
+            "moved_by_projection": sum(raw[name] != held[name] for name in raw),
+        }
+
+    def _expected(self, net: Supernet) -> float:
+        """Expected BitOPs of the whole network."""
+        nothing = self.space.limits(0, 0).bitops
+        assert nothing is not None
+        return float(net.bitops().detach()) - nothing
+
+    def _trained(self, start: nn.Module, gamma: float | None, epochs: int, stage: str) -> Trained:
+        weight, act = self.method.choices(self.params, self.setting)
+        init = None if self.params.quantisers == "fixed" else self.params.quantisers
+        example = self.proxy.images[:_CALIBRATION]
+        net = Supernet(deepcopy(start), example, self.setting, self.space, Deciders(weight, act, init))
+        net.begin(example)
+        limit = self.limits.bitops
+        objective = self.method.objective(net, self.proxy, self.params, None if limit is None else float(limit))
+        objective.gamma = gamma
+        curve = train(objective, epochs, self.ctx, stage)
+        self.passes += curve.passes + len(example)
+        return Trained(net, objective, curve)
+
+    def _gamma(self, start: nn.Module) -> tuple[float | None, list[dict[str, float]]]:
+        """gamma, None where the first step chooses it, and what was tried: halving [1e-5, 1e-1] in its logarithm."""
+        given = getattr(self.params, "gamma", None)
+        by_share = getattr(self.params, "pressure", 0.0) is not None
+        nothing = self.space.limits(0, 0).bitops
+        if given is not None or by_share or self.limits.bitops is None or nothing is None:
+            return given, []
+        budget = self.limits.bitops - nothing
+        low, high = math.log(LOWEST), math.log(HIGHEST)
+        trials: list[dict[str, float]] = []
+        for trial in range(self.params.gamma_trials):
+            gamma = math.exp((low + high) / 2)
+            before = self.passes
+            tried = self._trained(start, gamma, self.params.trial_epochs, f"gamma {trial + 1}")
+            bitops = self.space.bitops(tried.net.picked())
+            off = bitops / budget - 1
+            trials.append(
+                {
+                    "gamma": gamma,
+                    "argmax_bitops": float(bitops),
+                    "off_budget": off,
+                    "forward_equivalents": self.passes - before,
+                }
+            )
+            if abs(off) < CLOSE:
+                break
+            if off > 0:
+                low = math.log(gamma)
+            else:
+                high = math.log(gamma)
+        best = min(trials, key=lambda trial: abs(trial["off_budget"]))
+        return best["gamma"], trials
