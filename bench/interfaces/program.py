@@ -161,7 +161,7 @@ class _Program:
         """See :func:`solve`."""
         if not self._items:
             return Solution(BitPolicy(), 0.0, 0, 0)
-        first = self._solved(self._cost, limits, [])
+        first = self._cheapest(limits)
         if first is None:
             raise self._unreachable(limits)
         best = self._value(first, self._cost)
@@ -178,6 +178,27 @@ class _Program:
             if last is not None and self._value(last, self._cost) <= best + 1e-9 * span:
                 chosen = last if self._value(last, self._uses["bitops"]) <= total else chosen
         return self._solution(chosen)
+
+    def _cheapest(self, limits: Limits) -> np.ndarray[Any, Any] | None:
+        """Columns of least cost, one per item, or None where nothing is within the limits.
+
+        HiGHS stops within 1e-6 of the optimum, in units of the greatest cost.  Where costs span many decades that is
+        much, so columns that alone cost more than what was found are closed, and the rest is solved in its own unit.
+        """
+        least = np.minimum.reduceat(self._cost, self._first[:-1])
+        above = self._cost - np.repeat(least, np.diff(self._first))
+        picked, unit = self._solved(above, limits, []), float(above.max())
+        while picked is not None:
+            total = self._value(picked, above)
+            open_ = above <= total
+            greatest = float(above[open_].max())
+            if greatest > 0.1 * unit or greatest == 0:
+                break
+            closer = self._solved(np.where(open_, above, 0.0), limits, [], open_)
+            if closer is None or self._value(closer, above) > total:
+                break
+            picked, unit = closer, greatest
+        return picked
 
     def least(self, what: str, limits: Limits) -> int:
         """The smallest value that ``what`` can have within ``limits``.
@@ -196,9 +217,14 @@ class _Program:
         return float(weights[picked].sum())
 
     def _solved(
-        self, objective: np.ndarray[Any, Any], limits: Limits, more: list[tuple[np.ndarray[Any, Any], float]]
+        self,
+        objective: np.ndarray[Any, Any],
+        limits: Limits,
+        more: list[tuple[np.ndarray[Any, Any], float]],
+        open_: np.ndarray[Any, Any] | None = None,
     ) -> np.ndarray[Any, Any] | None:
-        """Columns picked, one per item, or None where nothing is within the limits and ``more`` (row, most).
+        """Columns picked, one per item, of those that are ``open_`` (None: all), or None where nothing is within the
+        limits and ``more`` (row, most).
 
         The limits are whole numbers and HiGHS's rows are not: where a solution exceeds one, its row is drawn in.
         """
@@ -214,7 +240,7 @@ class _Program:
                 objective / scale,
                 constraints=rows,
                 integrality=np.ones_like(objective),
-                bounds=Bounds(0, 1),
+                bounds=Bounds(0, 1 if open_ is None else open_.astype(float)),
                 options={"mip_rel_gap": 0.0},
             )
             if found.x is None:
