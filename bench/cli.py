@@ -26,6 +26,7 @@ from bench.cli_options import (
     err,
     out,
 )
+from bench.cli_policy import policy
 from bench.cli_stores import data, measured, mlflow
 from bench.cli_zoo import zoo
 from bench.errors import BenchError
@@ -260,7 +261,7 @@ def doctor(store: StoreOpt = STORE) -> None:
     raise typer.Exit(0 if show_doctor(store, out) else 1)
 
 
-for name, sub in (("measured", measured), ("mlflow", mlflow), ("zoo", zoo), ("data", data)):
+for name, sub in (("measured", measured), ("mlflow", mlflow), ("zoo", zoo), ("data", data), ("policy", policy)):
     app.add_typer(sub, name=name)
 
 

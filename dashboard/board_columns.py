@@ -23,7 +23,7 @@ BLANKABLE = ("rank_low", "letters", "recovered", "mde", "synthesis_gmacs")
 AMORTISED = ("synthesis_amortised_s", "synthesis_amortised_forwards")
 """Columns that tell nothing where every image set serves one target."""
 
-SAID_ONCE = {"compressor": "compressor", "n": "images", "machine": "machine"}
+SAID_ONCE = {"policy": "policy", "compressor": "compressor", "n": "images", "machine": "machine"}
 """Columns that go into the caption where they hold one value."""
 
 
@@ -92,6 +92,7 @@ COLUMNS: tuple[Shown, ...] = (
         _ties,
     ),
     (Column("source", help="where the images come from; leads to the cell of its first seed"), "source", _name),
+    (Column("policy", help="what gave each layer its bits"), "policy", lambda r, _: r.policy),
     (Column("compressor"), "compressor", lambda r, _: r.compressor),
     (
         Column("top-1 %", True, "mean over seeds, rounded to its uncertainty"),

@@ -84,11 +84,11 @@ def board_grids(table: pd.DataFrame) -> list[Grid]:
 
 
 _BOARD_HEADERS: tuple[str, ...] = (
-    *("rank", RANKS, "source", "from", "compressor", "n", TOP1, "95 % interval", "drop", "seeds"),
+    *("rank", RANKS, "source", "from", "policy", "compressor", "n", TOP1, "95 % interval", "drop", "seeds"),
     *("target in source", "access", "synth s", "compress s", "machine", "remarks"),
 )
-_BOARD_TEXT = frozenset({2, 3, 4, 10, 11, 14, 15})
-_MOVABLE = ("compressor", "n", "seeds", "access")
+_BOARD_TEXT = frozenset({2, 3, 4, 5, 11, 12, 15, 16})
+_MOVABLE = ("policy", "compressor", "n", "seeds", "access")
 _IF_SEVERAL = ("machine",)
 
 
@@ -135,6 +135,7 @@ def _board_row(row: Mapping[str, Any]) -> tuple[Cell, ...]:
         rank_interval(row),
         str(row["source"]) + marks(row),
         str(row["model"]),
+        str(row["policy"]),
         str(row["compressor"]),
         str(row["n"]),
         number(row["top1_mean"]),

@@ -162,6 +162,7 @@ def lines_of(rows: Sequence[Mapping[str, Any]]) -> Lines:
     for row in sorted(rows, key=lambda row: _ORDER.get(str(row["control"]), 2)):
         model = "self" if alone[str(row["source"])] and len(rows) > 1 else str(row["model"])
         name = f"{row['source']} [{model}]" if model else str(row["source"])
+        name += f" · {row['policy']}" if row["policy"] else ""
         lines.setdefault(name, {}).setdefault((str(row["target"]), str(row["setting_label"])), []).append(dict(row))
     return lines
 

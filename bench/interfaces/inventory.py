@@ -63,11 +63,12 @@ def is_plain_batch_norm(module: nn.Module | None) -> TypeGuard[_BatchNorm]:
 
 @dataclass
 class LayerUse:
-    """A layer in one forward: MACs for one image (all calls together), calls, and whether a batch normalisation that
-    can be folded reads its output."""
+    """A layer in one forward: MACs for one image (all calls together), the same with an output area that is not floored
+    side by side (``legacy_macs``), calls, and whether a batch normalisation that can be folded reads its output."""
 
     module: nn.Module
     macs: int = 0
+    legacy_macs: int = 0
     calls: int = 0
     shifted: bool = False
 
@@ -159,7 +160,9 @@ class _Watch(TorchDispatchMode):
             self._depth -= 1
             use = self.found.layers.setdefault(name, LayerUse(part))
             use.calls += 1
-            use.macs += _macs(part, inputs, out) // self._images
+            macs = _macs(part, inputs, out)
+            use.macs += macs // self._images
+            use.legacy_macs += _legacy(part, inputs, out, macs) // self._images
             self._producer[id(out)] = (name, out)
 
         return leave
@@ -179,6 +182,16 @@ def _macs(part: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> int:
     if isinstance(part, _ConvNd):
         return out.numel() * (part.in_channels // part.groups) * math.prod(part.kernel_size)
     return out.numel() * part.in_features if isinstance(part, nn.Linear) else 0
+
+
+def _legacy(part: nn.Module, inputs: tuple[Tensor, ...], out: Tensor, macs: int) -> int:
+    """``macs`` of a call as scripts of EdMIPS' family count them: a convolution's output has the floor of the area that
+    its sides would span without being floored themselves."""
+    if not isinstance(part, _ConvNd) or isinstance(part, _ConvTransposeNd) or isinstance(part.padding, str):
+        return macs
+    geometry = zip(inputs[0].shape[2:], part.padding, part.dilation, part.kernel_size, part.stride, strict=True)
+    sides = [(size + 2 * pad - gap * (kernel - 1) - 1) / stride + 1 for size, pad, gap, kernel, stride in geometry]
+    return macs // math.prod(out.shape[2:]) * math.floor(math.prod(sides))
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

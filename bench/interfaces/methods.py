@@ -210,10 +210,12 @@ class AssistingSource(DataSource, Protocol):
 class PolicySearch(Method, Protocol):
     """What assigns bits to each layer (methods/policies/NAME.py); any quantising compressor takes its policy.
 
-    ``control``: it looks at nothing, and the others are compared with it.
+    ``control``: it looks at nothing, and the others are compared with it.  ``written``: it takes its policy from a file
+    that the suite names (``{file: PATH}``), as its parameter ``layers``.
     """
 
     control: bool
+    written: bool
 
     def check(self, params: Any, model: ModelHandle) -> None:
         """Raise NotApplicable with the reason when this network cannot be searched."""

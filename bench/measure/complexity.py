@@ -27,12 +27,14 @@ BitsByLayer = Mapping[str, tuple[int, int]]
 @dataclass(frozen=True)
 class LayerCount:
     """A weighted layer: MACs for one image (all calls together), weight scalars, floating-point scalars beside the
-    weight (its bias, a folded normalisation's shift included), and rows (filters) of the weight."""
+    weight (its bias, a folded normalisation's shift included), rows (filters) of the weight, and its MACs by the legacy
+    count (docs/methods/measures.md#bitops-legacy)."""
 
     macs: int
     weights: int
     bias: int
     rows: int = 1
+    legacy_macs: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,15 +78,21 @@ def macs(module: nn.Module, shape: tuple[int, int, int]) -> int:
     return count(module, shape).macs
 
 
-def bitops(counts: Counts, layer_bits: BitsByLayer) -> int:
+def bitops(counts: Counts, layer_bits: BitsByLayer, *, legacy: bool = False) -> int:
     """Bit operations of one image: sum of MACs × weight bits × input bits; an unlisted layer is floating point.
+
+    Args:
+        legacy: count MACs as some printed tables do (docs/methods/measures.md#bitops-legacy).
 
     Raises:
         ValueError: ``layer_bits`` names a layer the network does not have.
     """
     _check_names(counts, layer_bits)
     full = (FLOAT_BITS, FLOAT_BITS)
-    inside = sum(layer.macs * math.prod(layer_bits.get(name, full)) for name, layer in counts.layers.items())
+    inside = sum(
+        (layer.legacy_macs if legacy else layer.macs) * math.prod(layer_bits.get(name, full))
+        for name, layer in counts.layers.items()
+    )
     return inside + counts.loose_macs * math.prod(full)
 
 
@@ -248,4 +256,4 @@ def _counted(name: str, use: LayerUse) -> LayerCount:
     has_bias = getattr(part, "bias", None) is not None or use.shifted
     weight = part.weight
     assert isinstance(weight, Tensor), name
-    return LayerCount(use.macs, weight.numel(), outputs if has_bias else 0, outputs)
+    return LayerCount(use.macs, weight.numel(), outputs if has_bias else 0, outputs, use.legacy_macs)

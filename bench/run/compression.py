@@ -162,7 +162,7 @@ def _policy(bench: Bench, job: CompressionJob, report: Report) -> StoredPolicy |
         return bench.policies.read(key)
     except LostArtifact:
         bench.policies.set_aside(key)
-        run_search(bench, PolicyJob(job.images, job.search), report)
+        run_search(bench, PolicyJob(job.search), report)
         return bench.policies.read(key)
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bench import runtime
-from bench.interfaces import ImageSet
+from bench.interfaces import TIERS, ImageSet
 from bench.run.tasks import Failed
 from bench.spec.graph import MeasureJob
 from bench.spec.jobs import CellJob, SynthJob
@@ -28,7 +28,7 @@ def cell_record(
             "suite_version": suite_version,
             "status": status,
             **cell.axes(),
-            "access": images.source.access,
+            "access": max(images.source.access, cell.search_access, key=TIERS.index),
             "test_digest": cell.test_digest,
             "source_version": images.source.version,
             "source_params": dict(images.source.params_json),

@@ -37,7 +37,10 @@ def run_search(bench: Bench, job: PolicyJob, report: Report) -> None:
             source=search.search.method,
             version=search.search.version,
             models=(search.target_name,),
-            info={"audit": access.audit, "report": plain(found.searched.report)},
+            info={
+                "audit": access.audit,
+                "report": {**plain(found.searched.report), "on": images.name, "images": search.count},
+            },
             curves=found.curves,
             cost=cost(found.spent, found.searched.forward_equivalents).model_dump(),
             provenance=dated(bench.facts),

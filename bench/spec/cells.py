@@ -10,6 +10,7 @@ from bench.interfaces import Membership, Preset, Setting
 from bench.spec import axes
 from bench.spec.catalogue import short_name
 from bench.spec.jobs import CellJob, ResolvedCompressor, ResolvedSearch, SearchJob, SynthJob
+from bench.spec.search_rows import SearchRow
 from bench.spec.suite import SuiteSpec
 
 
@@ -19,9 +20,14 @@ class Treatment:
     it delivers (the one asked for, mostly).  A cell of image measures has neither compressor nor setting."""
 
     compressor: ResolvedCompressor | None
-    search: ResolvedSearch | None
+    row: SearchRow | None
     asked: Setting | None
     variants: tuple[Setting | None, ...]
+
+    @property
+    def search(self) -> ResolvedSearch | None:
+        """The search itself."""
+        return self.row.search if self.row else None
 
     @property
     def alone(self) -> bool:
@@ -31,18 +37,25 @@ class Treatment:
 
 @dataclass(frozen=True)
 class Point:
-    """A treatment of a target with the images of one set."""
+    """A treatment of a target with the images of one set; ``looked_at`` are those of its search."""
 
     suite: SuiteSpec
     preset: Preset
     dtype: str
     images: SynthJob
+    looked_at: SynthJob
     target_name: str
     target_digest: str
     test_digest: str
     membership: Membership
     count: int
     treatment: Treatment
+
+    @property
+    def search_count(self) -> int:
+        """How many images the search looks at."""
+        row = self.treatment.row
+        return self.count if row is None or row.images is None else row.images
 
     @property
     def policy_id(self) -> str | None:
@@ -54,8 +67,8 @@ class Point:
             search=search.method,
             version=search.version,
             params=search.params_json,
-            synth=self.images.synth_id,
-            count=self.count,
+            synth=self.looked_at.synth_id,
+            count=self.search_count,
             setting=axes.identity(asked),
             target_digest=self.target_digest,
             seed=self.images.seed,
@@ -70,8 +83,8 @@ def make_search(point: Point) -> SearchJob | None:
     return SearchJob(
         policy_id=key,
         search=search,
-        synth_id=point.images.synth_id,
-        count=point.count,
+        images=point.looked_at,
+        count=point.search_count,
         target_name=point.target_name,
         target_digest=point.target_digest,
         setting=asked,
@@ -104,12 +117,14 @@ def make_cell(point: Point, setting: Setting | None, not_applicable: str | None)
         n=point.count,
         seed=job.seed,
         preset=point.preset,
-        control=job.source.control,
+        # Real images with searched bits are no upper end: what is compared is the search.
+        control="none" if treatment.search else job.source.control,
         membership=point.membership,
         setting=setting,
         asked=treatment.asked,
         compressor_resolved=compressor,
         search_resolved=treatment.search,
+        search_access=point.looked_at.source.access if treatment.search else "T0",
         target_name=point.target_name,
         target_digest=point.target_digest,
         dataset=suite.dataset,
@@ -146,7 +161,7 @@ def _row_id(point: Point, setting: Setting | None) -> str:
         "student": job.student_digest,
         "train": job.train_digest if ":" in point.suite.dataset else None,
         "dtype": point.dtype if point.dtype != "float32" else None,
-        "policy": _described(search) if search else None,
+        "policy": _searched(point, search) if search else None,
         "asked": axes.identity(treatment.asked) if treatment.asked and not treatment.alone else None,
     }
     return row_id(
@@ -161,6 +176,19 @@ def _row_id(point: Point, setting: Setting | None) -> str:
         test_digest=point.test_digest,
         more=more,
     )
+
+
+def _searched(point: Point, search: ResolvedSearch) -> dict[str, Any]:
+    """The search, with its images where they are not the compressor's."""
+    found = _described(search)
+    if point.search_count != point.count:
+        found["count"] = point.search_count
+    if point.looked_at.synth_id != point.images.synth_id:
+        job = point.looked_at
+        found["on"] = source_identity(
+            job.source.method, job.source.version, job.source.params_json, job.model_digests, job.source.delivery
+        )
+    return found
 
 
 def _described(row: ResolvedCompressor | ResolvedSearch) -> dict[str, Any]:

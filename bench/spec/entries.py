@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import PurePath
 from typing import Any
 
 from bench.errors import SuiteError, nearest
@@ -13,6 +14,8 @@ At = Callable[[KeyPath], str]
 
 SOURCE_OPTIONS = ("model", "zoo", "student", "delivery", "label")
 ROW_OPTIONS = ("label",)
+POLICY_OPTIONS = ("label", "on", "images")
+FILE = "file"
 _LISTED = ("source", "model", "target", "compressor", "policy", "membership")
 
 
@@ -40,7 +43,7 @@ def _grid(grid: dict[str, Any], at: At) -> dict[str, Any]:
     out = {key: value for key, value in grid.items() if key not in axis_names()}
     if "axes" in out:  # the models' word for what the file says by the axes' names
         raise SuiteError("unknown key", where=at(("grid", "axes")), got="axes", expected=axis_names())
-    for name, options in {"source": SOURCE_OPTIONS, "compressor": ROW_OPTIONS, "policy": ROW_OPTIONS}.items():
+    for name, options in {"source": SOURCE_OPTIONS, "compressor": ROW_OPTIONS, "policy": POLICY_OPTIONS}.items():
         if isinstance(grid.get(name), list):
             out[name] = [_method(item, ("grid", name, i), at, options) for i, item in enumerate(grid[name])]
     axes: dict[str, Any] = {}
@@ -57,13 +60,30 @@ def _grid(grid: dict[str, Any], at: At) -> dict[str, Any]:
 def _method(item: Any, path: KeyPath, at: At, options: tuple[str, ...]) -> dict[str, Any]:
     if path[1] == "compressor" and isinstance(item, dict) and "steps" in item:
         return _steps(item, path, at)
+    if path[1] == "policy" and isinstance(item, dict) and set(item) == {FILE}:
+        return _policy_file(item[FILE], path, at)
     name, given = _named(item, path, at, "a method's name, or {NAME: {PARAMETER: value}}")
     out: dict[str, Any] = {"method": name}
     out |= {key: value for key, value in given.items() if key in options}
     out["params"] = {key: value for key, value in given.items() if key not in options}
     if isinstance(out.get("zoo"), str):
         out["zoo"] = [out["zoo"]]
+    if "on" in out:
+        out["on"] = _method(out["on"], (*path, name, "on"), at, SOURCE_OPTIONS)
     return out
+
+
+def _policy_file(given: Any, path: KeyPath, at: At) -> dict[str, Any]:
+    """``{file: mine.json}`` or ``{file: {path: mine.json, label: …}}``: no search, but the policy in the file."""
+    options = {"path": given} if isinstance(given, str) else given
+    where = at((*path, FILE))
+    if not isinstance(options, dict) or not isinstance(options.get("path"), str) or not options["path"]:
+        raise SuiteError("names no file", where=where, got=repr(given), expected="the path of a policy as JSON")
+    unknown = sorted(set(options) - {"path", "label"})
+    if unknown:
+        raise SuiteError("unknown key", where=where, got=unknown[0], expected=("path", "label"))
+    label = options.get("label", PurePath(options["path"]).stem)
+    return {"method": FILE, "file": options["path"], "label": label, "params": {}}
 
 
 def _steps(item: dict[str, Any], path: KeyPath, at: At) -> dict[str, Any]:

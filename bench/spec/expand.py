@@ -16,7 +16,8 @@ from bench.spec.catalogue import Catalogue, full_name, short_name
 from bench.spec.cells import Point, Treatment, make_cell, make_search
 from bench.spec.fits import check_fit
 from bench.spec.jobs import CellJob, ResolvedCompressor, SearchJob, SynthJob
-from bench.spec.rows import SourceRow, compressor_rows, search_rows, source_rows, target_rows
+from bench.spec.rows import SourceRow, compressor_rows, source_rows, target_rows
+from bench.spec.search_rows import search_rows
 from bench.spec.suite import SuiteSpec
 
 _READS_TRAINING_IMAGES = ("T4", "T5", "T6")
@@ -34,10 +35,11 @@ class Expansion:
         _check_counts(suite, self.dataset)
         self.targets = target_rows(suite, catalogue)
         self.sources = source_rows(suite, preset, self.targets, catalogue)
+        self.searches = search_rows(suite, preset, self.targets, catalogue)
+        self.most = max(*suite.images, *(row.images or 1 for row in self.searches))
         self._infos: dict[str, NetworkInfo] = {}
         self._check_networks()
         self.compressors = compressor_rows(suite, preset, catalogue)
-        self.searches = search_rows(suite, preset, catalogue)
         self.settings = {} if suite.measures else settings_of(suite, self.targets, catalogue)
         self.test_digest = catalogue.test_digest(suite.dataset, suite.test_subset)
         self._synths: dict[tuple[Any, ...], SynthJob] = {}
@@ -57,10 +59,11 @@ class Expansion:
         """
         for name in self.targets:
             check_fit(self.info(name), self.dataset, self._where(name))
-        for row in self.sources:
+        for row in (*self.sources, *(search.on for search in self.searches if search.on)):
             student = (row.student,) if row.student else ()
+            where = ("source", row.index) if row.index >= 0 else ("policy", -1 - row.index)
             for name in (*(row.models or ()), *row.beside, *student):
-                check_fit(self.info(name), self.dataset, self.suite.at("grid", "source", row.index))
+                check_fit(self.info(name), self.dataset, self.suite.at("grid", *where))
 
     def _where(self, target: str) -> str:
         """The entry of the target axis that names ``target``; the axis, where it is a pattern that fits."""
@@ -79,7 +82,9 @@ class Expansion:
                         seed: self._reason(row, self._synth(row, target, seed), target, treatment) for seed in seeds
                     }
                     for setting, seed in itertools.product(treatment.variants, seeds):
-                        point = self._point(self._synth(row, target, seed), target, count, treatment)
+                        looks = treatment.row.on if treatment.row and treatment.row.on else row
+                        sets = self._synth(row, target, seed), self._synth(looks, target, seed)
+                        point = self._point(sets, target, count, treatment)
                         cell = make_cell(point, setting, reason[seed])
                         self._check_new(row, cell, seen)
                         out.append((point.images, make_search(point), cell))
@@ -91,12 +96,14 @@ class Expansion:
             most, hint = f"at most {MOST_CELLS:,} cells", "Ask for fewer values on the axes, or for fewer seeds."
             raise SuiteError("the grid is too large", where=self.suite.at("grid"), expected=most, hint=hint)
 
-    def _point(self, images: SynthJob, target: str, count: int, treatment: Treatment) -> Point:
+    def _point(self, sets: tuple[SynthJob, SynthJob], target: str, count: int, treatment: Treatment) -> Point:
+        images, looked_at = sets
         return Point(
             suite=self.suite,
             preset=self.preset,
             dtype=self.dtype,
             images=images,
+            looked_at=looked_at,
             target_name=target,
             target_digest=self.info(target).digest,
             test_digest=self.test_digest,
@@ -183,8 +190,8 @@ class Expansion:
             dataset=dataset,
             dataset_name=self.suite.dataset,
             seed=seed,
-            count=max(self.suite.images),
-            batches=0 if source.delivery == "stream" else -(-max(self.suite.images) // source.batch_size),
+            count=self.most,
+            batches=0 if source.delivery == "stream" else -(-self.most // source.batch_size),
             preset=self.preset,
             train_digest=train,
         )
@@ -194,7 +201,8 @@ class Expansion:
         compressor = treatment.compressor
         if compressor and (missing := {axis for axis in compressor.accepts if not self.suite.grid.entries(axis)}):
             return f"{compressor.method} needs {' and '.join(axes.axis(name).noun for name in sorted(missing))}"
-        if treatment.search and row.source.delivery == "stream":
+        looks = treatment.row.on if treatment.row and treatment.row.on else row
+        if treatment.search and looks.source.delivery == "stream":
             return "a policy search needs stored images, and a stream leaves none"
         if treatment.search and compressor and compressor.steps:
             return "a policy is searched on the target, and a chain's last step quantises another network"

@@ -69,11 +69,15 @@ class BatchJob:
 class PolicyJob:
     """One policy search, on images that are stored."""
 
-    images: SynthJob
     search: SearchJob
 
     kind: ClassVar[str] = "policy search"
     cells: ClassVar[tuple[CellJob, ...]] = ()
+
+    @property
+    def images(self) -> SynthJob:
+        """The set it looks at."""
+        return self.search.images
 
     @property
     def key(self) -> str:
@@ -187,9 +191,11 @@ def make_graph(plan: Plan, cells: Sequence[CellJob]) -> tuple[Job, ...]:
         else:
             last.append(CompressionJob(*shared, first.compressor_resolved, first.asked, search))
         if search is not None:
-            found.setdefault(search.policy_id, PolicyJob(images, search))
-        for index in range(images.batches_of(first.n)):
-            batches.setdefault(batch_key(images, index), BatchJob(images, index))
+            found.setdefault(search.policy_id, PolicyJob(search))
+        looked_at = [(search.images, search.count)] if search is not None else []
+        for own, count in (*looked_at, (images, first.n)):
+            for index in range(own.batches_of(count)):
+                batches.setdefault(batch_key(own, index), BatchJob(own, index))
     return (*batches.values(), *found.values(), *last)
 
 

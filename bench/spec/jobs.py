@@ -109,7 +109,12 @@ class SynthJob:
     @property
     def title(self) -> str:
         """What the progress shows."""
-        return f"{_origin(self.source.label, self.model)} seed {self.seed}"
+        return f"{self.name} seed {self.seed}"
+
+    @property
+    def name(self) -> str:
+        """The source, and the network it looked at."""
+        return _origin(self.source.label, self.model)
 
     @property
     def set_seed(self) -> int:
@@ -137,13 +142,13 @@ class SynthJob:
 class SearchJob:
     """A policy search: bits per layer of the target, found on an image set within a setting.
 
-    ``count`` images of the set ``synth_id`` are looked at; ``setting`` is what the cells that use the policy are asked
-    for.  The search looks at the images alone, so its data tier is the source's.
+    ``count`` of ``images`` are looked at; ``setting`` is what the cells that use the policy are asked for.  The search
+    looks at the images alone, so its data tier is their source's.
     """
 
     policy_id: str
     search: ResolvedSearch
-    synth_id: str
+    images: SynthJob
     count: int
     target_name: str
     target_digest: str
@@ -190,6 +195,7 @@ class CellJob:
     asked: Setting | None
     compressor_resolved: ResolvedCompressor | None
     search_resolved: ResolvedSearch | None
+    search_access: Tier
     target_name: str
     target_digest: str
     dataset: str

@@ -62,10 +62,17 @@ class CompressorEntry(Part):
 
 
 class PolicyEntry(Part):
-    """One value of the policy axis: a search of bits per layer, its parameters, and the row's name."""
+    """One value of the policy axis: a search of bits per layer, its parameters, and the row's name.
+
+    ``on``: the images it looks at, where they are not those the compressor gets; ``images``: how many of them.
+    ``file``: no search, a policy in a file.
+    """
 
     method: Name
     label: Label | None = None
+    on: SourceEntry | None = None
+    images: Count | None = None
+    file: Name | None = None
     params: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -147,6 +147,7 @@ def _unique(
         if cell.not_applicable is None:
             synths.setdefault(job.synth_id, job)
             if search is not None:
+                synths.setdefault(search.images.synth_id, search.images)
                 searches.setdefault(search.policy_id, search)
     return tuple(synths.values()), tuple(searches.values())
 

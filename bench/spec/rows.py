@@ -10,7 +10,7 @@ from bench.errors import SuiteError, nearest
 from bench.interfaces import Preset
 from bench.spec.axes import takes_policy
 from bench.spec.catalogue import OUTSIDE, Catalogue, find_network, full_name, short_name
-from bench.spec.jobs import ResolvedCompressor, ResolvedSearch, ResolvedSource
+from bench.spec.jobs import ResolvedCompressor, ResolvedSource
 from bench.spec.models import CompressorEntry, SourceEntry
 from bench.spec.origin import KeyPath
 from bench.spec.registry import changes, params_json, resolve_params, row_label
@@ -74,46 +74,62 @@ def source_rows(
     """
     out: list[SourceRow] = []
     for index, entry in enumerate(suite.grid.source):
-        at = _entry_at(suite, "source", index, entry.method)
-        method = catalogue.sources.get(entry.method, where=at(()))
-        params = resolve_params(method, preset, entry.params, name=entry.method, at=at)
-        changed = changes(entry.method, method, preset, params)
-        label = entry.label or row_label(entry.method, changed)
-        beside: tuple[str, ...] = ()
-        if method.models == "one+zoo" and entry.zoo:
-            beside = _zoo(entry.zoo, suite.dataset, catalogue, at(("zoo",)))
-            label = entry.label or f"{label}+zoo:{'+'.join(entry.zoo)}"
-        if entry.delivery == "stream":
-            _check_stream(suite, method, entry.method, at(("delivery",)))
-            label = entry.label or (f"{label[:-1]}, stream)" if label.endswith(")") else f"{label}(stream)")
-        source = ResolvedSource(
-            method=entry.method,
-            label=label,
-            version=method.version,
-            params=params,
-            params_json=params_json(params),
-            access=method.access,
-            control=method.control,
-            label_kind=method.label_kind,
-            batch_size=method.batch_size(params),
-            delivery=entry.delivery,
-            changes=changed,
-            own=catalogue.sources.own(entry.method),
-            hook="hook" in method.offers,
-        )
-        student = find_network(catalogue, suite.dataset, entry.student, at(("student",))) if entry.student else None
-        for model, models in _models(method.models, entry, suite, targets, catalogue, at):
-            zoo = method.models == "zoo"
-            row = SourceRow(source, model, models, zoo, frozenset(method.needs), student, index, beside)
-            if any((old.source.label, old.model) == (source.label, model) for old in out):
+        at = entry_at(suite, "source", index, entry.method)
+        for row in rows_of(entry, index, at, suite, preset, targets, catalogue):
+            if any((old.source.label, old.model) == (row.source.label, row.model) for old in out):
+                label = row.source.label
                 raise SuiteError(
                     "two rows of one name",
                     where=at(()),
-                    got=source.label if not model else f"{source.label} from {model}",
+                    got=label if not row.model else f"{label} from {row.model}",
                     hint="Drop one of them, or give it a `label`.",
                 )
             out.append(row)
     return tuple(out)
+
+
+def rows_of(
+    entry: SourceEntry,
+    index: int,
+    at: Callable[[KeyPath], str],
+    suite: SuiteSpec,
+    preset: Preset,
+    targets: tuple[str, ...],
+    catalogue: Catalogue,
+) -> list[SourceRow]:
+    """The rows an entry makes: one, or one for each network with ``each_target``."""
+    method = catalogue.sources.get(entry.method, where=at(()))
+    params = resolve_params(method, preset, entry.params, name=entry.method, at=at)
+    changed = changes(entry.method, method, preset, params)
+    label = entry.label or row_label(entry.method, changed)
+    beside: tuple[str, ...] = ()
+    if method.models == "one+zoo" and entry.zoo:
+        beside = _zoo(entry.zoo, suite.dataset, catalogue, at(("zoo",)))
+        label = entry.label or f"{label}+zoo:{'+'.join(entry.zoo)}"
+    if entry.delivery == "stream":
+        _check_stream(suite, method, entry.method, at(("delivery",)))
+        label = entry.label or (f"{label[:-1]}, stream)" if label.endswith(")") else f"{label}(stream)")
+    source = ResolvedSource(
+        method=entry.method,
+        label=label,
+        version=method.version,
+        params=params,
+        params_json=params_json(params),
+        access=method.access,
+        control=method.control,
+        label_kind=method.label_kind,
+        batch_size=method.batch_size(params),
+        delivery=entry.delivery,
+        changes=changed,
+        own=catalogue.sources.own(entry.method),
+        hook="hook" in method.offers,
+    )
+    student = find_network(catalogue, suite.dataset, entry.student, at(("student",))) if entry.student else None
+    zoo, needs = method.models == "zoo", frozenset(method.needs)
+    return [
+        SourceRow(source, model, models, zoo, needs, student, index, beside)
+        for model, models in _models(method.models, entry, suite, targets, catalogue, at)
+    ]
 
 
 def _check_stream(suite: SuiteSpec, method: Any, name: str, where: str) -> None:
@@ -132,7 +148,7 @@ def compressor_rows(suite: SuiteSpec, preset: Preset, catalogue: Catalogue) -> t
     """
     out: list[ResolvedCompressor] = []
     for index, entry in enumerate(suite.grid.compressor):
-        at = _entry_at(suite, "compressor", index, "steps" if entry.steps else entry.method)
+        at = entry_at(suite, "compressor", index, "steps" if entry.steps else entry.method)
         if entry.steps:
             row = _chain(suite, entry, index, preset, catalogue)
         else:
@@ -161,25 +177,6 @@ def _compressor(
         changes=changed,
         own=catalogue.compressors.own(name),
     )
-
-
-def search_rows(suite: SuiteSpec, preset: Preset, catalogue: Catalogue) -> tuple[ResolvedSearch, ...]:
-    """The policy axis; empty where the settings alone say the bits.
-
-    Raises:
-        SuiteError: unknown search or parameter; two equal rows.
-    """
-    out: list[ResolvedSearch] = []
-    for index, entry in enumerate(suite.grid.policy):
-        at = _entry_at(suite, "policy", index, entry.method)
-        method = catalogue.policies.get(entry.method, where=at(()))
-        params = resolve_params(method, preset, entry.params, name=entry.method, at=at)
-        label = entry.label or row_label(entry.method, changes(entry.method, method, preset, params))
-        if any(old.label == label for old in out):
-            raise SuiteError("two rows of one name", where=at(()), got=label)
-        own = catalogue.policies.own(entry.method)
-        out.append(ResolvedSearch(entry.method, label, method.version, params, params_json(params), own))
-    return tuple(out)
 
 
 def _chain(
@@ -287,7 +284,7 @@ def _step_at(suite: SuiteSpec, index: int, number: int, name: str) -> Callable[[
     return at
 
 
-def _entry_at(suite: SuiteSpec, axis: str, index: int, name: str) -> Callable[[KeyPath], str]:
+def entry_at(suite: SuiteSpec, axis: str, index: int, name: str) -> Callable[[KeyPath], str]:
     """Places of an entry's own keys, which lie under the method's name in the file."""
 
     def at(path: KeyPath) -> str:

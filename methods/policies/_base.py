@@ -59,6 +59,7 @@ class ForSearchedLayers:
 
     needs: frozenset[str] = frozenset()
     control: bool = False
+    written: bool = False
 
     def check(self, params: Any, model: ModelHandle) -> None:
         """Raise NotApplicable when the network has no inner convolution or linear layer."""

@@ -33,6 +33,7 @@ class PolicyFile(ForSearchedLayers):
     """The policy; see the module's docstring."""
 
     version = 1
+    written: bool = True
     summary = "a policy from a file: {file: my.json}"
     paper = "none: the user's own"
     Params: type[MethodParams] = PolicyFileParams

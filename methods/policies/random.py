@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FULL = 0.99
 """Share of the budget from which a policy fills it."""
-STEPS = 4000
+STEPS = 500
 
 
 class RandomParams(SearchParams):

@@ -29,7 +29,7 @@ class Good:
     version = 1
     summary = "a search that keeps its contract"
     paper = "none"
-    control = False
+    control = written = False
     needs: frozenset[str] = frozenset()
     Params = Params
     presets: Mapping[str, Mapping[str, Any]] = {"mini": {}, "thorough": {}, "paper": {"rounds": 100}}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -39,6 +41,105 @@ def test_published_anchors(build: Callable[..., nn.Module], gmacs: float, digits
     assert counts.macs / 1e9 == pytest.approx(gmacs, rel=1e-3, abs=0.5 * 10**-digits)
     found = bitops(counts, _bits(counts, 4, 4)) / 1e9
     assert found == pytest.approx(w4a4, rel=1e-3, abs=0.05 if w4a4 > 10 else 0.005)
+
+
+class _FirstStride(torchvision.models.resnet.Bottleneck):
+    """ResNet-50 v1: the stride in the block's first 1x1 convolution instead of its 3x3 one."""
+
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self.conv1.stride, self.conv2.stride = self.conv2.stride, self.conv1.stride
+
+
+class _MobileNetV1(nn.Sequential):
+    """Howard et al., arXiv 1704.04861, table 1."""
+
+    def __init__(self) -> None:
+        steps = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)]
+        parts: list[nn.Module] = [nn.Conv2d(3, 32, 3, 2, 1, bias=False)]
+        before = 32
+        for width, stride in steps:
+            parts.append(nn.Conv2d(before, before, 3, stride, 1, groups=before, bias=False))
+            parts.append(nn.Conv2d(before, width, 1, bias=False))
+            before = width
+        super().__init__(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1024, 1000))
+
+
+def _resnet_v1() -> nn.Module:
+    return torchvision.models.ResNet(_FirstStride, [3, 4, 6, 3])
+
+
+@pytest.mark.parametrize(
+    ("build", "legacy", "printed"),
+    [
+        (torchvision.models.resnet18, False, (14.368, 22.846, 34.714, 61.843, 48.279)),
+        (torchvision.models.resnet18, True, (14.500, 23.058, 35.039, 62.424, 48.732)),
+        (_resnet_v1, False, (22.636, 41.325, 67.491, 127.297, 97.394)),
+        (torchvision.models.resnet50, False, (23.560, 43.406, 71.190, 134.696, 102.943)),
+        (torchvision.models.resnet50, True, (23.846, 43.965, 72.131, 136.510, 104.321)),
+        (_MobileNetV1, False, (2.987, 5.771, 9.669, 18.579, 14.124)),
+        (_MobileNetV1, True, (2.993, 5.778, 9.677, 18.590, 14.134)),
+    ],
+)
+def test_both_ways_of_counting(build: Callable[..., nn.Module], legacy: bool, printed: tuple[float, ...]) -> None:
+    """The golden values of the tables that searches are compared by: 2/2, 3/3, 4/4, 4/8 and W6A4 with ends at 8/8."""
+    with torch.device("meta"):
+        shape = build()
+    counts = count(shape.to_empty(device="cpu"), IMAGE)
+    asked = ((2, 2), (3, 3), (4, 4), (4, 8), (6, 4))
+    found = tuple(round(bitops(counts, _bits(counts, *bits), legacy=legacy) / 1e9, 3) for bits in asked)
+    assert found == printed
+
+
+class _Plain(nn.Module):
+    """A basic block of ResNet-20 with a shortcut without parameters (He et al., option A)."""
+
+    def __init__(self, before: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(before, width, 3, stride, 1, bias=False)
+        self.second = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.stride, self.more = stride, width - before
+
+    def forward(self, x: Tensor) -> Tensor:
+        beside = nn.functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.more))
+        out: Tensor = (self.second(self.first(x).relu()) + beside).relu()
+        return out
+
+
+def _resnet20() -> nn.Module:
+    widths = [16, 16, 16, 16, 32, 32, 32, 64, 64, 64]
+    blocks = [_Plain(b, w, 2 if b < w else 1) for b, w in pairwise(widths)]
+    stem = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+    return nn.Sequential(stem, nn.ReLU(), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+
+
+def _cifar_resnet18() -> nn.Module:
+    net = torchvision.models.resnet18(weights=None, num_classes=10)
+    net.conv1, net.maxpool = nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.Identity()  # type: ignore[assignment]
+    return net
+
+
+@pytest.mark.parametrize(
+    ("build", "first", "middle", "last", "found"),
+    [
+        (_cifar_resnet18, 1_769_472, 553_648_128, 5_120, {3: 5_096_407_040, 4: 8_971_943_936}),
+        (_resnet20, 442_368, 40_108_032, 640, {2: 188_784_640, 3: 389_324_800, 4: 670_081_024}),
+    ],
+)
+def test_networks_for_32_pixels(
+    build: Callable[[], nn.Module], first: int, middle: int, last: int, found: dict[int, int]
+) -> None:
+    counts = count(build(), (3, 32, 32))
+    macs = [layer.macs for layer in counts.layers.values()]
+    assert (macs[0], sum(macs[1:-1]), macs[-1]) == (first, middle, last)
+    assert {bits: bitops(counts, _bits(counts, bits, bits)) for bits in found} == found
+
+
+def test_the_middle_alone() -> None:
+    counts = count(torchvision.models.resnet18(weights=None), IMAGE)
+    middle = {name: (0, 0) if bits == (8, 8) else bits for name, bits in _bits(counts, 4, 4).items()}
+    assert round(bitops(counts, middle) / 1e9, 3) == 27.129
+    assert round(bitops(counts, middle, legacy=True) / 1e9, 3) == 27.386
 
 
 @pytest.mark.parametrize("name", ["resnet18", "shufflenet_v2_x1_0", "mnasnet0_5", "vgg11_bn", "densenet121"])

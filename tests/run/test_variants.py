@@ -73,7 +73,7 @@ PACKAGE = '''
 
         version = 1
         summary = paper = "every second layer"
-        needs, control = frozenset(), False
+        needs, control, written = frozenset(), False, False
         Params = HalfParams
         presets = {"mini": {}}
 
