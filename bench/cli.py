@@ -183,7 +183,9 @@ def check(
 
 @app.command()
 def ls(
-    kind: Annotated[str, typer.Argument(help="sources | compressors | targets | datasets | suites | records")],
+    kind: Annotated[
+        str, typer.Argument(help="sources | compressors | policies | targets | datasets | suites | records")
+    ],
     units: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option("--units", metavar="NAME", help="Reconstruction units of a network (with `targets`)."),

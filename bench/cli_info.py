@@ -26,7 +26,7 @@ from bench.store.records import ResultRecord, refused
 SHOWN_CELLS = 1000
 """Rows of a plan's table; a table of a hundred thousand takes a minute to lay out and nobody reads it."""
 
-KINDS = ("sources", "compressors", "targets", "datasets", "suites", "records")
+KINDS = ("sources", "compressors", "policies", "targets", "datasets", "suites", "records")
 
 
 def show_plan(options: session.Options, console: Console, as_json: bool) -> None:

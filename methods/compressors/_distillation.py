@@ -3,7 +3,7 @@
 The loss is tau^2 KL(teacher / tau || student / tau), summed over classes and averaged over the batch (Hinton et al.,
 arXiv 1503.02531, whose section 2 gives the factor tau^2), plus ``features`` times the mean over the tapped tensors of
 their mean squared difference (The Knowledge Within, arXiv 1912.01274, as MixMix uses it; neither prints taps or
-normalisation).
+normalisation), plus ``labels`` times the cross-entropy with the images' own labels where a recipe has it.
 """
 
 from __future__ import annotations
@@ -15,16 +15,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bench.interfaces import Batch
+
 
 @dataclass(frozen=True)
 class Losses:
     """``temperature`` tau, whether the KL is multiplied by tau^2, weight of the feature loss, and whether each
-    feature's loss is divided by the mean square of the teacher's feature."""
+    feature's loss is divided by the mean square of the teacher's feature; weights of the KL and of the cross-entropy
+    with the labels."""
 
     temperature: float = 3.0
     squared: bool = True
     features: float = 0.0
     relative: bool = False
+    teacher: float = 1.0
+    labels: float = 0.0
 
 
 def distillation(student: Tensor, teacher: Tensor, losses: Losses) -> Tensor:
@@ -33,6 +38,18 @@ def distillation(student: Tensor, teacher: Tensor, losses: Losses) -> Tensor:
     target = F.log_softmax(teacher / tau, 1)
     kl = F.kl_div(F.log_softmax(student / tau, 1), target, reduction="batchmean", log_target=True)
     return kl * tau**2 if losses.squared else kl
+
+
+def label_loss(student: Tensor, batch: Batch) -> Tensor:
+    """Cross-entropy of logits [B, K] with the batch's soft labels, or its labels where it has no soft ones.
+
+    Raises:
+        ValueError: it has neither.
+    """
+    wanted = batch.labels if batch.soft is None else batch.soft
+    if wanted is None:
+        raise ValueError("the batch has no labels")
+    return F.cross_entropy(student, wanted)
 
 
 def feature_loss(student: Sequence[Tensor], teacher: Sequence[Tensor], relative: bool) -> Tensor:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from bench.errors import NotApplicable
 from bench.interfaces import (
     BatchHook,
     Compressed,
@@ -28,6 +29,7 @@ from methods.compressors._base import ForWeightedLayers
 from methods.quant.choices import StepInit
 
 if TYPE_CHECKING:
+    from methods.compressors._distillation import Losses
     from methods.quant.training import Makers
 
 Share = Field(ge=0, le=1)
@@ -42,9 +44,10 @@ class QatParams(MethodParams):
 
     ``shape`` drops multiplies lr by 0.1 at the shares ``drops`` of the steps, cosine lets it fall to 0; ``bn_freeze``
     is the share of the steps after which BN statistics stay (0 for noise-like images: never updated).  ``features`` is
-    the weight of the feature loss, ``relative`` divides each feature's by the teacher's mean square.  ``clip`` bounds
-    the gradient's norm (0: never).  ``augment`` paper is MixMix's, flip its flips alone.  ``init`` chooses where steps
-    start, from ``calibration`` images.
+    the weight of the feature loss, ``relative`` divides each feature's by the teacher's mean square; ``teacher`` and
+    ``labels`` weigh the KL and the cross-entropy with the images' own labels (a recipe without distillation: 0 and 1).
+    ``clip`` bounds the gradient's norm (0: never).  ``augment`` paper is MixMix's, flip its flips alone.  ``init``
+    chooses where steps start, from ``calibration`` images.
     """
 
     steps: int = Field(default=1000, ge=0, le=1_000_000)
@@ -61,6 +64,8 @@ class QatParams(MethodParams):
     squared: bool = True
     features: float = Field(default=3.0, ge=0, le=1e6)
     relative: bool = False
+    teacher: float = Field(default=1.0, ge=0, le=1e3)
+    labels: float = Field(default=0.0, ge=0, le=1e3)
     augment: Literal["none", "flip", "paper"] = "flip"
     blur_sigma: tuple[float, float] = (0.1, 0.5)
     init: StepInit = "mse"
@@ -129,15 +134,17 @@ def compress(
     """Train a quantised copy of ``model`` on ``images``, taught by ``model``, and fold it into what is measured.
 
     Raises:
+        NotApplicable: labels are asked for, and the images have none.
         BenchError: the loss is not finite.
     """
     import torch
 
-    from methods.compressors._distillation import Losses
     from methods.compressors._feed import feed, offered
     from methods.compressors._training import Optimiser, Schedule, train
     from methods.quant.training import TrainedModel
 
+    if params.labels and images.stream is None and images.labels is None and images.soft_labels is None:
+        raise NotApplicable("the recipe needs labels, and these images have none", got=f"labels: {params.labels:g}")
     data, batches = feed(images, params.batch, ctx, params.calibration)
     net = TrainedModel(model.module, data[:2], setting, family.makers)
     for part in (net.student, net.teacher):  # as the images are: a third to a half less time per step on a CPU
@@ -152,7 +159,7 @@ def compress(
         batches,
         schedule,
         Optimiser(kind=params.optimiser, momentum=params.momentum, decay=params.decay, clip=params.clip or None),
-        Losses(params.temperature, params.squared, params.features if net.taps else 0.0, params.relative),
+        _losses(params, net.taps),
         ctx,
         hooks=views(params, model) + offered(images, params.source_hook),
         decayed=[p for quant in net.activations for name, p in quant.named_parameters() if name in family.decayed],
@@ -173,6 +180,13 @@ def compress(
     delivery = "cached" if images.stream is None else "stream"
     report = curve.report() | {"features": list(net.taps), "images": len(images.images), "delivery": delivery}
     return Compressed((variant,), report, curve.passes + len(data))
+
+
+def _losses(params: QatParams, taps: tuple[str, ...]) -> Losses:
+    from methods.compressors._distillation import Losses
+
+    features = params.features if taps else 0.0
+    return Losses(params.temperature, params.squared, features, params.relative, params.teacher, params.labels)
 
 
 class QatCompressor(ForWeightedLayers, ABC):

@@ -21,7 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bench.errors import BenchError
 from bench.interfaces import Batch, BatchHook, RunContext
-from methods.compressors._distillation import Losses, distillation, feature_loss
+from methods.compressors._distillation import Losses, distillation, feature_loss, label_loss
 
 WARN_RATIO = 50.0
 """Weighted feature loss over KL from which the run is warned about: there, weight 300 at lr 0.04 diverged."""
@@ -220,7 +220,7 @@ def _run(
         set_modes(student, schedule.frozen(step) or len(batch.images) == 1)
         for group in rule.param_groups:
             group["lr"] = schedule.rate(step)
-        kl, features = _step(student, teacher, batch.images, rule, optimiser, losses, curve)
+        kl, features = _step(student, teacher, batch, rule, optimiser, losses, curve)
         settle()
         curve.passes += 3.0 * len(batch.images)
         _watch(curve, step, kl, features, losses, ctx)
@@ -247,7 +247,7 @@ def _answer_loss(student: nn.Module, teacher: nn.Module, losses: Losses, curve: 
 def _step(
     student: nn.Module,
     teacher: nn.Module,
-    images: Tensor,
+    batch: Batch,
     rule: torch.optim.Optimizer,
     optimiser: Optimiser,
     losses: Losses,
@@ -255,13 +255,16 @@ def _step(
 ) -> tuple[float, float]:
     """One step; KL and unweighted feature loss before it.  Without finite losses nothing moves."""
     with torch.no_grad():
-        target, wanted = _outputs(teacher(images))
-    logits, taps = _outputs(student(images))
-    loss = kl = distillation(logits, target, losses)
+        target, wanted = _outputs(teacher(batch.images))
+    logits, taps = _outputs(student(batch.images))
+    kl = distillation(logits, target, losses)
+    loss = kl if losses.teacher == 1 else losses.teacher * kl
+    if losses.labels:
+        loss = loss + losses.labels * label_loss(logits, batch)
     features = 0.0
     if losses.features:
         gap = feature_loss(taps, wanted, losses.relative)
-        loss, features = kl + losses.features * gap, float(gap.detach())
+        loss, features = loss + losses.features * gap, float(gap.detach())
     if not bool(torch.isfinite(loss)):
         return float(kl.detach()), features
     rule.zero_grad(set_to_none=True)

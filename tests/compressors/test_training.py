@@ -19,7 +19,7 @@ from torchvision.transforms.v2 import functional as VF
 from bench.errors import BenchError
 from bench.interfaces import Batch
 from methods.compressors._augment import Views, gaussian_blur, turn_hue
-from methods.compressors._distillation import Losses, distillation, feature_loss
+from methods.compressors._distillation import Losses, distillation, feature_loss, label_loss
 from methods.compressors._qat import DROPS
 from methods.compressors._training import Optimiser, Schedule, draws, parameter_groups, set_modes, shuffled, train
 from tests.compressors.recon_toys import Residual, context, digest, image_set
@@ -62,6 +62,37 @@ def test_gradient_stays_finite_as_the_temperature_grows() -> None:
     gap = ours.detach() - theirs
     assert ours.grad is not None
     torch.testing.assert_close(ours.grad, (gap - gap.mean(1, keepdim=True)) / 5 / 6, rtol=0.02, atol=1e-3)
+
+
+def test_labels_instead_of_a_teacher() -> None:
+    """The loss is the cross-entropy alone; the teacher's answers move nothing."""
+    found = []
+    for seed in (1, 2):
+        student, _ = pair()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            teacher = randomise(Residual(), seed=seed).requires_grad_(False)
+        labels = torch.arange(16) % 5
+        batches = shuffled(image_set().images[:16], 16, torch.Generator().manual_seed(0), labels)
+        expected = F.cross_entropy(student.train()(image_set().images[:16]), labels)
+        before = [p.detach().clone() for p in student.parameters()]
+        wanted = torch.autograd.grad(expected, list(student.parameters()))
+        schedule = Schedule(1, 16, 0.1, bn_freeze=1.0)
+        rule = Optimiser(momentum=0.0, decay=0.0, clip=None)
+        train(student, teacher, batches, schedule, rule, Losses(teacher=0.0, labels=1.0), context())
+        for parameter, old, gradient in zip(student.parameters(), before, wanted, strict=True):
+            torch.testing.assert_close(parameter.detach(), old - 0.1 * gradient, rtol=1e-4, atol=1e-6)
+        found.append([p.detach().clone() for p in student.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+def test_soft_labels_go_before_labels() -> None:
+    ours, soft = logits(0), torch.softmax(logits(1).detach(), 1)
+    wrong = torch.zeros(6, dtype=torch.long)
+    batch = Batch(torch.zeros(6, 1, 1, 1), wrong, soft)
+    torch.testing.assert_close(label_loss(ours, batch), -(soft * torch.log_softmax(ours, 1)).sum(1).mean())
+    with pytest.raises(ValueError, match="no labels"):
+        label_loss(ours, Batch(batch.images, None, None))
 
 
 def test_feature_loss() -> None:
