@@ -36,7 +36,7 @@ class Expansion:
         self.targets = target_rows(suite, catalogue)
         self.sources = source_rows(suite, preset, self.targets, catalogue)
         self.searches = search_rows(suite, preset, self.targets, catalogue)
-        self.most = max(*suite.images, *(row.images or 1 for row in self.searches))
+        self.most = max((*suite.images, *(row.images or 1 for row in self.searches)))
         self._infos: dict[str, NetworkInfo] = {}
         self._check_networks()
         self.compressors = compressor_rows(suite, preset, catalogue)
