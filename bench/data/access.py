@@ -144,22 +144,30 @@ class DataAccess:
             AccessDenied: the method's tier is below T3.
             DataError: there is no other domain, or it has too few images.
         """
-        behind = _BEHIND[self]
-        behind.allow("T3", "unrelated images", count)
-        if behind.unrelated is None:
-            raise DataError(
-                "no data set of another domain is named", expected="a data set of unrelated images, e.g. digits"
-            )
-        split = behind.unrelated.train()
-        order = torch.randperm(len(split.labels), generator=generator)
-        picks = behind.pick(behind.unrelated.spec.name, order, count)
-        channels, height, width = behind.dataset.spec.shape
-        found = images_at(split, picks).float()
-        if found.shape[1] != channels:
-            found = found.mean(1, keepdim=True).expand(-1, channels, -1, -1)
-        if found.shape[2:] != (height, width):
-            found = F.interpolate(found, size=(height, width), mode="bilinear", antialias=True, align_corners=False)
-        return behind.dataset.normalise(found)
+        return _unrelated(_BEHIND[self], count, generator)[0]
+
+    def unrelated_labelled(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """As :meth:`unrelated_images`, with the other domain's own labels, int64 [n]. Tier T3 up."""
+        return _unrelated(_BEHIND[self], count, generator)
+
+
+def _unrelated(behind: _Behind, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Images of the other domain and their labels there."""
+    behind.allow("T3", "unrelated images", count)
+    if behind.unrelated is None:
+        raise DataError(
+            "no data set of another domain is named", expected="a data set of unrelated images, e.g. digits"
+        )
+    split = behind.unrelated.train()
+    order = torch.randperm(len(split.labels), generator=generator)
+    picks = behind.pick(behind.unrelated.spec.name, order, count)
+    channels, height, width = behind.dataset.spec.shape
+    found = images_at(split, picks).float()
+    if found.shape[1] != channels:
+        found = found.mean(1, keepdim=True).expand(-1, channels, -1, -1)
+    if found.shape[2:] != (height, width):
+        found = F.interpolate(found, size=(height, width), mode="bilinear", antialias=True, align_corners=False)
+    return behind.dataset.normalise(found), labels_of(split)[picks]
 
 
 _BEHIND: WeakKeyDictionary[DataAccess, _Behind] = WeakKeyDictionary()

@@ -16,7 +16,9 @@ Tier = Literal["T0", "T1", "T2a", "T2b", "T3", "T4", "T5", "T6"]
 TIERS: tuple[Tier, ...] = ("T0", "T1", "T2a", "T2b", "T3", "T4", "T5", "T6")
 
 Control = Literal["upper", "lower", "none"]
-LabelKind = Literal["native", "assigned", "pseudo", "none"]
+LabelKind = Literal["native", "assigned", "pseudo", "foreign", "none"]
+"""Labels that a data set gave, that a source asked its images to have, that a network read off them; those of other
+classes than the target's (a proxy data set's own); none."""
 Delivery = Literal["cached", "stream"]
 """Images stored before a compressor sees them, or made by a generator in lock-step with the student's training."""
 Membership = Literal["held-out architecture", "same architecture", "same checkpoint", "none"]
@@ -97,6 +99,9 @@ class DataHandle(Protocol):
 
     def unrelated_images(self, count: int, generator: torch.Generator) -> Tensor:
         """Images of another domain in the target's shape and constants, float32 [n,C,H,W]. Tier T3 and beyond."""
+
+    def unrelated_labelled(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """As :meth:`unrelated_images`, with that domain's own labels, int64 [n]. Tier T3 and beyond."""
 
 
 @dataclass(frozen=True)

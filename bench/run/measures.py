@@ -78,7 +78,7 @@ def _bn(target: ModelHandle, images: ImageSet) -> Metrics:
 
 def _top1(target: ModelHandle, images: ImageSet) -> Metrics:
     """Accuracy on the labels the images were made for; none for a source without labels."""
-    if images.labels is None or images.label_kind in ("none", "pseudo"):
+    if images.labels is None or images.label_kind in ("none", "pseudo", "foreign"):
         return {"image_top1": None}
     return {"image_top1": zoo_top1({target.name: target.module}, images.images, images.labels).mean}
 

@@ -143,8 +143,10 @@ def compress(
     from methods.compressors._training import Optimiser, Schedule, train
     from methods.quant.training import TrainedModel
 
-    if params.labels and images.stream is None and images.labels is None and images.soft_labels is None:
-        raise NotApplicable("the recipe needs labels, and these images have none", got=f"labels: {params.labels:g}")
+    labelled = images.stream is not None or images.labels is not None or images.soft_labels is not None
+    if params.labels and (not labelled or images.label_kind == "foreign"):
+        what = "labels of other classes" if labelled else "none"
+        raise NotApplicable(f"the recipe needs labels, and these images have {what}", got=f"labels: {params.labels:g}")
     data, batches = feed(images, params.batch, ctx, params.calibration)
     net = TrainedModel(model.module, data[:2], setting, family.makers)
     for part in (net.student, net.teacher):  # as the images are: a third to a half less time per step on a CPU

@@ -128,7 +128,8 @@ def test_only_the_images_picked_are_read(cache: Path, image_folder: Callable[...
 
 def test_nothing_public_leads_to_the_test_split() -> None:
     access = DataAccess(toy(), "T6", toy())
-    reads = {"train_images", "unlabelled_images", "unrelated_images", "training_set", "training_batches"}
+    reads = {"train_images", "unlabelled_images", "unrelated_images", "unrelated_labelled"}
+    reads |= {"training_set", "training_batches"}
     assert {name for name in dir(access) if not name.startswith("_")} == {"audit"} | reads
     access.training_set()
     access.train_images(12, generator())
@@ -170,6 +171,17 @@ def test_too_many_images_and_no_other_domain_are_errors() -> None:
         access.unrelated_images(13, generator())
     with pytest.raises(DataError, match="no data set of another domain"):
         DataAccess(toy(), "T3").unrelated_images(1, generator())
+
+
+def test_labels_of_the_other_domain_belong_to_its_images() -> None:
+    data, digits = get_dataset("fashion_mnist"), get_dataset("digits")
+    access = DataAccess(data, "T3", digits)
+    images, labels = access.unrelated_labelled(60, generator(2))
+    assert torch.equal(images, access.unrelated_images(60, generator(2)))
+    order = torch.randperm(len(digits.train().labels), generator=generator(2))[:60]
+    assert torch.equal(labels, torch.as_tensor(digits.train().labels)[order])
+    with pytest.raises(AccessDenied):
+        DataAccess(data, "T2b", digits).unrelated_labelled(3, generator())
 
 
 def test_unrelated_images_take_shape_and_constants_of_the_data_set() -> None:

@@ -43,8 +43,9 @@ def reads(data: DataAccess, seed: int = 3) -> list[object]:
     generator = torch.Generator().manual_seed(seed)
     images, labels, picks = data.train_images(20, generator)
     free, drawn = data.unlabelled_images(7, generator)
-    others = data.unrelated_images(3, generator)
-    return [images, labels, torch.tensor(picks), free, torch.tensor(drawn), others, generator.get_state()]
+    others, foreign = data.unrelated_labelled(3, generator)
+    drawn_once = (free, torch.tensor(drawn), data.unrelated_images(3, generator))
+    return [images, labels, torch.tensor(picks), *drawn_once, others, foreign, generator.get_state()]
 
 
 def test_reads_from_afar_are_the_same_and_leave_the_same_audit() -> None:

@@ -124,9 +124,13 @@ class ToyData:
         return images[order], labels[order], order.tolist()
 
     def unrelated_images(self, count: int, generator: torch.Generator) -> Tensor:
+        return self.unrelated_labelled(count, generator)[0]
+
+    def unrelated_labelled(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         self.reads.append("unrelated")
         images = torch.randn(64, self.channels, SIZE, SIZE, generator=torch.Generator().manual_seed(5))
-        return images[torch.randperm(64, generator=generator)[:count]]
+        order = torch.randperm(64, generator=generator)[:count]
+        return images[order], order % 7
 
 
 @dataclass

@@ -17,7 +17,10 @@ Ask = Callable[[Message], Message]
 STATE = "generator"
 """Name of the tensor that holds a generator's state."""
 
-READS = ("train_images", "unlabelled_images", "training_set", "training_batches", "next_batch", "unrelated_images")
+READS = (
+    *("train_images", "unlabelled_images", "training_set", "training_batches", "next_batch"),
+    *("unrelated_images", "unrelated_labelled"),
+)
 
 _KINDS = {kind.__name__: kind for kind in (AccessDenied, DataError)}
 
@@ -58,6 +61,11 @@ class RemoteData(DataAccess):
     def unrelated_images(self, count: int, generator: torch.Generator) -> Tensor:
         """As :meth:`DataAccess.unrelated_images`."""
         return self._read("unrelated_images", generator, count=count).tensors["images"]
+
+    def unrelated_labelled(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """As :meth:`DataAccess.unrelated_labelled`."""
+        found = self._read("unrelated_labelled", generator, count=count)
+        return found.tensors["images"], found.tensors["labels"]
 
     def _batches(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         while "images" in (found := self._read("next_batch", number=number)).tensors:
@@ -114,4 +122,7 @@ class Desk:
         if what == "next_batch":
             pair = next(self._passes[asked["number"]], None)
             return {}, dict(zip(("images", "labels"), pair, strict=True)) if pair else {}
+        if what == "unrelated_labelled":
+            labelled = self._access.unrelated_labelled(asked["count"], generator)
+            return {}, dict(zip(("images", "labels"), labelled, strict=True))
         return {}, {"images": self._access.unrelated_images(asked["count"], generator)}
