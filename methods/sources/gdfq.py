@@ -9,7 +9,7 @@ makes the stored images with balanced labels: that is not the authors' protocol,
 learning beside the student (``stream``; ``warmup`` steps pass first, 10,000 at 224 and 800 at 32 pixels).  The rate's
 ``milestones`` (epochs 100, 200 and 300 of 400) lie beyond the cached training.  The student's loss is the consumer's.
 Deviations: images are not clipped to valid pixels (the record gives the share beyond).  ``mini`` is 300 steps of a body
-half as wide.
+half as wide; ``mini`` and ``thorough`` weigh the statistics by ``kappa`` 3 (docs/methods/tuning.md#gdfq).
 Paper's figure (with its own quantisation-aware training; from general knowledge, not checked again): ResNet-20 on
 CIFAR-10 W4A4 90.25; ResNet-18 on ImageNet W4A4 60.60.
 Ours, on the networks before their second training cycle (suite ``sources_all``, 128 images, 60,000 passes with a
@@ -44,8 +44,13 @@ class Gdfq(GeneratorSource):
     paper = "Xu et al., Generative Low-Bitwidth Data Free Quantization, ECCV 2020"
     Params: type[MethodParams] = GdfqParams
     presets: Mapping[str, Mapping[str, Any]] = {
-        "mini": {"iterations": 300, "width": 64, "warmup": 30},
-        "thorough": {"iterations": 10_000, "warmup": 800, "milestones": (20_000, 40_000, 60_000)},
+        "mini": {"iterations": 300, "width": 64, "warmup": 30, "kappa": 3.0},
+        "thorough": {
+            "iterations": 10_000,
+            "warmup": 800,
+            "milestones": (20_000, 40_000, 60_000),
+            "kappa": 3.0,
+        },
         "paper": {
             "iterations": 10_000,
             "batch": 16,

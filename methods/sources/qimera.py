@@ -10,7 +10,7 @@ authors' code takes a mean, which shrinks them by K); LN is per image and slot (
 no mapping layer (off in their scripts); embeddings are learned along from the teacher's rows (not verified there).
 Stored images: a coin of p *per image*, each kind made in batches of its own as in training, so that a prefix of the
 set holds both kinds; single classes are balanced.  ``label`` is the soft label's largest class.  ``stream``, ``warmup``
-and ``mini`` as ``gdfq``.  ``paper`` is the published ResNet-18 setting (p 0.4, K 500, random embedding of 512).
+and ``mini`` as ``gdfq``, ``kappa`` 30 (docs/methods/tuning.md#qimera).  ``paper`` is the published ResNet-18 setting (p 0.4, K 500, random embedding of 512).
 Paper's figure (with its own quantisation-aware training; from general knowledge, not checked again): ResNet-20 on
 CIFAR-10 W4A4 91.26; ResNet-18 on ImageNet W4A4 63.84.
 Ours, on the networks before their second training cycle (suite ``sources_all``, 128 images, 60,000 passes with a
@@ -50,8 +50,13 @@ class Qimera(GeneratorSource):
     paper = "Choi et al., Qimera: Data-free Quantization with Synthetic Boundary Supporting Samples, NeurIPS 2021"
     Params: type[MethodParams] = QimeraParams
     presets: Mapping[str, Mapping[str, Any]] = {
-        "mini": {"iterations": 300, "width": 64, "warmup": 30},
-        "thorough": {"iterations": 10_000, "warmup": 800, "milestones": (20_000, 40_000, 60_000)},
+        "mini": {"iterations": 300, "width": 64, "warmup": 30, "kappa": 30.0},
+        "thorough": {
+            "iterations": 10_000,
+            "warmup": 800,
+            "milestones": (20_000, 40_000, 60_000),
+            "kappa": 30.0,
+        },
         "paper": {
             "iterations": 10_000,
             "batch": 16,
