@@ -92,7 +92,7 @@ class RealChoice(Choice):
 
     def shares(self) -> tuple[tuple[int, ...], Tensor]:
         if len(self.bits) == 1:
-            return (0,), self.value / self.value.detach()
+            return (0,), torch.ones(1, dtype=self.value.dtype, device=self.value.device)
         low = min(max(math.floor(float(self.value.detach())), self.bits[0]), self.bits[-1] - 1)
         above = self.value - low
         index = low - self.bits[0]

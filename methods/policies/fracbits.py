@@ -45,9 +45,10 @@ if TYPE_CHECKING:
 
 class FracbitsParams(TrainingParams):
     """``kappa`` weighs the distance from the budget, in budgets; ``start``: bits at first, none for half a bit above
-    the setting's.  ``lr_arch`` moves the bits."""
+    the setting's.  ``lr_arch`` moves the bits: they have to
+    part by one before the rounded ones differ."""
 
-    lr_arch: float = Field(default=0.1, ge=0, le=10)
+    lr_arch: float = Field(default=5.0, ge=0, le=100)
     kappa: float = Field(default=0.1, ge=0, le=1000)
     start: float | None = Field(default=None, ge=2, le=8)
 
@@ -66,6 +67,8 @@ class Fracbits(DifferentiableSearch):
             "weight_bits": [2, 3, 4, 5, 6, 7, 8],
             "act_bits": [2, 3, 4, 5, 6, 7, 8],
             "epochs": 120,
+            "batch": 256,
+            "lr_arch": 0.01,
             "images": 2_000_000,
             "start": 7.5,
             "shift": 4,

@@ -61,6 +61,7 @@ class Gmpq(DifferentiableSearch):
             "batch": 256,
             "images": 50_000,
             "lr": 0.1,
+            "lr_arch": 0.01,
             "shape": "drops",
             "drops": [0.4, 0.8],
             "shift": 4,

@@ -70,7 +70,9 @@ class Seam(DifferentiableSearch):
         "thorough": {"epochs": 15, "images": 50_000},
         "paper": {
             "epochs": 15,
+            "batch": 128,
             "images": 50_000,
+            "lr_arch": 0.01,
             "shift": 4,
             "quantisers": "lsq",
             "means": "xavier",

@@ -10,7 +10,8 @@ authors' code takes a mean, which shrinks them by K); LN is per image and slot (
 no mapping layer (off in their scripts); embeddings are learned along from the teacher's rows (not verified there).
 Stored images: a coin of p *per image*, each kind made in batches of its own as in training, so that a prefix of the
 set holds both kinds; single classes are balanced.  ``label`` is the soft label's largest class.  ``stream``, ``warmup``
-and ``mini`` as ``gdfq``, ``kappa`` 30 (docs/methods/tuning.md#qimera).  ``paper`` is the published ResNet-18 setting (p 0.4, K 500, random embedding of 512).
+and ``mini`` as ``gdfq``, ``kappa`` 30 (docs/methods/tuning.md#qimera).  ``paper`` is the published ResNet-18 setting
+(p 0.4, K 500, random embedding of 512).
 Paper's figure (with its own quantisation-aware training; from general knowledge, not checked again): ResNet-20 on
 CIFAR-10 W4A4 91.26; ResNet-18 on ImageNet W4A4 63.84.
 Ours, on the networks before their second training cycle (suite ``sources_all``, 128 images, 60,000 passes with a
