@@ -33,7 +33,8 @@ class TrainingParams(SearchParams):
     other classes than the network's, so a fresh linear classifier takes the last layer's place; ``pretrain_epochs``
     train the copy in floating point first.  ``quantisers``: learned steps that start by LSQ's rule or at the least
     squared error, or EdMIPS' fixed ones.  ``answer``: the policy projected onto the budget, or each layer's likeliest
-    bits, which may exceed it.
+    bits, which may exceed it.  ``fill``: a projected policy that leaves more than 2 % of a budget of BitOPs unused is
+    looked for again with the least reward for using them, so that searches are compared at equal cost.
     """
 
     epochs: int = Field(default=5, ge=1, le=1000)
@@ -53,6 +54,7 @@ class TrainingParams(SearchParams):
     pretrain_epochs: int = Field(default=0, ge=0, le=1000)
     quantisers: Quantisers = "mse"
     answer: Literal["projected", "argmax"] = "projected"
+    fill: bool = True
 
 
 class PressureParams(TrainingParams):

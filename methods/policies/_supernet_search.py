@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from bench.interfaces import BitPolicy, ImageSet, ModelHandle, RunContext, Searched, Setting
+from bench.interfaces import BitPolicy, ImageSet, LayerBits, ModelHandle, RunContext, Searched, Setting
 from methods.policies._base import cheapest, described, limits_of
 from methods.policies._proxy import pretrain, proxy_of, start_of
-from methods.policies._space import space_of
+from methods.policies._space import Place, space_of
 from methods.policies._supernet import Deciders, Supernet
 from methods.policies._supernet_loop import Curve, Objective, train
 
@@ -23,6 +24,8 @@ LOWEST, HIGHEST = 1e-5, 1e-1
 CLOSE = 0.02
 """Distance from the budget at which looking for gamma ends, relative."""
 _CALIBRATION = 128
+_REWARDS = (1e-3, 1e3)
+_HALVINGS = 14
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,11 @@ class Trained:
     net: Supernet
     objective: Objective
     curve: Curve
+
+
+def rewarded(cost: Callable[[Place, LayerBits], float], reward: float) -> Callable[[Place, LayerBits], float]:
+    """``cost`` less ``reward`` per BitOP."""
+    return lambda place, bits: cost(place, bits) - reward * place.macs * bits.weight * bits.input
 
 
 class Search:
@@ -77,9 +85,26 @@ class Search:
     def projected(self, trained: Trained) -> tuple[BitPolicy, dict[str, Any]]:
         """The likeliest policy within the budget, and the report's part on both it and each layer's likeliest bits."""
         raw = trained.net.picked()
-        held = cheapest(self.space, self.setting, self.params, trained.net.costs()).policy
+        held, reward = self.filled(trained.net.costs())
         answer = held if self.params.answer == "projected" else raw
-        return answer, self.both(raw, held)
+        return answer, self.both(raw, held) | {"reward_of_filling": reward}
+
+    def filled(self, cost: Callable[[Place, LayerBits], float]) -> tuple[BitPolicy, float]:
+        """The cheapest policy within the budget and, where it leaves more than 2 % of the BitOPs unused and ``fill`` is
+        on, the least reward for using them (of the whole budget, in the cost's unit) with which it does not."""
+        found = cheapest(self.space, self.setting, self.params, cost)
+        limit = self.limits.bitops
+        if limit is None or not self.params.fill or found.bitops >= (1 - CLOSE) * limit:
+            return found.policy, 0.0
+        reward, (low, high) = 0.0, _REWARDS
+        for _ in range(_HALVINGS):
+            middle = math.sqrt(low * high)
+            tried = cheapest(self.space, self.setting, self.params, rewarded(cost, middle / limit))
+            full = tried.bitops >= (1 - CLOSE) * limit
+            if full or tried.bitops >= found.bitops:
+                found, reward = tried, middle
+            low, high = (low, middle) if full else (middle, high)
+        return found.policy, reward
 
     def both(self, raw: BitPolicy, held: BitPolicy) -> dict[str, Any]:
         """What is reported of the policy before and after the projection."""

@@ -18,8 +18,9 @@ Deviations:
   candidates of one bit are left out: no compressor here has them.
 - Layers that read one tensor share its bits, and first and last layer have the setting's own.
 - The budget is hard: the policy is projected by the integer program with cost -log p_w - log p_a (``answer: argmax``
-  leaves that out).  gamma has to be tuned per network and budget in the paper; by default it is chosen in the first
-  step, gamma L_comp being ``pressure`` times the task's loss, a rule of ours.  ``paper`` looks for it by bisection.
+  leaves that out), and fills the budget (``fill``), as gamma is not tuned to it.  gamma has to be tuned per network and
+  budget in the paper; by default it is chosen in the first step, gamma L_comp being ``pressure`` times the task's loss,
+  a rule of ours.  ``paper`` looks for it by bisection.
 - The search starts from the trained network and lasts 5 epochs on up to 5,000 images (``mini``), with lr_arch 1 and
   without decay of the logits; ``paper`` has the published schedule (25 epochs, lr 0.1, lr_arch 0.01, both divided by 10
   twice, decay 1e-4 of the logits too).

@@ -16,7 +16,7 @@ Deviations:
   search stops where the paper goes on with fixed bits: the compressor trains then.
 - Bits are real between the first and the last candidate, whatever is missing between them.  Rounded bits that are no
   candidates, or break ties or a budget of bytes, are projected by the integer program, cost the squared distance from
-  the moved lambdas; ``projected_from_rounded`` in the report says whether they were.
+  the moved lambdas, so that they fill the budget; ``projected_from_rounded`` in the report says whether they were.
 - ``answer: argmax`` gives the lambdas rounded without offset, which may exceed the budget.
 - Start, labels and clip as for EdMIPS (`methods.policies.edmips`).
 
@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from bench.interfaces import BitPolicy, MethodParams, Setting
-from methods.policies._base import cheapest, choices_of, searched_bits
+from methods.policies._base import choices_of, searched_bits
 from methods.policies._differentiable import DifferentiableSearch, TrainingParams
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Fracbits(DifferentiableSearch):
         allowed = offset is not None and _allowed(moved, search)
         held = moved
         if not allowed:
-            held = cheapest(space, search.setting, params, distance(bits, offset or 0.0)).policy
+            held, _ = search.filled(distance(bits, offset or 0.0))
         raw = at(0.0)
         report = search.both(raw, held) | {
             "real_bits": {name: list(pair) for name, pair in bits.items()},
