@@ -105,12 +105,12 @@ class GaussianObjective(Objective):
         used = images if self.params.means == "classes" else images[:1]
         self.net.student.eval()
         with torch.no_grad():
-            features = torch.cat([self.features(part) for part in used.split(_CHUNK)])
+            features = torch.cat([self.features(part.to(self.proxy.device)) for part in used.split(_CHUNK)])
         diagonal = self.params.covariance == "diagonal"
         head = GaussianHead(self.proxy.classes, features.shape[1], diagonal=diagonal, generator=ctx.generator)
         self.head = head.to(features)
         if self.params.means == "classes":
-            self.head.begin_at(features, labels)
+            self.head.begin_at(features, labels.to(features.device))
         return float(len(used))
 
     def extra(self) -> list[nn.Parameter]:

@@ -29,6 +29,7 @@ class Proxy:
         soft: [N, K] or None.
         classes: how many the scores have.
         source: where the labels come from: "images", "soft labels" or "target".
+        device: where batches go; the set itself stays where it was given.
     """
 
     images: Tensor
@@ -38,6 +39,11 @@ class Proxy:
     source: str
     shift: int
     flip: bool
+    device: torch.device
+
+    def first(self, count: int) -> Tensor:
+        """At most ``count`` images."""
+        return self.images[:count].to(self.device)
 
     def batches(self, size: int, generator: Generator, indices: Tensor | None = None) -> Iterator[Batch]:
         """Endless batches of at most ``size``, each epoch in a new order, its incomplete batch left out; of the images
@@ -48,15 +54,16 @@ class Proxy:
             order = pool[torch.randperm(len(pool), generator=generator)]
             for picked in order.split(size):
                 if len(picked) == size:
-                    yield self._batch(picked.to(self.images.device), generator)
+                    yield self._batch(picked, generator)
 
     def steps(self, size: int) -> int:
         """Batches in an epoch."""
         return len(self.images) // min(size, len(self.images))
 
     def _batch(self, index: Tensor, generator: Generator) -> Batch:
-        images = moved(self.images[index], self.shift, self.flip, generator)
-        return Batch(images, self.labels[index], None if self.soft is None else self.soft[index])
+        images = moved(self.images[index].to(self.device), self.shift, self.flip, generator)
+        soft = None if self.soft is None else self.soft[index].to(self.device)
+        return Batch(images, self.labels[index].to(self.device), soft)
 
 
 @dataclass(frozen=True)
@@ -98,21 +105,21 @@ def proxy_of(model: ModelHandle, images: ImageSet, params: Any, ctx: RunContext)
     count = min(params.images, len(images.images))
     if not count:
         raise BenchError("the search needs images", got="none")
-    pixels = images.images[:count].to(ctx.device, ctx.dtype)
+    pixels = images.images[:count].cpu().to(ctx.dtype)
     soft, passes = None, 0.0
     if images.labels is not None:
-        labels, source = images.labels[:count].to(ctx.device, torch.long), "images"
+        labels, source = images.labels[:count].cpu().long(), "images"
     elif images.soft_labels is not None:
-        soft = images.soft_labels[:count].to(ctx.device, ctx.dtype)
+        soft = images.soft_labels[:count].cpu().to(ctx.dtype)
         labels, source = soft.argmax(1), "soft labels"
     else:
         if params.head == "new":
             raise BenchError("a new classifier needs labels", where="head", got="images without labels")
         with torch.no_grad():
-            labels = torch.cat([model.module(part).argmax(1) for part in pixels.split(_CHUNK)])
+            labels = torch.cat([model.module(part.to(ctx.device)).argmax(1).cpu() for part in pixels.split(_CHUNK)])
         source, passes = "target", float(count)
     classes = soft.shape[1] if soft is not None else int(labels.max()) + 1
-    return Proxy(pixels, labels, soft, classes, source, params.shift, params.flip), passes
+    return Proxy(pixels, labels, soft, classes, source, params.shift, params.flip, ctx.device), passes
 
 
 def start_of(model: ModelHandle, last: str, proxy: Proxy, params: Any, ctx: RunContext) -> nn.Module:
@@ -125,7 +132,7 @@ def start_of(model: ModelHandle, last: str, proxy: Proxy, params: Any, ctx: RunC
     if params.head == "new":
         _replace_head(net, last, proxy.classes, ctx)
     with torch.no_grad():
-        classes = net.eval()(proxy.images[:1]).shape[1]
+        classes = net.eval()(proxy.first(1)).shape[1]
     if proxy.classes > classes or (proxy.soft is not None and proxy.classes != classes):
         raise BenchError(
             "the images' labels are not of the network's classes",

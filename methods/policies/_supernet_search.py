@@ -126,7 +126,7 @@ class Search:
     def _trained(self, start: nn.Module, gamma: float | None, epochs: int, stage: str) -> Trained:
         weight, act = self.method.choices(self.params, self.setting)
         init = None if self.params.quantisers == "fixed" else self.params.quantisers
-        example = self.proxy.images[:_CALIBRATION]
+        example = self.proxy.first(_CALIBRATION)
         net = Supernet(deepcopy(start), example, self.setting, self.space, Deciders(weight, act, init))
         net.begin(example)
         limit = self.limits.bitops

@@ -198,3 +198,20 @@ def test_the_policy_is_within_the_budget_and_repeats() -> None:
     assert all(w in BITS and a in BITS for w, a in first.policy.values())
     random = ask("seam", net(), means="xavier", **params)
     assert random.forward_equivalents == first.forward_equivalents - 15  # one image shows the features' number
+
+
+def test_without_margin_and_inner_loss_only_the_head_differs_from_edmips() -> None:
+    """With the classifier's rows as means, of equal norm, and no bias, the scores are the classifier's own."""
+    made = objective(margin=0.0, lambda_inc=0.0)
+    assert made.head is not None
+    made.net.student.eval()
+    last = made.net.last
+    with torch.no_grad():
+        last.parametrizations["weight"].original.copy_(torch.randn(5, 16, generator=torch.Generator().manual_seed(0)))  # type: ignore[index,union-attr]
+        last.bias.zero_()  # type: ignore[union-attr,operator]
+        rows = F.normalize(last.weight, dim=1)  # type: ignore[arg-type]
+        made.head.means.copy_(rows)
+    task, _ = made.task(batch())
+    wanted = F.cross_entropy(made.features(batch().images) @ rows.T, batch().labels)
+    assert float(task.detach()) == pytest.approx(float(wanted.detach()), rel=1e-5)
+    assert float((made.total(task) - task).detach()) == pytest.approx(0.01 * float(task.detach()), rel=1e-3)
