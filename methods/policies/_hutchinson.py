@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 Part = Callable[[], tuple[Tensor, Sequence[Tensor]]]
 """Computes one summand of the function [] and the tensors its Hessian is taken in, one per block."""
@@ -64,7 +65,8 @@ def hutchinson(
 
 def _products(part: Part, signs: list[Tensor] | None, generator: torch.Generator) -> tuple[Tensor, list[Tensor]]:
     """v^T H v of each block, float64 [blocks], and the signs v: those given, or drawn now."""
-    with torch.enable_grad():
+    # Fused attention has no second derivative; the one of plain products does.
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         value, tensors = part()
         slopes = torch.autograd.grad(value, tensors, create_graph=True)
         signs = [_signs(tensor, generator) for tensor in tensors] if signs is None else signs
