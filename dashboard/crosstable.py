@@ -71,7 +71,9 @@ def cross_table(part: pd.DataFrame, targets: Sequence[str] = ()) -> CrossTable:
     several = part["compressor"].nunique() > 1
     lines: dict[str, dict[tuple[str, str], Square]] = {}
     for row in sorted(rows, key=lambda r: _place(r, own[str(r["source"])], order)):
-        name = row_name(str(row["source"]), "self" if own[str(row["source"])] else str(row["model"]))
+        name = row_name(
+            str(row["source"]), "self" if own[str(row["source"])] else str(row["model"]), str(row["policy"])
+        )
         line = lines.setdefault(f"{name} · {row['compressor']}" if several else name, {})
         line.setdefault((str(row["target"]), str(row["setting_label"])), row)
     squares = tuple(tuple(line.get(column) for column in columns) for line in lines.values())

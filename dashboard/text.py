@@ -68,9 +68,10 @@ def size(value: Any) -> str:
     return f"{float(value) / 1e3:,.0f} kB" if float(value) < 1e6 else f"{float(value) / 1e6:,.1f} MB"
 
 
-def row_name(source: str, model: str) -> str:
-    """A source with, in brackets, the network its images come from."""
-    return f"{source} [{model}]" if model else source
+def row_name(source: str, model: str, policy: str = "") -> str:
+    """A source with, in brackets, the network its images come from, and the search that gave each layer its bits."""
+    name = f"{source} [{model}]" if model else source
+    return f"{name} · {policy}" if policy else name
 
 
 _SIGNS = re.compile(r"([\\`*_{}\[\]()<>#+!|$:~&-])")

@@ -41,6 +41,7 @@ class ClaimRow:
     source: str
     model: str
     target: str
+    policy: str
     compressor: str
     setting_label: str
     top1: float | None
@@ -65,7 +66,7 @@ def _listed(side: str, rows: Sequence[Row]) -> list[ClaimRow]:
     for row in rows:
         head, top1 = row.head, row.metric("top1")
         mean = sum(top1) / len(top1) if top1 else None
-        keys = (head.source, head.model, head.target, head.compressor, head.setting_label)
+        keys = (head.source, head.model, head.target, head.policy, head.compressor, head.setting_label)
         listed.append(ClaimRow(side, *keys, mean, row.seeds, row.status, row.records[0].cell_id))
     return listed
 

@@ -71,5 +71,5 @@ def leaderboard_bars(table: pd.DataFrame) -> go.Figure:
 
 
 def _name(row: Any, several: bool) -> str:
-    name = row_name(str(row.source), str(row.model))
+    name = row_name(str(row.source), str(row.model), str(row.policy))
     return figure_text(f"{name} · {row.compressor}" if several else name)

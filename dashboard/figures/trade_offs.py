@@ -200,7 +200,7 @@ def hover(row: Any, cost: Cost) -> str:
     paid = getattr(row, cost.column)
     what = f"{row.compressor} · {row.setting_label}"
     lines = [
-        f"<b>{figure_text(row_name(row.source, row.model))}</b> · {figure_text(what)}",
+        f"<b>{figure_text(row_name(row.source, row.model, row.policy))}</b> · {figure_text(what)}",
         f"top-1 {rounded(row.top1_mean, row.top1_low, row.top1_high)} % {interval(row.top1_low, row.top1_high)}",
         f"{cost.label}: {number(None if missing(paid) else paid / cost.scale, 3)}",
         f"{number(row.bitops_g, 3)} GBitOPs · {size(row.size_bytes)}",

@@ -152,7 +152,7 @@ def _missing(rows: pd.DataFrame, measure: str) -> None:
         return
     with st.expander(plain(f"{counted(len(blank), 'row')} not drawn")):
         for r in blank.itertuples():
-            words = (row_name(str(r.source), str(r.model)), str(r.compressor), str(r.setting_label))
+            words = (row_name(str(r.source), str(r.model), str(r.policy)), str(r.compressor), str(r.setting_label))
             name = " · ".join(filter(None, words))
             st.text(f"{name} on {r.target}: {r.status}, seeds {r.seeds}" + (f" ({r.reason!s})" if r.reason else ""))
 

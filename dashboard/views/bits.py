@@ -100,7 +100,8 @@ def _cells(found: Scope, target: str) -> pd.DataFrame:
 
 
 def _name(row: Any) -> str:
-    return f"{row_name(str(row.source), str(row.model))} · {row.compressor} · {row.setting_label} · {row.n} images"
+    name = row_name(str(row.source), str(row.model), str(row.policy))
+    return f"{name} · {row.compressor} · {row.setting_label} · {row.n} images"
 
 
 def _row(name: str, record: ResultRecord, table: pd.DataFrame, listed: ResultRecord) -> None:

@@ -82,7 +82,7 @@ def _chosen(cells: pd.DataFrame) -> pd.Series:
     home = cells.loc[cells["cell_id"] == asked, "suite"] if asked else cells["suite"].iloc[:0]
     suite = choice("Suite", "suite", suites, default=str(home.iloc[0]) if len(home) else None)
     own = cells[cells["suite"] == suite]
-    own = own.assign(row=[row_name(s, m) for s, m in zip(own["source"], own["model"], strict=True)])
+    own = own.assign(row=[row_name(*names) for names in zip(own["source"], own["model"], own["policy"], strict=True)])
     match = own[own["cell_id"] == asked]
     if asked and match.empty and asked != st.session_state.get("cell_shown"):
         st.info("There is no cell of this id in this suite; this shows another one.")
@@ -109,7 +109,7 @@ def _moved(axis: str, suite: str, before: Mapping[str, Any]) -> None:
     """A box was changed: the cell with that value that keeps most of the other choices."""
     cells = snapshot().cells
     own = cells[cells["suite"] == suite]
-    own = own.assign(row=[row_name(s, m) for s, m in zip(own["source"], own["model"], strict=True)])
+    own = own.assign(row=[row_name(*names) for names in zip(own["source"], own["model"], own["policy"], strict=True)])
     own = own[own[axis] == st.session_state[f"cell_{axis}"]]
     if len(own):
         kept = sum((own[other] == value).astype(int) for other, value in before.items() if other != axis)
@@ -121,7 +121,7 @@ def _moved(axis: str, suite: str, before: Mapping[str, Any]) -> None:
 
 def _head(found: ResultRecord) -> None:
     parts = [found.compressor, found.setting_label, f"{found.n:,} images", f"seed {found.seed}"]
-    st.subheader(plain(f"{row_name(found.source, found.model)} → {found.target}"))
+    st.subheader(plain(f"{row_name(found.source, found.model, found.policy)} → {found.target}"))
     st.text(" · ".join(part for part in parts if part))
     st.text(
         f"{STATUS[found.status]} · {found.suite}@{found.suite_version} · {found.dataset} · preset {found.preset} · "

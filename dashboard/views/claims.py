@@ -138,7 +138,7 @@ def _row(suite: str, preset: str, row: ClaimRow) -> Sequence[str | Html]:
     filters |= {"compressor": [row.compressor], "setting": [row.setting_label]} if row.compressor else {}
     return (
         row.side,
-        row_name(row.source, row.model),
+        row_name(row.source, row.model, row.policy),
         row.target,
         row.compressor,
         row.setting_label,

@@ -144,7 +144,8 @@ def _unmeasured(rows: pd.DataFrame) -> None:
         return
     with st.expander(plain(f"{counted(len(missing), 'row')} without a mean, not drawn")):
         for r in missing.itertuples():
-            name = f"{row_name(str(r.source), str(r.model))} · {r.compressor} · {r.setting_label}{_images(r, rows)}"
+            name = row_name(str(r.source), str(r.model), str(r.policy))
+            name += f" · {r.compressor} · {r.setting_label}{_images(r, rows)}"
             st.text(f"{name}: {r.status}, seeds {r.seeds}" + (f" ({r.reason!s})" if r.reason else ""))
 
 
