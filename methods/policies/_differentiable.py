@@ -73,7 +73,7 @@ class PressureParams(TrainingParams):
 
 MINI: Mapping[str, Any] = {}
 """The defaults: 5 epochs on up to 5,000 images, one search whose policy is projected onto the budget.  So few steps ask
-for choices that move a hundred times as fast as published; at 0.01 no share leaves 0.25 by more than 0.001."""
+for choices that move a hundred times as fast as published: at 0.01 all shares stayed at 0.250 in a trial of 8 steps."""
 
 
 class DifferentiableSearch(ForSearchedLayers):

@@ -12,7 +12,8 @@ the teacher only.
 pool, normalised by their first values, at the rate 1e-3 / (iterations/5000) as ``mixmix``.  DAFL's terms stay outside:
 two of the three are negative, and eq. 8 divides by a positive first value.  No image prior: DAFL has none.
 Statistics are compared with unsquared norms, so their gradient does not fade near the target.  Delivery, preset
-``mini`` and batch as ``dafl``; ``kappa`` 1 (docs/methods/tuning.md#dafl_mixmix).  Declared as reading other networks (T2b), though without a zoo it sees the target only.
+``mini`` and batch as ``dafl``; ``kappa`` 1 (docs/methods/tuning.md#dafl_mixmix).  Declared as reading other networks
+(T2b), though without a zoo it sees the target only.
 Paper's figures (Table 7, CIFAR-10): VGG11 to VGG11 93.97, VGG11 to ResNet-18 91.57, ResNet-34 to ResNet-18 94.79.
 Ours, on the networks before their second training cycle (suite ``sources_all``, 128 images, 60,000 passes with a
 generator's counted as one network's, BRECQ, one seed; MobileNetV2 and ResNet-18): W2A4 77.7 and 88.9, W4A4 89.0 and

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from methods.sources.proxy import METHOD
+from methods.sources.proxy_data import METHOD
 from tests.sources.toy import ToyData, context, request
 
 

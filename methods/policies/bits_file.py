@@ -1,4 +1,4 @@
-"""Policy file: a policy that somebody wrote down, layer by layer; ``policy: {file: my.json}`` in a suite is this one.
+"""Bits from a file: a policy written down layer by layer; ``policy: {file: my.json}`` in a suite is this one.
 
 Nothing is searched.  The file holds ``{layer: [weight bits, input bits]}``, alone or under ``bits`` beside what
 ``bench policy solve`` writes with it; its content, not its path, is the policy's identity.
@@ -22,21 +22,21 @@ def _allowed(layers: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
     return layers
 
 
-class PolicyFileParams(MethodParams):
+class BitsFileParams(MethodParams):
     """``layers``: layer → weight bits and input bits, of every layer whose bits the setting leaves open;
     none: the setting's."""
 
     layers: Annotated[dict[str, tuple[int, int]], AfterValidator(_allowed)] = Field(default_factory=dict)
 
 
-class PolicyFile(ForSearchedLayers):
+class BitsFile(ForSearchedLayers):
     """The policy; see the module's docstring."""
 
     version = 1
     written: bool = True
     summary = "a policy from a file: {file: my.json}"
     paper = "none: the user's own"
-    Params: type[MethodParams] = PolicyFileParams
+    Params: type[MethodParams] = BitsFileParams
     presets: Mapping[str, Mapping[str, Any]] = {"mini": {}, "thorough": {}, "paper": {}}
 
     def search(self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext) -> Searched:
@@ -54,4 +54,4 @@ class PolicyFile(ForSearchedLayers):
         return Searched(policy, described(space, policy, Limits()))
 
 
-METHOD = PolicyFile()
+METHOD = BitsFile()

@@ -1,5 +1,5 @@
 """A proxy data set: real images of another domain with their own labels, for searches that train on labels
-(docs/methods/sources.md#proxy).
+(docs/methods/sources.md#proxy_data).
 
 SEAM (Tang et al., ACM Multimedia 2023, section 4.1) searches the bits of an ImageNet network on CIFAR-10 or
 StanfordCars.  Here the other domain is the run's unrelated data set, digits without a download (1,797 images of 8 by 8
@@ -22,30 +22,30 @@ from bench.interfaces import ImageBatch, LabelKind, MethodParams, ModelHandle, R
 from methods.sources._base import Defaults
 
 
-class ProxyParams(MethodParams):
+class ProxyDataParams(MethodParams):
     """``batch`` images per stored batch."""
 
     batch: int = Field(128, ge=1)
 
 
-class Proxy(Defaults):
-    """DataSource ``proxy``."""
+class ProxyData(Defaults):
+    """DataSource ``proxy_data``."""
 
     version = 1
     summary = "real images of another domain with their own labels: a proxy data set for searches"
     paper = "Tang et al., SEAM: Searching Transferable Mixed-Precision Quantization Policy, ACM Multimedia 2023"
     needs: frozenset[str] = frozenset()
-    Params: type[MethodParams] = ProxyParams
+    Params: type[MethodParams] = ProxyDataParams
     presets: Mapping[str, Mapping[str, Any]] = {"mini": {}, "thorough": {}, "paper": {}}
     access: Tier = "T3"
     models = "none"
     label_kind: LabelKind = "foreign"
 
-    def batch_size(self, params: ProxyParams) -> int:
+    def batch_size(self, params: ProxyDataParams) -> int:
         """Images per batch."""
         return params.batch
 
-    def check(self, params: ProxyParams, models: tuple[ModelHandle, ...]) -> None:
+    def check(self, params: ProxyDataParams, models: tuple[ModelHandle, ...]) -> None:
         """Always applicable; a missing second data set is reported when images are read."""
 
     def synthesize_batch(self, request: SynthRequest, ctx: RunContext) -> ImageBatch:
@@ -62,4 +62,4 @@ class Proxy(Defaults):
         return ImageBatch(images[start:], labels[start:], info={"models": []})
 
 
-METHOD = Proxy()
+METHOD = ProxyData()
