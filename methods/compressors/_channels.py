@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch_pruning
 from torch import Tensor, nn
+from torch_pruning.dependency import graph as library
 
+from bench.errors import NotApplicable
 from methods.compressors._masks import PER_CHANNEL, ChannelGroup, Member
 from methods.compressors._surgery import guarded
 
 _LOST = "torch-pruning cannot follow the network's channels"
+
+MOST = 1 << 22
+"""Indices of one group at most.  Where reshapes fold channels into positions and back, the library's lists grow without
+end; a group of 1,280 channels on 196 positions in ten layers has half as many."""
 
 
 def find_groups(net: nn.Module, example: Tensor, order: Sequence[str], keep: Collection[str]) -> list[ChannelGroup]:
@@ -35,11 +42,31 @@ def find_groups(net: nn.Module, example: Tensor, order: Sequence[str], keep: Col
         graph = _dependencies(copied, example)
         kept = [copied.get_submodule(name) for name in keep]
         kinds = [nn.Conv2d, nn.Linear]
-        found = [_group(graph, items, names) for items in graph.get_all_groups(kept, kinds)]
+        with _bounded():
+            found = [_group(graph, items, names) for items in graph.get_all_groups(kept, kinds)]
     position = {name: index for index, name in enumerate(order)}
     groups = [group for group in found if set(group.producers) <= set(position)]
     groups = [group.sorted_by(position) for group in groups]
     return sorted(groups, key=lambda group: position[next(iter(group.producers))])
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """Groups of more than `MOST` indices end in NotApplicable within, instead of filling the memory."""
+
+    class Bounded(library.Group):  # type: ignore[misc, name-defined]
+        def add_dep(self, dep: Any, idxs: Any) -> None:
+            super().add_dep(dep, idxs)
+            self.held = getattr(self, "held", 0) + len(idxs)
+            if self.held > MOST:
+                raise NotApplicable("the network's reshapes tie channels to positions", got=f"over {MOST:,} indices")
+
+    before = library.Group
+    library.Group = Bounded
+    try:
+        yield
+    finally:
+        library.Group = before
 
 
 def _dependencies(net: nn.Module, example: Tensor) -> Any:

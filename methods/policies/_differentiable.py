@@ -30,7 +30,8 @@ class TrainingParams(SearchParams):
     both follow ``shape`` (drops multiplies by 0.1 at the shares ``drops`` of the steps).  ``decay`` acts on weights,
     ``decay_arch`` on what decides on bits; ``clip`` bounds the gradient's norm (0: never).  ``shift`` moves each image
     by up to so many pixels, its edges repeated, ``flip`` mirrors half of them.  ``head`` new: the images' labels are of
-    other classes than the network's, so a fresh linear classifier takes the last layer's place; ``pretrain_epochs``
+    other classes than the network's, so a fresh linear classifier takes the last layer's place; auto: where the source
+    says that they are; ``pretrain_epochs``
     train the copy in floating point first.  ``quantisers``: learned steps that start by LSQ's rule or at the least
     squared error, or EdMIPS' fixed ones.  ``answer``: the policy projected onto the budget, or each layer's likeliest
     bits, which may exceed it.  ``fill``: a projected policy that leaves more than 2 % of a budget of BitOPs unused is
@@ -50,7 +51,7 @@ class TrainingParams(SearchParams):
     clip: float = Field(default=5.0, ge=0)
     shift: int = Field(default=2, ge=0, le=64)
     flip: bool = False
-    head: Literal["target", "new"] = "target"
+    head: Literal["auto", "target", "new"] = "auto"
     pretrain_epochs: int = Field(default=0, ge=0, le=1000)
     quantisers: Quantisers = "mse"
     answer: Literal["projected", "argmax"] = "projected"

@@ -27,7 +27,7 @@ class Proxy:
     Attributes:
         images: [N, C, H, W]; labels: [N], of soft ones the likeliest class.
         soft: [N, K] or None.
-        classes: how many the scores have.
+        classes: how many the scores have; fresh: they are others than the network's, so its classifier is replaced.
         source: where the labels come from: "images", "soft labels" or "target".
         device: where batches go; the set itself stays where it was given.
     """
@@ -36,6 +36,7 @@ class Proxy:
     labels: Tensor
     soft: Tensor | None
     classes: int
+    fresh: bool
     source: str
     shift: int
     flip: bool
@@ -107,19 +108,20 @@ def proxy_of(model: ModelHandle, images: ImageSet, params: Any, ctx: RunContext)
         raise BenchError("the search needs images", got="none")
     pixels = images.images[:count].cpu().to(ctx.dtype)
     soft, passes = None, 0.0
+    fresh = params.head == "new" or (params.head == "auto" and images.label_kind == "foreign")
     if images.labels is not None:
         labels, source = images.labels[:count].cpu().long(), "images"
     elif images.soft_labels is not None:
         soft = images.soft_labels[:count].cpu().to(ctx.dtype)
         labels, source = soft.argmax(1), "soft labels"
     else:
-        if params.head == "new":
+        if fresh:
             raise BenchError("a new classifier needs labels", where="head", got="images without labels")
         with torch.no_grad():
             labels = torch.cat([model.module(part.to(ctx.device)).argmax(1).cpu() for part in pixels.split(_CHUNK)])
         source, passes = "target", float(count)
     classes = soft.shape[1] if soft is not None else int(labels.max()) + 1
-    return Proxy(pixels, labels, soft, classes, source, params.shift, params.flip, ctx.device), passes
+    return Proxy(pixels, labels, soft, classes, fresh, source, params.shift, params.flip, ctx.device), passes
 
 
 def start_of(model: ModelHandle, last: str, proxy: Proxy, params: Any, ctx: RunContext) -> nn.Module:
@@ -129,7 +131,7 @@ def start_of(model: ModelHandle, last: str, proxy: Proxy, params: Any, ctx: RunC
         BenchError: the labels are not of its classes, or its last layer is not linear.
     """
     net = deepcopy(model.module).requires_grad_(True)
-    if params.head == "new":
+    if proxy.fresh:
         _replace_head(net, last, proxy.classes, ctx)
     with torch.no_grad():
         classes = net.eval()(proxy.first(1)).shape[1]

@@ -39,9 +39,10 @@ def first_images(images: ImageSet, count: int, ctx: RunContext) -> Tensor:
 
 
 def labelled(module: nn.Module, images: ImageSet, count: int, batch: int, ctx: RunContext) -> Data:
-    """The first ``count`` images with their labels; without labels the network's own answers stand for them."""
+    """The first ``count`` images with their labels; the network's own answers stand for labels that are not there or of
+    other classes."""
     data = first_images(images, count, ctx)
-    if images.labels is not None:
+    if images.labels is not None and images.label_kind != "foreign":
         return Data(data, images.labels[:count].to(ctx.device), 0.0)
     return Data(data, logits_of(module, data, batch).argmax(1), float(len(data)))
 

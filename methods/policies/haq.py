@@ -87,7 +87,7 @@ class Haq(ForSearchedLayers):
             "accuracy_best": found.best.accuracy,
             "accuracies": list(found.accuracies),
             "policies_measured": found.looked_at,
-            "labels": "given" if images.labels is not None else "the network's own answers",
+            "labels": "given" if data.passes == 0 else "the network's own answers",
         }
         passes = data.passes + half + len(held) + found.looked_at * float(half + len(held))
         return Searched(found.best.policy, report, passes)

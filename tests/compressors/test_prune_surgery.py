@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bench.errors import NotApplicable
 from bench.interfaces import ImageSet, Setting
 from tests.compressors.prune_toys import compress, layers
-from tests.compressors.recon_toys import handle, image_set
+from tests.compressors.recon_toys import Residual, handle, image_set
 from tests.quant.nets import seeded
 
 
@@ -165,3 +165,18 @@ def test_the_comparison_does_not_rest_on_the_images_that_were_given() -> None:
     black = ImageSet(torch.zeros(8, 3, 8, 8), None, None, "none", "0", "0")
     with pytest.raises(NotApplicable, match="masked channels still act"):
         compress(handle(net), black, Setting(sparsity=0.3), mask_iterations=0, weight_iterations=0)
+
+
+def test_groups_that_grow_without_end_are_not_applicable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks whose reshapes fold channels into positions fill the memory of the library; the bound is lowered here,
+    as the smallest such network takes gigabytes."""
+    from torch_pruning.dependency import graph as library
+
+    from methods.compressors import _channels
+
+    net, before = Residual().eval(), library.Group
+    assert _channels.find_groups(net, image_set().images[:1], list(layers(net)), [])
+    monkeypatch.setattr(_channels, "MOST", 10)
+    with pytest.raises(NotApplicable, match="tie channels to positions"):
+        _channels.find_groups(net, image_set().images[:1], list(layers(net)), [])
+    assert library.Group is before

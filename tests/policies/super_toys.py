@@ -71,7 +71,7 @@ def put(choice: Choice, index: int, size: float = 1e4) -> None:
 def proxy(count: int = 16, classes: int = 5, **more: Any) -> Proxy:
     """`pictures` with labels in turn."""
     settings = {"shift": 0, "flip": False, "device": torch.device("cpu")} | more
-    return Proxy(pictures(count), torch.arange(count) % classes, None, classes, "images", **settings)
+    return Proxy(pictures(count), torch.arange(count) % classes, None, classes, False, "images", **settings)
 
 
 def batch(count: int = 16) -> Batch:

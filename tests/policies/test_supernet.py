@@ -240,7 +240,8 @@ def test_a_new_head_serves_other_classes_and_the_old_one_refuses_them() -> None:
     other = proxy(16, classes=7)
     with pytest.raises(BenchError, match="not of the network's classes"):
         start_of(model, "head", other, TrainingParams(), ctx)
-    net = start_of(model, "head", other, TrainingParams(head="new"), ctx)
+    other = dataclasses.replace(other, fresh=True)
+    net = start_of(model, "head", other, TrainingParams(), ctx)
     assert net(pictures()).shape == (16, 7)
     assert model.module(pictures()).shape == (16, SPEC.classes)
     with pytest.raises(BenchError, match="needs labels"):
