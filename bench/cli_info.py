@@ -45,7 +45,8 @@ def show_plan(options: session.Options, console: Console, as_json: bool) -> None
     grid = Table("source", "made from", "target", "compressor", "setting", "seed", "", title="cells")
     for cell in plan.cells[:SHOWN_CELLS]:
         note = "n/a" if cell.not_applicable else ("stands" if cell.cell_id in standing else "")
-        row = (cell.source, cell.model or "–", cell.target, cell.compressor, cell.setting_label, str(cell.seed), note)
+        treatment = " · ".join(filter(None, (cell.policy, cell.compressor)))
+        row = (cell.source, cell.model or "–", cell.target, treatment, cell.setting_label, str(cell.seed), note)
         grid.add_row(*row)
     console.print(grid)
     if len(plan.cells) > SHOWN_CELLS:

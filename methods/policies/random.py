@@ -21,6 +21,7 @@ from methods.policies._base import ForSearchedLayers, SearchParams, cheapest, de
 if TYPE_CHECKING:
     import torch
 
+    from bench.interfaces.program import Limits
     from methods.policies._space import Space
 
 FULL = 0.99
@@ -58,7 +59,7 @@ class Random(ForSearchedLayers):
         limits = limits_of(space, setting, params.budget)
         start = int(torch.randint(2**62, (), generator=ctx.generator))
         generator = torch.Generator().manual_seed((start + params.draw) % 2**63)
-        found = Walk(space, params, generator).fill(limits)
+        found = filled(space, params, limits, generator)
         if found is None:  # raises when nothing is within the budget
             found = cheapest(space, setting, params, lambda place, bits: -float(bits.weight * bits.input)).policy
         share = 1.0 if limits.bitops is None else inside(space, found) / limits.bitops
@@ -70,88 +71,45 @@ def inside(space: Space, policy: Mapping[str, LayerBits]) -> int:
     return sum(place.macs * policy[place.name].weight * policy[place.name].input for place in space.searched)
 
 
-class Walk:
-    """Policies as places of knobs: a knob is the weight bits of tied layers, or the input bits of a tensor."""
+def filled(space: Space, params: RandomParams, limits: Limits, generator: torch.Generator) -> BitPolicy | None:
+    """A drawn policy within ``limits`` that fills the BitOPs: the first that does to 1 %, else the fullest of the walk;
+    None when none within them was met."""
+    import torch
 
-    def __init__(self, space: Space, params: RandomParams, generator: torch.Generator) -> None:
-        self._space, self._generator = space, generator
-        from methods.policies._ties import groups
+    from methods.policies._knobs import fits, knobs_of, policy_of
 
-        tied = space.tied(params.ties)
-        self._weight = {place.name: f"w {tied.get(place.name, place.name)}" for place in space.searched if place.weight}
-        reads = {place.name: place.reads for place in space.searched if place.input}
-        same = [(reads[name], reads[first]) for name, first in tied.items() if name in reads and first in reads]
-        joined = groups(list(dict.fromkeys(reads.values())), same)
-        self._input = {name: f"a {joined.get(tensor, tensor)}" for name, tensor in reads.items()}
-        self._candidates: dict[str, tuple[int, ...]] = dict.fromkeys(self._weight.values(), params.weight_bits)
-        self._candidates |= dict.fromkeys(self._input.values(), params.act_bits)
-        if params.equal:
-            self._join_equal(params)
+    knobs = knobs_of(space, params)
 
-    def _join_equal(self, params: RandomParams) -> None:
-        """One knob for weight and input; tensors join the knobs of all weights that read them."""
-        both = tuple(bit for bit in params.weight_bits if bit in params.act_bits)
-        for name in self._weight.keys() & self._input.keys():
-            self._weight = {n: self._input[name] if k == self._weight[name] else k for n, k in self._weight.items()}
-        knobs = [*self._weight.values(), *self._input.values()]
-        self._candidates = dict.fromkeys(knobs, both)
+    def drawn(count: int) -> int:
+        return int(torch.randint(count, (), generator=generator))
 
-    def policy(self, at: Mapping[str, int]) -> BitPolicy:
-        """The bits where the knobs are ``at``."""
-        bits = {}
-        for place in self._space.searched:
-            weight, act = place.fixed
-            if place.name in self._weight:
-                knob = self._weight[place.name]
-                weight = self._candidates[knob][at[knob]]
-            if place.name in self._input:
-                knob = self._input[place.name]
-                act = self._candidates[knob][at[knob]]
-            bits[place.name] = (weight, act)
-        return BitPolicy.of(bits)
+    def risen() -> list[int] | None:
+        """One knob up, of those with which the policy stays within."""
+        able = [index for index, knob in enumerate(knobs) if at[index] + 1 < len(knob.bits)]
+        while able:
+            index = able.pop(drawn(len(able)))
+            higher = [place + (which == index) for which, place in enumerate(at)]
+            if fits(space, policy_of(space, knobs, higher), limits):
+                return higher
+        return None
 
-    def fill(self, limits: Any) -> BitPolicy | None:
-        """A drawn policy within ``limits`` that fills the BitOPs, None when none within them was met."""
-        at = {knob: self._draw(len(bits)) for knob, bits in self._candidates.items()}
-        best: tuple[int, BitPolicy] | None = None
-        for _ in range(STEPS):
-            policy = self.policy(at)
-            if self._within(policy, limits):
-                used = inside(self._space, policy)
-                if best is None or used > best[0]:
-                    best = used, policy
-                if limits.bitops is None or used >= FULL * limits.bitops:
-                    return policy
-                if self._rise(at, limits):
-                    continue
-            self._fall(at)
-        return best[1] if best else None
-
-    def _within(self, policy: BitPolicy, limits: Any) -> bool:
-        if limits.bitops is not None and inside(self._space, policy) > limits.bitops:
-            return False
-        weights = sum(place.weights * policy[place.name].weight for place in self._space.searched)
-        return limits.weight_bits is None or weights <= limits.weight_bits
-
-    def _rise(self, at: dict[str, int], limits: Any) -> bool:
-        """Move one knob up that stays within; whether there is one."""
-        knobs = [knob for knob, bits in self._candidates.items() if at[knob] + 1 < len(bits)]
-        while knobs:
-            knob = knobs.pop(self._draw(len(knobs)))
-            if self._within(self.policy(at | {knob: at[knob] + 1}), limits):
-                at[knob] += 1
-                return True
-        return False
-
-    def _fall(self, at: dict[str, int]) -> None:
-        knobs = [knob for knob in self._candidates if at[knob] > 0]
-        if knobs:
-            at[knobs[self._draw(len(knobs))]] -= 1
-
-    def _draw(self, count: int) -> int:
-        import torch
-
-        return int(torch.randint(count, (), generator=self._generator))
+    at = [drawn(len(knob.bits)) for knob in knobs]
+    best: tuple[int, BitPolicy] | None = None
+    for _ in range(STEPS):
+        policy = policy_of(space, knobs, at)
+        if fits(space, policy, limits):
+            used = inside(space, policy)
+            if best is None or used > best[0]:
+                best = used, policy
+            if limits.bitops is None or used >= FULL * limits.bitops:
+                return policy
+            if (higher := risen()) is not None:
+                at = higher
+                continue
+        able = [index for index, place in enumerate(at) if place > 0]
+        if able:
+            at[able[drawn(len(able))]] -= 1
+    return best[1] if best else None
 
 
 METHOD = Random()

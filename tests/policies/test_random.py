@@ -8,7 +8,7 @@ import torch
 from bench.errors import BenchError
 from bench.interfaces import Setting
 from methods.policies._base import Budget, limits_of
-from methods.policies.random import FULL, RandomParams, Walk, inside
+from methods.policies.random import FULL, RandomParams, filled, inside
 from tests.policies.asking import ask
 from tests.policies.test_space import Block, space
 
@@ -21,7 +21,7 @@ def test_the_budget_is_filled_and_kept(ties: tuple[str, ...], equal: bool) -> No
     limits = limits_of(found, Setting(3, 3), params.budget)
     shares, policies = [], set()
     for seed in range(8):
-        policy = Walk(found, params, torch.Generator().manual_seed(seed)).fill(limits)
+        policy = filled(found, params, limits, torch.Generator().manual_seed(seed))
         assert policy is not None
         assert all(pair[0] in params.weight_bits and pair[1] in params.act_bits for pair in policy.values())
         tied = found.tied(ties)

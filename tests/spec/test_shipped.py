@@ -28,6 +28,8 @@ NAMES = (
     "ablation_weights",
     "ablation_zoo",
     "kd",
+    "policy_data_free",
+    "policy_ptq",
     "pruning",
     "pruning_quantised",
     "ptq_bits",
@@ -126,6 +128,10 @@ SIZES = {
     # real, noise, mixmix; deepinversion, dafl thrice (a set and two streams) of 2 teachers; 3 pairs of networks
     "kd": (3 + 2 + 4 * 2, 8 * 3),
     # real, noise, ood, dead_leaves, mixmix (twice in the first); 12 sources that look at each target; W4A4 and W2A4
+    # real; 15 policies under 2 compressors on 2 targets
+    "policy_ptq": (3, 15 * 2 * 2 * 3),
+    # real, noise, mixmix; kw, genie of each of 2 targets; 8 policies
+    "policy_data_free": ((3 + 2 * 2) * 3, 5 * 8 * 2 * 3),
     "sources_all": ((6 + 12 * 2) * 3, 18 * 2 * 2 * 3),
     "sources_all_full": (5 + 12 * 3, 17 * 3 * 2),
     "sources_quality": (17, 17 * 6),
