@@ -24,6 +24,7 @@ from dashboard.figures.bits import (
     resized,
     sentence,
 )
+from dashboard.figures.policies import agreement, policy_map
 from dashboard.filters import choice
 from dashboard.load import records_of, snapshot
 from dashboard.tables import Column, Html, html_table
@@ -85,6 +86,7 @@ def show() -> None:
         _row(name, record, rows, listed)
     if len(records) > 1:
         _compare(*records)
+    _policies(found, target)
 
 
 def _cells(found: Scope, target: str) -> pd.DataFrame:
@@ -97,6 +99,44 @@ def _cells(found: Scope, target: str) -> pd.DataFrame:
     order = {_name(row): i for i, row in enumerate(found.table[found.table["target"] == target].itertuples())}
     place = mine["name"].map(lambda name: order.get(name, len(order)))
     return mine.assign(_place=place).sort_values("_place", kind="stable")
+
+
+def _policies(found: Scope, target: str) -> None:
+    """The searches of one compressor and source over each other, where there are several."""
+    mine = _measured(found, target)
+    mine = mine[mine["policy"] != ""]
+    groups = {
+        " · ".join((row_name(str(s), str(m)), str(c), str(w))): part
+        for (s, m, c, w), part in mine.groupby(["source", "model", "compressor", "setting_label"], sort=False)
+        if part["policy"].nunique() > 1
+    }
+    if not groups:
+        return
+    st.subheader("Policies over each other")
+    group = groups[choice("Rows", "policies", list(groups))]
+    frames: dict[str, list[pd.DataFrame]] = {}
+    for policy, part in group.groupby("policy", sort=False):
+        layers = [layer_bits(record) for record in records_of(part)]
+        if layers and all(len(frame) and list(frame["layer"]) == list(layers[0]["layer"]) for frame in layers):
+            frames[str(policy)] = layers
+    if not frames:
+        return
+    st.plotly_chart(policy_map(frames), width="stretch", key="policy-map")
+    seeds = max(map(len, frames.values()))
+    if seeds > 1:
+        same = ", ".join(
+            f"{name} {100 * agreement(layers):.0f} %" for name, layers in frames.items() if len(layers) > 1
+        )
+        st.caption(plain(f"Bits that all of up to {seeds} seeds agree on: {same}."))
+
+
+def _measured(found: Scope, target: str) -> pd.DataFrame:
+    """The measured cells of a target, of the suite's newest version."""
+    cells = snapshot().cells
+    mask = (cells["suite"] == found.suite) & (cells["preset"] == found.preset) & (cells["dataset"] == found.dataset)
+    mine = cells[mask & (cells["target"] == target) & (cells["compressor"] != "") & (cells["status"] == "ok")]
+    newest: pd.DataFrame = mine[mine["suite_version"] == mine["suite_version"].max()]
+    return newest
 
 
 def _name(row: Any) -> str:
