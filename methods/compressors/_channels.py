@@ -19,9 +19,9 @@ from methods.compressors._surgery import guarded
 
 _LOST = "torch-pruning cannot follow the network's channels"
 
-MOST = 1 << 22
-"""Indices of one group at most.  Where reshapes fold channels into positions and back, the library's lists grow without
-end; a group of 1,280 channels on 196 positions in ten layers has half as many."""
+MOST, MOST_STEPS = 1 << 22, 1 << 15
+"""Indices of one group at most, and its dependencies.  Where reshapes fold channels into positions and back, the
+library's lists grow without end; a group of 1,280 channels on 196 positions in ten layers has half as many."""
 
 
 def find_groups(net: nn.Module, example: Tensor, order: Sequence[str], keep: Collection[str]) -> list[ChannelGroup]:
@@ -52,14 +52,24 @@ def find_groups(net: nn.Module, example: Tensor, order: Sequence[str], keep: Col
 
 @contextmanager
 def _bounded() -> Iterator[None]:
-    """Groups of more than `MOST` indices end in NotApplicable within, instead of filling the memory."""
+    """Groups beyond `MOST` and `MOST_STEPS` end in NotApplicable within, instead of filling memory or hours."""
 
     class Bounded(library.Group):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.held = 0
+            self.known: dict[tuple[int, Any], list[Any]] = {}
+
         def add_dep(self, dep: Any, idxs: Any) -> None:
             super().add_dep(dep, idxs)
-            self.held = getattr(self, "held", 0) + len(idxs)
-            if self.held > MOST:
-                raise NotApplicable("the network's reshapes tie channels to positions", got=f"over {MOST:,} indices")
+            self.known.setdefault((id(dep.target), dep.handler), []).append(idxs)
+            self.held += len(idxs)
+            if self.held > MOST or len(self) > MOST_STEPS:
+                raise NotApplicable("the network's reshapes tie channels to positions", got=f"over {len(self):,} steps")
+
+        def has_pruning_op(self, dep: Any, idxs: Any) -> bool:
+            # The library looks at every dependency of the group, which is quadratic in them.
+            return any(own == idxs for own in self.known.get((id(dep.target), dep.handler), ()))
 
     before = library.Group
     library.Group = Bounded

@@ -168,15 +168,16 @@ def test_the_comparison_does_not_rest_on_the_images_that_were_given() -> None:
 
 
 def test_groups_that_grow_without_end_are_not_applicable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Networks whose reshapes fold channels into positions fill the memory of the library; the bound is lowered here,
-    as the smallest such network takes gigabytes."""
+    """Networks whose reshapes fold channels into positions fill the library's memory, or its hours; the bounds are lowered
+    here, as the smallest such network takes gigabytes."""
     from torch_pruning.dependency import graph as library
 
     from methods.compressors import _channels
 
     net, before = Residual().eval(), library.Group
     assert _channels.find_groups(net, image_set().images[:1], list(layers(net)), [])
-    monkeypatch.setattr(_channels, "MOST", 10)
-    with pytest.raises(NotApplicable, match="tie channels to positions"):
-        _channels.find_groups(net, image_set().images[:1], list(layers(net)), [])
+    for bound in ("MOST", "MOST_STEPS"):
+        with monkeypatch.context() as lower, pytest.raises(NotApplicable, match="tie channels to positions"):
+            lower.setattr(_channels, bound, 10)
+            _channels.find_groups(net, image_set().images[:1], list(layers(net)), [])
     assert library.Group is before
