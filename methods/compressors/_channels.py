@@ -99,7 +99,10 @@ def _group(graph: Any, items: Any, names: Mapping[Any, str]) -> ChannelGroup:
         outputs = depthwise or graph.is_out_channel_pruning_fn(item.dep.handler)
         member = Member(*(torch.tensor(index, device=device) for index in (item.idxs, item.root_idxs)))
         whole = item.idxs == item.root_idxs == list(range(size)) and size == _width(module, outputs)
-        blocked = blocked or _obstacle(f"{name} ({type(module).__name__})", module, outputs, whole or depthwise)
+        shown = f"{name} ({type(module).__name__})"
+        blocked = blocked or _obstacle(shown, module, outputs, whole or depthwise)
+        if isinstance(module, nn.Conv2d | nn.Linear) and outputs and max(item.idxs, default=0) >= len(module.weight):
+            blocked = blocked or f"{shown} has fewer channels than the library counts behind its parts"
         splits = splits if depthwise else math.lcm(splits, parts)
         if isinstance(module, nn.GroupNorm):
             block = math.lcm(block, module.num_channels // module.num_groups)

@@ -219,8 +219,9 @@ def measure(family: str, networks: list[str], largest: float, prune: bool) -> Li
     except NotApplicable as error:
         line.status, line.reason = "not applicable", str(error).replace("\n", " ")
     except (AssertionError, BenchError) as error:
-        line.reason = str(error).replace("\n", " ")
+        line.status, line.reason = "failed", str(error).replace("\n", " ")
     except Exception as error:  # noqa: BLE001 - a sweep goes on, and says what happened
+        line.status = "failed"
         line.reason = f"traceback: {type(error).__name__}: {error}"
         traceback.print_exc()
     line.seconds = round(time.perf_counter() - begin, 1)
