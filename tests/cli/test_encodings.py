@@ -54,6 +54,8 @@ COMMANDS: list[tuple[tuple[str, ...], int]] = [
     (("diff", "FIRST", "SECOND", "--store", "store"), 0),
     (("repro", "FIRST", "--store", "store"), 0),
     (("doctor", "--store", "store"), 0),
+    (("policy", "solve", f"{SIGNS}.csv"), 2),
+    (("policy", "show", f"{SIGNS}.json", "--target", "resnet18_w10"), 2),
     (("measured", "add", *MINE, "--to", "packed→"), 0),
     (("mlflow", "sync", *MINE), 0),
     (("data", "fetch", "→"), 2),

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
 from torch.nn import functional as F
 
 from methods.compressors.lsq import METHOD
 from methods.quant.learned import AffineQuant, AffineStepActivation, StepActivation
 from tests.compressors.qat_toys import W2A4, compress, moved
 from tests.compressors.recon_toys import context, digest, handle, image_set
-from tests.quant.nets import TwoCalls, randomise
+from tests.quant.nets import Untraceable
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adam"])
@@ -52,18 +51,6 @@ def test_affine_activations_keep_a_silus_negative_side_and_train() -> None:
     assert len(quant(x).unique()) <= 16
     assert 0.0 in quant(x)
     assert all(moved(METHOD, "adam", activation_grid="affine"))
-
-
-class Untraceable(nn.Module):
-    """The path through it depends on a value."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = randomise(TwoCalls())
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.net(x if float(x.sum()) != 0.125 else -x)
-        return out
 
 
 def test_a_network_that_cannot_be_traced_trains_without_features() -> None:

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from methods.policies._attribution import AttributionObjective, FeatureMap, attribution, attribution_loss
 from methods.policies.gmpq import GmpqParams
-from tests.compressors.test_lsq import Untraceable
 from tests.contracts import kit
 from tests.policies.asking import ask
 from tests.policies.super_toys import BITS, batch, net, pictures, proxy, supernet
+from tests.quant.nets import Untraceable
 
 QUICK: dict[str, Any] = {"epochs": 2, "batch": 8, "lr_arch": 1.0}
 

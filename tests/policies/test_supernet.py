@@ -19,10 +19,10 @@ from methods.policies._mixture import Levels, mixture
 from methods.policies._proxy import moved, proxy_of, start_of
 from methods.quant.learned_weights import LsqWeight
 from methods.quant.quantizers import fake_quant
-from tests.compressors.test_lsq import Untraceable
 from tests.contracts import kit
 from tests.contracts.toys import SPEC, context, images, teacher
 from tests.policies.super_toys import BITS, batch, net, pictures, plain, proxy, put, supernet
+from tests.quant.nets import Untraceable
 
 LEVELS = (Levels(-2, 1, 0.3), Levels(0, 7, 0.1), Levels(-8, 7, 0.2))
 

@@ -73,3 +73,15 @@ class Chain(nn.Sequential):
 
 def images(count: int = 4, size: int = 12, channels: int = 3, seed: int = 0) -> Tensor:
     return torch.randn(count, channels, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+class Untraceable(nn.Module):
+    """The path through it depends on a value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = randomise(TwoCalls())
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.net(x if float(x.sum()) != 0.125 else -x)
+        return out

@@ -193,7 +193,8 @@ def test_a_searched_policy_is_stored_once_and_used_by_every_quantiser(installed:
         assert key is not None
         stored = policies.read(key)
         assert stored.meta.source == "half"
-        assert all(record.report["search"] == {"layers": len(stored.policy)} for record in own)
+        looked_at = {"on": source, "images": 40}
+        assert all(record.report["search"] == {"layers": len(stored.policy), **looked_at} for record in own)
         assert {record.costs["search"].forward_equivalents for record in own} == {3.0}
         for record in own:
             layers = {row["name"]: row for row in record.report["layers"]}
