@@ -11,7 +11,7 @@ from rich.table import Table
 
 from bench.cli_options import Json, out
 from bench.errors import SuiteError, nearest
-from bench.interfaces import BitPolicy, LayerBits
+from bench.interfaces import BitPolicy, LayerBits, check_layers
 from bench.spec.policy_files import policy_text, read_policy_file, write_policy_file
 
 if TYPE_CHECKING:
@@ -138,29 +138,10 @@ def complete(given: BitPolicy, counts: Counts, where: str) -> dict[str, LayerBit
     """Bits of every weighted layer: the policy's, and 8 where it leaves out the first or the last.
 
     Raises:
-        SuiteError: it names a layer that the network lacks, or misses one.
+        BenchError: it names a layer that the network lacks, or misses one.
     """
     names = list(counts.layers)
-    for name in given:
-        if name not in counts.layers:
-            expected = f"one of {len(names)} weighted layers, {names[0]} to {names[-1]}"
-            raise SuiteError(
-                "the policy names a layer that the network does not have",
-                where=where,
-                got=name,
-                expected=expected,
-                nearest=nearest(name, names),
-            )
-    ends = {names[0], names[-1]} if names else set()
-    missing = [name for name in names if name not in given and name not in ends]
-    if missing:
-        raise SuiteError(
-            "the policy misses a layer",
-            where=where,
-            got=f"{len(given)} of {len(names)} layers",
-            expected=f"{missing[0]} and {len(missing) - 1} more" if len(missing) > 1 else missing[0],
-            nearest=nearest(missing[0], list(given)),
-        )
+    check_layers(given, names, names[1:-1], where=where)
     return {name: given.get(name, LayerBits(8, 8)) for name in names}
 
 

@@ -35,9 +35,20 @@ from bench.interfaces.methods import (
     Units,
     Variant,
 )
-from bench.interfaces.settings import FLOAT_BITS, BitPolicy, LayerBits, Preset, Setting
+from bench.interfaces.settings import (
+    ALLOWED_BITS,
+    ALLOWED_WORDS,
+    FLOAT_BITS,
+    BitPolicy,
+    LayerBits,
+    Preset,
+    Setting,
+    check_layers,
+)
 
 __all__ = [
+    "ALLOWED_BITS",
+    "ALLOWED_WORDS",
     "FLOAT_BITS",
     "TIERS",
     "AssistingSource",
@@ -73,4 +84,5 @@ __all__ = [
     "Tier",
     "Units",
     "Variant",
+    "check_layers",
 ]

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
+
+from bench.errors import BenchError, nearest
 
 Preset = Literal["mini", "thorough", "paper"]
 
 FLOAT_BITS = 32
 """This many bits, or more, mean "left in floating point"."""
+
+ALLOWED_BITS = (*range(2, 9), FLOAT_BITS)
+"""Bits that a layer's weight or input may be asked to have."""
+
+ALLOWED_WORDS = f"2 to 8, or {FLOAT_BITS} for floating point"
 
 
 class LayerBits(NamedTuple):
@@ -62,6 +69,34 @@ class BitPolicy(Mapping[str, LayerBits]):
 
     def __len__(self) -> int:
         return len(self.layers)
+
+
+def check_layers(
+    policy: Mapping[str, LayerBits], known: Sequence[str], needed: Collection[str] = (), *, where: str
+) -> None:
+    """Compare the layers that ``policy`` names with a network's.
+
+    Raises:
+        BenchError: it names one that is not ``known``, or misses one that is ``needed``, with the nearest name.
+    """
+    for name in policy:
+        if name not in known:
+            raise BenchError(
+                "the policy names a layer that the network does not have",
+                where=where,
+                got=name,
+                expected=f"one of its {len(known)} weighted layers, {known[0]} to {known[-1]}" if known else "none",
+                nearest=nearest(name, known),
+            )
+    missing = [name for name in known if name in needed and name not in policy]
+    if missing:
+        raise BenchError(
+            "the policy misses a layer",
+            where=where,
+            got=f"{len(policy)} layers",
+            expected=f"{missing[0]}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""),
+            nearest=nearest(missing[0], list(policy)),
+        )
 
 
 @dataclass(frozen=True, init=False)

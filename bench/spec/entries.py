@@ -15,6 +15,9 @@ At = Callable[[KeyPath], str]
 SOURCE_OPTIONS = ("model", "zoo", "student", "delivery", "label")
 ROW_OPTIONS = ("label",)
 POLICY_OPTIONS = ("label", "on", "images")
+OPTIONS = {"source": SOURCE_OPTIONS, "compressor": ROW_OPTIONS, "policy": POLICY_OPTIONS}
+"""Axis of methods → what an entry says of its row; whatever else stands there is a parameter of the method."""
+
 FILE = "file"
 _LISTED = ("source", "model", "target", "compressor", "policy", "membership")
 
@@ -43,7 +46,7 @@ def _grid(grid: dict[str, Any], at: At) -> dict[str, Any]:
     out = {key: value for key, value in grid.items() if key not in axis_names()}
     if "axes" in out:  # the models' word for what the file says by the axes' names
         raise SuiteError("unknown key", where=at(("grid", "axes")), got="axes", expected=axis_names())
-    for name, options in {"source": SOURCE_OPTIONS, "compressor": ROW_OPTIONS, "policy": POLICY_OPTIONS}.items():
+    for name, options in OPTIONS.items():
         if isinstance(grid.get(name), list):
             out[name] = [_method(item, ("grid", name, i), at, options) for i, item in enumerate(grid[name])]
     axes: dict[str, Any] = {}

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.atomic import replace_file
 from bench.errors import SuiteError
-from bench.interfaces import BitPolicy
+from bench.interfaces import ALLOWED_BITS, ALLOWED_WORDS, BitPolicy
 from bench.reading import read_json
 
 _FORM = "an object {layer: [weight bits, input bits]}, alone or under `bits`"
@@ -33,9 +33,9 @@ def read_policy_file(path: Path, where: str | None = None) -> BitPolicy:
     except ValueError as error:
         raise SuiteError("this is no policy", where=where, got=f"{path}: {error}", expected=_FORM) from error
     for name, pair in policy.items():
-        if any(not (2 <= bits <= 8 or bits == 32) for bits in pair):
-            expected = "2 to 8, or 32 for floating point"
-            raise SuiteError("no such bit-width", where=where, got=f"{path}: {name} {list(pair)}", expected=expected)
+        if not set(pair) <= set(ALLOWED_BITS):
+            got = f"{path}: {name} {list(pair)}"
+            raise SuiteError("no such bit-width", where=where, got=got, expected=ALLOWED_WORDS)
     return policy
 
 

@@ -91,9 +91,7 @@ def show() -> None:
 
 def _cells(found: Scope, target: str) -> pd.DataFrame:
     """The cell of the lowest measured seed of each row, with its ``name``, in the board's order."""
-    cells = snapshot().cells
-    mask = (cells["suite"] == found.suite) & (cells["preset"] == found.preset) & (cells["dataset"] == found.dataset)
-    mine = cells[mask & (cells["target"] == target) & (cells["compressor"] != "") & (cells["status"] == "ok")]
+    mine = _measured(found, target)
     mine = mine.assign(name=[_name(row) for row in mine.itertuples()])
     mine = mine.sort_values(["suite_version", "seed"], ascending=[False, True], kind="stable").drop_duplicates("name")
     order = {_name(row): i for i, row in enumerate(found.table[found.table["target"] == target].itertuples())}
@@ -114,29 +112,28 @@ def _policies(found: Scope, target: str) -> None:
         return
     st.subheader("Policies over each other")
     group = groups[choice("Rows", "policies", list(groups))]
-    frames: dict[str, list[pd.DataFrame]] = {}
-    for policy, part in group.groupby("policy", sort=False):
-        layers = [layer_bits(record) for record in records_of(part)]
-        if layers and all(len(frame) and list(frame["layer"]) == list(layers[0]["layer"]) for frame in layers):
-            frames[str(policy)] = layers
+    group = group[group["suite_version"] == group["suite_version"].max()]
+    frames = {str(p): [layer_bits(r) for r in records_of(part)] for p, part in group.groupby("policy", sort=False)}
+    layers = next((list(some[0]["layer"]) for some in frames.values() if len(some[0])), [])
+    unlike = [name for name, some in frames.items() if any(list(frame["layer"]) != layers for frame in some)]
+    if unlike:
+        st.caption(plain(f"Left out, as their records list other layers or none: {', '.join(unlike)}."))
+    frames = {name: some for name, some in frames.items() if name not in unlike}
     if not frames:
         return
     st.plotly_chart(policy_map(frames), width="stretch", key="policy-map")
     seeds = max(map(len, frames.values()))
     if seeds > 1:
-        same = ", ".join(
-            f"{name} {100 * agreement(layers):.0f} %" for name, layers in frames.items() if len(layers) > 1
-        )
+        same = ", ".join(f"{name} {100 * agreement(some):.0f} %" for name, some in frames.items() if len(some) > 1)
         st.caption(plain(f"Bits that all of up to {seeds} seeds agree on: {same}."))
 
 
 def _measured(found: Scope, target: str) -> pd.DataFrame:
-    """The measured cells of a target, of the suite's newest version."""
+    """The measured cells of a target."""
     cells = snapshot().cells
     mask = (cells["suite"] == found.suite) & (cells["preset"] == found.preset) & (cells["dataset"] == found.dataset)
-    mine = cells[mask & (cells["target"] == target) & (cells["compressor"] != "") & (cells["status"] == "ok")]
-    newest: pd.DataFrame = mine[mine["suite_version"] == mine["suite_version"].max()]
-    return newest
+    mine: pd.DataFrame = cells[mask & (cells["target"] == target) & (cells["compressor"] != "")]
+    return mine[mine["status"] == "ok"]
 
 
 def _name(row: Any) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.errors import NotApplicable
+from methods.policies._caught import caught
 from methods.policies._proxy import Batch, Proxy
 from methods.policies._supernet import Supernet
 from methods.policies._supernet_loop import Objective
@@ -48,29 +47,12 @@ class FeatureMap:
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [B, K] and the map [B, C, H, W]."""
-        with _outputs(self._layer) as kept:
+        with caught(self._layer, "output") as kept:
             logits, taps = self.net(images)
         maps = [tap for tap in (*kept, *taps) if tap.dim() == 4]
         if not maps:
             raise NotApplicable("the network has no feature map to attribute to", got="no convolution")
         return logits, maps[-1]
-
-
-@contextmanager
-def _outputs(layer: nn.Module | None) -> Iterator[list[Tensor]]:
-    kept: list[Tensor] = []
-    if layer is None:
-        yield kept
-        return
-
-    def keep(_: nn.Module, given: Any, out: Tensor) -> None:
-        kept.append(out)
-
-    handle = layer.register_forward_hook(keep)
-    try:
-        yield kept
-    finally:
-        handle.remove()
 
 
 class AttributionObjective(Objective):

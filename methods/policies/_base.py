@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from bench.errors import BenchError, NotApplicable
+from bench.errors import NotApplicable
 from bench.interfaces import BitPolicy, LayerBits, MethodParams, ModelHandle, Setting
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ Candidates = Annotated[tuple[int, ...], AfterValidator(_ascending)]
 class Budget(MethodParams):
     """What a policy may take at most; several hold at once.  Without any it is what the setting's own bits take.
 
-    ``uniform``: times the BitOPs of the setting's bits in every searched layer.  ``bitops``: 1e9 BitOPs of the whole
-    network.  ``average``: effective bits of the searched layers, sqrt(sum M w a / sum M) ("3MP" is 3).  ``bytes``: of
+    ``uniform``: times the BitOPs that the whole network takes with the setting's bits in every searched layer.
+    ``bitops``: 1e9 BitOPs of the whole network.  ``average``: effective bits of the searched layers, sqrt(sum M w a / sum M) ("3MP" is 3).  ``bytes``: of
     all weights at their bits, scales aside.
     """
 
@@ -88,17 +88,18 @@ def searched_bits(setting: Setting) -> tuple[int, int]:
 
 def limits_of(space: Space, setting: Setting, budget: Budget) -> Limits:
     """The budget as limits of the integer program, whose sums run over the searched layers."""
+    from bench.interfaces.program import Limits
+
     own = space.bitops(space.uniform(*searched_bits(setting)))
-    macs = sum(place.macs for place in space.searched)
     most: list[int] = []
     if budget.bitops is not None:
-        most.append(int(budget.bitops * 1e9))
+        most.append(int(budget.bitops * 1e9) - space.fixed.bitops)
     if budget.average is not None:
-        rest = space.bitops({place.name: LayerBits(0, 0) for place in space.searched})
-        most.append(rest + int(macs * budget.average**2))
+        most.append(int(space.macs * budget.average**2))
     if budget.uniform is not None or (not most and budget.bytes is None):
-        most.append(int(own * (1.0 if budget.uniform is None else budget.uniform)))
-    return space.limits(min(most, default=None), None if budget.bytes is None else 8 * budget.bytes)
+        most.append(int(own * (1.0 if budget.uniform is None else budget.uniform)) - space.fixed.bitops)
+    size = None if budget.bytes is None else 8 * budget.bytes - space.fixed.weight_bits
+    return Limits(min(most, default=None), size)
 
 
 def choices_of(space: Space, params: SearchParams, cost: Callable[[Place, LayerBits], float]) -> list[Choice]:
@@ -124,39 +125,12 @@ def cheapest(
 
 def described(space: Space, policy: BitPolicy, limits: Limits) -> dict[str, Any]:
     """What every search reports of its policy: BitOPs of the whole network and of the budget, effective bits, bytes."""
-    inside = space.limits(0, 0)
-    assert inside.bitops is not None
-    assert inside.weight_bits is not None
+    most, size = limits.bitops, limits.weight_bits
     return {
         "bitops": space.bitops(policy),
-        "budget_bitops": None if limits.bitops is None else limits.bitops - inside.bitops,
+        "budget_bitops": None if most is None else most + space.fixed.bitops,
         "effective_bits": space.effective_bits(policy),
         "weight_bytes": space.weight_bits(policy) / 8,
-        "budget_bytes": None if limits.weight_bits is None else (limits.weight_bits - inside.weight_bits) / 8,
+        "budget_bytes": None if size is None else (size + space.fixed.weight_bits) / 8,
         "searched": len(space.searched),
     }
-
-
-def checked_names(space: Space, policy: BitPolicy, where: str) -> None:
-    """Raise BenchError unless ``policy`` names every searched layer, and no layer the network does not have."""
-    from bench.errors import nearest
-
-    known = [place.name for place in space.places]
-    for name in policy:
-        if name not in known:
-            raise BenchError(
-                "the policy names a layer that the network does not have",
-                where=where,
-                got=name,
-                expected=f"one of its {len(known)} weighted layers",
-                nearest=nearest(name, known),
-            )
-    for place in space.searched:
-        if place.name not in policy:
-            raise BenchError(
-                "the policy misses a layer",
-                where=where,
-                got=f"{len(policy)} layers",
-                expected=f"{place.name} and all other {len(space.searched) - 1} layers whose bits are open",
-                nearest=nearest(place.name, list(policy)),
-            )

@@ -26,21 +26,21 @@ Quantisers = Literal["lsq", "mse", "fixed"]
 class TrainingParams(SearchParams):
     """How a supernet is trained (docs/methods/policies.md).
 
-    ``images`` are the most that are used.  ``lr`` moves weights and learned steps, ``lr_arch`` what decides on bits;
-    both follow ``shape`` (drops multiplies by 0.1 at the shares ``drops`` of the steps).  ``decay`` acts on weights,
+    At most ``samples`` images are used.  ``lr`` moves weights and learned steps, ``lr_arch`` what decides on bits; both
+    follow ``shape`` (drops multiplies by 0.1 at the shares ``drops`` of the steps).  ``decay`` acts on weights,
     ``decay_arch`` on what decides on bits; ``clip`` bounds the gradient's norm (0: never).  ``shift`` moves each image
     by up to so many pixels, its edges repeated, ``flip`` mirrors half of them.  ``head`` new: the images' labels are of
     other classes than the network's, so a fresh linear classifier takes the last layer's place; auto: where the source
-    says that they are; ``pretrain_epochs``
-    train the copy in floating point first.  ``quantisers``: learned steps that start by LSQ's rule or at the least
-    squared error, or EdMIPS' fixed ones.  ``answer``: the policy projected onto the budget, or each layer's likeliest
-    bits, which may exceed it.  ``fill``: a projected policy that leaves more than 2 % of a budget of BitOPs unused is
-    looked for again with the least reward for using them, so that searches are compared at equal cost.
+    says that they are; ``pretrain_epochs`` train the copy in floating point first.  ``quantisers``: learned steps that
+    start by LSQ's rule or at the least squared error, or EdMIPS' fixed ones.  ``answer``: the policy projected onto the
+    budget, or each layer's likeliest bits, which may exceed it.  ``fill``: a projected policy that leaves more than 2 %
+    of a budget of BitOPs unused is looked for again with the least reward for using them, so that searches are compared
+    at equal cost.
     """
 
     epochs: int = Field(default=5, ge=1, le=1000)
     batch: int = Field(default=64, ge=1, le=4096)
-    images: int = Field(default=5000, ge=1)
+    samples: int = Field(default=5000, ge=1)
     lr: float = Field(default=0.01, gt=0, le=10)
     lr_arch: float = Field(default=1.0, ge=0, le=100)
     momentum: float = Field(default=0.9, ge=0, lt=1)
@@ -90,8 +90,9 @@ class DifferentiableSearch(ForSearchedLayers):
 
         return Search(self, model, images, setting, params, ctx).run()
 
-    def objective(self, net: Supernet, proxy: Proxy, params: Any, limit: float | None) -> Objective:
-        """The loss; ``limit`` is what the searched layers' BitOPs may be."""
+    def objective(self, net: Supernet, proxy: Proxy, params: Any, limit: float) -> Objective:
+        """The loss; ``limit`` is what the searched layers' BitOPs may be, without a budget of BitOPs what they are at
+        the setting's own bits."""
         from methods.policies._supernet_loop import Objective
 
         return Objective(net, proxy, params)

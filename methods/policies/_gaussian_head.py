@@ -7,8 +7,6 @@ A class k has mean mu_k, diagonal covariance Sigma_k and prior 1/K; d_k(g) = (g 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.interfaces import RunContext
+from methods.policies._caught import caught
 from methods.policies._proxy import Batch, Proxy
 from methods.policies._supernet import Supernet
 from methods.policies._supernet_loop import Objective
@@ -70,21 +69,6 @@ class GaussianHead(nn.Module):
             self.means[k] = own.mean(0) if len(own) else features.mean(0)
 
 
-@contextmanager
-def last_inputs(layer: nn.Module) -> Iterator[list[Tensor]]:
-    """What ``layer`` reads, flat [B, D], newest last, while the context is open."""
-    found: list[Tensor] = []
-
-    def keep(_: nn.Module, given: tuple[Tensor, ...]) -> None:
-        found.append(given[0].flatten(1))
-
-    handle = layer.register_forward_pre_hook(keep)
-    try:
-        yield found
-    finally:
-        handle.remove()
-
-
 class GaussianObjective(Objective):
     """L_cls + lambda L_inc + gamma L_comp; the last layer's own scores are not used."""
 
@@ -95,9 +79,9 @@ class GaussianObjective(Objective):
 
     def features(self, images: Tensor) -> Tensor:
         """What the last layer reads of ``images``, [B, D]."""
-        with last_inputs(self.net.last) as found:
+        with caught(self.net.last, "input") as found:
             self.net.student(images)
-        return found[-1]
+        return found[-1].flatten(1)
 
     def begin(self, ctx: RunContext) -> float:
         """Make the head; with ``means`` "classes" from one pass over the images."""

@@ -60,11 +60,8 @@ def policy_of(space: Space, knobs: Sequence[Knob], at: Sequence[int]) -> BitPoli
 
 def fits(space: Space, policy: BitPolicy, limits: Limits) -> bool:
     """Whether the searched layers take at most ``limits``."""
-    used = sum(place.macs * policy[place.name].weight * policy[place.name].input for place in space.searched)
-    held = sum(place.weights * policy[place.name].weight for place in space.searched)
-    return (limits.bitops is None or used <= limits.bitops) and (
-        limits.weight_bits is None or held <= limits.weight_bits
-    )
+    used = space.used(policy)
+    return all(getattr(used, name) <= limit for name, limit in limits.items())
 
 
 def swept(space: Space, knobs: Sequence[Knob], at: Sequence[int], limits: Limits) -> list[int]:

@@ -103,7 +103,7 @@ def proxy_of(model: ModelHandle, images: ImageSet, params: Any, ctx: RunContext)
     Raises:
         BenchError: there is no image, or no label for a classifier of other classes.
     """
-    count = min(params.images, len(images.images))
+    count = min(params.samples, len(images.images))
     if not count:
         raise BenchError("the search needs images", got="none")
     pixels = images.images[:count].cpu().to(ctx.dtype)

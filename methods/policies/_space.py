@@ -8,16 +8,18 @@ of quantisers get the same input bits, so that a policy means the same to post-t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from bench.errors import NotApplicable
 from bench.interfaces import FLOAT_BITS, BitPolicy, LayerBits, Setting
 from bench.interfaces.inventory import probe_images, take_inventory
-from bench.interfaces.program import Choice, Limits
+from bench.interfaces.program import Choice
 from methods.policies._ties import Pairs, alike, groups
 from methods.quant.bits import FLOAT, IMAGE, INPUT, UNTRACED, BitRule, Wiring, decide
 from methods.quant.graph import prepare, used
@@ -58,6 +60,13 @@ class Place:
         return LayerBits(weight if self.weight else self.fixed.weight, act if self.input else self.fixed.input)
 
 
+class Used(NamedTuple):
+    """BitOPs of one image, and bits of the weights."""
+
+    bitops: int
+    weight_bits: int
+
+
 @dataclass(frozen=True)
 class Space:
     """All weighted layers, in the order of their first call; ``loose_macs`` run outside of them, in floating point;
@@ -72,37 +81,40 @@ class Space:
         """The layers a policy names."""
         return tuple(place for place in self.places if place.searched)
 
+    @property
+    def macs(self) -> int:
+        """Of the searched layers, for one image."""
+        return sum(place.macs for place in self.searched)
+
     def uniform(self, weight: int, act: int) -> BitPolicy:
         """These bits wherever they are open."""
         return BitPolicy.of({place.name: place.bits(weight, act) for place in self.searched})
 
-    def bits_of(self, place: Place, policy: Mapping[str, LayerBits]) -> LayerBits:
-        """What ``place`` has under a policy over all searched layers."""
-        return policy.get(place.name, place.fixed)
+    @cached_property
+    def fixed(self) -> Used:
+        """What the layers that are not searched take, and what runs outside of layers."""
+        ends = [place for place in self.places if not place.searched]
+        bitops = sum(place.macs * math.prod(place.fixed) for place in ends) + self.loose_macs * FLOAT_BITS**2
+        return Used(bitops, sum(place.weights * place.fixed.weight for place in ends))
+
+    def used(self, policy: Mapping[str, LayerBits]) -> Used:
+        """What the searched layers take with ``policy``, which names all of them."""
+        return Used(
+            sum(place.macs * math.prod(policy[place.name]) for place in self.searched),
+            sum(place.weights * policy[place.name].weight for place in self.searched),
+        )
 
     def bitops(self, policy: Mapping[str, LayerBits]) -> int:
         """BitOPs of the whole network for one image: sum of MACs times weight bits times input bits."""
-        bits = ((place, self.bits_of(place, policy)) for place in self.places)
-        inside = sum(place.macs * own.weight * own.input for place, own in bits)
-        return inside + self.loose_macs * FLOAT_BITS * FLOAT_BITS
+        return self.fixed.bitops + self.used(policy).bitops
 
     def weight_bits(self, policy: Mapping[str, LayerBits]) -> int:
         """Bits of all weights together."""
-        return sum(place.weights * self.bits_of(place, policy).weight for place in self.places)
+        return self.fixed.weight_bits + self.used(policy).weight_bits
 
     def effective_bits(self, policy: Mapping[str, LayerBits]) -> float:
         """sqrt(sum M w a / sum M) over the searched layers: how EdMIPS reports its "2.0 bits"."""
-        macs = sum(place.macs for place in self.searched)
-        used = sum(place.macs * policy[place.name].weight * policy[place.name].input for place in self.searched)
-        return float((used / max(macs, 1)) ** 0.5)
-
-    def limits(self, bitops: int | None, weight_bits: int | None) -> Limits:
-        """What whole-network limits leave to the searched layers."""
-        nothing = {place.name: LayerBits(0, 0) for place in self.searched}
-        return Limits(
-            None if bitops is None else bitops - self.bitops(nothing),
-            None if weight_bits is None else weight_bits - self.weight_bits(nothing),
-        )
+        return float((self.used(policy).bitops / max(self.macs, 1)) ** 0.5)
 
     def tied(self, kinds: Iterable[str]) -> dict[str, str]:
         """Layer → the first of the layers that get the same pair; layers that read one tensor are ``sibling``."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from bench.interfaces import BitPolicy, ImageSet, LayerBits, ModelHandle, RunContext, Searched, Setting
-from methods.policies._base import cheapest, described, limits_of
+from methods.policies._base import cheapest, described, limits_of, searched_bits
+from methods.policies._differentiable import PressureParams
 from methods.policies._proxy import pretrain, proxy_of, start_of
 from methods.policies._space import Place, space_of
 from methods.policies._supernet import Deciders, Supernet
@@ -119,9 +120,7 @@ class Search:
 
     def _expected(self, net: Supernet) -> float:
         """Expected BitOPs of the whole network."""
-        nothing = self.space.limits(0, 0).bitops
-        assert nothing is not None
-        return float(net.bitops().detach()) - nothing
+        return float(net.bitops().detach()) + self.space.fixed.bitops
 
     def _trained(self, start: nn.Module, gamma: float | None, epochs: int, stage: str) -> Trained:
         weight, act = self.method.choices(self.params, self.setting)
@@ -129,8 +128,9 @@ class Search:
         example = self.proxy.first(_CALIBRATION)
         net = Supernet(deepcopy(start), example, self.setting, self.space, Deciders(weight, act, init))
         net.begin(example)
-        limit = self.limits.bitops
-        objective = self.method.objective(net, self.proxy, self.params, None if limit is None else float(limit))
+        limit, own = self.limits.bitops, self.space.uniform(*searched_bits(self.setting))
+        limit = self.space.used(own).bitops if limit is None else limit
+        objective = self.method.objective(net, self.proxy, self.params, float(limit))
         objective.gamma = gamma
         curve = train(objective, epochs, self.ctx, stage)
         self.passes += curve.passes + len(example)
@@ -138,18 +138,18 @@ class Search:
 
     def _gamma(self, start: nn.Module) -> tuple[float | None, list[dict[str, float]]]:
         """gamma, None where the first step chooses it, and what was tried: halving [1e-5, 1e-1] in its logarithm."""
-        given = getattr(self.params, "gamma", None)
-        by_share = getattr(self.params, "pressure", 0.0) is not None
-        nothing = self.space.limits(0, 0).bitops
-        if given is not None or by_share or self.limits.bitops is None or nothing is None:
-            return given, []
-        budget = self.limits.bitops - nothing
+        params = self.params
+        if not isinstance(params, PressureParams):  # its loss has no gamma
+            return None, []
+        if params.gamma is not None or params.pressure is not None or self.limits.bitops is None:
+            return params.gamma, []
+        budget = self.limits.bitops + self.space.fixed.bitops
         low, high = math.log(LOWEST), math.log(HIGHEST)
         trials: list[dict[str, float]] = []
-        for trial in range(self.params.gamma_trials):
+        for trial in range(params.gamma_trials):
             gamma = math.exp((low + high) / 2)
             before = self.passes
-            tried = self._trained(start, gamma, self.params.trial_epochs, f"gamma {trial + 1}")
+            tried = self._trained(start, gamma, params.trial_epochs, f"gamma {trial + 1}")
             bitops = self.space.bitops(tried.net.picked())
             off = bitops / budget - 1
             trials.append(

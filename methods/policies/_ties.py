@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from torch import Tensor, fx, nn
 
@@ -41,36 +41,34 @@ def groups(names: Sequence[str], pairs: Iterable[tuple[str, str]]) -> dict[str, 
     return {name: own for name, own in zip(names, members, strict=True) if members.count(own) > 1}
 
 
+def _ends(graph: fx.GraphModule) -> dict[fx.Node, str]:
+    """The tensor that ends a layer with its normalisation and activation → the layer."""
+    weighted = (node for node in graph.graph.nodes if is_weighted_node(graph, node))
+    return {chain_end(graph, node): node_layers(graph, node)[-1] for node in weighted}
+
+
+def _behind(graph: fx.GraphModule, node: fx.Node, ends: Mapping[fx.Node, str]) -> list[str]:
+    """The layers whose outputs ``node`` reads, by the names of their nodes."""
+    return [ends[source] for source in sorted(sources(graph, tensor_inputs(node)), key=str) if source in ends]
+
+
 def _added(graph: fx.GraphModule) -> list[tuple[str, str]]:
     """The layer behind each operand of a sum, with that of the first."""
-    ends: dict[fx.Node, str] = {}
-    for node in graph.graph.nodes:
-        if is_weighted_node(graph, node):
-            ends[chain_end(graph, node)] = node_layers(graph, node)[-1]
-    found = []
-    for node in graph.graph.nodes:
-        if is_add(node):
-            operands = [
-                ends[source] for source in sorted(sources(graph, tensor_inputs(node)), key=str) if source in ends
-            ]
-            found += [(operands[0], other) for other in operands[1:]]
-    return found
+    ends = _ends(graph)
+    operands = [_behind(graph, node, ends) for node in graph.graph.nodes if is_add(node)]
+    return [(layers[0], other) for layers in operands for other in layers[1:]]
 
 
 def _depthwise(graph: fx.GraphModule) -> list[tuple[str, str]]:
-    found = []
-    for node in graph.graph.nodes:
-        if not is_weighted_node(graph, node):
-            continue
-        for source in sources(graph, tensor_inputs(node)):
-            found += [
-                (other, node_layers(graph, node)[0])
-                for before in graph.graph.nodes
-                if is_weighted_node(graph, before) and chain_end(graph, before) is source
-                for other in node_layers(graph, before)
-                if _is_depthwise(graph.get_submodule(other))
-            ]
-    return found
+    """A depthwise convolution with each layer that reads it."""
+    ends = _ends(graph)
+    return [
+        (before, node_layers(graph, node)[0])
+        for node in graph.graph.nodes
+        if is_weighted_node(graph, node)
+        for before in _behind(graph, node, ends)
+        if _is_depthwise(graph.get_submodule(before))
+    ]
 
 
 def _is_depthwise(layer: nn.Module) -> bool:

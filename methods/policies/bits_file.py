@@ -11,14 +11,25 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from bench.interfaces import BitPolicy, ImageSet, MethodParams, ModelHandle, RunContext, Searched, Setting
-from methods.policies._base import ForSearchedLayers, checked_names, described, searched_bits
+from bench.interfaces import (
+    ALLOWED_BITS,
+    ALLOWED_WORDS,
+    BitPolicy,
+    ImageSet,
+    MethodParams,
+    ModelHandle,
+    RunContext,
+    Searched,
+    Setting,
+    check_layers,
+)
+from methods.policies._base import ForSearchedLayers, described, searched_bits
 
 
 def _allowed(layers: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
     for name, pair in layers.items():
-        if any(not (2 <= bits <= 8 or bits == 32) for bits in pair):
-            raise ValueError(f"layer {name}: {list(pair)} are no bits; allowed: 2 to 8, or 32 for floating point")
+        if not set(pair) <= set(ALLOWED_BITS):
+            raise ValueError(f"layer {name}: {list(pair)} are no bits; allowed: {ALLOWED_WORDS}")
     return layers
 
 
@@ -50,7 +61,8 @@ class BitsFile(ForSearchedLayers):
 
         space = space_of(model.module, images.images[:2].to(ctx.device), setting)
         policy = BitPolicy.of(params.layers) or space.uniform(*searched_bits(setting))
-        checked_names(space, policy, model.name)
+        names, needed = [place.name for place in space.places], {place.name for place in space.searched}
+        check_layers(policy, names, needed, where=model.name)
         return Searched(policy, described(space, policy, Limits()))
 
 

@@ -58,11 +58,11 @@ class Dnas(DifferentiableSearch):
     Params: type[MethodParams] = DnasParams
     presets: Mapping[str, Mapping[str, Any]] = {
         "mini": MINI,
-        "thorough": {"epochs": 15, "images": 50_000},
+        "thorough": {"epochs": 15, "samples": 50_000},
         "paper": {
             "epochs": 60,
             "batch": 256,
-            "images": 2_000_000,
+            "samples": 2_000_000,
             "lr": 0.1,
             "lr_arch": 0.01,
             "quantisers": "lsq",
@@ -71,7 +71,7 @@ class Dnas(DifferentiableSearch):
         },
     }
 
-    def objective(self, net: Supernet, proxy: Proxy, params: Any, limit: float | None) -> Objective:
+    def objective(self, net: Supernet, proxy: Proxy, params: Any, limit: float) -> Objective:
         """Drawn shares, a factor for the cost."""
         from methods.policies._gumbel import GumbelObjective
 

@@ -50,13 +50,13 @@ class Edmips(DifferentiableSearch):
     Params: type[MethodParams] = PressureParams
     presets: Mapping[str, Mapping[str, Any]] = {
         "mini": MINI,
-        "thorough": {"epochs": 15, "images": 50_000},
+        "thorough": {"epochs": 15, "samples": 50_000},
         "paper": {
             "weight_bits": [2, 3, 4],
             "act_bits": [2, 3, 4],
             "epochs": 25,
             "batch": 256,
-            "images": 2_000_000,
+            "samples": 2_000_000,
             "lr": 0.1,
             "lr_arch": 0.01,
             "decay_arch": 1e-4,

@@ -62,14 +62,14 @@ class Fracbits(DifferentiableSearch):
     Params: type[MethodParams] = FracbitsParams
     presets: Mapping[str, Mapping[str, Any]] = {
         "mini": {},
-        "thorough": {"epochs": 15, "images": 50_000},
+        "thorough": {"epochs": 15, "samples": 50_000},
         "paper": {
             "weight_bits": [2, 3, 4, 5, 6, 7, 8],
             "act_bits": [2, 3, 4, 5, 6, 7, 8],
             "epochs": 120,
             "batch": 256,
             "lr_arch": 0.01,
-            "images": 2_000_000,
+            "samples": 2_000_000,
             "start": 7.5,
             "shift": 4,
             "flip": True,
@@ -84,14 +84,10 @@ class Fracbits(DifferentiableSearch):
         weight, act = (bits + 0.5 if params.start is None else params.start for bits in searched_bits(setting))
         return choice(params.weight_bits, weight), choice(params.act_bits, act)
 
-    def objective(self, net: Supernet, proxy: Proxy, params: Any, limit: float | None) -> Objective:
-        """Cross-entropy and the penalty; without a budget of BitOPs, towards those of the setting's own bits."""
+    def objective(self, net: Supernet, proxy: Proxy, params: Any, limit: float) -> Objective:
+        """Cross-entropy and the penalty."""
         from methods.policies._fractional import FractionalObjective
 
-        if limit is None:
-            setting_bits = net.space.uniform(*searched_bits(net.setting))
-            nothing = net.space.limits(0, 0).bitops or 0
-            limit = float(net.space.bitops(setting_bits) + nothing)
         return FractionalObjective(net, proxy, params, limit)
 
     def answer(self, trained: Trained, search: Search) -> tuple[BitPolicy, dict[str, Any]]:

@@ -55,11 +55,11 @@ class Gmpq(DifferentiableSearch):
     Params: type[MethodParams] = GmpqParams
     presets: Mapping[str, Mapping[str, Any]] = {
         "mini": MINI,
-        "thorough": {"epochs": 15, "images": 50_000},
+        "thorough": {"epochs": 15, "samples": 50_000},
         "paper": {
             "epochs": 25,
             "batch": 256,
-            "images": 50_000,
+            "samples": 50_000,
             "lr": 0.1,
             "lr_arch": 0.01,
             "shape": "drops",
@@ -71,7 +71,7 @@ class Gmpq(DifferentiableSearch):
         },
     }
 
-    def objective(self, net: Supernet, proxy: Proxy, params: Any, limit: float | None) -> Objective:
+    def objective(self, net: Supernet, proxy: Proxy, params: Any, limit: float) -> Objective:
         """With the loss of attributions."""
         from methods.policies._attribution import AttributionObjective
 

@@ -33,11 +33,11 @@ from methods.policies._base import ForSearchedLayers, SearchParams, cheapest, de
 
 
 class HawqV2Params(SearchParams):
-    """``images`` at most, ``batch`` at a time; ``probes`` at most, fewer once another changes no trace by more than
-    ``tolerance`` of it; ``activations`` adds the tensors' own term (then ``equal`` may be off)."""
+    """``samples`` images at most, ``batch`` at a time; ``probes`` at most, fewer once another changes no trace by more
+    than ``tolerance`` of it; ``activations`` adds the tensors' own term (then ``equal`` may be off)."""
 
     equal: bool = True
-    images: int = Field(default=128, ge=1)
+    samples: int = Field(default=128, ge=1)
     probes: int = Field(default=32, ge=1, le=10_000)
     tolerance: float = Field(default=1e-3, ge=0, lt=1)
     batch: int = Field(default=64, ge=1, le=4096)
@@ -53,8 +53,8 @@ class HawqV2(ForSearchedLayers):
     Params: type[MethodParams] = HawqV2Params
     presets: Mapping[str, Mapping[str, Any]] = {
         "mini": {},
-        "thorough": {"images": 256},
-        "paper": {"images": 256, "probes": 100},
+        "thorough": {"samples": 256},
+        "paper": {"samples": 256, "probes": 100},
     }
 
     def search(self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext) -> Searched:
@@ -69,7 +69,7 @@ class HawqV2(ForSearchedLayers):
 
         space = space_of(model.module, images.images[:2].to(ctx.device), setting)
         limits = limits_of(space, setting, params.budget)
-        data = labelled(model.module, images, params.images, params.batch, ctx)
+        data = labelled(model.module, images, params.samples, params.batch, ctx)
         found = curvature(model.module, data, space, params, ctx)
         solution = cheapest(space, setting, params, found.table.cost(space))
         report = described(space, solution.policy, limits) | found.report() | {"omega": solution.cost}

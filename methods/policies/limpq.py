@@ -41,11 +41,11 @@ if TYPE_CHECKING:
 
 class LimpqParams(SearchParams):
     """``alpha`` weighs the weights' steps in the cost.  ``steps`` of SGD on ``batch`` images each, of at most
-    ``images``, learned steps at ``step_lr``; ``clip`` bounds each value of the summed gradient; learned steps stay
+    ``samples``, learned steps at ``step_lr``; ``clip`` bounds each value of the summed gradient; learned steps stay
     within ``step_least`` and ``step_most``; ``calibration`` images start the activations' steps."""
 
     alpha: float = Field(default=2.0, ge=0, le=1e6)
-    images: int = Field(default=512, ge=1)
+    samples: int = Field(default=512, ge=1)
     steps: int = Field(default=120, ge=1, le=1_000_000)
     batch: int = Field(default=32, ge=1, le=4096)
     lr: float = Field(default=0.01, gt=0, le=10)
@@ -68,9 +68,9 @@ class Limpq(ForSearchedLayers):
     Params: type[MethodParams] = LimpqParams
     presets: Mapping[str, Mapping[str, Any]] = {
         "mini": {},
-        "thorough": {"images": 10_000, "steps": 600, "batch": 64},
+        "thorough": {"samples": 10_000, "steps": 600, "batch": 64},
         "paper": {
-            "images": 1_300_000,
+            "samples": 1_300_000,
             "steps": 25_000,
             "batch": 256,
             "weight_bits": (2, 3, 4, 5, 6),
@@ -96,7 +96,7 @@ class Limpq(ForSearchedLayers):
         from methods.policies._space import space_of
         from methods.policies._switched import Switched
 
-        data = labelled(model.module, images, params.images, params.batch, ctx)
+        data = labelled(model.module, images, params.samples, params.batch, ctx)
         space = space_of(model.module, data.images[:2], setting)
         limits = limits_of(space, setting, params.budget)
         candidates = Candidates(params.weight_bits, params.act_bits)

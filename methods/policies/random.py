@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from bench.interfaces import BitPolicy, ImageSet, LayerBits, MethodParams, ModelHandle, RunContext, Searched, Setting
+from bench.interfaces import BitPolicy, ImageSet, MethodParams, ModelHandle, RunContext, Searched, Setting
 from methods.policies._base import ForSearchedLayers, SearchParams, cheapest, described, limits_of
 
 if TYPE_CHECKING:
@@ -62,13 +62,8 @@ class Random(ForSearchedLayers):
         found = filled(space, params, limits, generator)
         if found is None:  # raises when nothing is within the budget
             found = cheapest(space, setting, params, lambda place, bits: -float(bits.weight * bits.input)).policy
-        share = 1.0 if limits.bitops is None else inside(space, found) / limits.bitops
+        share = 1.0 if limits.bitops is None else space.used(found).bitops / limits.bitops
         return Searched(found, described(space, found, limits) | {"reached": share})
-
-
-def inside(space: Space, policy: Mapping[str, LayerBits]) -> int:
-    """BitOPs of the searched layers alone."""
-    return sum(place.macs * policy[place.name].weight * policy[place.name].input for place in space.searched)
 
 
 def filled(space: Space, params: RandomParams, limits: Limits, generator: torch.Generator) -> BitPolicy | None:
@@ -98,7 +93,7 @@ def filled(space: Space, params: RandomParams, limits: Limits, generator: torch.
     for _ in range(STEPS):
         policy = policy_of(space, knobs, at)
         if fits(space, policy, limits):
-            used = inside(space, policy)
+            used = space.used(policy).bitops
             if best is None or used > best[0]:
                 best = used, policy
             if limits.bitops is None or used >= FULL * limits.bitops:

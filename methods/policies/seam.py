@@ -67,11 +67,11 @@ class Seam(DifferentiableSearch):
     Params: type[MethodParams] = SeamParams
     presets: Mapping[str, Mapping[str, Any]] = {
         "mini": MINI,
-        "thorough": {"epochs": 15, "images": 50_000},
+        "thorough": {"epochs": 15, "samples": 50_000},
         "paper": {
             "epochs": 15,
             "batch": 128,
-            "images": 50_000,
+            "samples": 50_000,
             "lr_arch": 0.01,
             "shift": 4,
             "quantisers": "lsq",
@@ -80,7 +80,7 @@ class Seam(DifferentiableSearch):
         },
     }
 
-    def objective(self, net: Supernet, proxy: Proxy, params: Any, limit: float | None) -> Objective:
+    def objective(self, net: Supernet, proxy: Proxy, params: Any, limit: float) -> Objective:
         """The Gaussian classes' losses."""
         from methods.policies._gaussian_head import GaussianObjective
 

@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
 
 class ZeroqParetoParams(SearchParams):
-    """``images`` at most are measured, ``batch`` at a time; ``calibration`` of them choose activation ranges, from
-    ``range_values`` values per tensor; ``activations`` measures inputs too; ``points`` of the front (0: none)."""
+    """``samples`` images at most are measured, ``batch`` at a time; ``calibration`` of them choose activation ranges,
+    from ``range_values`` values per tensor; ``activations`` measures inputs too; ``points`` of the front (0: none)."""
 
-    images: int = Field(default=128, ge=1)
+    samples: int = Field(default=128, ge=1)
     batch: int = Field(default=128, ge=1, le=4096)
     calibration: int = Field(default=128, ge=1)
     range_values: int = Field(default=1 << 14, ge=1 << 8, le=1 << 24)
@@ -57,8 +57,8 @@ class ZeroqPareto(ForSearchedLayers):
     Params: type[MethodParams] = ZeroqParetoParams
     presets: Mapping[str, Mapping[str, Any]] = {
         "mini": {},
-        "thorough": {"images": 512, "calibration": 256, "range_values": 1 << 16},
-        "paper": {"images": 1024, "calibration": 1024, "range_values": 1 << 16},
+        "thorough": {"samples": 512, "calibration": 256, "range_values": 1 << 16},
+        "paper": {"samples": 1024, "calibration": 1024, "range_values": 1 << 16},
     }
 
     def search(self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext) -> Searched:
@@ -71,7 +71,7 @@ class ZeroqPareto(ForSearchedLayers):
         from methods.policies._sensitivity import first_images
         from methods.policies._space import space_of
 
-        data = first_images(images, params.images, ctx)
+        data = first_images(images, params.samples, ctx)
         space = space_of(model.module, data[:2], setting)
         limits = limits_of(space, setting, params.budget)
         table, passes = measured(model.module, data, space, setting, params, ctx)

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bench.errors import BenchError, nearest
-from bench.interfaces import FLOAT_BITS, BitPolicy, Setting
+from bench.errors import BenchError
+from bench.interfaces import ALLOWED_BITS, ALLOWED_WORDS, FLOAT_BITS, BitPolicy, Setting, check_layers
 
 WeightRole = Literal["ends", "inner"]
 Role = Literal["inner", "stem", "last", "se", "image", "float"]
@@ -24,7 +24,6 @@ Grant = Literal["setting", "first_last"] | int
 IMAGE, FLOAT = "<image>", "<float>"
 """What a layer may read that no quantiser stands behind; no node and no module has such a name."""
 
-ALLOWED = (*range(2, 9), FLOAT_BITS)
 _LEAST: Mapping[str, int] = {IMAGE: 8, FLOAT: FLOAT_BITS}
 
 _WORDS: Mapping[object, str] = {
@@ -162,21 +161,14 @@ def _granted(grant: Grant, own: int, setting: Setting) -> int:
 
 
 def _check(policy: BitPolicy, order: tuple[str, ...]) -> None:
+    check_layers(policy, order, where="policy")
     for layer, bits in policy.items():
-        if layer not in order:
-            raise BenchError(
-                "the policy names a layer that the network does not have",
-                where=f"policy.{layer}",
-                got=layer,
-                expected=f"one of its {len(order)} weighted layers, {order[0]} to {order[-1]}",
-                nearest=nearest(layer, order),
-            )
         for bit in bits:
-            if bit not in ALLOWED:
+            if bit not in ALLOWED_BITS:
                 raise BenchError(
                     "no such bit-width",
                     where=f"policy.{layer}",
                     got=bit,
-                    expected=f"2 to 8, or {FLOAT_BITS} for floating point",
-                    nearest=str(min(ALLOWED, key=lambda allowed: abs(allowed - bit))),
+                    expected=ALLOWED_WORDS,
+                    nearest=str(min(ALLOWED_BITS, key=lambda allowed: abs(allowed - bit))),
                 )

@@ -53,14 +53,6 @@ def _seconds(function: Callable[[], None]) -> float:
     return time.process_time() - start
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _summary(request: pytest.FixtureRequest) -> Any:
     """Print the ratios after the last benchmark of this file."""
@@ -70,6 +62,7 @@ def _summary(request: pytest.FixtureRequest) -> Any:
         reporter.write_line(f"  {name:40s} {ratio:.2f}")
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_step_of_a_supernet(benchmark: Any, name: str) -> None:
     module = targets.load(name).module

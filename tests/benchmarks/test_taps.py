@@ -91,14 +91,6 @@ def _ratio(bare: Callable[[], None], run: Callable[[], None]) -> float:
     return min(times["bare"]) / min(times["run"])
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _summary(request: pytest.FixtureRequest) -> Any:
     """Print the table after the last benchmark of this file."""
@@ -113,6 +105,7 @@ def _summary(request: pytest.FixtureRequest) -> Any:
             reporter.write_line(f"  {name:40s} {value:.2f}")
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", NAMES)
 def test_kw_against_the_bare_pass(benchmark: Any, name: str) -> None:
     handles = (_load(name),)
@@ -124,6 +117,7 @@ def test_kw_against_the_bare_pass(benchmark: Any, name: str) -> None:
     benchmark.pedantic(run, rounds=1)
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", NAMES)
 def test_mixmix_against_the_bare_pass(benchmark: Any, name: str) -> None:
     """Three networks: this one and the two that follow it in the zoo."""

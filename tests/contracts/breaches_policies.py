@@ -57,6 +57,15 @@ class TakesOtherArguments(Good):
         return Searched(BitPolicy())
 
 
+class HiddenParams(Params):
+    images: int = Field(20, ge=1)
+
+
+@BREACHES.of(policies.declares_what_the_plan_reads)
+class HidesAParameterBehindAnOption(Good):
+    Params = HiddenParams
+
+
 @BREACHES.of(policies.gives_bits_to_layers_that_exist)
 class InventsALayer(Good):
     def search(self, *given: Any) -> Searched:

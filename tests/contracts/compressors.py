@@ -80,6 +80,7 @@ class CompressorCase(kit.Case):
 def declares_what_the_plan_reads(case: CompressorCase) -> None:
     """The Protocol's attributes, presets within Params, axes that exist."""
     kit.check_declaration(case.method, Compressor)
+    kit.check_options(case.method, "compressor")
     assert case.method.accepts
     assert case.method.accepts <= set(axes.axis_names())
     assert case.method.deliveries

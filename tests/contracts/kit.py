@@ -20,6 +20,7 @@ from bench.data.datasets import Dataset
 from bench.data.splits import ArraySplit
 from bench.errors import NotApplicable
 from bench.interfaces import DatasetSpec, MethodParams, ModelHandle, Preset
+from bench.spec.entries import OPTIONS
 from bench.spec.registry import Registry, params_json, resolve_params
 
 PRESETS: tuple[Preset, ...] = ("mini", "thorough", "paper")
@@ -130,6 +131,12 @@ def check_declaration(method: Any, protocol: type) -> None:
     except ValidationError:
         return
     raise AssertionError("Params takes an unknown key")
+
+
+def check_options(method: Any, axis: str) -> None:
+    """No parameter has the name of a row's own option, which would hide it from suites."""
+    hidden = set(method.Params.model_fields) & set(OPTIONS[axis])
+    assert not hidden, f"a suite cannot set {', '.join(sorted(hidden))}: that is an option of the row"
 
 
 def _functions(protocol: type) -> Iterator[tuple[str, Callable[..., Any]]]:

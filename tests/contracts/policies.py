@@ -63,6 +63,7 @@ class Search(kit.Case):
 def declares_what_the_plan_reads(case: Search) -> None:
     """The Protocol's attributes, presets within Params."""
     kit.check_declaration(case.method, PolicySearch)
+    kit.check_options(case.method, "policy")
 
 
 def gives_bits_to_layers_that_exist(case: Search) -> None:

@@ -102,6 +102,7 @@ def declares_what_the_plan_reads(case: Source) -> None:
     """The Protocol's attributes, presets within Params, a tier that fits what it looks at."""
     method = case.method
     kit.check_declaration(method, DataSource)
+    kit.check_options(method, "source")
     for offer, protocol in (("stream", StreamingSource), ("hook", AssistingSource)):
         assert hasattr(method, offer) == (offer in method.offers), f"{offer}: there and offered, or neither"
         if offer in method.offers:

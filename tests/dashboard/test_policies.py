@@ -74,3 +74,16 @@ def test_page_without_policies_has_no_map(pages: Pages) -> None:
     pages.write([found((8, 8), (2, 4), (4, 2))])
     app = pages.open("bits")
     assert "Policies over each other" not in [e.value for e in app.subheader]
+
+
+def test_page_says_which_policies_it_cannot_set_over_the_others(pages: Pages) -> None:
+    pages.write(
+        [
+            found((8, 8), (2, 4), (4, 2), policy="first"),
+            found((8, 8), (4, 4), (4, 4), policy="second"),
+            found((8, 8), (4, 4), policy="shorter"),
+        ]
+    )
+    app = pages.open("bits", row="mixmix · first · brecq · W4A4 · 256 images")
+    assert not app.exception
+    assert any("other layers or none" in e.value and "shorter" in e.value for e in app.caption)

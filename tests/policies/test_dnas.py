@@ -95,4 +95,4 @@ def test_the_policy_is_within_the_budget_and_repeats() -> None:
     assert first == again
     assert first.report["bitops"] <= first.report["budget_bitops"]
     assert all(w in BITS and a in BITS for w, a in first.policy.values())
-    assert ask("dnas", net(), images=1, **QUICK).report["images"] == 1
+    assert ask("dnas", net(), samples=1, **QUICK).report["images"] == 1

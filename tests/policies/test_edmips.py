@@ -147,10 +147,10 @@ def test_fixed_steps_learn_none() -> None:
 
 
 def test_pretraining_and_few_images_serve() -> None:
-    found = search(pretrain_epochs=2, batch=512, images=10)
+    found = search(pretrain_epochs=2, batch=512, samples=10)
     assert found.report["steps"] == 2
     assert found.forward_equivalents == 10 + 2 * 2 * 10 + 2 * 2 * 10 + 10
-    assert search(images=1, batch=1).report["images"] == 1
+    assert search(samples=1, batch=1).report["images"] == 1
 
 
 def test_training_moves_weights_steps_and_choices() -> None:

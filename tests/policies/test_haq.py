@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import BenchError
-from bench.interfaces import BitPolicy, LayerBits, Setting
+from bench.interfaces import BitPolicy, Setting
 from bench.interfaces.program import Limits
 from methods.policies._agent import Agent, Habits, Transition, truncated_normal
 from methods.policies._base import Budget, SearchParams, limits_of
@@ -87,8 +87,7 @@ def test_the_sweep_ends_within_the_budget_or_at_the_least() -> None:
     where, params = space(), SearchParams()
     knobs = knobs_of(where, params)
     generator = torch.Generator().manual_seed(0)
-    inside = where.bitops(where.uniform(3, 3)) - where.bitops({p.name: LayerBits(0, 0) for p in where.searched})
-    limits = Limits(inside)
+    limits = Limits(where.used(where.uniform(3, 3)).bitops)
     for _ in range(100):
         at = [int(torch.randint(len(knob.bits), (), generator=generator)) for knob in knobs]
         found = swept(where, knobs, at, limits)
@@ -104,13 +103,12 @@ def test_the_sweep_goes_from_the_last_layer_input_before_weight() -> None:
     where = space()
     knobs = knobs_of(where, SearchParams())
     top = [3] * len(knobs)
-    least = where.bitops({p.name: LayerBits(0, 0) for p in where.searched})
-    limits = Limits(where.bitops(where.uniform(6, 6)) - least - 1)
+    limits = Limits(where.used(where.uniform(6, 6)).bitops - 1)
     found = swept(where, knobs, top, limits)
     assert found == [*top[:-1], 2]
     assert knobs[-1].readers
     assert not knobs[-1].weights
-    tighter = Limits(where.bitops(policy_of(where, knobs, found)) - least - 1)
+    tighter = Limits(where.used(policy_of(where, knobs, found)).bitops - 1)
     assert swept(where, knobs, top, tighter) == [*top[:-2], 2, 2]
 
 

@@ -27,7 +27,7 @@ BITS = (2, 3, 4, 6)
 
 
 def search(net: nn.Module | None = None, seed: int = 0, **params: Any) -> Any:
-    small = {"images": 32, "probes": 8} | params
+    small = {"samples": 32, "probes": 8} | params
     # Labels the network does not answer with: its loss is steep.
     given = replace(image_set(), labels=torch.arange(64) % 5)
     return METHOD.search(handle(net), given, W3, HawqV2Params(**small), context(seed))
@@ -210,7 +210,7 @@ def test_it_is_a_function_of_its_inputs_and_the_seed() -> None:
     net = handle()
     before = digest(net.module)
     given = image_set()
-    params = HawqV2Params(images=16, probes=2)
+    params = HawqV2Params(samples=16, probes=2)
     one, same, other = (METHOD.search(net, given, W3, params, context(seed)) for seed in (0, 0, 1))
     assert one == same
     assert one.report["traces"] != other.report["traces"]
@@ -223,7 +223,7 @@ def test_it_is_a_function_of_its_inputs_and_the_seed() -> None:
 def test_given_labels_are_used() -> None:
     given = image_set()
     answers = handle().module(given.images).argmax(1)
-    params = HawqV2Params(images=16, probes=2)
+    params = HawqV2Params(samples=16, probes=2)
 
     def traces(labels: Tensor | None) -> Any:
         return METHOD.search(handle(), replace(given, labels=labels), W3, params, context()).report["traces"]

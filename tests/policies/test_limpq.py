@@ -46,7 +46,7 @@ def joint(bits: Candidates | None = None) -> JointModel:
 
 
 def search(**params: Any) -> Any:
-    small = {"steps": 3, "batch": 8, "images": 32, "calibration": 16} | params
+    small = {"steps": 3, "batch": 8, "samples": 32, "calibration": 16} | params
     return METHOD.search(handle(), image_set(), W3, LimpqParams(**small), context())
 
 
@@ -241,7 +241,7 @@ def test_candidates_of_weights_and_inputs_may_differ() -> None:
 def test_it_is_a_function_of_its_inputs_and_the_seed() -> None:
     net, given = handle(), image_set()
     before = digest(net.module)
-    params = LimpqParams(steps=2, batch=8, images=16, calibration=8)
+    params = LimpqParams(steps=2, batch=8, samples=16, calibration=8)
     one, same, other = (METHOD.search(net, given, W3, params, context(seed)) for seed in (0, 0, 1))
     assert one == same
     assert one.report["weight_indicators"] != other.report["weight_indicators"]
@@ -252,7 +252,7 @@ def test_it_is_a_function_of_its_inputs_and_the_seed() -> None:
 
 def test_given_labels_are_used() -> None:
     given = image_set()
-    params = LimpqParams(steps=2, batch=8, images=16, calibration=8)
+    params = LimpqParams(steps=2, batch=8, samples=16, calibration=8)
     answers = handle().module(given.images).argmax(1)
 
     def losses(labels: Tensor | None) -> float:
@@ -268,6 +268,6 @@ def test_a_network_without_normalisation_has_none_to_copy() -> None:
         nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
         nn.Linear(4, 5),
     )  # fmt: skip
-    params = LimpqParams(steps=1, batch=4, images=8, calibration=8)
+    params = LimpqParams(steps=1, batch=4, samples=8, calibration=8)
     found = METHOD.search(handle(net), image_set(8), W3, params, context())
     assert set(found.policy) == {"2"}

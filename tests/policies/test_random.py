@@ -8,7 +8,7 @@ import torch
 from bench.errors import BenchError
 from bench.interfaces import Setting
 from methods.policies._base import Budget, limits_of
-from methods.policies.random import FULL, RandomParams, filled, inside
+from methods.policies.random import FULL, RandomParams, filled
 from tests.policies.asking import ask
 from tests.policies.test_space import Block, space
 
@@ -29,7 +29,7 @@ def test_the_budget_is_filled_and_kept(ties: tuple[str, ...], equal: bool) -> No
         reads = {place.name: place.reads for place in found.searched}
         assert len({(reads[name], policy[name].input) for name in reads}) == len(set(reads.values()))
         assert not equal or all(pair[0] == pair[1] for pair in policy.values())
-        shares.append(inside(found, policy) / limits.bitops)  # type: ignore[operator]
+        shares.append(found.used(policy).bitops / limits.bitops)  # type: ignore[operator]
         policies.add(policy)
     assert max(shares) <= 1
     # Four layers have coarse steps: not every walk meets a policy within 1 % of this budget.

@@ -164,9 +164,7 @@ def test_complexity_at_uniform_logits_is_the_closed_form() -> None:
 
 def test_complexity_of_one_hot_logits_is_the_policys_bitops() -> None:
     found = supernet(on=lambda number: number % len(BITS))
-    nothing = found.space.limits(0, 0).bitops
-    assert nothing is not None
-    assert float(found.bitops().detach()) == pytest.approx(found.space.bitops(found.picked()) + nothing)
+    assert float(found.bitops().detach()) == pytest.approx(found.space.used(found.picked()).bitops)
 
 
 def test_complexitys_gradient_has_the_sign_of_bits_over_their_mean() -> None:
@@ -226,7 +224,7 @@ def test_moved_images_are_shifted_with_their_edges_repeated() -> None:
 def test_labels_are_the_images_else_soft_ones_else_the_networks_own() -> None:
     model, given = teacher(), images()
     labels, soft = torch.arange(16) % 5, torch.softmax(torch.randn(16, 5), 1)
-    params, ctx = TrainingParams(images=12), context(0, ".")
+    params, ctx = TrainingParams(samples=12), context(0, ".")
     hard, passes = proxy_of(model, ImageSet(given.images, labels, soft, "native", "", ""), params, ctx)
     assert (hard.labels.tolist(), hard.soft, passes) == (labels[:12].tolist(), None, 0.0)
     mixed, _ = proxy_of(model, ImageSet(given.images, None, soft, "assigned", "", ""), params, ctx)

@@ -25,7 +25,7 @@ W3 = Setting(3, 3)
 
 
 def search(net: nn.Module | None = None, **params: Any) -> Any:
-    small = {"images": 32, "points": 0} | params
+    small = {"samples": 32, "points": 0} | params
     return METHOD.search(handle(net), image_set(), W3, ZeroqParetoParams(**small), context())
 
 
@@ -57,7 +57,7 @@ def test_one_layer_alone_is_what_its_rounded_weight_gives() -> None:
     net = Line().eval().requires_grad_(False)
     data = torch.rand(16, 2, 4, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 0.5])[:, None, None]
     where = space_of(net, data, W3)
-    params = ZeroqParetoParams(images=16, range_values=4096)
+    params = ZeroqParetoParams(samples=16, range_values=4096)
     table, passes = measured(net, data, where, W3, params, context())
     full = net(data).log_softmax(1)
     for bits in params.weight_bits:
@@ -78,7 +78,7 @@ def test_one_tensor_alone_is_what_its_rounded_values_give() -> None:
     net = Line().eval().requires_grad_(False)
     data = torch.rand(16, 2, 4, 4, generator=torch.Generator().manual_seed(1))
     where = space_of(net, data, W3)
-    table, _ = measured(net, data, where, W3, ZeroqParetoParams(images=16, range_values=4096), context())
+    table, _ = measured(net, data, where, W3, ZeroqParetoParams(samples=16, range_values=4096), context())
     (place,) = where.searched
     full, x = net(data).log_softmax(1), torch.relu(net.first(data))
     step, _ = search_range(x, 2, method="mse-2d", grid="unsigned")
@@ -155,7 +155,7 @@ def test_without_inputs_weights_alone_are_measured() -> None:
 def test_labels_and_the_generator_do_not_matter_and_nothing_is_changed() -> None:
     net, given = handle(), image_set()
     before = digest(net.module)
-    params = ZeroqParetoParams(images=16, points=0)
+    params = ZeroqParetoParams(samples=16, points=0)
     one = METHOD.search(net, given, W3, params, context(0))
     labelled = replace(given, labels=torch.zeros(64, dtype=torch.int64))
     assert METHOD.search(net, labelled, W3, params, context(1)) == one

@@ -156,7 +156,7 @@ def test_a_policy_that_names_an_unknown_layer_is_an_error() -> None:
     with pytest.raises(BenchError) as caught:
         plan(asked(W2A3, sqeeze=(4, 4)))
     error = caught.value
-    assert (error.where, error.got, error.nearest) == ("policy.sqeeze", "sqeeze", "squeeze")
+    assert (error.where, error.got, error.nearest) == ("policy", "sqeeze", "squeeze")
     assert error.expected == "one of its 5 weighted layers, stem to head"
 
 
