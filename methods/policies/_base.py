@@ -33,8 +33,8 @@ class Budget(MethodParams):
     """What a policy may take at most; several hold at once.  Without any it is what the setting's own bits take.
 
     ``uniform``: times the BitOPs that the whole network takes with the setting's bits in every searched layer.
-    ``bitops``: 1e9 BitOPs of the whole network.  ``average``: effective bits of the searched layers, sqrt(sum M w a / sum M) ("3MP" is 3).  ``bytes``: of
-    all weights at their bits, scales aside.
+    ``bitops``: 1e9 BitOPs of the whole network.  ``average``: effective bits of the searched layers, sqrt(sum M w a /
+    sum M) ("3MP" is 3).  ``bytes``: of all weights at their bits, scales aside.
     """
 
     uniform: float | None = Field(default=None, gt=0, le=64)
