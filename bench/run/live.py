@@ -16,6 +16,7 @@ from bench.run.observers import Observer, RunStart
 from bench.run.progress import Work
 from bench.run.tasks import Progress
 from bench.spec.graph import Job
+from bench.spec.jobs import title_of
 from bench.store.live import BEAT, LiveRecord, LiveState, LiveTask, read_live, write_live
 from bench.store.records import ResultRecord
 
@@ -173,10 +174,9 @@ class LiveObserver(Observer):
 
 
 def _told(record: ResultRecord) -> LiveRecord:
-    origin = f"{record.source}[{record.model}]" if record.model else record.source
     return LiveRecord(
         cell_id=record.cell_id,
-        title=f"{origin} → {record.target} {record.compressor} {record.setting_label} seed {record.seed}",
+        title=title_of(record),
         status=record.status,
         top1=record.metrics.get("top1"),
         reason=record.reason[:REASON] if record.reason else None,

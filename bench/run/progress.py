@@ -13,6 +13,7 @@ from bench.run.observers import Observer, RunStart
 from bench.run.tasks import Progress as ProgressEvent
 from bench.run.tasks import Silent
 from bench.spec.graph import Job, counts
+from bench.spec.jobs import origin_of, title_of
 from bench.store.records import ResultRecord
 
 PLAIN_EVERY = 15.0  # seconds between two lines when no terminal is there
@@ -177,8 +178,7 @@ class ProgressObserver(Observer):
             return
         top1 = record.metrics.get("top1")
         shown = f"{top1:.2f}" if top1 is not None else record.status
-        asked = f"{record.target} {record.compressor} {record.setting_label} seed {record.seed}"
-        text = f"{_origin(record)} → {asked}: {shown}"
+        text = f"{title_of(record)}: {shown}"
         if record.reason:
             text += f" ({record.reason.splitlines()[0]})"
         self._say(text)
@@ -191,7 +191,7 @@ class ProgressObserver(Observer):
         self._flagged.add(synth)
         top1 = "no labels" if gate.top1 is None else f"own top-1 {gate.top1:.1f} %"
         share = "no BN statistics" if gate.bn_share is None else f"own BN loss {gate.bn_share:.2f} of that of noise"
-        which = f"{_origin(record)} seed {record.seed}"
+        which = f"{origin_of(record.source, record.model)} seed {record.seed}"
         self._say(f"{which}: the images do not invert their network ({top1}, {share})")
 
     def silent(self, event: Silent) -> None:
@@ -207,8 +207,3 @@ class ProgressObserver(Observer):
 
     def _say(self, text: str) -> None:
         (self._live.console if self._live else self._console).print(text, markup=False, highlight=False)
-
-
-def _origin(record: ResultRecord) -> str:
-    """Source and network of a row's images."""
-    return f"{record.source}[{record.model}]" if record.model else record.source

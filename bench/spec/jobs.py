@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from bench.identity import SEED_SCHEME, seed_from
 from bench.interfaces import Control, DatasetSpec, Delivery, LabelKind, Membership, MethodParams, Preset, Setting, Tier
@@ -114,7 +114,7 @@ class SynthJob:
     @property
     def name(self) -> str:
         """The source, and the network it looked at."""
-        return _origin(self.source.label, self.model)
+        return origin_of(self.source.label, self.model)
 
     @property
     def set_seed(self) -> int:
@@ -234,8 +234,7 @@ class CellJob:
     @property
     def title(self) -> str:
         """What the progress shows."""
-        words = (_origin(self.source, self.model), "→", self.target, self.compressor, self.policy, self.setting_label)
-        return " ".join(filter(None, (*words, f"seed {self.seed}")))
+        return title_of(self)
 
 
 SHARED = (
@@ -264,5 +263,31 @@ SHARED = (
 """Fields that a CellJob and a ResultRecord share by name."""
 
 
-def _origin(source: str, model: str) -> str:
+class Titled(Protocol):
+    """What a cell and its record are called by."""
+
+    @property
+    def source(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def target(self) -> str: ...
+    @property
+    def compressor(self) -> str: ...
+    @property
+    def policy(self) -> str: ...
+    @property
+    def setting_label(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+
+
+def title_of(cell: Titled) -> str:
+    """A cell or its record in a line."""
+    words = (origin_of(cell.source, cell.model), "→", cell.target, cell.compressor, cell.policy, cell.setting_label)
+    return " ".join(filter(None, (*words, f"seed {cell.seed}")))
+
+
+def origin_of(source: str, model: str) -> str:
+    """A source and the network its images come from."""
     return f"{source}[{model}]" if model else source
