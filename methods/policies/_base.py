@@ -43,6 +43,10 @@ class Budget(MethodParams):
     bytes: int | None = Field(default=None, gt=0)
 
 
+FULL = 0.99
+"""Share of a budget of BitOPs from which a policy fills it, so that searches are compared at equal cost."""
+
+
 class SearchParams(MethodParams):
     """``weight_bits`` and ``act_bits`` are the candidates; ``equal``: a layer's weight and input get the same, where
     both are open.  ``ties``: layers that get the same pair."""

@@ -33,7 +33,7 @@ class TrainingParams(SearchParams):
     other classes than the network's, so a fresh linear classifier takes the last layer's place; auto: where the source
     says that they are; ``pretrain_epochs`` train the copy in floating point first.  ``quantisers``: learned steps that
     start by LSQ's rule or at the least squared error, or EdMIPS' fixed ones.  ``answer``: the policy projected onto the
-    budget, or each layer's likeliest bits, which may exceed it.  ``fill``: a projected policy that leaves more than 2 %
+    budget, or each layer's likeliest bits, which may exceed it.  ``fill``: a projected policy that leaves more than 1 %
     of a budget of BitOPs unused is looked for again with the least reward for using them, so that searches are compared
     at equal cost.
     """

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from bench.interfaces import BitPolicy, ImageSet, LayerBits, ModelHandle, RunContext, Searched, Setting
-from methods.policies._base import cheapest, described, limits_of, searched_bits
+from methods.policies._base import FULL, cheapest, described, limits_of, searched_bits
 from methods.policies._differentiable import PressureParams
 from methods.policies._proxy import pretrain, proxy_of, start_of
 from methods.policies._space import Place, space_of
@@ -91,17 +91,17 @@ class Search:
         return answer, self.both(raw, held) | {"reward_of_filling": reward}
 
     def filled(self, cost: Callable[[Place, LayerBits], float]) -> tuple[BitPolicy, float]:
-        """The cheapest policy within the budget and, where it leaves more than 2 % of the BitOPs unused and ``fill`` is
+        """The cheapest policy within the budget and, where it leaves more than 1 % of the BitOPs unused and ``fill`` is
         on, the least reward for using them (of the whole budget, in the cost's unit) with which it does not."""
         found = cheapest(self.space, self.setting, self.params, cost)
         limit = self.limits.bitops
-        if limit is None or not self.params.fill or found.bitops >= (1 - CLOSE) * limit:
+        if limit is None or not self.params.fill or found.bitops >= FULL * limit:
             return found.policy, 0.0
         reward, (low, high) = 0.0, _REWARDS
         for _ in range(_HALVINGS):
             middle = math.sqrt(low * high)
             tried = cheapest(self.space, self.setting, self.params, rewarded(cost, middle / limit))
-            full = tried.bitops >= (1 - CLOSE) * limit
+            full = tried.bitops >= FULL * limit
             if full or tried.bitops >= found.bitops:
                 found, reward = tried, middle
             low, high = (low, middle) if full else (middle, high)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from bench.interfaces import BitPolicy, ImageSet, MethodParams, ModelHandle, RunContext, Searched, Setting
-from methods.policies._base import ForSearchedLayers, SearchParams, cheapest, described, limits_of
+from methods.policies._base import FULL, ForSearchedLayers, SearchParams, cheapest, described, limits_of
 
 if TYPE_CHECKING:
     import torch
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from bench.interfaces.program import Limits
     from methods.policies._space import Space
 
-FULL = 0.99
-"""Share of the budget from which a policy fills it."""
 STEPS = 500
 
 

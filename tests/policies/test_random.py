@@ -7,8 +7,8 @@ import torch
 
 from bench.errors import BenchError
 from bench.interfaces import Setting
-from methods.policies._base import Budget, limits_of
-from methods.policies.random import FULL, RandomParams, filled
+from methods.policies._base import FULL, Budget, limits_of
+from methods.policies.random import RandomParams, filled
 from tests.policies.asking import ask
 from tests.policies.test_space import Block, space
 
