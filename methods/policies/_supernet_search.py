@@ -91,8 +91,9 @@ class Search:
         return answer, self.both(raw, held) | {"reward_of_filling": reward}
 
     def filled(self, cost: Callable[[Place, LayerBits], float]) -> tuple[BitPolicy, float]:
-        """The cheapest policy within the budget and, where it leaves more than 1 % of the BitOPs unused and ``fill`` is
-        on, the least reward for using them (of the whole budget, in the cost's unit) with which it does not."""
+        """The cheapest policy within the budget and, where it leaves more than 1 % of the searched layers' BitOPs
+        unused and ``fill`` is on, the least reward for using them (of the whole budget, in the cost's unit) with which
+        it does not."""
         found = cheapest(self.space, self.setting, self.params, cost)
         limit = self.limits.bitops
         if limit is None or not self.params.fill or found.bitops >= FULL * limit:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from bench.errors import BenchError
 from bench.interfaces import BitPolicy, Searched
-from methods.policies._base import choices_of
+from methods.policies._base import FULL, choices_of
 from methods.policies._differentiable import PressureParams
 from methods.policies._supernet_loop import Objective, train
 from tests.contracts.toys import context
@@ -60,8 +60,16 @@ def test_a_budget_that_the_likeliest_bits_leave_is_filled_with_the_least_reward(
     ends = left["budget_bitops"] - left["bitops"]
     assert 0 <= full["budget_bitops"] - full["bitops"] < 0.1 * ends
     assert left["argmax"] == full["argmax"]
-    tight = search(budget={"average": 2.1}, pressure=0.0).report
-    assert tight["reward_of_filling"] == 0
+
+
+@pytest.mark.parametrize("average", [2.1, 2.5, 3.5])
+def test_only_a_budget_that_is_not_full_already_is_filled(average: float) -> None:
+    asked: dict[str, Any] = {"budget": {"average": average}, "pressure": 0.0}
+    left, full = search(fill=False, **asked).report, search(**asked).report
+    fixed = supernet().space.fixed.bitops  # of the layers that are not searched
+    limit = left["budget_bitops"] - fixed
+    assert (full["reward_of_filling"] == 0) == (left["bitops"] - fixed >= FULL * limit)
+    assert FULL * limit <= full["bitops"] - fixed <= limit
 
 
 def test_the_other_answer_may_exceed_the_budget_and_says_so() -> None:
