@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 from rich.table import Table
 
-from bench.cli_options import Json, out
+from bench.cli_options import STORE, Json, StoreOpt, SuiteArg, out
 from bench.errors import SuiteError, nearest
 from bench.interfaces import BitPolicy, LayerBits, check_layers
 from bench.spec.policy_files import policy_text, read_policy_file, write_policy_file
@@ -132,6 +132,47 @@ def show(
         f"{facts['weight_bytes']:,.0f} bytes (1/{facts['compression']:.2f} of floating point)",
         highlight=False,
     )
+
+
+@policy.command()
+def ranks(
+    suite: SuiteArg,
+    store: StoreOpt = STORE,
+    as_json: Json = False,
+) -> None:
+    """Does what a search calls costly lose accuracy?  Each search rates every policy of the suite that was measured;
+    Spearman's rank correlation of how cheap it calls them with how accurate they are, mean over seeds (1: the same
+    order).
+
+    Example: `bench policy ranks policy_ptq`
+    """
+    from bench.board.foretelling import FEWEST, foretelling
+    from bench.cli_board import all_records, records_of
+
+    _, records, note = records_of(suite, all_records(store), None)
+    found = foretelling(records)
+    if as_json:
+        typer.echo(found.to_json(orient="records", indent=1))
+        return
+    if found.empty:
+        raise SuiteError(
+            "no search of it can be rated",
+            where=suite,
+            got=f"{len(records)} records",
+            hint=f"needed are searches that report a cost per layer, with {FEWEST} measured policies beside",
+        )
+    shown = Table("source", "target", "compressor", "bits", "search", "policies", "seeds", "rank correlation", "range")
+    for row in found.itertuples():
+        numbers = (
+            str(row.policies),
+            str(row.seeds),
+            f"{row.correlation:.2f}",
+            f"{row.lowest:.2f} to {row.highest:.2f}",
+        )
+        shown.add_row(row.source, row.target, row.compressor, row.setting, row.policy, *numbers)
+    out.print(shown)
+    if note:
+        out.print(note, highlight=False)
 
 
 def complete(given: BitPolicy, counts: Counts, where: str) -> dict[str, LayerBits]:

@@ -114,6 +114,15 @@ def choices_of(space: Space, params: SearchParams, cost: Callable[[Place, LayerB
     )
 
 
+def pair_costs(
+    space: Space, params: SearchParams, cost: Callable[[Place, LayerBits], float]
+) -> dict[str, dict[str, float]]:
+    """What a search gave each pair of candidates, for its report: layer -> "weight bits,input bits" -> cost, to six
+    digits.  A policy costs the sum over its layers, so that any other policy can be rated by this search."""
+    choices = space.choices(params.weight_bits, params.act_bits, cost)
+    return {c.name: {f"{w},{a}": float(f"{own:.6g}") for (w, a), own in c.costs.items()} for c in choices}
+
+
 def cheapest(
     space: Space, setting: Setting, params: SearchParams, cost: Callable[[Place, LayerBits], float]
 ) -> Solution:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bench.interfaces import BitPolicy, RunContext
 from bench.interfaces.program import Limits
 from methods.policies._agent import Agent, Habits, Transition
-from methods.policies._knobs import Knob, knobs_of, policy_of, swept
+from methods.policies._knobs import Knob, knobs_of, policy_of, raised, swept
 from methods.policies._sensitivity import logits_of
 from methods.policies._space import Space
 from methods.policies._switched import Switched
@@ -74,13 +74,15 @@ def explore(
         seen, actions = _actions(agent, states, None if trial < params.warmup else noise)
         wished = [choice_of(action, len(knob.bits)) for action, knob in zip(actions, knobs, strict=True)]
         at = swept(space, knobs, wished, limits)
+        if params.fill:
+            at = raised(space, knobs, at, limits)
         policy = policy_of(space, knobs, at)
         if policy not in known:
             known[policy] = worth(policy)
         accuracies.append(known[policy])
         if best is None or known[policy] > best.accuracy:
             best = Episode(policy, known[policy])
-        # What was done counts, not what was wished for before the sweep.
+        # What was done counts, not what was wished for before it was made to fit.
         done = [(place + 0.5) / len(knob.bits) for place, knob in zip(at, knobs, strict=True)]
         kept = [a if i == w else d for a, i, w, d in zip(actions, at, wished, done, strict=True)]
         agent.remember(_transitions(seen, kept, 0.1 * (known[policy] - full)))

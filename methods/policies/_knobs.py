@@ -77,6 +77,21 @@ def swept(space: Space, knobs: Sequence[Knob], at: Sequence[int], limits: Limits
     return found
 
 
+def raised(space: Space, knobs: Sequence[Knob], at: Sequence[int], limits: Limits) -> list[int]:
+    """``at``, raised from the first layer to the last, its weight before its input, one candidate at a time and round
+    by round, wherever the policy still fits."""
+    found = list(at)
+    able = [index for index, knob in enumerate(knobs) if found[index] + 1 < len(knob.bits)]
+    while able:
+        for index in able:
+            found[index] += 1
+            if not fits(space, policy_of(space, knobs, found), limits):
+                found[index] -= 1
+                able = [other for other in able if other != index]
+        able = [index for index in able if found[index] + 1 < len(knobs[index].bits)]
+    return found
+
+
 def _bits(weight: bool, act: bool, params: SearchParams) -> tuple[int, ...]:
     if weight and act:
         return tuple(bits for bits in params.weight_bits if bits in params.act_bits)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from bench.interfaces import BitPolicy, ImageSet, LayerBits, ModelHandle, RunContext, Searched, Setting
-from methods.policies._base import FULL, cheapest, described, limits_of, searched_bits
+from methods.policies._base import FULL, cheapest, described, limits_of, pair_costs, searched_bits
 from methods.policies._differentiable import PressureParams
 from methods.policies._proxy import pretrain, proxy_of, start_of
 from methods.policies._space import Place, space_of
@@ -86,9 +86,11 @@ class Search:
     def projected(self, trained: Trained) -> tuple[BitPolicy, dict[str, Any]]:
         """The likeliest policy within the budget, and the report's part on both it and each layer's likeliest bits."""
         raw = trained.net.picked()
-        held, reward = self.filled(trained.net.costs())
+        costs = trained.net.costs()
+        held, reward = self.filled(costs)
         answer = held if self.params.answer == "projected" else raw
-        return answer, self.both(raw, held) | {"reward_of_filling": reward}
+        found = {"reward_of_filling": reward, "pair_costs": pair_costs(self.space, self.params, costs)}
+        return answer, self.both(raw, held) | found
 
     def filled(self, cost: Callable[[Place, LayerBits], float]) -> tuple[BitPolicy, float]:
         """The cheapest policy within the budget and, where it leaves more than 1 % of the searched layers' BitOPs

@@ -15,8 +15,9 @@ Deviations:
 - The penalty's exact form, kappa (0.1 here, C counted in budgets) and the split of the schedule are not printed.  The
   search stops where the paper goes on with fixed bits: the compressor trains then.
 - Bits are real between the first and the last candidate, whatever is missing between them.  Rounded bits that are no
-  candidates, or break ties or a budget of bytes, are projected by the integer program, cost the squared distance from
-  the moved lambdas, so that they fill the budget; ``projected_from_rounded`` in the report says whether they were.
+  candidates, break ties or a budget of bytes, or (``fill``) leave more than 1 % of a budget of BitOPs, are projected by
+  the integer program, cost the squared distance from the moved lambdas; ``projected_from_rounded`` in the report says
+  whether they were.
 - ``answer: argmax`` gives the lambdas rounded without offset, which may exceed the budget.
 - Start, labels and clip as for EdMIPS (`methods.policies.edmips`).
 
@@ -32,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from bench.interfaces import BitPolicy, MethodParams, Setting
-from methods.policies._base import choices_of, searched_bits
+from methods.policies._base import FULL, choices_of, pair_costs, searched_bits
 from methods.policies._differentiable import DifferentiableSearch, TrainingParams
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class Fracbits(DifferentiableSearch):
     def answer(self, trained: Trained, search: Search) -> tuple[BitPolicy, dict[str, Any]]:
         """Rounded at the largest offset within the budget, then projected where that is not allowed."""
         from methods.policies._fractional import distance, largest_offset, real_bits, rounded
+        from methods.policies._knobs import fits
 
         space, limits, params = search.space, search.limits, search.params
         bits = real_bits(trained.net)
@@ -100,26 +102,20 @@ class Fracbits(DifferentiableSearch):
         def at(offset: float) -> BitPolicy:
             return rounded(space, bits, params.weight_bits, params.act_bits, offset)
 
-        def fits(offset: float) -> bool:
-            policy = at(offset)
-            inside = sum(place.macs * policy[place.name].weight * policy[place.name].input for place in space.searched)
-            weights = sum(place.weights * policy[place.name].weight for place in space.searched)
-            return (limits.bitops is None or inside <= limits.bitops) and (
-                limits.weight_bits is None or weights <= limits.weight_bits
-            )
-
-        offset = largest_offset(fits)
+        offset = largest_offset(lambda offset: fits(space, at(offset), limits))
         moved = at(offset or 0.0)
         allowed = offset is not None and _allowed(moved, search)
-        held = moved
-        if not allowed:
-            held, _ = search.filled(distance(bits, offset or 0.0))
+        if params.fill and limits.bitops is not None:
+            allowed = allowed and space.used(moved).bitops >= FULL * limits.bitops
+        costs = distance(bits, offset or 0.0)
+        held = moved if allowed else search.filled(costs)[0]
         raw = at(0.0)
         report = search.both(raw, held) | {
             "real_bits": {name: list(pair) for name, pair in bits.items()},
             "offset": offset,
             "rounded": moved.to_json(),
             "projected_from_rounded": not allowed,
+            "pair_costs": pair_costs(space, params, costs),
         }
         return (held if params.answer == "projected" else raw), report
 

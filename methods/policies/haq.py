@@ -14,7 +14,9 @@ Known deviations, for which it is called reduced:
 - Accuracy is measured on given images that calibrate nothing; without labels it is agreement with the network itself.
   Of few images the best of many episodes is partly the luckiest one (256 images: a deviation of 1.6 points at 93 %).
 - One step per tensor, for all layers that read it; tied layers take one step together.
-- What the sweep left is remembered as the action, the middle of its part of the interval where it differs.
+- What a policy leaves of the budget is used up, from the first layer to the last, weight before input, one candidate
+  at a time (``fill``), so that searches are compared at equal cost.
+- What this left is remembered as the action, the middle of its part of the interval where it differs.
 - The candidates are those of the suite (code: 1 to 8); a state's area is that of the output.
 
 Published (as SEAM's Tables 1 and 2 repeat them, after fine-tuning): ResNet50 4MP/8 76.1 % (full precision 76.2 %),
@@ -35,7 +37,8 @@ from methods.policies._base import ForSearchedLayers, SearchParams, cheapest, de
 class HaqParams(SearchParams):
     """``trials`` episodes, of which the first ``warmup`` draw their bits.  At most ``calibration`` images, and half of
     those given, calibrate; at most ``samples`` of the others measure; ``batch`` at a time.  ``noise`` of the actions
-    falls by ``noise_decay`` an episode; ``memory`` transitions per layer are kept."""
+    falls by ``noise_decay`` an episode; ``memory`` transitions per layer are kept.  ``fill``: each policy uses up the
+    budget."""
 
     trials: int = Field(default=60, ge=1, le=100_000)
     warmup: int = Field(default=10, ge=0)
@@ -45,6 +48,7 @@ class HaqParams(SearchParams):
     noise: float = Field(default=0.5, ge=0, le=10)
     noise_decay: float = Field(default=0.9, gt=0, le=1)
     memory: int = Field(default=128, ge=1)
+    fill: bool = True
 
 
 class Haq(ForSearchedLayers):

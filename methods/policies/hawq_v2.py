@@ -29,7 +29,7 @@ from typing import Any
 from pydantic import Field
 
 from bench.interfaces import ImageSet, MethodParams, ModelHandle, RunContext, Searched, Setting
-from methods.policies._base import ForSearchedLayers, SearchParams, cheapest, described, limits_of
+from methods.policies._base import ForSearchedLayers, SearchParams, cheapest, described, limits_of, pair_costs
 
 
 class HawqV2Params(SearchParams):
@@ -72,7 +72,14 @@ class HawqV2(ForSearchedLayers):
         data = labelled(model.module, images, params.samples, params.batch, ctx)
         found = curvature(model.module, data, space, params, ctx)
         solution = cheapest(space, setting, params, found.table.cost(space))
-        report = described(space, solution.policy, limits) | found.report() | {"omega": solution.cost}
+        report = (
+            described(space, solution.policy, limits)
+            | found.report()
+            | {
+                "omega": solution.cost,
+                "pair_costs": pair_costs(space, params, found.table.cost(space)),
+            }
+        )
         return Searched(solution.policy, report, data.passes + found.passes)
 
 

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from bench.interfaces import ImageSet, LayerBits, MethodParams, ModelHandle, RunContext, Searched, Setting
-from methods.policies._base import ForSearchedLayers, SearchParams, cheapest, described, limits_of
+from methods.policies._base import ForSearchedLayers, SearchParams, cheapest, described, limits_of, pair_costs
 
 if TYPE_CHECKING:
     from methods.policies._limpq_training import Indicators
@@ -117,6 +117,7 @@ class Limpq(ForSearchedLayers):
             "loss_first": trained.losses[0],
             "loss_last": trained.losses[-1],
             "cost": solution.cost,
+            "pair_costs": pair_costs(space, params, cost),
         }
         return Searched(solution.policy, report, data.passes + len(start) + trained.passes)
 

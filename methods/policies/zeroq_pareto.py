@@ -27,7 +27,15 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from bench.interfaces import ImageSet, MethodParams, ModelHandle, RunContext, Searched, Setting
-from methods.policies._base import ForSearchedLayers, SearchParams, cheapest, choices_of, described, limits_of
+from methods.policies._base import (
+    ForSearchedLayers,
+    SearchParams,
+    cheapest,
+    choices_of,
+    described,
+    limits_of,
+    pair_costs,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -80,6 +88,7 @@ class ZeroqPareto(ForSearchedLayers):
         points = front(choices_of(space, params, table.cost(space)), params.points) if params.points else ()
         report = described(space, solution.policy, limits) | {
             "omega": solution.cost,
+            "pair_costs": pair_costs(space, params, table.cost(space)),
             "sensitivities": table.report(),
             "front": [[float(fixed + point.bitops), point.cost] for point in points],
         }

@@ -166,3 +166,11 @@ def weighted(part: object) -> bool:
     from torch import nn
 
     return isinstance(part, nn.Conv2d | nn.Linear)
+
+
+def test_ranks_of_a_suite_without_searches(tmp_path: Path) -> None:
+    asked = ["ranks", "quickstart", "--store", str(tmp_path)]
+    with pytest.raises(BenchError, match="no search of it can be rated") as told:
+        CliRunner().invoke(policy, asked, catch_exceptions=False)
+    assert "measured policies beside" in str(told.value)
+    assert json.loads(CliRunner().invoke(policy, [*asked, "--json"]).stdout) == []

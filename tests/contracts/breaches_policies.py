@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -82,6 +83,35 @@ class GivesOneBit(Good):
 class GivesATable(Good):
     def search(self, *given: Any) -> Any:
         return super().search(*given).policy
+
+
+class Rates(Good):
+    """Reports what each layer's pair costs."""
+
+    def costs(self, policy: BitPolicy) -> dict[str, dict[str, float]]:
+        return {name: {f"{w},{a}": 1.0} for name, (w, a) in policy.items()}
+
+    def search(self, model: ModelHandle, *given: Any) -> Searched:
+        found = super().search(model, *given)
+        return replace(found, report={"pair_costs": self.costs(found.policy)})
+
+
+@BREACHES.of(policies.rates_pairs_of_the_layers_it_searched)
+class RatesALayerItDoesNotName(Rates):
+    def costs(self, policy: BitPolicy) -> dict[str, dict[str, float]]:
+        return super().costs(policy) | {"tail": {"4,4": 1.0}}
+
+
+@BREACHES.of(policies.rates_pairs_of_the_layers_it_searched)
+class RatesWithoutNumbers(Rates):
+    def costs(self, policy: BitPolicy) -> dict[str, dict[str, float]]:
+        return {name: dict.fromkeys(pairs, float("nan")) for name, pairs in super().costs(policy).items()}
+
+
+@BREACHES.of(policies.rates_pairs_of_the_layers_it_searched)
+class DoesNotRateItsOwn(Rates):
+    def costs(self, policy: BitPolicy) -> dict[str, dict[str, float]]:
+        return {name: {"8,7": 1.0} for name in policy}
 
 
 @BREACHES.of(policies.leaves_its_inputs_as_they_were)

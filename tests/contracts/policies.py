@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -84,6 +85,21 @@ def gives_bits_to_layers_that_exist(case: Search) -> None:
     assert hash(again) == hash(policy)
 
 
+def rates_pairs_of_the_layers_it_searched(case: Search) -> None:
+    """Where the report has ``pair_costs`` (bench.board.foretelling reads them): finite, one for each pair of a layer
+    that the policy names, the policy's own pairs among them."""
+    searched = case.make().searched
+    costs = searched.report.get("pair_costs")
+    if costs is None:
+        return
+    assert costs, "no layer has a cost"
+    for layer, pairs in costs.items():
+        assert layer in searched.policy, f"{layer} was not searched"
+        assert all(isinstance(cost, float) and math.isfinite(cost) for cost in pairs.values()), f"{layer}: no numbers"
+        weight, act = searched.policy[layer]
+        assert f"{weight},{act}" in pairs, f"{layer} has bits that cost nothing known"
+
+
 def leaves_its_inputs_as_they_were(case: Search) -> None:
     """The given network and images."""
     model, given = teacher(), images()
@@ -124,6 +140,7 @@ def says_when_a_network_does_not_serve(case: Search) -> None:
 CHECKS: tuple[Callable[[Search], None], ...] = (
     declares_what_the_plan_reads,
     gives_bits_to_layers_that_exist,
+    rates_pairs_of_the_layers_it_searched,
     leaves_its_inputs_as_they_were,
     same_seed_same_policy,
     keeps_out_of_the_world,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from methods.policies._base import FULL
 from methods.policies._fractional import FractionalObjective, distance, largest_offset, real_bits, rounded
 from methods.policies._mixed import MixedActivation, MixedWeight, RealChoice
 from methods.policies.fracbits import FracbitsParams
@@ -142,13 +143,23 @@ def test_halves_round_upwards() -> None:
 
 @pytest.mark.parametrize("budget", [{"average": 2.6}, {"uniform": 1.3}, {"bytes": 750}])
 def test_the_policy_is_within_the_budget(budget: dict[str, Any]) -> None:
-    found = ask("fracbits", net(), weight_bits=WHOLE, act_bits=WHOLE, budget=budget, **QUICK)
+    found = ask("fracbits", net(), weight_bits=WHOLE, act_bits=WHOLE, budget=budget, fill=False, **QUICK)
     report = found.report
     assert report["bitops"] <= (report["budget_bitops"] or 10**12)
     assert report["weight_bytes"] <= (report["budget_bytes"] or 10**12)
     assert not report["projected_from_rounded"]
     assert found.policy.to_json() == report["rounded"]
     assert len(report["real_bits"]) == len(found.policy)
+
+
+@pytest.mark.parametrize("average", [2.2, 2.6, 3.3])
+def test_the_policy_fills_the_budget(average: float) -> None:
+    params: dict[str, Any] = {"weight_bits": WHOLE, "act_bits": WHOLE, "budget": {"average": average}, **QUICK}
+    left, full = ask("fracbits", net(), fill=False, **params).report, ask("fracbits", net(), **params).report
+    fixed = supernet().space.fixed.bitops  # of the layers that are not searched
+    limit = left["budget_bitops"] - fixed
+    assert FULL * limit <= full["bitops"] - fixed <= limit
+    assert full["projected_from_rounded"] == (left["bitops"] - fixed < FULL * limit)
 
 
 def test_bits_that_are_no_candidates_are_projected_and_the_report_says_so() -> None:

@@ -17,7 +17,7 @@ from bench.interfaces.program import Limits
 from methods.policies._agent import Agent, Habits, Transition, truncated_normal
 from methods.policies._base import Budget, SearchParams, limits_of
 from methods.policies._haq_episodes import accuracy_of, choice_of, explore, states_of
-from methods.policies._knobs import fits, knobs_of, policy_of, swept
+from methods.policies._knobs import fits, knobs_of, policy_of, raised, swept
 from methods.policies._space import Space, space_of
 from methods.policies._switched import Switched, lsq_weight
 from methods.policies.haq import METHOD, HaqParams
@@ -112,6 +112,26 @@ def test_the_sweep_goes_from_the_last_layer_input_before_weight() -> None:
     assert swept(where, knobs, top, tighter) == [*top[:-2], 2, 2]
 
 
+def test_what_is_left_is_used_from_the_first_layer_on_until_nothing_fits() -> None:
+    where = space()
+    knobs = knobs_of(where, SearchParams())
+    generator = torch.Generator().manual_seed(0)
+    limits = Limits(where.used(where.uniform(3, 3)).bitops)
+    for _ in range(50):
+        drawn = [int(torch.randint(len(knob.bits), (), generator=generator)) for knob in knobs]
+        at = swept(where, knobs, drawn, limits)
+        found = raised(where, knobs, at, limits)
+        assert fits(where, policy_of(where, knobs, found), limits)
+        assert all(new >= old for new, old in zip(found, at, strict=True))
+        for index, knob in enumerate(knobs):
+            more = [place + (which == index) for which, place in enumerate(found)]
+            assert more[index] == len(knob.bits) or not fits(where, policy_of(where, knobs, more), limits)
+    lowest = [0] * len(knobs)
+    one_up = where.used(policy_of(where, knobs, [1, *lowest[1:]])).bitops
+    assert raised(where, knobs, lowest, Limits(one_up)) == [1, *lowest[1:]]
+    assert raised(where, knobs, lowest, Limits(None)) == [len(knob.bits) - 1 for knob in knobs]
+
+
 def test_states_are_ten_numbers_between_0_and_1() -> None:
     where = space()
     knobs = knobs_of(where, SearchParams())
@@ -188,6 +208,10 @@ def test_a_world_of_equal_rewards_leaves_the_budget_kept() -> None:
     limit = int(0.9 * where.bitops(where.uniform(3, 3)))
     assert all(where.bitops(policy) <= limit for policy in asked)
     assert found.best.policy == asked[0]
+    filled = asked.copy()
+    asked.clear()
+    episodes(worth, trials=12, budget=Budget(uniform=0.9), fill=False)
+    assert sum(map(where.bitops, asked)) / len(asked) < sum(map(where.bitops, filled)) / len(filled)
     for policy in asked:
         assert set(policy) == {place.name for place in where.searched}
         assert all(bits in BITS for pair in policy.values() for bits in pair)
