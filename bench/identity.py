@@ -91,6 +91,7 @@ def cell_id(
     policy: str | None = None,
     measures: Sequence[str] = (),
     asked: Mapping[str, Any] | None = None,
+    teacher: str | None = None,
     kind: str = "cell",
 ) -> str:
     """Id of a cell, 16 hex digits.
@@ -98,7 +99,7 @@ def cell_id(
     Hashed: the image set's id, the number of images, the policy's id, the compressor's registered name, version and
     resolved parameters, the setting, the target's weight digest, the test set's digest, the seed; for a cell of image
     measures the measures (as a set) instead of compressor and setting; where one compression delivers several networks
-    also what it was asked for.
+    also what it was asked for; where another network than the target teaches, the digest of its weights.
     Not hashed: suite, labels, preset's name, the target's name.
 
     With ``kind`` "compression" and no ``setting`` it is the id of the compression that several cells share.
@@ -118,7 +119,8 @@ def cell_id(
         "seed": seed,
         "measures": sorted(measures),
     }
-    return digest(hashed | ({"asked": asked} if asked is not None else {}))[:ID_LENGTH]
+    some = {"asked": asked, "teacher": teacher}  # absent, not null, in cells without them: their ids are older
+    return digest(hashed | {key: value for key, value in some.items() if value is not None})[:ID_LENGTH]
 
 
 def policy_id(
@@ -177,7 +179,7 @@ def row_id(
         source: as :func:`source_identity` has it.
         compressor: method, version, resolved parameters; of a cell of image measures none.
         setting: values by key.
-        more: what only some rows have: delivery, policy, student of the source, compute dtype, what was asked.
+        more: what only some rows have: delivery, policy, student of the source, compute dtype, what was asked, teacher.
     """
     hashed = {
         "scheme": SCHEME,

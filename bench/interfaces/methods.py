@@ -30,8 +30,11 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-Offer = Literal["stream", "hook", "units"]
-"""What a method can do besides: a source "stream" and "hook", a compressor "units"."""
+Offer = Literal["stream", "hook", "units", "teacher"]
+"""What a method can do besides: a source "stream" and "hook", a compressor "units" and "teacher"."""
+
+WORDS: frozenset[Offer] = frozenset({"teacher"})
+"""Offers that are the word alone; behind each of the others stands a method of that name."""
 
 Units = tuple[tuple[str, str, tuple[str, ...]], ...]
 """(unit, rule by which it is one, its weighted layers), in order of execution."""
@@ -88,6 +91,9 @@ class RunContext:
     ``generator`` lives on the CPU: draw there and move, so that a device changes no random number. ``report(stage,
     step, total)`` feeds the progress bar, ``log_scalar(name, step, value)`` the stored curves.  ``untrained(name)``
     builds the network of a full name for the cell's data set, with random weights drawn from ``generator``.
+    ``teacher`` is the network whose answers a compressor trains towards instead of the target's, where the suite names
+    one: frozen, in eval mode, and to be left so.  It expects images in its own constants, and a forward pass of it
+    counts ``teacher.macs / model.macs`` forward-equivalents.
     """
 
     device: torch.device
@@ -99,6 +105,7 @@ class RunContext:
     report: Callable[[str, int, int], None] = _ignore_progress
     log_scalar: Callable[[str, int, float], None] = _ignore_scalar
     untrained: Callable[[str], nn.Module] = _no_network
+    teacher: ModelHandle | None = None
 
 
 @dataclass(frozen=True)
@@ -232,7 +239,7 @@ class Compressor(Method, Protocol):
     ``deliveries`` says how it takes its images.  In a chain of steps, one that ``makes_zeros`` (scattered ones, that
     is, in tensors of the old size) may only be followed by those that ``keeps_zeros``, else the row would claim a
     sparsity that the network has lost.  ``offers`` says what it can do besides: "units" (a
-    :class:`BlockwiseCompressor`).
+    :class:`BlockwiseCompressor`), "teacher" (it learns from ``RunContext.teacher`` where there is one).
     """
 
     accepts: frozenset[str]

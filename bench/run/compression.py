@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench import runtime
@@ -90,11 +90,12 @@ def _prepare(bench: Bench, job: CompressionJob, report: Report) -> Ready:
     """Images, FP accuracy and policy.
 
     Raises:
-        GateClosed: the target's own accuracy is not the registered one.
+        GateClosed: the target's own accuracy is not the registered one, or the teacher is not sound.
         BenchError: whatever a source, a search or the store complains of.
     """
     cell = job.first
     target, dataset = bench.model(cell.target_name), bench.dataset(cell.dataset)
+    _teacher(bench, job)  # looked at here, so that the gate rests on no word of an installed method's process
     stream = cell.delivery == "stream"
     stored = None if stream else read_images(bench, job.images, cell.n, report)
     report("fp", 0, 1)
@@ -127,8 +128,10 @@ def _compress(bench: Bench, job: CompressionJob, ready: Ready, report: Report) -
         if ready.stored is None:
             images = streamed(bench, job.images, target, ready.access, recorder, scratch)
         else:
-            images = assisted(bench, job.images, renormalised(ready.stored, job.images, target))
+            images = renormalised(ready.stored, job.images, target)
+        images = assisted(bench, job.images, images)
         context = context_of(bench, job.images.dataset, access, cell.generator_seed, recorder, scratch)
+        context = replace(context, teacher=_teacher(bench, job))
         made = run_steps(job.compressor, bench.compressors.get, target, images, ready.asked, context)
     _check_delivered(job, made)
     bench.ready_to_measure()
@@ -166,6 +169,16 @@ def _policy(bench: Bench, job: CompressionJob, report: Report) -> StoredPolicy |
         return bench.policies.read(key)
 
 
+def _teacher(bench: Bench, job: CompressionJob) -> ModelHandle | None:
+    """The network that teaches in the target's place, where the suite names one."""
+    return bench.model(job.compressor.teacher) if job.compressor.teacher else None
+
+
+def _told(teacher: ModelHandle) -> dict[str, Any]:
+    """What the report says of it."""
+    return {"network": teacher.name, "digest": teacher.digest, "macs": teacher.macs, "fp_top1": teacher.fp_top1}
+
+
 def _check_delivered(job: CompressionJob, made: Compressed) -> None:
     """Raise BenchError unless every planned network is there once."""
     delivered = [variant.setting.values for variant in made.variants]
@@ -195,7 +208,10 @@ def _measure(bench: Bench, job: CompressionJob, cell: CellJob, made: Made, repor
         top1, correct = evaluate(variant.module, batches, device=bench.device, mean=target.mean, std=target.std)
     bench.integrity.check()
     layers = layer_table(variant.network or target.module, dataset.spec.shape, variant)
-    protocol = plain({**variant.protocol, **_constants(cell, target)})
+    teacher = _teacher(bench, job)
+    # Who taught is part of what is measured: such rows are ranked apart (docs/architecture.md#rule-5).
+    taught = {"teacher": teacher.name} if teacher else {}
+    protocol = plain({**variant.protocol, **_constants(cell, target), **taught})
     stream = made.images.stream
     return job_record(
         job,
@@ -218,6 +234,7 @@ def _measure(bench: Bench, job: CompressionJob, cell: CellJob, made: Made, repor
                 **made.compressed.report,
                 **made.ready.found,
                 "layers": layers,
+                **({"teacher": _told(teacher)} if teacher else {}),
                 **({"stream": stream.info()} if stream else {}),
             }
         ),

@@ -11,6 +11,7 @@ from typing import Any
 from bench import runtime
 from bench.interfaces import TIERS, ImageSet
 from bench.run.tasks import Failed
+from bench.spec.catalogue import short_name
 from bench.spec.graph import MeasureJob
 from bench.spec.jobs import CellJob, SynthJob
 from bench.store.image_gate import judged
@@ -31,11 +32,11 @@ def cell_record(
             "access": max(images.source.access, cell.search_access, key=TIERS.index),
             "test_digest": cell.test_digest,
             "source_version": images.source.version,
-            "source_params": dict(images.source.params_json),
+            "source_params": images.source.described,
             **changes_of(cell, images),
             **_search(cell),
             "compressor_version": resolved.version if resolved else 0,
-            "compressor_params": dict(resolved.params_json) if resolved else {},
+            "compressor_params": _compressor_params(cell),
             "target_digest": cell.target_digest,
             "model_digests": list(images.model_digests),
             **facts,
@@ -52,6 +53,15 @@ def broken_record(job: MeasureJob, cell: CellJob, error: Exception, facts: Mappi
     """The record of a cell that ``error`` ended."""
     end = Failed.by(error, job)
     return job_record(job, cell, end.status, reason=end.reason, traceback=end.traceback, provenance=dated(facts))
+
+
+def _compressor_params(cell: CellJob) -> dict[str, Any]:
+    """The compressor's parameters, and the row's option beside them."""
+    resolved = cell.compressor_resolved
+    if resolved is None:
+        return {}
+    taught = {"teacher": short_name(cell.dataset, resolved.teacher)} if resolved.teacher else {}
+    return {**resolved.params_json, **taught}
 
 
 def _search(cell: CellJob) -> dict[str, Any]:

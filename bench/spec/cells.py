@@ -150,6 +150,7 @@ def _cell_id(point: Point, setting: Setting | None, asked: Setting | None, kind:
         policy=point.policy_id,
         measures=point.suite.measures,
         asked=axes.identity(asked) if asked else None,
+        teacher=compressor.teacher_digest if compressor else None,
         kind=kind,
     )
 
@@ -163,10 +164,11 @@ def _row_id(point: Point, setting: Setting | None) -> str:
         "dtype": point.dtype if point.dtype != "float32" else None,
         "policy": _searched(point, search) if search else None,
         "asked": axes.identity(treatment.asked) if treatment.asked and not treatment.alone else None,
+        "teacher": compressor.teacher_digest if compressor else None,
     }
     return row_id(
         source=source_identity(
-            job.source.method, job.source.version, job.source.params_json, job.model_digests, job.source.delivery
+            job.source.method, job.source.version, job.source.described, job.model_digests, job.source.delivery
         ),
         compressor=_described(compressor) if compressor else {},
         setting=dict(setting.values) if setting else {},
@@ -186,7 +188,7 @@ def _searched(point: Point, search: ResolvedSearch) -> dict[str, Any]:
     if point.looked_at.synth_id != point.images.synth_id:
         job = point.looked_at
         found["on"] = source_identity(
-            job.source.method, job.source.version, job.source.params_json, job.model_digests, job.source.delivery
+            job.source.method, job.source.version, job.source.described, job.model_digests, job.source.delivery
         )
     return found
 

@@ -12,10 +12,10 @@ from bench.spec.origin import KeyPath
 
 At = Callable[[KeyPath], str]
 
-SOURCE_OPTIONS = ("model", "zoo", "student", "delivery", "label")
-ROW_OPTIONS = ("label",)
+SOURCE_OPTIONS = ("model", "zoo", "student", "delivery", "domain", "label")
+COMPRESSOR_OPTIONS = ("label", "teacher")
 POLICY_OPTIONS = ("label", "on", "images")
-OPTIONS = {"source": SOURCE_OPTIONS, "compressor": ROW_OPTIONS, "policy": POLICY_OPTIONS}
+OPTIONS = {"source": SOURCE_OPTIONS, "compressor": COMPRESSOR_OPTIONS, "policy": POLICY_OPTIONS}
 """Axis of methods → what an entry says of its row; whatever else stands there is a parameter of the method."""
 
 FILE = "file"
@@ -91,6 +91,8 @@ def _policy_file(given: Any, path: KeyPath, at: At) -> dict[str, Any]:
 
 def _steps(item: dict[str, Any], path: KeyPath, at: At) -> dict[str, Any]:
     """``{steps: [prune_structured, {brecq: {…}}], label: …}``: methods one after the other."""
+    if "teacher" in item:
+        raise _chain_teacher(item["teacher"], at((*path, "teacher")))
     unknown = sorted(set(item) - {"steps", "label"})
     if unknown:
         raise SuiteError(
@@ -107,9 +109,21 @@ def _steps(item: dict[str, Any], path: KeyPath, at: At) -> dict[str, Any]:
         )
     expected = "a compressor's name, or {NAME: {PARAMETER: value}}"
     named = [_named(step, (*path, "steps", i), at, expected) for i, step in enumerate(given)]
+    for i, (name, params) in enumerate(named):
+        if "teacher" in params:
+            raise _chain_teacher(params["teacher"], at((*path, "steps", i, name, "teacher")))
     steps = [{"method": name, "params": params} for name, params in named]
     out: dict[str, Any] = {"method": "+".join(name for name, _ in named), "steps": steps}
     return out | ({"label": item["label"]} if "label" in item else {})
+
+
+def _chain_teacher(got: Any, where: str) -> SuiteError:
+    return SuiteError(
+        "a chain of steps takes no teacher",
+        where=where,
+        got=got,
+        hint="Each step learns from the network it is given; `teacher` is an option of a compressor that stands alone.",
+    )
 
 
 def _axis_entry(axis: Axis, item: Any, path: KeyPath, at: At) -> dict[str, Any]:

@@ -171,7 +171,7 @@ class Expansion:
         identity = synth_id(
             source=source.method,
             version=source.version,
-            params={**source.params_json, **({} if source.delivery == "cached" else {"delivery": source.delivery})},
+            params={**source.described, **({} if source.delivery == "cached" else {"delivery": source.delivery})},
             model_digests=digests,
             student_digest=student_digest,
             dataset=_dataset_identity(dataset, train),
@@ -201,6 +201,9 @@ class Expansion:
         compressor = treatment.compressor
         if compressor and (missing := {axis for axis in compressor.accepts if not self.suite.grid.entries(axis)}):
             return f"{compressor.method} needs {' and '.join(axes.axis(name).noun for name in sorted(missing))}"
+        if compressor and compressor.teacher == target:
+            name = short_name(self.suite.dataset, target)
+            return f"{name} is the target itself, which teaches {compressor.method} where no teacher is named"
         looks = treatment.row.on if treatment.row and treatment.row.on else row
         if treatment.search and looks.source.delivery == "stream":
             return "a policy search needs stored images, and a stream leaves none"

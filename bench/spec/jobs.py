@@ -26,7 +26,8 @@ class ResolvedSource(_Resolved):
 
     ``params`` is the method's own pydantic object, ``params_json`` the same as plain JSON (what is hashed), ``changes``
     what of it differs from the preset.  ``own``: it is the product's own, not an installed package's; ``hook``: it has
-    an extra for who trains on its images.
+    an extra for who trains on its images.  ``domain`` names the data set that its unrelated images come from and
+    ``domain_digest`` tells their content, where the suite says so.
     """
 
     method: str
@@ -42,6 +43,15 @@ class ResolvedSource(_Resolved):
     changes: Mapping[str, Any] = field(default_factory=dict)
     own: bool = True
     hook: bool = False
+    domain: str | None = None
+    domain_digest: str | None = None
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """``params_json`` and the row's options that say what it reads: what is hashed, and what a record holds."""
+        if self.domain is None:
+            return dict(self.params_json)
+        return {**self.params_json, "domain": self.domain.partition(":")[0], "domain_digest": self.domain_digest}
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,8 @@ class ResolvedCompressor(_Resolved):
 
     ``accepts``: the setting's axes it takes; ``deliveries``: how it takes its images.  With ``steps``, methods run one
     after the other: ``method`` joins their names by "+", ``version`` is the sum of theirs, ``params`` is None.
+    ``teacher`` is the full name of the network that teaches in the target's place, ``teacher_digest`` that of its
+    weights; None where the target teaches, or nothing is taught.
     """
 
     method: str
@@ -62,6 +74,8 @@ class ResolvedCompressor(_Resolved):
     steps: tuple[ResolvedCompressor, ...] = ()
     changes: Mapping[str, Any] = field(default_factory=dict)
     own: bool = True
+    teacher: str | None = None
+    teacher_digest: str | None = None
 
     @property
     def chain(self) -> tuple[ResolvedCompressor, ...]:

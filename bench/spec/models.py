@@ -32,7 +32,8 @@ class SourceEntry(Part):
     for sources that look at one network.  ``zoo``: groups' names or networks; for sources that mix several.  Some look
     at one network and, where a zoo is named, at that besides.  ``label`` replaces the row's name, which otherwise is
     the method plus its non-default parameters.  ``delivery`` ``stream`` trains a source's generator in lock-step with
-    the compressor's student; nothing is stored then.
+    the compressor's student; nothing is stored then.  ``domain``: the data set that unrelated images come from, for
+    sources that read such.
     """
 
     method: Name
@@ -40,6 +41,7 @@ class SourceEntry(Part):
     zoo: Names | None = None
     student: Name | None = None
     delivery: Delivery = "cached"
+    domain: Name | None = None
     label: Label | None = None
     params: dict[str, Any] = Field(default_factory=dict)
 
@@ -53,10 +55,14 @@ class StepEntry(Part):
 
 class CompressorEntry(Part):
     """One value of the compressor axis: a method, its parameters, and the row's name if not derived from those; or
-    ``steps``, methods of which each takes the network the one before it made."""
+    ``steps``, methods of which each takes the network the one before it made.
+
+    ``teacher``: the network that teaches in the target's place, for methods that offer it.
+    """
 
     method: Name
     label: Label | None = None
+    teacher: Name | None = None
     params: dict[str, Any] = Field(default_factory=dict)
     steps: tuple[StepEntry, ...] = ()
 

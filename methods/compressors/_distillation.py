@@ -1,9 +1,10 @@
 """What a student is trained towards: the teacher's answers and features (docs/methods/compressors.md#training).
 
-The loss is tau^2 KL(teacher / tau || student / tau), summed over classes and averaged over the batch (Hinton et al.,
-arXiv 1503.02531, whose section 2 gives the factor tau^2), plus ``features`` times the mean over the tapped tensors of
-their mean squared difference (The Knowledge Within, arXiv 1912.01274, as MixMix uses it; neither prints taps or
-normalisation), plus ``labels`` times the cross-entropy with the images' own labels where a recipe has it.
+The loss is ``kl`` times tau^2 KL(teacher / tau || student / tau), summed over classes and averaged over the batch
+(Hinton et al., arXiv 1503.02531, whose section 2 gives the factor tau^2), plus ``features`` times the mean over the
+tapped tensors of their mean squared difference (The Knowledge Within, arXiv 1912.01274, as MixMix uses it; neither
+prints taps or normalisation), plus ``labels`` times the cross-entropy with the images' own labels where a recipe has
+it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Losses:
     squared: bool = True
     features: float = 0.0
     relative: bool = False
-    teacher: float = 1.0
+    kl: float = 1.0
     labels: float = 0.0
 
 

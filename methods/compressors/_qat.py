@@ -21,6 +21,7 @@ from bench.interfaces import (
     ImageSet,
     MethodParams,
     ModelHandle,
+    Offer,
     RunContext,
     Setting,
     Variant,
@@ -29,8 +30,10 @@ from methods.compressors._base import ForWeightedLayers
 from methods.quant.choices import StepInit
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from methods.compressors._distillation import Losses
-    from methods.quant.training import Makers
+    from methods.quant.training import Makers, TrainedModel
 
 Share = Field(ge=0, le=1)
 
@@ -44,7 +47,7 @@ class QatParams(MethodParams):
 
     ``shape`` drops multiplies lr by 0.1 at the shares ``drops`` of the steps, cosine lets it fall to 0; ``bn_freeze``
     is the share of the steps after which BN statistics stay (0 for noise-like images: never updated).  ``features`` is
-    the weight of the feature loss, ``relative`` divides each feature's by the teacher's mean square; ``teacher`` and
+    the weight of the feature loss, ``relative`` divides each feature's by the teacher's mean square; ``kl`` and
     ``labels`` weigh the KL and the cross-entropy with the images' own labels (a recipe without distillation: 0 and 1).
     ``clip`` bounds the gradient's norm (0: never).  ``augment`` paper is MixMix's, flip its flips alone.  ``init``
     chooses where steps start, from ``calibration`` images.
@@ -64,7 +67,7 @@ class QatParams(MethodParams):
     squared: bool = True
     features: float = Field(default=3.0, ge=0, le=1e6)
     relative: bool = False
-    teacher: float = Field(default=1.0, ge=0, le=1e3)
+    kl: float = Field(default=1.0, ge=0, le=1e3)
     labels: float = Field(default=0.0, ge=0, le=1e3)
     augment: Literal["none", "flip", "paper"] = "flip"
     blur_sigma: tuple[float, float] = (0.1, 0.5)
@@ -133,8 +136,12 @@ def compress(
 ) -> Compressed:
     """Train a quantised copy of ``model`` on ``images``, taught by ``model``, and fold it into what is measured.
 
+    Where the context has a teacher, the soft labels are its own; features are compared with those of ``model``, which
+    has the same units.
+
     Raises:
-        NotApplicable: labels are asked for, and the images have none.
+        NotApplicable: labels are asked for, and the images have none; there is a teacher, and no soft labels are asked
+            for.
         BenchError: the loss is not finite.
     """
     import torch
@@ -143,13 +150,12 @@ def compress(
     from methods.compressors._training import Optimiser, Schedule, train
     from methods.quant.training import TrainedModel
 
-    labelled = images.stream is not None or images.labels is not None or images.soft_labels is not None
-    if params.labels and (not labelled or images.label_kind == "foreign"):
-        what = "labels of other classes" if labelled else "none"
-        raise NotApplicable(f"the recipe needs labels, and these images have {what}", got=f"labels: {params.labels:g}")
+    check_answers(images, params, ctx)
     data, batches = feed(images, params.batch, ctx, params.calibration)
     net = TrainedModel(model.module, data[:2], setting, family.makers)
-    for part in (net.student, net.teacher):  # as the images are: a third to a half less time per step on a CPU
+    losses = losses_of(params, net.taps)
+    teacher, look = teacher_of(net, model, losses, ctx)
+    for part in (net.student, teacher):  # as the images are: a third to a half less time per step on a CPU
         part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     net.begin(data)
     if net.reason:
@@ -157,19 +163,46 @@ def compress(
     schedule = Schedule(params.steps, params.batch, params.lr, params.shape, params.drops, bn_freeze=params.bn_freeze)
     curve = train(
         net.student,
-        net.teacher,
+        teacher,
         batches,
         schedule,
         Optimiser(kind=params.optimiser, momentum=params.momentum, decay=params.decay, clip=params.clip or None),
-        _losses(params, net.taps),
+        losses,
         ctx,
         hooks=views(params, model) + offered(images, params.source_hook),
         decayed=[p for quant in net.activations for name, p in quant.named_parameters() if name in family.decayed],
         settle=net.keep_positive,
+        look=look,
     )
+    variant = finished(net, setting, family)
+    delivery = "cached" if images.stream is None else "stream"
+    report = curve.report() | {"features": list(net.taps), "images": len(images.images), "delivery": delivery}
+    return Compressed((variant,), report, curve.passes + len(data))
+
+
+def check_answers(images: ImageSet, params: QatParams, ctx: RunContext) -> None:
+    """Raise NotApplicable where labels are asked for, and the images have none, or where there is a teacher, and no
+    soft labels are asked for."""
+    if params.labels:
+        check_labels(images, f"labels: {params.labels:g}")
+    if ctx.teacher is not None and not params.kl:
+        raise NotApplicable("the recipe asks its teacher nothing", where=ctx.teacher.name, got="kl: 0")
+
+
+def check_labels(images: ImageSet, asked: str) -> None:
+    """Raise NotApplicable unless the images have labels of the target's classes, which ``asked`` (a parameter and its
+    value) needs."""
+    labelled = images.stream is not None or images.labels is not None or images.soft_labels is not None
+    if not labelled or images.label_kind == "foreign":
+        what = "labels of other classes" if labelled else "none"
+        raise NotApplicable(f"the recipe needs labels, and these images have {what}", got=asked)
+
+
+def finished(net: TrainedModel, setting: Setting, family: Family, **protocol: Any) -> Variant:
+    """The trained ``net``, which is used up, as the variant for ``setting``; ``protocol`` adds to its own."""
     module = net.export()
-    protocol = net.protocol(family.weight_grid, family.activation_grid, family.weight_range, family.activation_range)
-    variant = Variant(
+    own = net.protocol(family.weight_grid, family.activation_grid, family.weight_range, family.activation_range)
+    return Variant(
         setting,
         module,
         net.layer_bits(),
@@ -177,18 +210,26 @@ def compress(
         net.zero_point_count(),
         weight_levels=net.weight_levels(module),
         activation_levels=net.activation_levels(),
-        protocol=protocol,
+        protocol={**own, **protocol},
     )
-    delivery = "cached" if images.stream is None else "stream"
-    report = curve.report() | {"features": list(net.taps), "images": len(images.images), "delivery": delivery}
-    return Compressed((variant,), report, curve.passes + len(data))
 
 
-def _losses(params: QatParams, taps: tuple[str, ...]) -> Losses:
+def losses_of(params: QatParams, taps: tuple[str, ...]) -> Losses:
+    """What is minimised; no features where none are tapped."""
     from methods.compressors._distillation import Losses
 
     features = params.features if taps else 0.0
-    return Losses(params.temperature, params.squared, features, params.relative, params.teacher, params.labels)
+    return Losses(params.temperature, params.squared, features, params.relative, params.kl, params.labels)
+
+
+def teacher_of(net: TrainedModel, model: ModelHandle, losses: Losses, ctx: RunContext) -> tuple[nn.Module, float]:
+    """What the student is compared with, and the forward-equivalents of its answer to one image."""
+    from methods.compressors._taught import Taught
+
+    if ctx.teacher is None:
+        return net.teacher, 1.0
+    taught = Taught(ctx.teacher, model, net.teacher if losses.features else None).to(ctx.device)
+    return taught, taught.look
 
 
 class QatCompressor(ForWeightedLayers, ABC):
@@ -196,6 +237,7 @@ class QatCompressor(ForWeightedLayers, ABC):
 
     accepts = frozenset({"bits"})
     deliveries: frozenset[Delivery] = frozenset({"cached", "stream"})
+    offers: frozenset[Offer] = frozenset({"teacher"})
     presets: Mapping[str, Mapping[str, Any]] = PRESETS
 
     @abstractmethod
@@ -205,9 +247,11 @@ class QatCompressor(ForWeightedLayers, ABC):
     def compress(
         self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext
     ) -> Compressed:
-        """Train a quantised copy of ``model`` at ``setting``'s bits, taught by ``model``; the report holds the losses.
+        """Train a quantised copy of ``model`` at ``setting``'s bits, taught by ``model`` or by the context's teacher;
+        the report holds the losses.
 
         Raises:
+            NotApplicable: the recipe needs labels that the images lack, or asks its teacher nothing.
             BenchError: the loss is not finite.
         """
         return compress(model, images, setting, params, self.family(params), ctx)

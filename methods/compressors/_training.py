@@ -12,7 +12,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -78,8 +77,9 @@ class Optimiser:
 class Curve:
     """What happened: forward passes of one image (a backward counting as one), those of hooks that ask for the loss
     included, last and mean of the last tenth of the losses, steps whose gradient was clipped, and whether the feature
-    loss outweighed the KL."""
+    loss outweighed the KL.  ``look`` is what an image costs in the teacher, in passes."""
 
+    look: float = 1.0
     steps: int = 0
     passes: float = 0.0
     kl: list[float] = field(default_factory=list)
@@ -156,6 +156,7 @@ def train(
     hooks: Sequence[BatchHook] = (),
     decayed: Iterable[nn.Parameter] = (),
     settle: Callable[[], None] = lambda: None,
+    look: float = 1.0,
 ) -> Curve:
     """Train ``student`` in place to answer as ``teacher`` does; leaves it in eval mode.
 
@@ -164,20 +165,22 @@ def train(
         hooks: applied to each batch in order; teacher and student see the same result.
         decayed: parameters of fewer than two axes that weight decay acts on all the same (PACT's clips).
         settle: called after each step (keeps learned steps positive).
+        look: forward passes that the teacher's answer to one image counts.
 
     Raises:
         BenchError: the loss is not finite; the student is useless then.
     """
     rule = optimiser.build(parameter_groups(student, optimiser.decay, decayed), schedule.lr)
+    curve = Curve(look)
     teacher.eval()
-    with _own_draws(student, ctx):
-        curve = _run(student, teacher, batches, schedule, (rule, optimiser, losses), ctx, hooks, settle)
+    with own_draws(student, ctx):
+        _run(student, teacher, batches, schedule, (rule, optimiser, losses, curve), ctx, hooks, settle)
     student.eval()
     return curve
 
 
 @contextmanager
-def _own_draws(student: nn.Module, ctx: RunContext) -> Iterator[None]:
+def own_draws(student: nn.Module, ctx: RunContext) -> Iterator[None]:
     """Dropout and stochastic depth draw from torch's global generators: seeded from the context's while training, and
     put back afterwards.  A student without them draws nothing."""
     if not any(map(draws, student.modules())):
@@ -201,47 +204,56 @@ def _run(
     teacher: nn.Module,
     batches: Iterator[Batch],
     schedule: Schedule,
-    training: tuple[torch.optim.Optimizer, Optimiser, Losses],
+    training: tuple[torch.optim.Optimizer, Optimiser, Losses, Curve],
     ctx: RunContext,
     hooks: Sequence[BatchHook],
     settle: Callable[[], None],
-) -> Curve:
+) -> None:
     """The steps of :func:`train`."""
-    rule, optimiser, losses = training
-    curve = Curve()
+    rule, optimiser, losses, curve = training
     every = max(schedule.steps // 100, 1)
     for step in range(schedule.steps):
         batch = next(batches)
         for hook in hooks:
-            batch = hook(
-                batch, step, schedule.steps, partial(_answer_loss, student, teacher, losses, curve), ctx.generator
-            )
+            batch = hook(batch, step, schedule.steps, Asked(student, teacher, losses, curve), ctx.generator)
         # A batch of one has no variance to normalise by.
         set_modes(student, schedule.frozen(step) or len(batch.images) == 1)
         for group in rule.param_groups:
             group["lr"] = schedule.rate(step)
         kl, features = _step(student, teacher, batch, rule, optimiser, losses, curve)
         settle()
-        curve.passes += 3.0 * len(batch.images)
+        curve.passes += (2.0 + curve.look) * len(batch.images)
         _watch(curve, step, kl, features, losses, ctx)
         if step % every == 0 or step + 1 == schedule.steps:
             ctx.report("train", step + 1, schedule.steps)
             ctx.log_scalar("kl", step, kl)
             if losses.features:
                 ctx.log_scalar("features", step, features)
-    return curve
 
 
-def _answer_loss(student: nn.Module, teacher: nn.Module, losses: Losses, curve: Curve, images: Tensor) -> Tensor:
-    """The student's distillation loss on ``images``, differentiable in them, with its statistics as they are.
+@dataclass(frozen=True)
+class Asked:
+    """What hooks may ask; see ``bench.interfaces.StudentLoss``."""
 
-    Counts three passes per image: the teacher's forward, the student's forward and the backward the loss is for.
-    """
-    curve.passes += 3.0 * len(images)
-    student.eval()
-    with torch.no_grad():
-        target, _ = _outputs(teacher(images))
-    return distillation(_outputs(student(images))[0], target, losses)
+    student: nn.Module
+    net: nn.Module
+    losses: Losses
+    curve: Curve
+
+    def __call__(self, images: Tensor, /) -> Tensor:
+        """The distillation loss, with the student's statistics as they are.
+
+        Counts the teacher's forward, the student's forward and the backward the loss is for.
+        """
+        self.curve.passes += 2.0 * len(images)
+        self.student.eval()
+        return distillation(_outputs(self.student(images))[0], self.teacher(images), self.losses)
+
+    @torch.no_grad()
+    def teacher(self, images: Tensor) -> Tensor:
+        """The teacher's logits; counts its forward."""
+        self.curve.passes += self.curve.look * len(images)
+        return _outputs(self.net(images))[0]
 
 
 def _step(
@@ -258,7 +270,7 @@ def _step(
         target, wanted = _outputs(teacher(batch.images))
     logits, taps = _outputs(student(batch.images))
     kl = distillation(logits, target, losses)
-    loss = kl if losses.teacher == 1 else losses.teacher * kl
+    loss = kl if losses.kl == 1 else losses.kl * kl
     if losses.labels:
         loss = loss + losses.labels * label_loss(logits, batch)
     features = 0.0

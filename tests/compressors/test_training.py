@@ -79,7 +79,7 @@ def test_labels_instead_of_a_teacher() -> None:
         wanted = torch.autograd.grad(expected, list(student.parameters()))
         schedule = Schedule(1, 16, 0.1, bn_freeze=1.0)
         rule = Optimiser(momentum=0.0, decay=0.0, clip=None)
-        train(student, teacher, batches, schedule, rule, Losses(teacher=0.0, labels=1.0), context())
+        train(student, teacher, batches, schedule, rule, Losses(kl=0.0, labels=1.0), context())
         for parameter, old, gradient in zip(student.parameters(), before, wanted, strict=True):
             torch.testing.assert_close(parameter.detach(), old - 0.1 * gradient, rtol=1e-4, atol=1e-6)
         found.append([p.detach().clone() for p in student.parameters()])
@@ -160,6 +160,8 @@ def test_passes_of_a_hook_that_asks_for_the_loss_are_counted() -> None:
     student, teacher = pair()
     # teacher, student and the student's backward, of 16 images for the hook and of 32 in the step
     assert run(student, teacher, 5, hooks=(promote,)).passes == 5 * (3 * 16 + 3 * 32)
+    # a teacher of two and a half times the work
+    assert run(student, teacher, 5, hooks=(promote,), look=2.5).passes == 5 * (4.5 * 16 + 4.5 * 32)
 
 
 def test_decay_is_for_weights_and_what_is_named() -> None:

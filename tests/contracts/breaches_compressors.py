@@ -41,7 +41,8 @@ def weighted(net: nn.Module) -> dict[str, Any]:
 
 
 class Good:
-    """Rounds weights to one grid per tensor; delivers the bits asked for and 8."""
+    """Rounds weights to one grid per tensor; delivers the bits asked for and 8.  A teacher's answers move the
+    classifier's bias."""
 
     version = 1
     summary = "a compressor that keeps its contract"
@@ -51,7 +52,7 @@ class Good:
     deliveries: frozenset[Delivery] = frozenset({"cached", "stream"})
     makes_zeros = False
     keeps_zeros = True
-    offers: frozenset[Any] = frozenset({"units"})
+    offers: frozenset[Any] = frozenset({"units", "teacher"})
     Params = Params
     presets: Mapping[str, Mapping[str, Any]] = {"mini": {}, "thorough": {}, "paper": {"batch": 64}}
 
@@ -70,7 +71,16 @@ class Good:
     ) -> Compressed:
         if images.stream is not None:
             images.stream.next_batch()
-        return Compressed(tuple(self.made(model, each, ctx) for each in self.variants(params, setting)), {"n": 1}, 1.0)
+        variants = tuple(self.made(model, each, ctx) for each in self.variants(params, setting))
+        made = Compressed(variants, {"n": 1}, 1.0)
+        return made if ctx.teacher is None else self.taught(made, ctx.teacher, images)
+
+    @torch.no_grad()
+    def taught(self, made: Compressed, teacher: ModelHandle, images: ImageSet) -> Compressed:
+        """The answer after a look at what the teacher says."""
+        for variant in made.variants:
+            variant.module.get_parameter("head.bias").add_(teacher.module(images.images).mean(0))
+        return dataclasses.replace(made, forward_equivalents=made.forward_equivalents + len(images.images))
 
     @torch.no_grad()
     def made(self, model: ModelHandle, setting: Setting, ctx: RunContext) -> Variant:
@@ -107,6 +117,26 @@ class HidesItsUnits(Good):
 class LosesALayer(Good):
     def units(self, module: nn.Module, example: torch.Tensor) -> Any:
         return super().units(module, example)[1:]
+
+
+@BREACHES.of(compressors.learns_from_a_teacher_where_it_says_so)
+class DoesNotAskItsTeacher(Good):
+    def taught(self, made: Compressed, teacher: ModelHandle, images: ImageSet) -> Compressed:
+        return dataclasses.replace(made, forward_equivalents=made.forward_equivalents + len(images.images))
+
+
+@BREACHES.of(compressors.learns_from_a_teacher_where_it_says_so)
+class AsksItsTeacherForNothing(Good):
+    def taught(self, made: Compressed, teacher: ModelHandle, images: ImageSet) -> Compressed:
+        return dataclasses.replace(super().taught(made, teacher, images), forward_equivalents=made.forward_equivalents)
+
+
+@BREACHES.of(compressors.learns_from_a_teacher_where_it_says_so)
+class TrainsItsTeacher(Good):
+    def taught(self, made: Compressed, teacher: ModelHandle, images: ImageSet) -> Compressed:
+        with torch.no_grad():
+            teacher.module.get_parameter("head.bias").add_(0.1)
+        return super().taught(made, teacher, images)
 
 
 class Wraps(Good):

@@ -33,6 +33,7 @@ from bench.interfaces import (
 from bench.measure.complexity import complexity, layer_table
 from bench.spec import axes
 from bench.spec.registry import resolve_params
+from tests.compressors.recon_toys import Residual
 from tests.contracts import kit
 from tests.contracts.toys import SPEC, Prism, Stream, Weightless, context, images, teacher, value_of
 from tests.contracts.world import reseeded, sealed
@@ -62,10 +63,17 @@ class CompressorCase(kit.Case):
             values |= value_of(axes.axis(name))
         return Setting(**values)
 
-    def make(self, model: ModelHandle | None = None, given: ImageSet | None = None, *, seed: int = 3) -> Made:
-        """One compression."""
+    def make(
+        self,
+        model: ModelHandle | None = None,
+        given: ImageSet | None = None,
+        *,
+        seed: int = 3,
+        taught: ModelHandle | None = None,
+    ) -> Made:
+        """One compression, by a teacher where one is given."""
         with tempfile.TemporaryDirectory() as scratch:
-            ctx = context(seed, scratch)
+            ctx = replace(context(seed, scratch), teacher=taught)
             return self.run(ctx, model or teacher(), given or images())
 
     def run(self, ctx: RunContext, model: ModelHandle, given: ImageSet) -> Made:
@@ -265,6 +273,28 @@ def splits_networks_where_it_says_so(case: CompressorCase) -> None:
     kit.check_json(units, "units")
 
 
+def learns_from_a_teacher_where_it_says_so(case: CompressorCase) -> None:
+    """Another network's answers make another student, the same each time, and that network stays as it was.
+
+    The teacher has the target's shape and other weights, constants and multiply-accumulates.
+    """
+    if "teacher" not in case.method.offers:
+        return
+    net = kit.frozen(randomise(kit.built(lambda: Residual(4), 1), seed=1), "toy/other", SPEC)
+    other = replace(net, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.25), macs=3 * net.macs)
+    before = kit.state(other.module)
+    plain, first, again = case.make(), case.make(taught=other), case.make(taught=other)
+    assert kit.state(other.module) == before, "the teacher was changed"
+    assert first.bits() == again.bits(), "the same teacher made another network"
+    assert first.bits() != plain.bits(), "the teacher is not asked"
+    assert first.compressed.forward_equivalents > plain.compressed.forward_equivalents, "its passes are not counted"
+    for variant in first.compressed.variants:
+        check_network(variant)
+        for value in [*variant.module.parameters(), *variant.module.buffers()]:
+            value.detach().mul_(0) if value.is_floating_point() else None
+    assert kit.state(other.module) == before, "the answer shares weights with the teacher"
+
+
 CHECKS: tuple[Callable[[CompressorCase], None], ...] = (
     declares_what_the_plan_reads,
     delivers_every_planned_variant,
@@ -278,4 +308,5 @@ CHECKS: tuple[Callable[[CompressorCase], None], ...] = (
     keeps_zeros_where_it_says_so,
     leaves_a_network_that_others_can_take,
     splits_networks_where_it_says_so,
+    learns_from_a_teacher_where_it_says_so,
 )

@@ -104,6 +104,7 @@ def test_the_order_of_a_zoo_counts() -> None:
         ("seed", 1),
         ("policy", {"conv1": 8}),
         ("measures", ("mmd",)),
+        ("teacher", "ad" * 32),
     ],
 )
 def test_each_part_of_a_cell_counts(key: str, value: Any) -> None:
