@@ -20,6 +20,7 @@ from dashboard.views import (
     images,
     leaderboard,
     live,
+    policies,
     trade_offs,
 )
 
@@ -32,6 +33,7 @@ PAGES = (
     (ablations, "Ablations", "ablations"),
     (images, "Images", "images"),
     (bits, "Bits per layer", "bits"),
+    (policies, "Policies", "policies"),
     (cell, "Cell", "cell"),
     (claims, "Claims", "claims"),
     (live, "Live", "live"),

@@ -10,6 +10,9 @@ import streamlit as st
 from dashboard.tables import Column, Html, html_table
 from dashboard.text import BLANK, html_text, missing
 
+LONG = 60
+"""Items of a list that are shown; more are counted."""
+
 
 def facts(found: Mapping[str, Any]) -> None:
     """A table of names and values; long values wrap."""
@@ -48,7 +51,8 @@ def plain(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list | tuple):
-        return ", ".join(map(plain, value)) or "none"
+        more = f", … {len(value) - LONG:,} more" if len(value) > LONG else ""
+        return ", ".join(map(plain, value[:LONG])) + more or "none"
     if isinstance(value, dict):
         return ", ".join(f"{key} {plain(item)}" for key, item in value.items()) or "none"
     return str(value)

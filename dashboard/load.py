@@ -11,6 +11,7 @@ import streamlit as st
 from bench.board.claims import Verdict
 from bench.board.index import STORE_VARIABLE, BoardIndex, LiveState, Snapshot
 from bench.board.means import RowsByKey, rows_by_key
+from bench.board.searches import search_table
 from bench.board.verdicts import ClaimRow, claim_rows, suite_of, suite_verdicts
 from bench.store.records import ResultRecord
 
@@ -75,6 +76,22 @@ def rows_of(cells: pd.DataFrame) -> RowsByKey:
 @st.cache_resource(max_entries=2, show_spinner="Reading records …")
 def _rows(places: tuple[str, ...], stamp: str) -> RowsByKey:
     return rows_by_key(index().records(pd.DataFrame({"place": places})))
+
+
+def searches_of(cells: pd.DataFrame) -> pd.DataFrame:
+    """:func:`bench.board.searches.search_table` of the records behind rows of ``snapshot().cells``."""
+    return _searches(tuple(cells["place"]), snapshot().stamp)
+
+
+@st.cache_resource(max_entries=4, show_spinner="Comparing searches …")
+def _searches(places: tuple[str, ...], stamp: str) -> pd.DataFrame:
+    found = snapshot()
+    asked = {
+        (str(suite), int(str(version)), str(preset)): sorted({int(seed) for seed in part["seed"]})
+        for (suite, version, preset), part in found.cells.groupby(["suite", "suite_version", "preset"])
+    }
+    records = index().records(pd.DataFrame({"place": places}))
+    return search_table(records, versions=index().versions(), seeds=asked)
 
 
 def verdicts(suite: str, preset: str) -> list[Verdict]:

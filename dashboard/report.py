@@ -23,16 +23,19 @@ from bench.board.columns import COLUMNS
 from bench.board.grids import image_set_grid, number
 from bench.board.machines import machines_of
 from bench.board.pivots import metric_grids
+from bench.board.searches import GROUP, epoch_of, search_table
 from bench.store.records import ResultRecord, record_bytes
+from dashboard.figures.searches import cost_notes
 from dashboard.report_figures import (
     claims_forest,
     cross_validation,
     cross_validation_parts,
+    search_figures,
     trade_off,
     trade_off_points,
 )
 from dashboard.report_html import claims_html, figure_html, grid_html, notes_html, ranked_html, table_html
-from dashboard.text import html_text
+from dashboard.text import html_text, row_name
 
 _KNOWN = {column.name for column in COLUMNS}
 _PROVENANCE = (
@@ -128,6 +131,7 @@ def _section(part: Part) -> str:
         _claims(part.verdicts),
         *(_cross_validation(name, rows) for name, rows in cross_validation_parts(compressed)),
         _trade_off(compressed),
+        _searches(part),
         _ranked(compressed),
         _measures(table),
         _published(part.found),
@@ -180,6 +184,24 @@ def _trade_off(table: pd.DataFrame) -> str:
     if len(counts) > 1:
         note += f"; larger markers: more images ({', '.join(f'{count:,}' for count in counts)})"
     return "<h3>Accuracy against time</h3>" + figure_html(trade_off(table)) + notes_html([note])
+
+
+def _searches(part: Part) -> str:
+    """Searched bits: accuracy against bit operations, cost against gain, one pair for each group of rows."""
+    table = part.table
+    shown = set(table[table["top1_mean"].notna() & ~table["stale"].fillna(False).astype(bool)]["row_id"])
+    found = search_table([record for record in part.records if record.row_id in shown])
+    pieces = []
+    for key, group in found.groupby(list(GROUP), sort=False):
+        if len(group) < 3:
+            continue
+        of = dict(zip(GROUP, key, strict=True))
+        name = f"{row_name(str(of['source']), str(of['model']))} → {of['target']}, {of['compressor']}, {of['n']} images"
+        drawn = search_figures(group)
+        notes = ["grey: controls, hollow in the first figure; the front is of searches"]
+        notes += cost_notes(group, epoch_of(group)) if len(drawn) > 1 else []
+        pieces.append(f"<h4>{html_text(name)}</h4>{''.join(map(figure_html, drawn))}{notes_html(notes)}")
+    return "<h3>Searched bits</h3>" + "".join(pieces) if pieces else ""
 
 
 def _ranked(table: pd.DataFrame) -> str:

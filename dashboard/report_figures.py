@@ -12,7 +12,9 @@ import plotly.graph_objects as go
 from bench.board.claims import Verdict
 from bench.board.grids import line_dicts, missing, number
 from bench.board.pivots import lines_of
+from bench.board.searches import epoch_of
 from dashboard.figures.claims import claims_forest as forest
+from dashboard.figures.searches import complexity, cost_gain
 from dashboard.figures.trade_offs import SYMBOLS
 from dashboard.text import figure_text
 from dashboard.theme import GREY, HEAT, PALETTE, styled
@@ -27,6 +29,19 @@ def claims_forest(verdicts: Sequence[Verdict]) -> go.Figure:
     """:func:`dashboard.figures.claims.claims_forest` for a page without a theme."""
     figure = forest(verdicts)
     return _plain(figure, int(figure.layout.height))
+
+
+def search_figures(table: pd.DataFrame) -> list[go.Figure]:
+    """Complexity against accuracy, and cost against gain where a gain is known, of one group of searches.
+
+    Args:
+        table: lines of :func:`bench.board.searches.search_table` with a mean.
+    """
+    figures = [complexity(table)]
+    images = epoch_of(table)
+    if images and bool((table["gain"].notna() & ~table["equal"]).any()):
+        figures.append(cost_gain(table, images))
+    return [_plain(figure, int(figure.layout.height)) for figure in figures]
 
 
 def cross_validation_parts(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

@@ -25,7 +25,7 @@ from bench.board.grids import (
 )
 from bench.board.signs import marks
 from bench.board.verdict_grids import verdict_notes
-from dashboard.text import html_text
+from dashboard.text import html_text, row_name
 
 _WIDTH, _PAD = 180, 6  # of an interval bar, in its own units
 
@@ -114,7 +114,7 @@ def _ranked_cells(row: Mapping[str, Any], ends: tuple[float, float]) -> list[tup
     return [
         ("", html_text(rank)),
         ("", rank_interval(row)),
-        ("t", html_text(f"{row['source']} [{row['model']}]" if row["model"] else row["source"]) + marks(row)),
+        ("t", html_text(row_name(row["source"], row["model"], row["policy"])) + marks(row)),
         ("", _top1(row)),
         ("t", _bar(row, ends)),
         ("t", html_text(row["compressor"])),

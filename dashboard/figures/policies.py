@@ -67,10 +67,46 @@ def most(votes: Mapping[int, int]) -> int:
     return min(votes, key=lambda bits: (-votes[bits], bits))
 
 
-def agreement(policies: Sequence[pd.DataFrame]) -> float:
+def agreement(policies: Sequence[pd.DataFrame], sides: Sequence[str] = ("weight_bits", "activation_bits")) -> float:
     """Share of the layers' weights and inputs that all seeds give the same bits; 1 for one seed."""
-    same = [len(_votes(policies, side, index)) == 1 for side, _ in SIDES for index in range(len(policies[0]))]
+    same = [len(_votes(policies, side, index)) == 1 for side in sides for index in range(len(policies[0]))]
     return sum(same) / max(len(same), 1)
+
+
+def stability(policies: Sequence[pd.DataFrame]) -> go.Figure:
+    """How often each layer gets which bits: a bar per layer, its parts the shares of the seeds, weights above inputs.
+
+    Args:
+        policies: the layers of each seed of one search, as `dashboard.figures.bits.layer_bits` gives them.
+    """
+    layers = [figure_text(layer) for layer in policies[0]["layer"]]
+    found = sorted({int(b) for frame in policies for side, _ in SIDES for b in frame[side]})
+    figure = go.Figure()
+    for strip, (side, what) in enumerate(SIDES):
+        votes = [_votes(policies, side, index) for index in range(len(layers))]
+        for bits in found:
+            counts = [vote.get(bits, 0) for vote in votes]
+            figure.add_trace(
+                go.Bar(
+                    x=list(range(1, len(layers) + 1)),
+                    y=[100 * count / len(policies) for count in counts],
+                    yaxis="y" if strip == 0 else "y2",
+                    marker={"color": colour(bits)},
+                    name=_bits(bits),
+                    legendgroup=_bits(bits),
+                    showlegend=strip == 0,
+                    customdata=[f"{layer}<br>{what}: {_said(vote)}" for layer, vote in zip(layers, votes, strict=True)],
+                    hovertemplate="%{customdata}<extra></extra>",
+                )
+            )
+    figure.update_layout(
+        barmode="stack",
+        bargap=0.12,
+        yaxis={"domain": [0.55, 1.0], "title": "weights, %", "range": [0, 100], "anchor": "x"},
+        yaxis2={"domain": [0.0, 0.45], "title": "inputs, %", "range": [0, 100], "anchor": "x"},
+    )
+    figure.update_xaxes(title="layer, in the order of execution", anchor="y2", showgrid=False)
+    return styled(figure, 340)
 
 
 def _votes(frames: Sequence[pd.DataFrame], side: str, index: int) -> dict[int, int]:
@@ -82,13 +118,17 @@ def _votes(frames: Sequence[pd.DataFrame], side: str, index: int) -> dict[int, i
 
 
 def _said(votes: Mapping[int, int]) -> str:
-    shown = {bits: "float" if bits >= FLOAT else f"{bits} bits" for bits in votes}
+    shown = {bits: _bits(bits) for bits in votes}
     if len(votes) == 1:
         return next(iter(shown.values()))
     return ", ".join(
         f"{shown[bits]} from {count} seeds" if count > 1 else f"{shown[bits]} from one seed"
         for bits, count in votes.items()
     )
+
+
+def _bits(bits: int) -> str:
+    return "float" if bits >= FLOAT else f"{bits} bits"
 
 
 def _steps(colours: Sequence[str]) -> list[tuple[float, str]]:

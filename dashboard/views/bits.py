@@ -24,7 +24,6 @@ from dashboard.figures.bits import (
     resized,
     sentence,
 )
-from dashboard.figures.policies import agreement, policy_map
 from dashboard.filters import choice
 from dashboard.load import records_of, snapshot
 from dashboard.tables import Column, Html, html_table
@@ -86,7 +85,6 @@ def show() -> None:
         _row(name, record, rows, listed)
     if len(records) > 1:
         _compare(*records)
-    _policies(found, target)
 
 
 def _cells(found: Scope, target: str) -> pd.DataFrame:
@@ -97,35 +95,6 @@ def _cells(found: Scope, target: str) -> pd.DataFrame:
     order = {_name(row): i for i, row in enumerate(found.table[found.table["target"] == target].itertuples())}
     place = mine["name"].map(lambda name: order.get(name, len(order)))
     return mine.assign(_place=place).sort_values("_place", kind="stable")
-
-
-def _policies(found: Scope, target: str) -> None:
-    """The searches of one compressor and source over each other, where there are several."""
-    mine = _measured(found, target)
-    mine = mine[mine["policy"] != ""]
-    groups = {
-        " · ".join((row_name(str(s), str(m)), str(c), str(w))): part
-        for (s, m, c, w), part in mine.groupby(["source", "model", "compressor", "setting_label"], sort=False)
-        if part["policy"].nunique() > 1
-    }
-    if not groups:
-        return
-    st.subheader("Policies over each other")
-    group = groups[choice("Rows", "policies", list(groups))]
-    group = group[group["suite_version"] == group["suite_version"].max()]
-    frames = {str(p): [layer_bits(r) for r in records_of(part)] for p, part in group.groupby("policy", sort=False)}
-    layers = next((list(some[0]["layer"]) for some in frames.values() if len(some[0])), [])
-    unlike = [name for name, some in frames.items() if any(list(frame["layer"]) != layers for frame in some)]
-    if unlike:
-        st.caption(plain(f"Left out, as their records list other layers or none: {', '.join(unlike)}."))
-    frames = {name: some for name, some in frames.items() if name not in unlike}
-    if not frames:
-        return
-    st.plotly_chart(policy_map(frames), width="stretch", key="policy-map")
-    seeds = max(map(len, frames.values()))
-    if seeds > 1:
-        same = ", ".join(f"{name} {100 * agreement(some):.0f} %" for name, some in frames.items() if len(some) > 1)
-        st.caption(plain(f"Bits that all of up to {seeds} seeds agree on: {same}."))
 
 
 def _measured(found: Scope, target: str) -> pd.DataFrame:

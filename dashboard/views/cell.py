@@ -254,10 +254,10 @@ def _curves(found: ResultRecord) -> None:
 
 
 def _report(found: ResultRecord) -> None:
-    """What the compressor reports: plain facts, and a table for every list or mapping of facts."""
+    """What the compressor or the image measures report: plain facts, and a table for every list or mapping of facts."""
     if not found.report:
         return
-    st.subheader("What the compressor reports")
+    st.subheader("What the compressor reports" if found.compressor else "What the measures report")
     single = {k: v for k, v in found.report.items() if not isinstance(v, dict) and not is_listing(v)}
     if single:
         facts(single)

@@ -131,10 +131,11 @@ def _pictures(side: Side, found: Scope) -> None:
         mean, std = _constants(found.dataset)
         labels = side.stored.labels
         images = side.stored.images if labels is not None else side.stored.images[:UNLABELLED]
-        picture, classes = sheet(pixels(images, mean, std), labels, PER_CLASS)
+        each = max(1, PER_CLASS // side.stored.frames)
+        picture, classes = sheet(pixels(images, mean, std), labels, each, side.stored.frames)
         names = [side.stored.name_of(label) for label in classes]
         st.plotly_chart(class_grid(picture, names), width="stretch", key=f"grid-{side.letter}-{side.synth_id}")
-        told = f"the first {PER_CLASS} images of each class" if classes else f"the first {len(images)} images"
+        told = f"the first {each} images of each class" if classes else f"the first {len(images)} images"
         scaled = "" if mean is not None else "; grey levels stretched to the set's own range"
         st.caption(plain(f"{side.letter}: {side.said} · {told}, from the store{scaled}"))
         return

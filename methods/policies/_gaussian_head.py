@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.interfaces import RunContext
+from bench.interfaces.clips import by_sample
 from methods.policies._caught import caught
 from methods.policies._proxy import Batch, Proxy
 from methods.policies._supernet import Supernet
@@ -78,10 +79,10 @@ class GaussianObjective(Objective):
         self.margin = params.margin
 
     def features(self, images: Tensor) -> Tensor:
-        """What the last layer reads of ``images``, [B, D]."""
+        """What the last layer reads of ``images``, [B, D]; of clips the mean over their frames."""
         with caught(self.net.last, "input") as found:
             self.net.student(images)
-        return found[-1].flatten(1)
+        return by_sample(found[-1].flatten(1), len(images))
 
     def begin(self, ctx: RunContext) -> float:
         """Make the head; with ``means`` "classes" from one pass over the images."""

@@ -13,6 +13,7 @@ from torch import nn
 from bench.interfaces import BitPolicy, ImageSet, LayerBits, ModelHandle, RunContext, Searched, Setting
 from methods.policies._base import FULL, cheapest, described, limits_of, pair_costs, searched_bits
 from methods.policies._differentiable import PressureParams
+from methods.policies._margins import class_margins
 from methods.policies._proxy import pretrain, proxy_of, start_of
 from methods.policies._space import Place, space_of
 from methods.policies._supernet import Deciders, Supernet
@@ -69,6 +70,8 @@ class Search:
         gamma, trials = self._gamma(start)
         trained = self._trained(start, gamma, self.params.epochs, "search")
         answer, found = self.method.answer(trained, self)
+        margins, passes = class_margins(start, trained.net, self.proxy)
+        self.passes += passes
         report = described(self.space, answer, self.limits) | {
             "answer": self.params.answer,
             "labels": self.proxy.source,
@@ -78,6 +81,7 @@ class Search:
             "expected_bitops": self._expected(trained.net),
             "probabilities": trained.net.probabilities(),
             "path": trained.net.path,
+            "class_margins": margins,
             **trained.curve.report(),
             **found,
         }

@@ -72,6 +72,8 @@ def test_facts_in_words() -> None:
     assert EVIL not in body
     assert body.index("unit") < body.index("error")  # names first
     assert body.count("<tr") == 3
+    assert plain(list(range(100))).endswith("58, 59, … 40 more")
+    assert "more" not in plain(list(range(60)))
 
 
 # --- the page ---

@@ -25,7 +25,10 @@ from tests.dashboard.markdown import unescaped
 ROOT = Path(__file__).parent.parent.parent / "dashboard"
 PICTURE = "![p](http://a.example/p.png)"
 EVIL = f"<img src=x onerror=alert(1)>{PICTURE}<b>b</b>%{{x}}\x1b[31m"
-PAGES = ("leaderboard", "cross_validation", "trade_offs", "ablations", "images", "bits", "cell", "claims", "live")
+PAGES = (
+    *("leaderboard", "cross_validation", "trade_offs", "ablations", "images", "bits", "policies", "cell", "claims"),
+    "live",
+)
 MARKDOWN = ("title", "header", "subheader", "caption", "markdown", "info", "warning", "error", "success")
 
 Open = Callable[..., AppTest]

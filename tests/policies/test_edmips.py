@@ -135,9 +135,9 @@ def test_looking_for_gamma_counts_every_trial() -> None:
         assert abs(one["off_budget"]) >= 0.02
     best = min(trials, key=lambda trial: abs(trial["off_budget"]))
     assert found.report["gamma"] == best["gamma"]
-    # Noise without labels: 16 passes for them; each training 2 per image and one over the first images.
+    # Noise without labels: 16 passes for them; each training 2 per image and one over the first; 2 for margins.
     assert [trial["forward_equivalents"] for trial in trials] == [2 * 16 + 16] * len(trials)
-    assert found.forward_equivalents == 16 + len(trials) * 48 + (2 * 2 * 16 + 16)
+    assert found.forward_equivalents == 16 + len(trials) * 48 + (2 * 2 * 16 + 16) + 2 * 16
 
 
 def test_a_trial_close_to_the_budget_ends_the_looking() -> None:
@@ -157,7 +157,7 @@ def test_fixed_steps_learn_none() -> None:
 def test_pretraining_and_few_images_serve() -> None:
     found = search(pretrain_epochs=2, batch=512, samples=10)
     assert found.report["steps"] == 2
-    assert found.forward_equivalents == 10 + 2 * 2 * 10 + 2 * 2 * 10 + 10
+    assert found.forward_equivalents == 10 + 2 * 2 * 10 + 2 * 2 * 10 + 10 + 2 * 10
     assert search(samples=1, batch=1).report["images"] == 1
 
 
