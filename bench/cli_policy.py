@@ -162,14 +162,10 @@ def ranks(
             hint=f"needed are searches that report a cost per layer, with {FEWEST} measured policies beside",
         )
     shown = Table("source", "target", "compressor", "bits", "search", "policies", "seeds", "rank correlation", "range")
-    for row in found.itertuples():
-        numbers = (
-            str(row.policies),
-            str(row.seeds),
-            f"{row.correlation:.2f}",
-            f"{row.lowest:.2f} to {row.highest:.2f}",
-        )
-        shown.add_row(row.source, row.target, row.compressor, row.setting, row.policy, *numbers)
+    columns = ("source", "target", "compressor", "setting", "policy")
+    for row in found.to_dict("records"):
+        words = (str(row[name]) for name in (*columns, "policies", "seeds"))
+        shown.add_row(*words, f"{row['correlation']:.2f}", f"{row['lowest']:.2f} to {row['highest']:.2f}")
     out.print(shown)
     if note:
         out.print(note, highlight=False)
