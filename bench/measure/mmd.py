@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from bench.data.datasets import batch_size
+from bench.interfaces.clips import by_sample
 from bench.measure.accuracy import batches, eval_mode
 from bench.measure.images import BATCH
 
@@ -44,7 +45,8 @@ class MmdReport:
 
 
 def features(module: nn.Module, images: Tensor | Iterable[Tensor], batch: int | None = None) -> Tensor:
-    """Input of the last weighted layer, float64 [N, D]: penultimate features (spatial maps are averaged).
+    """Input of the last weighted layer, float64 [N, D]: penultimate features (spatial maps and a clip's frames are
+    averaged).
 
     Args:
         images: [N, C, H, W], or batches [B, C, H, W] that are read as they are needed.
@@ -70,7 +72,8 @@ def features(module: nn.Module, images: Tensor | Iterable[Tensor], batch: int | 
                 module(images_part)
                 if not seen:
                     raise ValueError("the network has no weighted layer to take features from")
-                found.append(seen[0].flatten(2).mean(dim=2) if seen[0].dim() > 2 else seen[0].clone())
+                each = seen[0].flatten(2).mean(dim=2) if seen[0].dim() > 2 else seen[0].clone()
+                found.append(by_sample(each, len(images_part)))
     finally:
         for hook in hooks:
             hook.remove()

@@ -21,10 +21,10 @@ def feed(images: ImageSet, size: int, ctx: RunContext, look: int = 0) -> tuple[t
     """
     if images.stream is None:
         batches = shuffled(images.images, size, ctx.generator, images.labels, images.soft_labels)
-        return _ordered(images.images[:look], ctx), (_batch(b.images, b.labels, b.soft, ctx) for b in batches)
+        return ordered(images.images[:look], ctx), (_batch(b.images, b.labels, b.soft, ctx) for b in batches)
     first = images.stream.next_batch()
     made = itertools.chain([first], _endless(images.stream))
-    return _ordered(first.images, ctx), (_batch(b.images, b.labels, b.soft_labels, ctx) for b in made)
+    return ordered(first.images, ctx), (_batch(b.images, b.labels, b.soft_labels, ctx) for b in made)
 
 
 def offered(images: ImageSet, asked: bool) -> tuple[BatchHook, ...]:
@@ -47,9 +47,9 @@ def _endless(stream: ImageStream) -> Iterator[ImageBatch]:
 
 def _batch(images: torch.Tensor, labels: torch.Tensor | None, soft: torch.Tensor | None, ctx: RunContext) -> Batch:
     there = [None if part is None else part.to(ctx.device) for part in (labels, soft)]
-    return Batch(_ordered(images, ctx), *there)
+    return Batch(ordered(images, ctx), *there)
 
 
-def _ordered(images: torch.Tensor, ctx: RunContext) -> torch.Tensor:
+def ordered(images: torch.Tensor, ctx: RunContext) -> torch.Tensor:
     """On the context's device, channels last: what convolutions are fastest with."""
     return images.to(ctx.device, ctx.dtype).contiguous(memory_format=torch.channels_last)

@@ -21,6 +21,7 @@ def noise_statistics(
     """
     first: Tensor | float = 0.0
     second: Tensor | float = 0.0
+    rows = 0  # of clips a frame each
     for start in range(0, count, CHUNK):
         noise = torch.randn((min(CHUNK, count - start), *shape), generator=generator).to(network.device)
         with torch.no_grad():
@@ -28,9 +29,10 @@ def noise_statistics(
         assert stats is not None  # ``check`` has seen a batch norm
         mean, var = stats.mean.double(), stats.var.double()
         first, second = first + mean.sum(0), second + (var + mean.square()).sum(0)
-    mean = torch.as_tensor(first) / count
+        rows += len(mean)
+    mean = torch.as_tensor(first) / rows
     assert stats is not None
-    var = (torch.as_tensor(second) / count - mean.square()).clamp(min=0.0)
+    var = (torch.as_tensor(second) / rows - mean.square()).clamp(min=0.0)
     return mean.float(), var.float(), stats.layout
 
 

@@ -109,13 +109,13 @@ class GeneratorTrainer:
         made: list[ImageBatch] = []
         look = self.macs_ratio + self.objective.teacher.macs / self.unit_macs
         seen: list[Stats] = []
-        right = []
+        answers: list[Tensor] = []
         for part in parts:
             codes = part.to(self.ctx.device)
             images = self.generator(codes)
             logits, stats = self.objective.teacher(images)
             made.append(self._batch(images, codes, logits, look * len(images)))
-            right.append(self._labels(codes, logits) == logits.argmax(1))
+            answers.append(logits)
             if stats is not None:
                 seen.append(stats)
         soft = [batch.soft_labels for batch in made if batch.soft_labels is not None]
@@ -124,7 +124,7 @@ class GeneratorTrainer:
             images=torch.cat([batch.images for batch in made]).cpu(),
             labels=torch.cat(labels).cpu(),
             soft_labels=torch.cat(soft).cpu() if soft else None,
-            right=torch.cat(right).cpu(),
+            logits=torch.cat(answers).cpu(),
             bn=float(l2norm(together(seen))) if seen else None,
             cost=sum(batch.forward_equivalents for batch in made),
         )
@@ -139,7 +139,7 @@ class GeneratorTrainer:
 
 @dataclass(frozen=True)
 class Sampled:
-    """Images [n,C,H,W], labels [n], soft labels [n,K] or None, where the teacher agrees [n].
+    """Images [n,C,H,W], labels [n], soft labels [n,K] or None, the teacher's logits [n,K].
 
     ``bn`` is its BN loss (``l2norm``) over all images made, pooled as ``_objectives.inspect`` does, None without
     statistics; ``cost`` in forward-equivalents.
@@ -148,14 +148,19 @@ class Sampled:
     images: Tensor
     labels: Tensor
     soft_labels: Tensor | None
-    right: Tensor
+    logits: Tensor
     bn: float | None
     cost: float
+
+    @property
+    def right(self) -> Tensor:
+        """Where the teacher agrees with the label [n]."""
+        return self.logits.argmax(1) == self.labels
 
     def rows(self, order: Tensor) -> Sampled:
         """These rows in this order."""
         soft = None if self.soft_labels is None else self.soft_labels[order]
-        return Sampled(self.images[order], self.labels[order], soft, self.right[order], self.bn, self.cost)
+        return Sampled(self.images[order], self.labels[order], soft, self.logits[order], self.bn, self.cost)
 
 
 class GeneratorStream:

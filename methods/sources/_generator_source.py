@@ -6,6 +6,7 @@ The training itself is in ``_generator_loop``; no torch here until something is 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -122,6 +123,10 @@ class GeneratorSource(Defaults, ABC):
         parts = [trainer.objective.draw(classes) for classes in wanted.split(trainer.params.batch)]
         return trainer.sample(parts).rows(torch.arange(request.batch_size))
 
+    def described(self, trainer: GeneratorTrainer, made: Sampled) -> Mapping[str, Any]:
+        """More for the record of a stored batch (JSON)."""
+        return {}
+
     def _packed(
         self, trainer: GeneratorTrainer, request: SynthRequest, ctx: RunContext, failed: float | None
     ) -> ImageBatch:
@@ -146,6 +151,7 @@ class GeneratorSource(Defaults, ABC):
             "clean_bn": {} if made.bn is None else {teacher: made.bn},
             "generator_macs_ratio": trainer.macs_ratio,
             **trainer.objective.info(),
+            **self.described(trainer, made),
         }
         if self.label_kind == "assigned":
             info["top1"] = {teacher: float(made.right.float().mean() * 100.0)}

@@ -24,7 +24,7 @@ SLOPE = 0.2
 class Codes:
     """What one batch of images is made from.
 
-    Latents ``z`` [B,K,D] with K = 1 but for superposed classes; ``classes`` [B,K] int64 the class of each slot, None
+    Latents ``z`` [B,K,D], one per slot or (K = 1) one for all; ``classes`` [B,K] int64 the class of each slot, None
     for a generator without classes; ``shares`` [B,K] the weight of each slot, rows sum to 1, None for a single class.
     """
 
@@ -132,8 +132,9 @@ Entry = Literal["plain", "product", "superposed"]
 class ImageGenerator(nn.Module):
     """Codes to images: an entry that makes one latent of each image's slots, then the body.
 
-    Entries: ``plain`` z; ``product`` embed(y) * z (GDFQ at 32 pixels); ``superposed`` sum_k c_k LN(embed(y_k) + z_k)
-    with LN the standardisation over the embedding's axis (Qimera).  ``embedding`` [K,D] is learned along.
+    Entries: ``plain`` z; ``product`` embed(y) * z (GDFQ at 32 pixels), of several slots sum_k c_k embed(y_k) * z with
+    the one z of the first; ``superposed`` sum_k c_k LN(embed(y_k) + z_k) with LN the standardisation over the
+    embedding's axis (Qimera).  ``embedding`` [K,D] is learned along.
     """
 
     def __init__(self, body: Body, entry: Entry = "plain", embedding: Tensor | None = None) -> None:
@@ -155,6 +156,8 @@ class ImageGenerator(nn.Module):
         assert codes.classes is not None
         embedded = self.embedding[codes.classes]
         if self.entry == "product":
-            return (embedded * codes.z)[:, 0]
+            if codes.shares is None:
+                return (embedded * codes.z)[:, 0]
+            return torch.einsum("bk,bkd->bd", codes.shares, embedded) * codes.z[:, 0]
         slots = F.layer_norm(embedded + codes.z, embedded.shape[-1:])
         return slots[:, 0] if codes.shares is None else torch.einsum("bk,bkd->bd", codes.shares, slots)

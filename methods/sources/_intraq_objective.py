@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from bench.interfaces.clips import by_sample
 from methods.sources._objectives import Prepared, SingleObjective
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class Centres:
         self.sum: Tensor | None = None
 
     def add(self, features: Tensor, labels: Tensor) -> None:
-        """Take in finished images' ``features`` [B,D]."""
+        """Take in finished images' ``features`` [B,D]; of clips those of their frames [B·N,D], which are averaged."""
+        features = by_sample(features, len(labels))
         if self.sum is None:
             self.sum = features.new_zeros(len(self.count), features.shape[1])
         self.sum.index_add_(0, labels, features.detach())
@@ -55,6 +57,7 @@ class Centres:
 
     def hinges(self, features: Tensor, labels: Tensor, band: tuple[float, float]) -> tuple[Tensor, Tensor]:
         """Mean shortfall below and excess above ``band`` of the cosine distances; 0 while no class has a centre."""
+        features = by_sample(features, len(labels))
         known = self.count[labels] > 0
         if self.sum is None or not bool(known.any()):
             return features.new_zeros(()), features.new_zeros(())

@@ -107,14 +107,17 @@ def slack_bands(mean: Tensor, var: Tensor, layout: Layout, quantile: float) -> S
 def sq_std_slack(stats: Stats, slack: Slack, weights: Tensor | None = None) -> Tensor:
     """``sq_std_image`` of what lies outside the bands, with ``weights`` [B,E] of each image's taps; scalar.
 
-    Equal to ``sq_std_image`` for bands of width 0 and weights 1.
+    Equal to ``sq_std_image`` for bands of width 0 and weights 1.  A clip's frames, which have statistics each, share
+    its weights.
     """
     layout = stats.layout
     mean, spread = image_gaps(stats)
     outside = (mean.abs() - slack.mean[layout.segment]).relu().square()
     outside = outside + (spread.abs() - slack.deviation[layout.segment]).relu().square()
     per_tap = outside.new_zeros(len(outside), layout.taps).index_add(1, layout.segment, outside) * layout.weight
-    total: Tensor = (per_tap if weights is None else per_tap * weights).sum(1).mean()
+    if weights is not None:
+        per_tap = per_tap * weights.repeat_interleave(len(per_tap) // len(weights), 0)
+    total: Tensor = per_tap.sum(1).mean()
     return total
 
 

@@ -5,7 +5,9 @@ SEAM (Tang et al., ACM Multimedia 2023, section 4.1) searches the bits of an Ima
 StanfordCars.  Here the other domain is the run's unrelated data set, digits without a download (1,797 images of 8 by 8
 pixels, enlarged).  It is a fair stand-in in that it shares no class and no statistics with the target's data, has ten
 classes of its own and costs a search a fraction of the target's images; it is not in that CIFAR-10 has natural images
-of a richer domain than its target needs, and digits are simpler than garments.
+of a richer domain than its target needs, and digits are simpler than garments.  The suite's row option ``domain:
+cifar10_jpeg`` takes natural images instead, where a folder of them is at hand: grey where the network has one channel,
+scaled to its size.  They are the paper's in kind; not in scale, since 32 pixels are all that the targets here have.
 
 Deviation: none known; a data source of this product.  Paper's figure: with CIFAR-10 the policies are as good as with
 4 % of ImageNet (SEAM, Table 3: 70.0 against 69.8 for ResNet-18 at 3 bits).
