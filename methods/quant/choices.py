@@ -12,3 +12,13 @@ StepInit = Literal["lsq", "mse"]
 
 Absorb = Literal["none", "unpadded", "all"]
 """Where high biases are absorbed: nowhere, where the second layer pads nothing (exact), everywhere."""
+
+WeightGrid = Literal["dorefa", "modified", "centred"]
+"""Levels of a squashed weight (`methods.quant.learned_weights`): DoReFa's, AdaBits', AdaBits' moved by half a step."""
+
+WeightScale = Literal["norm", "sat", "none"]
+"""What a squashed weight is multiplied by: what keeps the layer's norm; in the last layer what gives it the spread of a
+fresh one; 1."""
+
+ClipStart = Literal["quantile", "mse"]
+"""Where a learned clip starts: at a high quantile of the values, or where the squared error is least."""

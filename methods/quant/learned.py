@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.interfaces import FLOAT_BITS
-from methods.quant.choices import StepInit
+from methods.quant.choices import ClipStart, StepInit
 from methods.quant.quantizers import fake_quant
 from methods.quant.ranges import MIN_STEP, Grid, grid_limits, search_range
 
@@ -235,14 +235,23 @@ class PactClip(torch.autograd.Function):
 class PactActivation(LearnedActivation):
     """PACT's learned clip ``alpha`` [], with a second one, ``beta`` [], for the negative side of two-sided tensors.
 
-    Both start at ``quantile`` of the values on their side; ``units`` [2] are what they are multiples of.
+    Both start at ``quantile`` of the values on their side, or, by ``start``, where the squared error of the first
+    images is least, or at that number; ``units`` [2] are what they are multiples of.
     """
 
     units: Tensor
 
-    def __init__(self, bits: int, nonnegative: bool, quantile: float, *, relative: bool = False) -> None:
+    def __init__(
+        self,
+        bits: int,
+        nonnegative: bool,
+        quantile: float,
+        *,
+        relative: bool = False,
+        start: ClipStart | float = "quantile",
+    ) -> None:
         super().__init__(bits, nonnegative)
-        self.quantile, self.relative = quantile, relative
+        self.quantile, self.relative, self.start = quantile, relative, start
         self.register_buffer("units", torch.ones(2))
         learn = bits < FLOAT_BITS
         self.alpha = nn.Parameter(torch.tensor(1.0), requires_grad=learn)
@@ -254,12 +263,24 @@ class PactActivation(LearnedActivation):
 
     def begin(self, x: Tensor) -> None:
         super().begin(x)
-        values = sample(x)
-        ends = torch.stack([_upper(values, self.quantile), _upper(-values, self.quantile)])
+        ends = self._ends(sample(x))
         if self.relative:
             self.units.copy_(ends)
         self.alpha.copy_(ends[0] / self.units[0])
         self.beta.copy_(ends[1] / self.units[1])
+
+    def _ends(self, values: Tensor) -> Tensor:
+        """Where the clips start, [2], for ``values`` [K]."""
+        if self.start == "quantile":
+            return torch.stack([_upper(values, self.quantile), _upper(-values, self.quantile)])
+        if self.start != "mse":
+            return torch.full((2,), self.start).to(values)
+        top = (1 << self.bits) - 1
+        if not self.signed:
+            step = search_range(values, self.bits, method="mse", grid="unsigned", exponent=2.0)[0]
+            return torch.stack([step * top, step * top]).to(values).clamp_min(MIN_STEP)
+        step, zero = search_range(values, self.bits, method="mse-2d", grid="affine", exponent=2.0)
+        return torch.stack([step * (top - zero), step * zero]).to(values).clamp_min(MIN_STEP)
 
     def quantise(self, x: Tensor) -> Tensor:
         alpha = self.units[0] * self.alpha

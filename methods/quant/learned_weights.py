@@ -1,9 +1,9 @@
-"""Weight quantisers that training learns: LSQ's and DoReFa's (docs/methods/quantisation.md#learned-quantisers).
+"""Weight quantisers that training learns: LSQ's, DoReFa's, AdaBits' (docs/methods/quantisation.md#learned-quantisers).
 
-Sources: LSQ (arXiv 1902.08153, eq. 1 to 3 and section 2.2), DoReFa-Net (arXiv 1606.06160, eq. 5 to 10).  Both are per
-tensor.  They are parametrisations (`torch.nn.utils.parametrize`): the layer keeps its class, its ``weight`` is the
-fake-quantised one and what trains is ``parametrizations.weight.original``.  ``relative`` makes the learned number a
-multiple of the start value, as in `methods.quant.learned`.
+Sources: LSQ (arXiv 1902.08153, eq. 1 to 3 and section 2.2), DoReFa-Net (arXiv 1606.06160, eq. 5 to 10), AdaBits (arXiv
+1912.09666), SAT (arXiv 1912.10207).  All are per tensor.  They are parametrisations (`torch.nn.utils.parametrize`): the
+layer keeps its class, its ``weight`` is the fake-quantised one and what trains is ``parametrizations.weight.original``.
+``relative`` makes the learned number a multiple of the start value, as in `methods.quant.learned`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from methods.quant.choices import StepInit
+from methods.quant.choices import StepInit, WeightGrid, WeightScale
 from methods.quant.quantizers import fake_quant
 from methods.quant.ranges import MIN_STEP, grid_limits, search_range
 
@@ -69,34 +69,81 @@ class _RoundThrough(torch.autograd.Function):
         return grad
 
 
+class _FloorThrough(torch.autograd.Function):
+    """Round down, to ``top`` at most; the gradient passes unchanged."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, top: int) -> Tensor:
+        return x.floor().clamp_(0, top)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None]:
+        return grads[0], None
+
+
+def _squashed(weight: Tensor) -> Tensor:
+    """t = tanh(W) / (2 max abs tanh(W)) + 1/2, in [0, 1]."""
+    squashed = torch.tanh(weight)
+    return squashed / (2 * squashed.abs().max().clamp_min(MIN_STEP)) + 0.5
+
+
 def dorefa_weight(weight: Tensor, bits: int) -> Tensor:
     """DoReFa's weight (eq. 9), 2 round(t L) / L - 1 in [-1, 1] with L = 2^bits - 1.
 
     t = tanh(W) / (2 max abs tanh(W)) + 1/2.  An all-zero weight gives the level next to zero, with a finite gradient.
     """
     levels = (1 << bits) - 1
-    squashed = torch.tanh(weight)
-    t = squashed / (2 * squashed.abs().max().clamp_min(MIN_STEP)) + 0.5
-    rounded: Tensor = _RoundThrough.apply(t * levels)
+    rounded: Tensor = _RoundThrough.apply(_squashed(weight) * levels)
     return 2 * rounded / levels - 1
 
 
-class DorefaWeight(nn.Module):
-    """DoReFa's weight quantiser; ``rescale`` multiplies by norm(W) / norm(Q(W)), fixed at the start, without which a
-    trained layer loses its scale."""
+def modified_weight(weight: Tensor, bits: int, *, centred: bool = False) -> Tensor:
+    """AdaBits' weight, 2 c / 2^bits - 1 in [-1, 1) with the code c = min(floor(2^bits t), 2^bits - 1), t as DoReFa's.
+
+    The codes are nested: shifting an 8-bit code right by 8 - b gives that of b bits.  Rounding down lowers the mean by
+    2^-bits; ``centred`` adds half a step to each code, which takes that back.
+    """
+    levels = 1 << bits
+    code: Tensor = _FloorThrough.apply(_squashed(weight) * levels, levels - 1)
+    return 2 * (code + 0.5 if centred else code) / levels - 1
+
+
+def squashed_weight(weight: Tensor, bits: int, grid: WeightGrid) -> Tensor:
+    """The weight on one of the three grids, within [-1, 1]."""
+    return dorefa_weight(weight, bits) if grid == "dorefa" else modified_weight(weight, bits, centred=grid == "centred")
+
+
+class SquashedWeight(nn.Module):
+    """A squashed weight on one of the three grids, times a number.
+
+    ``scale`` norm: norm(W) / norm(Q(W)), fixed at the start, without which a trained layer loses its scale; sat (SAT,
+    arXiv 1912.10207): what gives the quantised weight the standard deviation 1 / sqrt(O kh kw), anew in every pass and
+    without a gradient; none: 1.
+    """
 
     factor: Tensor
 
-    def __init__(self, weight: Tensor, bits: int, *, rescale: bool) -> None:
+    def __init__(self, weight: Tensor, bits: int, grid: WeightGrid, scale: WeightScale) -> None:
         super().__init__()
-        self.bits = bits
-        ratio = weight.norm() / dorefa_weight(weight, bits).norm() if rescale else torch.tensor(1.0)
+        self.bits, self.grid, self.scale = bits, grid, scale
+        self.spread = 1.0 / math.sqrt(weight.shape[0] * math.prod(weight.shape[2:]))
+        ratio = weight.norm() / squashed_weight(weight, bits, grid).norm() if scale == "norm" else torch.tensor(1.0)
         self.register_buffer("factor", ratio.detach().to(weight))
 
     def forward(self, weight: Tensor) -> Tensor:
         """The fake-quantised weight, of the same shape."""
-        return self.factor * dorefa_weight(weight, self.bits)
+        out = squashed_weight(weight, self.bits, self.grid)
+        if self.scale == "sat":
+            return out * (self.spread / out.detach().std(unbiased=False).clamp_min(MIN_STEP))
+        return self.factor * out
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """What trains starts as the weight itself (`torch.nn.utils.parametrize` asks)."""
         return weight
+
+
+class DorefaWeight(SquashedWeight):
+    """DoReFa's weight quantiser; ``rescale`` keeps the norm as `SquashedWeight` does."""
+
+    def __init__(self, weight: Tensor, bits: int, *, rescale: bool) -> None:
+        super().__init__(weight, bits, "dorefa", "norm" if rescale else "none")

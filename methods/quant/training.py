@@ -21,7 +21,7 @@ from torch.nn.utils import parametrize
 
 from bench.errors import NotApplicable
 from bench.interfaces import FLOAT_BITS, BitPolicy, Setting
-from methods.quant.bits import INPUT, UNTRACED, decide
+from methods.quant.bits import INPUT, UNTRACED, BitPlan, Wiring, decide
 from methods.quant.build import WrapError, replace_layer
 from methods.quant.fold import fold_batch_norm
 from methods.quant.graph import copied, used
@@ -32,7 +32,7 @@ from methods.quant.levels import count_levels, input_levels
 from methods.quant.place import Point, find_inputs, input_wiring, layer_wiring
 from methods.quant.same import Reference, departs, reference
 from methods.quant.trace import TraceError, trace
-from methods.quant.units import find_units
+from methods.quant.units import Unit, find_units
 
 _HOLDER = "input_quantizers"
 
@@ -89,6 +89,7 @@ class TrainedModel:
         taps: names of the tensors that are the features: each unit's output after its activation and before the
             fake quantiser, logits left out; () where the network cannot be traced.
         order: weighted layers in order of their first call.
+        units: the network's units, () where it cannot be traced.
         normalised: whether it has batch normalisation (a network that was pruned before has it folded).
         undone: {rewrite: how it differed from the network given}, for those that were undone.
     """
@@ -134,9 +135,13 @@ class TrainedModel:
         points = find_inputs(graph) if graph is not None else []
         wiring = input_wiring(graph, self.order, points) if graph is not None else layer_wiring(self.order)
         self._rule = INPUT if graph is not None else UNTRACED
-        self._plan = decide(wiring, self.setting, self._rule)
+        self._plan = self._decide(wiring)
         self._quantisers = self._put_inputs(makers.activation, points)
         body.to(self._example.device)
+
+    def _decide(self, wiring: Wiring) -> BitPlan:
+        """The bits of every layer and tensor."""
+        return decide(wiring, self.setting, self._rule)
 
     def _check(self, expected: Reference) -> None:
         """Raise WrapError if the body with its activation quantisers off does not compute what is ``expected``."""
@@ -166,17 +171,28 @@ class TrainedModel:
         return "graph" if isinstance(self.body, fx.GraphModule) else "modules"
 
     def _find_taps(self) -> tuple[str, ...]:
+        self.units: tuple[Unit, ...] = ()
         if not isinstance(self.body, fx.GraphModule):
             return ()
+        self.units = find_units(self.body)
         result = next(n for n in self.body.graph.nodes if n.op == "output").args[0]
-        outputs = (unit.output for unit in find_units(self.body))
+        outputs = (unit.output for unit in self.units)
         return tuple(name for name in dict.fromkeys(outputs) if name != result.name)
 
     def _put_weights(self, make: WeightMaker) -> None:
         for name, bits in self._plan.layers.items():
             if bits.weight < FLOAT_BITS:
                 layer = _layer(self.body, name)
-                parametrize.register_parametrization(layer, "weight", make(layer.weight.detach(), bits.weight))
+                quant = self._weight_quantiser(make, name, layer.weight.detach())
+                parametrize.register_parametrization(layer, "weight", quant)
+
+    def _weight_quantiser(self, make: WeightMaker, layer: str, weight: Tensor) -> nn.Module:
+        """What goes on the weight of ``layer``."""
+        return make(weight, self._plan.layers[layer].weight)
+
+    def _input_quantiser(self, make: ActivationMaker, tensor: str, nonnegative: bool) -> LearnedActivation:
+        """What goes on ``tensor``."""
+        return make(self._plan.tensors[tensor], nonnegative)
 
     def _put_inputs(self, make: ActivationMaker, points: list[Point]) -> dict[str, LearnedActivation]:
         """Quantisers at ``points`` of the graph, then at the layers whose input no graph shows; by tensor."""
@@ -184,13 +200,13 @@ class TrainedModel:
         if isinstance(self.body, fx.GraphModule):
             self.body.add_submodule(_HOLDER, nn.Module())
             for point in points:
-                quant = make(self._plan.tensors[point.node.name], point.nonnegative)
+                quant = self._input_quantiser(make, point.node.name, point.nonnegative)
                 _insert(self.body, point.node, quant)
                 found[point.node.name] = quant
             self.body.graph.lint()
             self.body.recompile()
         for name in (n for n in self.order if n in self._plan.tensors and n not in found):
-            quant = make(self._plan.tensors[name], False)
+            quant = self._input_quantiser(make, name, False)
             layer = self.body.get_submodule(name)
             replace_layer(self.body, layer, _QuantisedInput(layer, quant))
             found[name] = quant
