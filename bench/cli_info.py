@@ -127,7 +127,15 @@ def _rows(kind: str, dataset: str) -> list[dict[str, Any]]:
     if kind == "datasets":
         from bench.data.table import SPECS
 
-        return [{"name": s.name, "classes": s.classes, "shape": "×".join(map(str, s.shape))} for s in SPECS.values()]
+        return [
+            {
+                "name": s.name,
+                "classes": s.classes,
+                "shape": "×".join(map(str, (s.channels, *s.shape[1:]))),
+                "frames": s.frames,
+            }
+            for s in SPECS.values()
+        ]
     if kind == "targets":
         from bench.zoo.checkpoints import manifests, weights_folder
         from bench.zoo.table import entry
@@ -245,7 +253,7 @@ def add_measured(suite: str, store: Path, to: Path) -> Path:
         if not any(r.synth_id == job.synth_id for r in records) or not artifacts.has(job.synth_id, 0):
             continue
         images = artifacts.read(job.synth_id, min(64, job.source.batch_size), job.source.label_kind)
-        grids[job.synth_id] = grid_png(images.images.numpy(), job.dataset.mean, job.dataset.std)
+        grids[job.synth_id] = grid_png(images.images.numpy(), job.dataset)
     return pack_measured(records, grids, to)
 
 

@@ -73,16 +73,18 @@ def train(
 
 
 @zoo.command()
-def verify(dataset: Annotated[str, typer.Argument()] = "fashion_mnist", as_json: Json = False) -> None:
-    """Re-measure the shipped networks on the test set; exit code 1 where one differs.
+def verify(
+    dataset: Annotated[str, typer.Argument()] = "fashion_mnist", data_root: DataRoot = None, as_json: Json = False
+) -> None:
+    """Re-measure a data set's networks on the test set; exit code 1 where one differs.
 
-    Example: `bench zoo verify fashion_mnist --json`
+    Examples: `bench zoo verify fashion_mnist --json` · `bench zoo verify fashion_clips`, after `bench data clips`
     """
     from bench.zoo import recipe
     from bench.zoo.checkpoints import weights_folder
 
     began = time.perf_counter()
-    rows = recipe.verify(dataset, weights_folder(dataset))
+    rows = recipe.verify(dataset, weights_folder(dataset), data_root)
     if as_json:
         typer.echo(json.dumps(rows))
     else:
@@ -106,7 +108,11 @@ def add(
     ] = None,
     data: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--data", metavar="FOLDER[@SIZE]", help="Measure on FOLDER/test/CLASS; SIZE: the network's own."),
+        typer.Option(
+            "--data",
+            metavar="FOLDER[@SIZE]",
+            help="Measure on FOLDER/test/CLASS; SIZE: the network's own. Or a data set of videos by its name.",
+        ),
     ] = None,
     mean: Annotated[
         Optional[str],  # noqa: UP045
@@ -119,7 +125,8 @@ def add(
     where they are at hand.
 
     Examples: `bench zoo add timm:resnet18 resnet18.safetensors --data-root /data/imagenet`,
-    `bench zoo add timm:resnet18 birds.pth --classes 20 --data /data/birds@128`
+    `bench zoo add timm:resnet18 birds.pth --classes 20 --data /data/birds@128`,
+    `bench zoo add timm:resnet18 sports.pth --classes 200 --data activitynet --data-root /data/activitynet`
     """
     from bench.zoo.brought import Own, bring
 

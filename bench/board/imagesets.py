@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from bench.store.meta import CLASS_NAMES, ArtifactMeta, Curves, batch_name, check_batch, header_meta, read_header
 from bench.store.objects import ObjectReader, damaged, is_key
+from bench.store.strips import FRAMES, strips
 
 Floats = npt.NDArray[np.float32]
 
@@ -24,14 +25,16 @@ Floats = npt.NDArray[np.float32]
 @dataclass(frozen=True)
 class StoredImages:
     """The first images of a set: float32 [N, C, H, W] in their networks' normalised space, the labels they were made
-    for (int64 [N]) where there are any, the curves of the first batch, what its source said of it, and the names of the
-    classes in the order of the labels (none in sets that were stored before names were)."""
+    for (int64 [N]) where there are any, the curves of the first batch, what its source said of it, the names of the
+    classes in the order of the labels (none in sets that were stored before names were), and the frames of a clip (1:
+    they are images)."""
 
     images: Floats
     labels: npt.NDArray[np.int64] | None
     curves: Curves = field(default_factory=dict)
     info: Mapping[str, Any] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
+    frames: int = 1
 
     def name_of(self, label: int) -> str:
         """The class's name, "class 3" where none is known."""
@@ -71,6 +74,7 @@ def read_images(store: Path | None, synth_id: str, count: int) -> StoredImages |
         curves=meta.curves,
         info=meta.info,
         class_names=tuple(map(str, meta.info.get(CLASS_NAMES, ()))),
+        frames=frames if isinstance(frames := meta.info.get(FRAMES), int) else 1,
     )
 
 
@@ -99,13 +103,15 @@ def pixels(images: Floats, mean: Sequence[float] | None, std: Sequence[float] | 
 
 
 def sheet(
-    images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64] | None, columns: int
+    images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64] | None, columns: int, frames: int = 1
 ) -> tuple[npt.NDArray[np.uint8], list[int]]:
-    """Images [N, C, H, W] as one picture [height, width, C], white gaps of two pixels between them.
+    """Images [N, C, H, W] as one picture [height, width, C], white gaps of two pixels between them; of clips the
+    ``frames`` side by side.
 
     With labels each row holds the first ``columns`` images of one class, and the classes are returned in the order of
     the rows; without, the images follow each other and the list is empty.
     """
+    images = strips(images, frames)
     number, channels, height, width = images.shape
     if labels is None:
         rows = [list(range(i, min(i + columns, number))) for i in range(0, number, columns)]

@@ -52,6 +52,12 @@ class _Behind:
         self.record(split, count, order[:count])
         return order[:count]
 
+    def draw(self, generator: torch.Generator) -> int | None:
+        """The number that draws the frames of training clips; images need none, and nothing is drawn for them."""
+        if self.dataset.spec.frames == 1:
+            return None
+        return int(torch.randint(2**62, (), generator=generator))
+
     def record(self, split: str, count: int, picks: Tensor) -> None:
         digest = hashlib.sha256(picks.numpy().tobytes()).hexdigest()[:16]
         self.audit.append({"read": split, "count": count, "indices": digest, "denied": False})
@@ -90,7 +96,8 @@ class DataAccess:
         split = behind.dataset.train()
         labels = labels_of(split)
         picks = behind.pick("train", balanced_order(labels, behind.dataset.spec.classes, generator), count)
-        return behind.dataset.normalised_at(split, picks), labels[picks], [int(i) for i in picks]
+        images = behind.dataset.normalised_at(split, picks, behind.draw(generator))
+        return images, labels[picks], [int(i) for i in picks]
 
     def unlabelled_images(self, count: int, generator: torch.Generator) -> tuple[Tensor, list[int]]:
         """``count`` training images drawn without a look at the labels (normalised [n,C,H,W]) and their indices. Tier
@@ -105,10 +112,11 @@ class DataAccess:
         split = behind.dataset.train()
         order = torch.randperm(len(split.labels), generator=generator)
         picks = behind.pick("train, unlabelled", order, count)
-        return behind.dataset.normalised_at(split, picks), [int(i) for i in picks]
+        return behind.dataset.normalised_at(split, picks, behind.draw(generator)), [int(i) for i in picks]
 
     def training_set(self) -> tuple[Tensor, Tensor]:
-        """The complete training set: uint8 [N,C,H,W] and labels [N], as copies. Tier T6.
+        """The complete training set: uint8 [N,C,H,W] and labels [N], as copies; of videos the frames in the centres of
+        the segments. Tier T6.
 
         For a set that fits into memory; `training_batches` reads as it goes.
 
@@ -135,7 +143,7 @@ class DataAccess:
         split = behind.dataset.full_train()
         order = torch.randperm(len(split.labels), generator=generator)
         behind.record("complete training set", len(order), order)
-        return batches_of(split, size, order)
+        return batches_of(split, size, order, behind.draw(generator))
 
     def unrelated_images(self, count: int, generator: torch.Generator) -> Tensor:
         """``count`` images of another domain in this data set's shape and constants, float32 [n,C,H,W]. Tier T3 up.
@@ -161,13 +169,21 @@ def _unrelated(behind: _Behind, count: int, generator: torch.Generator) -> tuple
     split = behind.unrelated.train()
     order = torch.randperm(len(split.labels), generator=generator)
     picks = behind.pick(behind.unrelated.spec.name, order, count)
-    channels, height, width = behind.dataset.spec.shape
-    found = images_at(split, picks).float()
+    found = _fitted(images_at(split, picks), behind.unrelated, behind.dataset)
+    return behind.dataset.normalise(found), labels_of(split)[picks]
+
+
+def _fitted(images: Tensor, given: Dataset, wanted: Dataset) -> Tensor:
+    """Images uint8 [n,C,H,W] of the data set ``given`` in the shape of ``wanted``: floats from 0 to 255, grey where the
+    channels differ.  Of a clip the frame in the middle counts; for clips the image is shown in every frame."""
+    channels, size = wanted.spec.channels, wanted.spec.shape[1:]
+    found = images.unflatten(1, (given.spec.frames, -1))[:, given.spec.frames // 2].float()
     if found.shape[1] != channels:
         found = found.mean(1, keepdim=True).expand(-1, channels, -1, -1)
-    if found.shape[2:] != (height, width):
-        found = F.interpolate(found, size=(height, width), mode="bilinear", antialias=True, align_corners=False)
-    return behind.dataset.normalise(found), labels_of(split)[picks]
+    if found.shape[2:] != size:
+        found = F.interpolate(found, size=size, mode="bilinear", antialias=True, align_corners=False)
+    still: Tensor = found.repeat(1, wanted.spec.frames, 1, 1)
+    return still
 
 
 _BEHIND: WeakKeyDictionary[DataAccess, _Behind] = WeakKeyDictionary()

@@ -39,34 +39,36 @@ def labels_of(split: Split) -> Tensor:
     return torch.from_numpy(split.labels)
 
 
-def images_at(split: Split, picks: Tensor) -> Tensor:
-    """The images at ``picks`` (int64 [n]) in that order, uint8 [n,C,H,W]; no other is read.
+def images_at(split: Split, picks: Tensor, draw: int | None = None) -> Tensor:
+    """The images at ``picks`` (int64 [n]) in that order, uint8 [n,C,H,W]; no other is read.  ``draw`` as in ``Split``.
 
     Raises:
         DataError: an image cannot be read.
     """
-    return torch.from_numpy(split.read(picks.numpy()))
+    return torch.from_numpy(split.read(picks.numpy(), draw))
 
 
-def batches_of(split: Split, size: int, picks: Tensor | None = None) -> Iterator[Arrays]:
-    """Images uint8 [B,C,H,W] and labels int64 [B] of the split (of ``picks`` in that order), read batch by batch.
+def batches_of(split: Split, size: int, picks: Tensor | None = None, draw: int | None = None) -> Iterator[Arrays]:
+    """Images uint8 [B,C,H,W] and labels int64 [B] of the split (of ``picks`` in that order), read batch by batch;
+    ``draw`` as in ``Split``.
 
     Raises:
         DataError: an image cannot be read.
     """
     labels = labels_of(split)
     for part in (torch.arange(len(labels)) if picks is None else picks).split(size):
-        yield images_at(split, part), labels[part]
+        yield images_at(split, part, draw), labels[part]
 
 
-def whole(split: Split) -> Arrays:
-    """All images uint8 [N,C,H,W] and labels int64 [N] at once, as copies: for a set that fits into memory.
+def whole(split: Split, draw: int | None = None) -> Arrays:
+    """All images uint8 [N,C,H,W] and labels int64 [N] at once, as copies: for a set that fits into memory; ``draw`` as
+    in ``Split``.
 
     Raises:
         DataError: an image cannot be read.
     """
     labels = labels_of(split)
-    return images_at(split, torch.arange(len(labels))), labels.clone()
+    return images_at(split, torch.arange(len(labels)), draw), labels.clone()
 
 
 @dataclass(frozen=True)
@@ -134,8 +136,9 @@ class Dataset:
         """Normalised float32 [N,C,H,W] back to pixels in [0, 1], clipped."""
         return (images * _channels(self.spec.std, images) + _channels(self.spec.mean, images)).clamp(0, 1)
 
-    def normalised_at(self, split: Split, picks: Tensor) -> Tensor:
-        """The images at ``picks`` (int64 [n]) of one of the splits, normalised float32 [n,C,H,W].
+    def normalised_at(self, split: Split, picks: Tensor, draw: int | None = None) -> Tensor:
+        """The images at ``picks`` (int64 [n]) of one of the splits, normalised float32 [n,C,H,W]; ``draw`` as in
+        ``Split``.
 
         Raises:
             DataError: an image cannot be read.
@@ -143,7 +146,7 @@ class Dataset:
         found = torch.empty(len(picks), *self.spec.shape)
         size = batch_size(self.spec.shape)  # the bytes and what arithmetic leaves behind never beside all the floats
         for start, part in zip(range(0, len(picks), size), picks.split(size), strict=True):
-            found[start : start + size] = self.normalise(images_at(split, part))
+            found[start : start + size] = self.normalise(images_at(split, part, draw))
         return found
 
     def _picks(self, split: Split, subset: int) -> Ints:

@@ -13,6 +13,15 @@ from bench.paths import cache_folder, kept_in
 
 FETCHABLE = ("fashion_mnist", "cifar10", "cifar100")
 
+_VIDEOS = "Its videos have to be had from their authors; name the folder of their frames with --data-root."
+_HINTS = {
+    "imagenet": "ImageNet has to be asked for at image-net.org; name its folder with --data-root.",
+    "activitynet": _VIDEOS,
+    "mini_kinetics": _VIDEOS,
+    "fashion_clips": "It is made from the embedded images: bench data clips",
+}
+"""What to do for data sets that are not fetched."""
+
 
 def fetch(name: str, source: Path | None = None) -> str:
     """Put the full data set into the cache folder; returns what was done.
@@ -30,9 +39,7 @@ def fetch(name: str, source: Path | None = None) -> str:
             got=name,
             expected=FETCHABLE,
             nearest=None if known else nearest(name, FETCHABLE),
-            hint="ImageNet has to be asked for at image-net.org; name its folder with --data-root."
-            if name == "imagenet"
-            else None,
+            hint=_HINTS.get(name),
         )
     place = cache_folder() / name
     with kept_in(place):

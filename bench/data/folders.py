@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -38,60 +39,98 @@ class FolderSplit:
     classes: int | None = None
 
 
-class FolderImages:
-    """A split (``bench.data.splits.Split``) whose images lie in files below ``folder``; only those read are decoded.
+class DecodedFiles:
+    """A split (``bench.data.splits.Split``) whose samples lie in files below ``folder``; only those read are decoded.
 
-    ``files`` are relative paths, ``labels`` int64 [N] their classes, ``size`` the side in pixels.
+    ``labels`` are int64 [N], ``shape`` is a sample's (C, H, W).  What a sample is made of says the subclass.
     """
 
-    def __init__(self, folder: Path, files: tuple[str, ...], labels: Ints, size: int) -> None:
-        self._folder, self._files, self._labels, self._size = folder, files, labels, size
+    def __init__(self, folder: Path, labels: Ints, shape: tuple[int, int, int]) -> None:
+        self._folder, self._labels, self._shape = folder, labels, (len(labels), *shape)
         self._digests: dict[bytes, str] = {}
-        self._shape = (len(files), 3, size, size)
-        self._here = np.zeros(len(files), dtype=bool)  # which images of _kept are decoded
+        self._here = np.zeros(len(labels), dtype=bool)  # which samples of _kept are decoded
 
     @property
     def labels(self) -> Ints:
         """As ``Split``."""
         return self._labels
 
-    def read(self, picks: Ints) -> Bytes:
-        """As ``Split``: images uint8 [n,3,size,size]."""
-        if int(np.prod(self._shape)) > KEEP_BYTES:
+    def read(self, picks: Ints, draw: int | None = None) -> Bytes:
+        """As ``Split``: uint8 [n,C,H,W]."""
+        if int(np.prod(self._shape)) > KEEP_BYTES or draw is not None:
             found: Bytes = np.empty((len(picks), *self._shape[1:]), dtype=np.uint8)
-            for place, image in enumerate(self._decoded(picks)):
-                found[place] = image
+            for place, sample in enumerate(self._decoded(picks, draw)):
+                found[place] = sample
             return found
         new = np.unique(picks[~self._here[picks]])
-        for place, image in zip(new, self._decoded(new), strict=True):
-            self._kept[place] = image
+        for place, sample in zip(new, self._decoded(new), strict=True):
+            self._kept[place] = sample
             self._here[place] = True
         kept: Bytes = self._kept[picks]
         return kept
 
     def digest(self, picks: Ints | None = None) -> str:
-        """As ``Split``, from the folder's manifest: no image is opened when the files are as they were."""
-        picks = np.arange(len(self._files)) if picks is None else picks
+        """As ``Split``, from the folder's manifest: no file is opened when the files are as they were."""
+        picks = np.arange(len(self._labels)) if picks is None else picks
         asked = picks.tobytes()
         if asked not in self._digests:
-            contents = self._manifest.contents([self._files[i] for i in picks])
+            names = [self._names(int(i)) for i in picks]
+            found = iter(self._manifest.contents([name for sample in names for name in sample]))
+            contents = [list(islice(found, len(sample))) for sample in names]
             labels = self._labels[picks]
-            facts = [READER, PIL.__version__, self._size, contents, labels.tolist()]
+            facts = [READER, PIL.__version__, *self._facts(), contents, labels.tolist()]
             key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-            self._digests[asked] = self._manifest.digest(key, lambda: digest_of(self._decoded(picks), labels))
+            self._digests[asked] = self._manifest.digest(key, lambda: digest_of(self._hashed(picks, contents), labels))
         return self._digests[asked]
-
-    @cached_property
-    def _manifest(self) -> Manifest:
-        return Manifest(self._folder, self._files)
 
     @cached_property
     def _kept(self) -> Bytes:
         return np.empty(self._shape, dtype=np.uint8)
 
-    def _decoded(self, picks: Ints) -> Iterator[Bytes]:
+    def _decoded(self, picks: Ints, draw: int | None = None) -> Iterator[Bytes]:
         for i in picks:
-            yield decode(self._folder / self._files[i], self._size)
+            yield self._sample(int(i), draw)
+
+    def _hashed(self, picks: Ints, contents: list[list[str]]) -> Iterable[Bytes]:
+        """What the digest is taken over besides the labels; ``contents`` are the SHA-256 of each sample's files."""
+        return self._decoded(picks)
+
+    @cached_property
+    def _manifest(self) -> Manifest:
+        raise NotImplementedError
+
+    def _facts(self) -> list[object]:
+        """What a sample depends on besides its files, JSON."""
+        raise NotImplementedError
+
+    def _names(self, index: int) -> Sequence[str]:
+        """Files of a sample, relative to the folder."""
+        raise NotImplementedError
+
+    def _sample(self, index: int, draw: int | None) -> Bytes:
+        """The sample [C,H,W]."""
+        raise NotImplementedError
+
+
+class FolderImages(DecodedFiles):
+    """The images ``files`` (relative paths) below ``folder``, of ``size`` pixels a side; ``labels`` int64 [N]."""
+
+    def __init__(self, folder: Path, files: tuple[str, ...], labels: Ints, size: int) -> None:
+        super().__init__(folder, labels, (3, size, size))
+        self._files, self._size = files, size
+
+    @cached_property
+    def _manifest(self) -> Manifest:
+        return Manifest(self._folder, self._files)
+
+    def _facts(self) -> list[object]:
+        return [self._size]
+
+    def _names(self, index: int) -> Sequence[str]:
+        return (self._files[index],)
+
+    def _sample(self, index: int, draw: int | None) -> Bytes:
+        return decode(self._folder / self._files[index], self._size)
 
 
 @lru_cache(maxsize=8)

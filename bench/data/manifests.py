@@ -29,11 +29,14 @@ class Manifest:
     """The manifest of the files ``names`` (relative) in ``folder``; each is looked at once in this object's life.
 
     A cache folder that cannot be read or written costs time and nothing else.
+
+    Args:
+        part: what of the folder it is about, where several manifests share one.
     """
 
-    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+    def __init__(self, folder: Path, names: Sequence[str], part: str = "") -> None:
         self._folder = folder
-        key = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:32]
+        key = hashlib.sha256(f"{folder.resolve()}{part and f' {part}'}".encode()).hexdigest()[:32]
         self._path = cache_folder() / "manifests" / f"{key}.json"
         recorded, self._digests = _read(self._path)
         self._recorded = {name: recorded[name] for name in names if name in recorded}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import multiprocessing
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib.machinery import ModuleSpec
@@ -11,11 +13,41 @@ from pathlib import Path
 import numpy as np
 
 from bench.data import fashion
+from bench.data.clips import ClipSplit, open_clips
 from bench.data.folders import FolderSplit, open_folder
 from bench.data.splits import ArraySplit, PartSplit, Split, held_out
-from bench.data.table import FOLDER, HELD_OUT, Part, base_name, folder_address, measured_on_test, spec_of
+from bench.data.table import (
+    FOLDER,
+    HELD_OUT,
+    SHOWN_IN,
+    SPECS,
+    VIDEO,
+    Part,
+    base_name,
+    folder_address,
+    measured_on_test,
+    shipped_digests,
+    spec_of,
+)
+from bench.data.videos import folders_of
 from bench.errors import DataError
+from bench.interfaces import DatasetSpec
 from bench.paths import cache_folder
+
+VALIDATED = ("imagenet", "activitynet", "mini_kinetics")
+"""Data sets that are measured on their validation images, `val`."""
+
+EMBEDDED = ("fashion_mnist", "digits")
+"""Data sets that come with the package or a library of it."""
+
+MADE = "fashion_clips"
+"""Data set whose files `bench data clips` makes: its digests are recorded as those of the embedded sets are."""
+
+CLIPS = tuple(name for name, spec in SPECS.items() if spec.frames > 1)
+"""Data sets of videos in the table."""
+
+
+log = logging.getLogger(__name__)
 
 
 def open_split(name: str, part: Part, root: Path | None = None) -> Split:
@@ -29,8 +61,9 @@ def open_split(name: str, part: Part, root: Path | None = None) -> Split:
         return _held_out(name, part, root)
     folder = "test" if part == "test" else "train"
     if name.startswith(FOLDER):
-        place, size = folder_address(name)
-        return open_folder(FolderSplit(place, folder, size, spec.class_names))
+        return open_folder(FolderSplit(folder_address(name)[0], folder, spec.shape[1], spec.class_names))
+    if name.startswith(VIDEO):
+        return _clips(spec, folder_address(name)[0], folder)
     if name == "fashion_mnist" and part == "full":
         return _fashion_full(tuple(fashion.candidate_folders(cache_folder(), root)))
     if name == "fashion_mnist":
@@ -39,11 +72,38 @@ def open_split(name: str, part: Part, root: Path | None = None) -> Split:
         return _digits()
     base = base_name(name)
     place = root or cache_folder() / base
+    if base in VALIDATED and part == "test":
+        folder = "val"
+    if base == MADE:
+        return _made(spec, place, folder)
+    if base in CLIPS:
+        return _clips(spec, place, folder)
     if base == "imagenet":
-        return open_folder(FolderSplit(place, "val" if part == "test" else "train", spec.shape[1], _synsets()))
+        return open_folder(FolderSplit(place, folder, spec.shape[1], _synsets()))
     if (place / folder).is_dir():
+        if base == "cifar10":
+            _check_pixels(place / folder)
         return open_folder(FolderSplit(place, folder, spec.shape[1], classes=spec.classes))
     return _cifar_files(name, place, folder)
+
+
+@lru_cache(maxsize=8)
+def _check_pixels(folder: Path) -> None:
+    """Say once that a folder of JPEG files is another data set than CIFAR-10."""
+    if multiprocessing.parent_process() is None and next(folder.glob("*/*.jp*g"), None) is not None:
+        log.warning("%s: JPEG files are not CIFAR-10's pixels; as a data set they are called cifar10_jpeg", folder)
+
+
+def beside(name: str, dataset: str, root: Path | None) -> Path | None:
+    """The folder of the data set ``name`` that serves as another domain in a run on ``dataset`` whose own folder is
+    ``root``: ``root/NAME`` where that is there, else ``root`` itself where ``dataset`` is embedded and needs none, else
+    None (the cache folder)."""
+    if root is None:
+        return None
+    below = root / base_name(name)
+    if not name.startswith((FOLDER, VIDEO)) and below.is_dir():
+        return below
+    return root if measured_on_test(dataset) in EMBEDDED else None
 
 
 def files_of(name: str, root: Path | None = None) -> tuple[Path, ...]:
@@ -52,7 +112,13 @@ def files_of(name: str, root: Path | None = None) -> tuple[Path, ...]:
     name = measured_on_test(name)
     if name.startswith(FOLDER):
         return tuple(_parts(folder_address(name)[0]))
-    name = name.partition("@")[0]
+    if name.startswith(VIDEO):
+        return _video_parts(folder_address(name)[0])
+    name = base_name(name)
+    if name in CLIPS:
+        made_of = files_of(SHOWN_IN[name], root) if name in SHOWN_IN else ()
+        folders = dict.fromkeys(place for place in (cache_folder() / name, root) if place)
+        return (*made_of, *(part for place in folders for part in _video_parts(place)))
     embedded = Path(__file__).parent / "embedded"
     shipped = [path for path in sorted(embedded.glob(f"{name}*")) if path.suffix in (".xz", ".json")]
     found = find_spec("sklearn") if name == "digits" else None
@@ -70,6 +136,32 @@ def _held_out(name: str, part: Part, root: Path | None) -> Split:
     whole = open_split(measured_on_test(name), "train", root)
     kept, held = held_out(whole.labels, spec_of(name).classes)
     return PartSplit(whole, held if part == "test" else kept)
+
+
+def _clips(spec: DatasetSpec, place: Path, folder: str) -> Split:
+    """A split of a data set of videos below ``place``."""
+    drawn = folder == "train"
+    return open_clips(ClipSplit(place, folder, spec.classes, spec.frames, spec.channels, spec.shape[1], drawn))
+
+
+def _made(spec: DatasetSpec, place: Path, folder: str) -> Split:
+    """A split of the clips that the package makes itself.
+
+    Raises:
+        DataError: they are not there, or are others.
+    """
+    if not (place / folder).is_dir():
+        raise DataError("the clips are not here", where=str(place), hint="Make them: bench data clips")
+    split = _clips(spec, place, folder)
+    known = shipped_digests().get(spec.name, {}).get(folder)
+    if known is not None and split.digest() != known:
+        hint = "Delete the folder, then: bench data clips"
+        raise DataError("these are not the clips that `bench data clips` makes", where=str(place), hint=hint)
+    return split
+
+
+def _video_parts(place: Path) -> tuple[Path, ...]:
+    return tuple(part for split in ("train", "test", "val") for part in folders_of(place, split))
 
 
 def _parts(place: Path) -> Iterator[Path]:
@@ -138,7 +230,15 @@ def _cifar_files(name: str, place: Path, split: str) -> ArraySplit:
     """
     from torchvision import datasets
 
-    kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
+    kinds = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}
+    if name not in kinds:
+        raise DataError(
+            "the data set is not here",
+            where=str(place),
+            expected=f"{split}/CLASS/*.jpg",
+            hint="Name its folder with --data-root.",
+        )
+    kind = kinds[name]
     try:
         found = kind(str(place), train=split == "train", download=False)
     except RuntimeError as error:

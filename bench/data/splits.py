@@ -25,8 +25,12 @@ class Split(Protocol):
     def labels(self) -> Ints:
         """int64 [N]; shared between callers, not to be written to."""
 
-    def read(self, picks: Ints) -> Bytes:
+    def read(self, picks: Ints, draw: int | None = None) -> Bytes:
         """The images at ``picks`` in that order, uint8 [n,C,H,W], as a copy.
+
+        Args:
+            draw: of videos, the number that draws which frames are read; by default the fixed ones that a test sees.
+                Images are what they are.
 
         Raises:
             DataError: an image cannot be read.
@@ -51,7 +55,7 @@ class ArraySplit:
         """As :class:`Split`."""
         return self._labels
 
-    def read(self, picks: Ints) -> Bytes:
+    def read(self, picks: Ints, draw: int | None = None) -> Bytes:
         """As :class:`Split`."""
         found: Bytes = self._images[picks]
         return found
@@ -75,9 +79,9 @@ class PartSplit:
         found: Ints = self._whole.labels[self._places]
         return found
 
-    def read(self, picks: Ints) -> Bytes:
+    def read(self, picks: Ints, draw: int | None = None) -> Bytes:
         """As :class:`Split`."""
-        return self._whole.read(self._places[picks])
+        return self._whole.read(self._places[picks], draw)
 
     def digest(self, picks: Ints | None = None) -> str:
         """As :class:`Split`."""

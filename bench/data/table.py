@@ -3,27 +3,50 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 from bench.data.listing import class_folders
+from bench.data.videos import training_classes
 from bench.errors import DataError, nearest
 from bench.interfaces import DatasetSpec
 from bench.reading import read_json
 
 _FASHION = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+_GARMENTS = tuple(sorted(name for name in _FASHION if name not in ("Coat", "Shirt")))
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Mean and deviation that ImageNet's networks, and those trained from them on videos, were trained with."""
+
+_OF_CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616))
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+FRAMES = 8
+"""Frames of a clip where nothing else is said."""
+
+
+def _clips(frame: DatasetSpec, frames: int) -> DatasetSpec:
+    """A data set of clips of ``frames`` frames, each as ``frame`` says."""
+    channels, height, width = frame.shape
+    shape = (frames * channels, height, width)
+    return replace(frame, shape=shape, mean=frame.mean * frames, std=frame.std * frames, frames=frames)
+
 
 SPECS: dict[str, DatasetSpec] = {
     # Constants of the padded 32×32 training images.
     "fashion_mnist": DatasetSpec("fashion_mnist", 10, (1, 32, 32), (0.219,), (0.332,), _FASHION),
     "digits": DatasetSpec("digits", 10, (1, 32, 32), (0.305,), (0.324,), tuple("0123456789")),
-    "cifar10": DatasetSpec("cifar10", 10, (3, 32, 32), (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616), _CIFAR10),
+    "cifar10": DatasetSpec("cifar10", 10, (3, 32, 32), *_OF_CIFAR10, _CIFAR10),
+    # Strongly compressed: networks lose some ten points on it, so it is another data set than CIFAR-10.
+    "cifar10_jpeg": DatasetSpec("cifar10_jpeg", 10, (3, 32, 32), *_OF_CIFAR10, _CIFAR10),
     "cifar100": DatasetSpec("cifar100", 100, (3, 32, 32), (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
-    "imagenet": DatasetSpec("imagenet", 1000, (3, 224, 224), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "imagenet": DatasetSpec("imagenet", 1000, (3, 224, 224), *_IMAGENET),
+    # Constants of the training frames that `bench data clips` makes.
+    "fashion_clips": _clips(DatasetSpec("fashion_clips", 8, (1, 32, 32), (0.255,), (0.348,), _GARMENTS), FRAMES),
+    "activitynet": _clips(DatasetSpec("activitynet", 200, (3, 224, 224), *_IMAGENET), FRAMES),
+    "mini_kinetics": _clips(DatasetSpec("mini_kinetics", 200, (3, 224, 224), *_IMAGENET), FRAMES),
 }
 
 Part = Literal["train", "full", "test"]
@@ -32,6 +55,10 @@ Part = Literal["train", "full", "test"]
 FOLDER = "imagefolder:"
 """Prefix of a data set that is a folder: `imagefolder:PATH`, with the side in pixels `imagefolder:PATH@64`."""
 
+VIDEO = "videofolder:"
+"""Prefix of a data set that is a folder of videos' frames: `videofolder:PATH`, with side and frames of a clip
+`videofolder:PATH@64x16`."""
+
 HELD_OUT = "+held_out"
 """Suffix of a data set for tuning: of each class the last fifth of the training images stand for the test set, and
 sources draw from the others, so that a choice of hyper-parameters never sees a test image."""
@@ -39,13 +66,22 @@ sources draw from the others, so that a choice of hyper-parameters never sees a 
 SMALLEST, LARGEST = 8, 2048
 """Sides in pixels that images are scaled to."""
 
-SCALED = ("imagenet",)
-"""Data sets of the table that are decoded to any size: `imagenet@256`, for networks of another size than 224."""
+MOST_FRAMES = 64
+"""Frames of a clip at most."""
+
+SCALED = ("imagenet", "fashion_clips", "activitynet", "mini_kinetics")
+"""Data sets of the table that are decoded to any size: `imagenet@256`, for networks of another size than 224; those of
+clips with any number of frames, too: `activitynet@224x16`."""
+
+
+SHOWN_IN = {"cifar10_jpeg": "cifar10", "fashion_clips": "fashion_mnist"}
+"""Data sets that are made of another one's images: neither is another domain to the other."""
 
 
 def dataset_names() -> list[str]:
     """Names of the table, and the forms of others: a folder, or a data set of large images at another size."""
-    return [*SPECS, *(f"{name}@SIZE" for name in SCALED), f"{FOLDER}PATH[@SIZE]", f"NAME{HELD_OUT}"]
+    sizes = [f"{name}@SIZE" if SPECS[name].frames == 1 else f"{name}@SIZE[xFRAMES]" for name in SCALED]
+    return [*SPECS, *sizes, f"{FOLDER}PATH[@SIZE]", f"{VIDEO}PATH[@SIZE[xFRAMES]]", f"NAME{HELD_OUT}"]
 
 
 def spec_of(name: str) -> DatasetSpec:
@@ -60,11 +96,11 @@ def spec_of(name: str) -> DatasetSpec:
         if base.endswith(HELD_OUT):
             raise DataError("images for tuning are held out once", got=name, nearest=base)
         return replace(spec_of(base), name=name)
-    if name.startswith(FOLDER):
+    if name.startswith((FOLDER, VIDEO)):
         return _folder_spec(name)
-    base, side = _sized(name)
-    if base in SCALED and side is not None:
-        return replace(SPECS[base], name=name, shape=(SPECS[base].shape[0], side, side))
+    at = _address(name)
+    if at.base in SCALED and at.side is not None:
+        return _at_size(SPECS[at.base], name, at)
     if name not in SPECS:
         raise DataError("unknown data set", got=name, expected=dataset_names(), nearest=nearest(name, SPECS))
     return SPECS[name]
@@ -75,19 +111,23 @@ def measured_on_test(name: str) -> str:
     return name.removesuffix(HELD_OUT)
 
 
-def folder_address(name: str) -> tuple[Path, int]:
-    """Path and side in pixels (32 where none is given) of `imagefolder:PATH[@SIZE]`.
+def folder_address(name: str) -> tuple[Path, int, int]:
+    """Path, side in pixels (32 where none is given) and frames of a clip (1: images) of `imagefolder:PATH[@SIZE]` or
+    `videofolder:PATH[@SIZE[xFRAMES]]`.
 
     Raises:
-        DataError: the side is no size of an image.
+        DataError: the side is no size of an image; images are asked for as clips.
     """
-    address, side = _sized(name.removeprefix(FOLDER))
-    return Path(address), 32 if side is None else side
+    video = name.startswith(VIDEO)
+    at = _address(name.removeprefix(VIDEO if video else FOLDER))
+    if at.frames is not None and not video:
+        raise _no_frames(name)
+    return Path(at.base), 32 if at.side is None else at.side, (at.frames or FRAMES) if video else 1
 
 
 def sized(name: str, side: int) -> str:
     """``name`` (a data set of SCALED, or a folder's path) with the size, unless it has one already or by nature."""
-    if _sized(name)[1] is not None or (name in SPECS and SPECS[name].shape[1] == side):
+    if _address(name).side is not None or (name in SPECS and SPECS[name].shape[1] == side):
         return name
     return f"{name}@{side}"
 
@@ -95,29 +135,63 @@ def sized(name: str, side: int) -> str:
 def base_name(name: str) -> str:
     """The table's name of a data set without the size: "imagenet" of "imagenet@256"."""
     name = measured_on_test(name)
-    return name if name.startswith(FOLDER) else _sized(name)[0]
+    return name if name.startswith((FOLDER, VIDEO)) else _address(name).base
 
 
-def scalable(name: str) -> str | None:
-    """The name without the size where images are read at any size; None where they have one."""
-    name = measured_on_test(name)
-    base = _sized(name)[0]
-    return base if base in SCALED or name.startswith(FOLDER) else None
+def shows(name: str) -> str:
+    """The base name of the data set whose images the one called ``name`` consists of; mostly its own."""
+    base = base_name(name)
+    return SHOWN_IN.get(base, base)
 
 
-def _sized(name: str) -> tuple[str, int | None]:
-    """What stands before the size in pixels, and the size; None where there is none.
+def resized(name: str, side: int) -> str | None:
+    """The name of the same data set at another size where images are read at any; None where they have one."""
+    at = _address(measured_on_test(name))
+    if at.base not in SCALED and not at.base.startswith((FOLDER, VIDEO)):
+        return None
+    return f"{at.base}@{side}" + (f"x{at.frames}" if at.frames else "")
+
+
+@dataclass(frozen=True)
+class _Address:
+    """A name taken apart: `BASE@SIDExFRAMES`; None is what it does not say."""
+
+    base: str
+    side: int | None = None
+    frames: int | None = None
+
+
+def _address(name: str) -> _Address:
+    """``name`` taken apart.
 
     Raises:
-        DataError: the size is no size of an image.
+        DataError: the size is no size of an image, or so many frames are no clip.
     """
-    if not re.search(r"@[0-9]+$", name):
-        return name, None
-    text, _, side = name.rpartition("@")
+    found = re.search(r"@([0-9]+)(?:x([0-9]+))?$", name)
+    if found is None:
+        return _Address(name)
+    side, frames = found[1], found[2]
     if len(side) > 4 or not SMALLEST <= int(side) <= LARGEST:
         allowed = f"NAME@SIZE, SIZE from {SMALLEST} to {LARGEST}"
         raise DataError("images of this size serve no network", where=name, got=side[:20], expected=allowed)
-    return text, int(side)
+    if frames is not None and (len(frames) > 3 or not 1 <= int(frames) <= MOST_FRAMES):
+        allowed = f"NAME@SIZExFRAMES, FRAMES from 1 to {MOST_FRAMES}"
+        raise DataError("no clip of so many frames", where=name, got=frames[:20], expected=allowed)
+    return _Address(name[: found.start()], int(side), None if frames is None else int(frames))
+
+
+def _at_size(spec: DatasetSpec, name: str, at: _Address) -> DatasetSpec:
+    """``spec`` of the table at another size, clips with another number of frames."""
+    if at.frames is not None and spec.frames == 1:
+        raise _no_frames(name)
+    assert at.side is not None
+    constants = spec.mean[: spec.channels], spec.std[: spec.channels]
+    frame = DatasetSpec(name, spec.classes, (spec.channels, at.side, at.side), *constants, spec.class_names)
+    return _clips(frame, at.frames or spec.frames)
+
+
+def _no_frames(name: str) -> DataError:
+    return DataError("images have no frames", where=name, got=name.rpartition("x")[2], expected="NAME@SIZE")
 
 
 def digest(name: str, part: Part, root: Path | None = None, subset: int | None = None) -> str:
@@ -139,7 +213,8 @@ def digest(name: str, part: Part, root: Path | None = None, subset: int | None =
 
 @lru_cache(maxsize=1)
 def shipped_digests() -> dict[str, Any]:
-    """Digests of the embedded sets (embedded/digests.json) by data set and "train", "test" or "test/SUBSET".
+    """Digests of the embedded sets, and of the one that is made from them, (embedded/digests.json) by data set and
+    "train", "test" or "test/SUBSET".
 
     Raises:
         DataError: the file is missing or damaged.
@@ -153,8 +228,12 @@ def shipped_digests() -> dict[str, Any]:
 
 
 def _folder_spec(name: str) -> DatasetSpec:
-    place, size = folder_address(name)
-    classes = tuple(folder.name for folder in class_folders(place / "train"))
-    if not classes:
+    place, size, frames = folder_address(name)
+    if name.startswith(VIDEO):
+        count, classes = training_classes(place)
+    else:
+        classes = tuple(folder.name for folder in class_folders(place / "train"))
+        count = len(classes)
+    if not count:
         raise DataError("no image folder here", where=str(place), expected="train/CLASS/*.jpg and test/CLASS/*.jpg")
-    return DatasetSpec(name, len(classes), (3, size, size), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), classes)
+    return _clips(DatasetSpec(name, count, (3, size, size), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), classes), frames)

@@ -16,9 +16,11 @@ from bench.interfaces.data import (
     Membership,
     ModelHandle,
     NetworkInfo,
+    StudentLoss,
     Tier,
 )
 from bench.interfaces.methods import (
+    WORDS,
     AssistingSource,
     BlockwiseCompressor,
     Compressed,
@@ -51,6 +53,7 @@ __all__ = [
     "ALLOWED_WORDS",
     "FLOAT_BITS",
     "TIERS",
+    "WORDS",
     "AssistingSource",
     "Batch",
     "BatchHook",
@@ -80,6 +83,7 @@ __all__ = [
     "Searched",
     "Setting",
     "StreamingSource",
+    "StudentLoss",
     "SynthRequest",
     "Tier",
     "Units",

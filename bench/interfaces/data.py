@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -28,7 +28,9 @@ Membership = Literal["held-out architecture", "same architecture", "same checkpo
 class DatasetSpec:
     """Constants of a data set; no images.
 
-    ``shape`` is (C, H, W) in pixels; ``mean`` and ``std`` are per channel of pixels in [0, 1].
+    ``shape`` is (C, H, W) in pixels; ``mean`` and ``std`` are per channel of pixels in [0, 1].  Where a sample is a
+    clip of ``frames`` frames, its channels are those of all frames, one frame after the other
+    (docs/architecture.md#clips).
     """
 
     name: str
@@ -37,6 +39,12 @@ class DatasetSpec:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     class_names: tuple[str, ...] = ()
+    frames: int = 1
+
+    @property
+    def channels(self) -> int:
+        """Channels of a single frame; of an image all it has."""
+        return self.shape[0] // self.frames
 
 
 @dataclass(frozen=True)
@@ -131,10 +139,20 @@ class Batch:
     soft: Tensor | None = None
 
 
+class StudentLoss(Protocol):
+    """What a hook may ask of the training at this step; the passes that an answer takes are counted there."""
+
+    def __call__(self, images: Tensor, /) -> Tensor:
+        """The student's scalar loss of the moment on ``images``, differentiable in them."""
+
+    def teacher(self, images: Tensor) -> Tensor:
+        """The teacher's logits [B,K] for ``images``, detached."""
+
+
 class BatchHook(Protocol):
     """Changes a batch before teacher and student see it: augmentation, or a source's own extra for its consumer.
 
-    ``loss`` maps images to the student's scalar loss of the moment; gradients of parameters must stay untouched.
+    ``step`` counts from 0 to ``total`` - 1.  Gradients of parameters must stay untouched by what is asked of ``loss``.
     """
 
     def __call__(
@@ -142,7 +160,7 @@ class BatchHook(Protocol):
         batch: Batch,
         step: int,
         total: int,
-        loss: Callable[[Tensor], Tensor],
+        loss: StudentLoss,
         generator: torch.Generator,
     ) -> Batch: ...
 

@@ -23,6 +23,7 @@ from bench.store.artifacts import checked
 from bench.store.image_gate import INVERSION
 from bench.store.meta import CLASS_NAMES, ArtifactMeta
 from bench.store.objects import LostArtifact
+from bench.store.strips import FRAMES
 
 
 def make_batch(bench: Bench, job: SynthJob, index: int, report: Report) -> None:
@@ -108,6 +109,7 @@ def _described(bench: Bench, job: SynthJob, made: MadeBatch, access: DataAccess)
             **made.batch.info,
             "audit": access.audit,
             CLASS_NAMES: list(job.dataset.class_names),
+            **({FRAMES: job.dataset.frames} if job.dataset.frames > 1 else {}),
             **({INVERSION: readings} if readings else {}),
         },
         curves=made.curves,

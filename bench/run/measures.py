@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 
@@ -10,7 +12,8 @@ from bench import runtime
 from bench.data.access import balanced_order
 from bench.data.datasets import Dataset, batch_size, batches_of, labels_of
 from bench.interfaces import ImageSet, ModelHandle
-from bench.measure.images import BATCH, bn_loss, classifier_score, zoo_top1
+from bench.measure.class_similarity import class_similarity, classifier_rows, entropy_extremes
+from bench.measure.images import BATCH, bn_loss, classifier_score, logits_of, zoo_top1
 from bench.measure.mmd import feature_mmd, features
 from bench.run.batch import read_images, renormalised
 from bench.run.reports import broken_record, cost, dated, job_record, origin, synthesis_cost
@@ -23,6 +26,17 @@ Metrics = dict[str, float | None]
 BN_BATCH = 32
 REAL_IMAGES = 1000
 """How many real images MMD compares with: with as few as the synthetic ones, the reference's own luck shows."""
+
+PAIRS = 200
+"""Pairs of classes that a record lists, the likest first; 45 are all pairs of ten classes."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Numbers for tables, and what only the record of a cell shows (JSON)."""
+
+    metrics: Metrics
+    report: dict[str, Any] = field(default_factory=dict)
 
 
 def run_measures(bench: Bench, job: MeasureJob, report: Report) -> tuple[ResultRecord, ...]:
@@ -39,31 +53,33 @@ def _measured(bench: Bench, job: MeasureJob, report: Report) -> ResultRecord:
     images = read_images(bench, job.images, cell.n, report)
     with runtime.measure() as spent:
         ready = renormalised(images, job.images, target)
-        metrics = measure_images(cell.measures, ready, target, dataset, cell.generator_seed)
+        found = measure_images(cell.measures, ready, target, dataset, cell.generator_seed)
     # The first batch's curves: what a suite without compressor has to show over iterations.
     curves = {name.removesuffix("/0"): curve for name, curve in images.info["curves"].items() if name.endswith("/0")}
     costs = {"synthesis": synthesis_cost(images), "measure": cost(spent)}
-    facts = {"metrics": metrics, "costs": costs, "curves": curves, **origin(images)}
+    facts = {**vars(found), "costs": costs, "curves": curves, **origin(images)}
     return job_record(job, cell, "ok", **facts, provenance=dated(bench.facts))
 
 
 def measure_images(
     wanted: tuple[str, ...], images: ImageSet, target: ModelHandle, dataset: Dataset, seed: int
-) -> Metrics:
+) -> Measured:
     """The measures ``wanted`` of an image set under ``target``.
 
     Args:
         seed: of the generator that draws real images and the bootstrap; the same for all sources that are compared.
     """
-    measures: dict[str, Callable[[], Metrics]] = {
-        "bn_loss": lambda: _bn(target, images),
-        "zoo_top1": lambda: _top1(target, images),
-        "classifier_score": lambda: _score(target, images),
-        "mmd": lambda: _mmd(target, images, dataset, seed),
+    measures: dict[str, Callable[[], Measured]] = {
+        "bn_loss": lambda: Measured(_bn(target, images)),
+        "zoo_top1": lambda: Measured(_top1(target, images)),
+        "classifier_score": lambda: Measured(_score(target, images)),
+        "mmd": lambda: Measured(_mmd(target, images, dataset, seed)),
+        "class_similarity": lambda: _classes(target, images, dataset),
     }
-    found: Metrics = {}
+    found = Measured({})
     for name in wanted:
-        found |= measures[name]()
+        one = measures[name]()
+        found = Measured(found.metrics | one.metrics, found.report | one.report)
     return found
 
 
@@ -86,6 +102,28 @@ def _top1(target: ModelHandle, images: ImageSet) -> Metrics:
 def _score(target: ModelHandle, images: ImageSet) -> Metrics:
     score = classifier_score(target.module, images.images)
     return {"classifier_score": score.mean, "classifier_score_std": score.std}
+
+
+def _classes(target: ModelHandle, images: ImageSet, dataset: Dataset) -> Measured:
+    """Similarity of classes by rows and by predictions, and the images of lowest and highest entropy of each class: of
+    the images' own labels where these are the target's classes, else of what the target calls them."""
+    logits = logits_of(target.module, images.images)
+    likeness = class_similarity(classifier_rows(target.module, images.images[:1], logits.shape[1]), logits)
+    own = images.labels is not None and images.label_kind in ("native", "assigned")
+    extremes = entropy_extremes(logits, images.labels if own else logits.argmax(1))  # type: ignore[arg-type]
+    names = dict(enumerate(dataset.spec.class_names))
+    pairs = [
+        {"class": names.get(one, one), "other": names.get(other, other), "cosine": cosine, "co_occurrence": together}
+        for one, other, cosine, together in likeness.pairs(PAIRS)
+    ]
+    each = [{"class": names.get(found.label, found.label), **asdict(found)} for found in extremes]
+    lowest, highest = ([getattr(one, f"{end}_entropy") for one in extremes] for end in ("lowest", "highest"))
+    metrics: Metrics = {
+        "class_similarity": likeness.rank_correlation,
+        "entropy_surest": sum(lowest) / len(lowest),
+        "entropy_least_sure": sum(highest) / len(highest),
+    }
+    return Measured(metrics, {"classes_alike": pairs, "entropy_extremes": each})
 
 
 def _mmd(target: ModelHandle, images: ImageSet, dataset: Dataset, seed: int) -> Metrics:

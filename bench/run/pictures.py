@@ -9,28 +9,31 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from bench.interfaces import DatasetSpec
+from bench.store.strips import strips
+
 MAX_BYTES = 100_000
 
 
-def grid_png(
-    images: NDArray[np.float32], mean: tuple[float, ...], std: tuple[float, ...], count: int = 64, scale: int = 2
-) -> bytes:
-    """The first ``count`` of ``images`` (normalised float32 [N,C,H,W]) as a PNG of at most 100 kB, a gap of 2 pixels
-    between them; ``scale`` repeats pixels. Fewer images or a smaller scale when it would be larger."""
+def grid_png(images: NDArray[np.float32], dataset: DatasetSpec, count: int = 64, scale: int = 2) -> bytes:
+    """The first ``count`` of ``images`` (float32 [N,C,H,W], normalised by the constants of ``dataset``) as a PNG of at
+    most 100 kB, a gap of 2 pixels between them, the frames of a clip side by side; ``scale`` repeats pixels. Fewer
+    images or a smaller scale when it would be larger."""
     while True:
-        content = _grid(images[:count], mean, std, scale)
+        content = _grid(images[:count], dataset, scale)
         if len(content) <= MAX_BYTES or (scale == 1 and count <= 4):
             return content
         scale, count = (1, count) if scale > 1 else (1, count // 2)
 
 
-def _grid(images: NDArray[np.float32], mean: tuple[float, ...], std: tuple[float, ...], scale: int) -> bytes:
-    constants = (np.asarray(v, dtype=np.float32).reshape(1, -1, 1, 1) for v in (std, mean))
+def _grid(images: NDArray[np.float32], dataset: DatasetSpec, scale: int) -> bytes:
+    constants = (np.asarray(v, dtype=np.float32).reshape(1, -1, 1, 1) for v in (dataset.std, dataset.mean))
     factor, offset = constants
     pixels = (np.clip(images * factor + offset, 0, 1) * 255).round().astype(np.uint8)
+    pixels = strips(pixels, dataset.frames)
     pixels = pixels.repeat(scale, axis=2).repeat(scale, axis=3)
     number, channels, height, width = pixels.shape
-    columns = math.ceil(math.sqrt(number))
+    columns = max(1, math.ceil(math.sqrt(number / dataset.frames)))
     rows = math.ceil(number / columns)
     sheet = np.full((rows * (height + 2) - 2, columns * (width + 2) - 2, channels), 255, np.uint8)
     for k in range(number):

@@ -102,7 +102,7 @@ class MlflowObserver(Observer):
         with tempfile.TemporaryDirectory() as folder:
             stem = f"{job.source.label}-{job.model.replace('/', '_').replace(':', '_') or 'none'}-seed{job.seed}"
             grid, curves = Path(folder) / f"{stem}.png", Path(folder) / f"{stem}-curves.json"
-            grid.write_bytes(grid_png(images.images.numpy(), job.dataset.mean, job.dataset.std))
+            grid.write_bytes(grid_png(images.images.numpy(), job.dataset))
             curves.write_text(json.dumps(images.info["curves"]))
             for path in (grid, curves):
                 self._client.log_artifact(self._parent, str(path), "image_sets")

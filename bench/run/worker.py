@@ -14,6 +14,7 @@ import torch
 from bench import __version__, runtime
 from bench.data.access import DataAccess
 from bench.data.datasets import Dataset, get_dataset
+from bench.data.places import beside
 from bench.interfaces import DatasetSpec, ModelHandle, RunContext, Tier
 from bench.run.fp import FpResult, check_sound, fp_result
 from bench.run.integrity import Integrity
@@ -27,6 +28,12 @@ from bench.zoo import targets
 log = logging.getLogger(__name__)
 
 Report = Callable[[str, int, int], None]
+
+
+def domain_root(settings: Settings, dataset: str, domain: str | None) -> Path | None:
+    """The folder in which the images of another domain are looked for."""
+    root = Path(settings.data_root) if settings.data_root else None
+    return root if domain is None else beside(domain, dataset, root)
 
 
 def waiting(report: Report) -> Callable[[], None]:
@@ -80,9 +87,14 @@ class Bench:
     def access(self, dataset: str, constants: SynthJob, tier: Tier) -> DataAccess:
         """A door to the data, in the constants the images of this set are normalised with."""
         found = dataclasses.replace(self.dataset(dataset), spec=constants.dataset)
-        other = self.settings.unrelated
-        unrelated = self.dataset(other) if other and other != dataset else None
-        return DataAccess(found, tier, unrelated)
+        return DataAccess(found, tier, self._unrelated(dataset, constants.source.domain))
+
+    def _unrelated(self, dataset: str, domain: str | None) -> Dataset | None:
+        """The data set of another domain: the one a row names, else the run's."""
+        other = domain or self.settings.unrelated
+        if other is None or other == dataset:
+            return None
+        return get_dataset(other, domain_root(self.settings, dataset, domain))
 
     def ready_to_measure(self) -> None:
         """The methods are done; of their code only the forward of a network runs from here on.

@@ -37,6 +37,10 @@ class Catalogue(Protocol):
     def train_digest(self, dataset: str) -> str:
         """SHA-256 of the training images a source may read."""
 
+    def domain_digest(self, name: str, dataset: str) -> str:
+        """SHA-256 of the training images of the data set ``name``, which serve as unrelated images beside ``dataset``.
+        Raises DataError where they are not here."""
+
     def targets(self, dataset: str) -> tuple[str, ...]:
         """Full names of the target networks trained on ``dataset``, in the table's order."""
 
@@ -83,6 +87,11 @@ class ShippedCatalogue:
 
     def train_digest(self, dataset: str) -> str:
         return _train_digest(dataset, self.root)
+
+    def domain_digest(self, name: str, dataset: str) -> str:
+        from bench.data.places import beside
+
+        return _train_digest(name, beside(name, dataset, self.root))
 
     def targets(self, dataset: str) -> tuple[str, ...]:
         from bench.zoo.targets import target_names

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from bench.data.table import scalable
+from bench.data.table import VIDEO, resized
 from bench.errors import SuiteError
 from bench.interfaces import DatasetSpec, NetworkInfo
 from bench.spec.catalogue import OUTSIDE
@@ -25,7 +25,7 @@ def check_fit(info: NetworkInfo, dataset: DatasetSpec, where: str) -> None:
     """
     hints = []
     if info.shape is not None and info.shape[0] != dataset.shape[0]:
-        hints.append(_channels_hint(info))
+        hints.append(_channels_hint(info, dataset))
     if info.shape is not None and info.shape[1:] != dataset.shape[1:]:
         hints.append(_size_hint(info, info.shape, dataset))
     if info.classes is not None and info.classes != dataset.classes:
@@ -59,15 +59,18 @@ def _said(shape: tuple[int, int, int] | None, classes: int | None) -> str:
     return f"{images}, {classes if classes is not None else 'an unknown number of'} classes"
 
 
-def _channels_hint(info: NetworkInfo) -> str:
+def _channels_hint(info: NetworkInfo, dataset: DatasetSpec) -> str:
+    if dataset.frames > 1 and info.shape is not None and info.shape[0] == dataset.channels:
+        name = f"{VIDEO}PATH@{dataset.shape[1]}x{dataset.frames}"
+        return f"It takes single frames. To have it look at clips: bench zoo add {info.name} FILE --data {name}."
     if info.shape is not None and info.shape[0] == 3:
         return "It takes colour: image folders are read in three channels, grey images too (imagefolder:PATH@SIZE)."
     return "Choose a network that was trained on such images."
 
 
 def _size_hint(info: NetworkInfo, shape: tuple[int, int, int], dataset: DatasetSpec) -> str:
-    base, side = scalable(dataset.name), shape[1]
-    own = f"Read the images at its size: dataset: {base}@{side}." if base and side == shape[2] else ""
+    name = resized(dataset.name, shape[1])
+    own = f"Read the images at its size: dataset: {name}." if name and shape[1] == shape[2] else ""
     if not info.name.startswith(OUTSIDE):
         return own or "Choose a network that was trained on images of this size."
     size = dataset.shape[1]

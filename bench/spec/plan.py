@@ -169,7 +169,7 @@ def _synth_json(job: SynthJob) -> dict[str, Any]:
         "method": job.source.method,
         "label": job.source.label,
         "version": job.source.version,
-        "params": job.source.params_json,
+        "params": job.source.described,
         "batch_size": job.source.batch_size,
     }
     return {

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from bench.errors import SuiteError, nearest
 from bench.identity import canonical
-from bench.interfaces import Compressor, DataSource, Method, MethodParams, PolicySearch, Preset
+from bench.interfaces import WORDS, Compressor, DataSource, Method, MethodParams, PolicySearch, Preset
 from bench.reading import parse_json
 from bench.spec.explain import explain
 from bench.spec.origin import KeyPath, dotted
@@ -135,7 +135,7 @@ def undeclared(method: Any, protocol: type) -> tuple[str, ...]:
     lacking = {name for name in attributes if getattr(method, name, absent) is absent}
     wanted = {name for name in methods if not name.startswith("_")}
     if "offers" in attributes:
-        wanted |= set(getattr(method, "offers", ()))
+        wanted |= set(getattr(method, "offers", ())) - WORDS
     lacking |= {name for name in wanted if not callable(getattr(method, name, None))}
     return tuple(sorted(lacking))
 

@@ -10,12 +10,14 @@ from bench.errors import SuiteError, nearest
 from bench.interfaces import Preset
 from bench.spec.axes import takes_policy
 from bench.spec.catalogue import OUTSIDE, Catalogue, find_network, full_name, short_name
+from bench.spec.domains import from_domain
 from bench.spec.jobs import ResolvedCompressor, ResolvedSource
 from bench.spec.models import CompressorEntry, SourceEntry
 from bench.spec.origin import KeyPath
 from bench.spec.registry import changes, params_json, resolve_params, row_label
 from bench.spec.select import is_pattern, matches
 from bench.spec.suite import SuiteSpec
+from bench.spec.teachers import taught
 
 SELF = "self"
 EACH_TARGET = "each_target"
@@ -124,6 +126,9 @@ def rows_of(
         own=catalogue.sources.own(entry.method),
         hook="hook" in method.offers,
     )
+    if entry.domain is not None:
+        source = from_domain(source, entry.domain, suite.dataset, catalogue, at(("domain",)))
+        source = replace(source, label=entry.label or source.label)
     student = find_network(catalogue, suite.dataset, entry.student, at(("student",))) if entry.student else None
     zoo, needs = method.models == "zoo", frozenset(method.needs)
     return [
@@ -144,7 +149,9 @@ def compressor_rows(suite: SuiteSpec, preset: Preset, catalogue: Catalogue) -> t
     """The compressor axis.
 
     Raises:
-        SuiteError: unknown method or parameter; a quantiser that is not the last step; two equal rows.
+        SuiteError: unknown method or parameter; a quantiser that is not the last step; two equal rows; a teacher that
+            does not exist or does not serve.
+        WeightsError: the manifest of a teacher is missing or damaged.
     """
     out: list[ResolvedCompressor] = []
     for index, entry in enumerate(suite.grid.compressor):
@@ -153,6 +160,8 @@ def compressor_rows(suite: SuiteSpec, preset: Preset, catalogue: Catalogue) -> t
             row = _chain(suite, entry, index, preset, catalogue)
         else:
             row = _compressor(entry.method, entry.params, preset, catalogue, at)
+        if entry.teacher is not None:
+            row = taught(row, entry.teacher, suite.dataset, catalogue, at(("teacher",)))
         row = replace(row, label=entry.label or row.label)
         if any(old.label == row.label for old in out):
             raise SuiteError("two rows of one name", where=at(()), got=row.label)

@@ -27,7 +27,7 @@ from bench.spec.overrides import apply_override, parse_override
 
 __all__ = ["Claim", "Selector", "SuiteSpec", "load_suite", "parse_override", "suite_names"]
 
-Measure = Literal["bn_loss", "zoo_top1", "classifier_score", "mmd"]
+Measure = Literal["bn_loss", "zoo_top1", "classifier_score", "mmd", "class_similarity"]
 """Image measures; each is taken with the network on the target axis (its BN statistics, predictions or features)."""
 
 RankWithin = Literal["compressor", "protocol"]

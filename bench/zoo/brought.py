@@ -30,7 +30,9 @@ class Own:
     """What a user's weights were trained on, where that is not ImageNet.
 
     ``classes`` is the size of the head; ``folder`` (``PATH`` or ``PATH@SIZE``) holds the images, of which test/ is
-    measured on; ``mean`` and ``std`` are what the training normalised with, per channel of pixels in [0, 1].
+    measured on; or it is a data set of videos by its name (``videofolder:PATH@SIZExFRAMES``, ``activitynet``), and the
+    network then looks at clips.  ``mean`` and ``std`` are what the training normalised with, per channel of pixels in
+    [0, 1].
     """
 
     classes: int | None = None
@@ -102,8 +104,9 @@ def bring(name: str, weights: Path, root: Path | None = None, own: Own = Own()) 
     takes = input_of(name, module)
     takes = replace(takes, mean=own.mean or takes.mean, std=own.std or takes.std)
     data = _images(takes, own, root)
-    shape = data.spec.shape if own.folder is not None else takes.shape
-    ready, known = _network_facts(name, module, shape)
+    frames = data.spec.frames
+    ready, known = _network_facts(name, module, data.spec.shape if own.folder is not None else takes.shape, frames)
+    takes = replace(takes, mean=takes.mean * frames, std=takes.std * frames)
     if own.folder is not None or root is not None:
         _check_classes(name, known["classes"], data)
     facts = {
@@ -114,6 +117,7 @@ def bring(name: str, weights: Path, root: Path | None = None, own: Own = Own()) 
         "mean": list(takes.mean),
         "std": list(takes.std),
         "cast_from": list(cast),
+        **({"frames": frames} if frames > 1 else {}),
     }
     return checkpoints.save(module, checkpoints.weights_folder(DATASET), _stem(name), facts | known)
 
@@ -125,6 +129,7 @@ def load_library(name: str) -> ModelHandle:
         SuiteError: the library has no such network.
         WeightsError: brought weights are damaged or another network's.
     """
+    from bench.interfaces.clips import for_clips
     from bench.zoo.checkpoints import freeze, load_into, weights_folder
     from bench.zoo.outputs import returning_logits
 
@@ -134,9 +139,10 @@ def load_library(name: str) -> ModelHandle:
         load_into(module, weights_folder(DATASET) / f"{_stem(name)}.safetensors", fact["sha256"])
     else:
         fact = _random_facts(name, module)
+    frames = fact.get("frames", 1)
     return ModelHandle(
         name=name,
-        module=freeze(returning_logits(module, _shape(fact), name)),
+        module=freeze(for_clips(returning_logits(module, _frame(_shape(fact), frames), name), frames)),
         digest=fact["digest"],
         architecture=architecture_of(name),
         family=name.split(":", 1)[0],
@@ -157,25 +163,28 @@ def _random_facts(name: str, module: nn.Module) -> dict[str, Any]:
     return {**facts, "digest": digest_of(module.state_dict()), **_network_facts(name, module, takes.shape)[1]}
 
 
-def _network_facts(name: str, module: nn.Module, shape: tuple[int, int, int]) -> tuple[nn.Module, dict[str, Any]]:
-    """``module`` so that it returns logits, and its ``network_facts``.
+def _network_facts(
+    name: str, module: nn.Module, shape: tuple[int, int, int], frames: int = 1
+) -> tuple[nn.Module, dict[str, Any]]:
+    """``module`` so that it returns logits of images, or of clips of ``frames``, and its ``network_facts``.
 
     Raises:
         SuiteError: the network does not run on images of ``shape`` (C, H, W).
         WeightsError: it returns no logits.
     """
+    from bench.interfaces.clips import for_clips
     from bench.zoo.macs import network_facts
     from bench.zoo.outputs import returning_logits
 
     try:
-        ready = returning_logits(module, shape, name)
+        ready = for_clips(returning_logits(module, _frame(shape, frames), name), frames)
         return ready, network_facts(ready, shape)
     except UNFIT as error:
         own = "×".join(map(str, input_of(name, module).shape))
         raise SuiteError(
             "the network does not run on images of this size",
             where=name,
-            got=f"{'×'.join(map(str, shape))}: {error}",
+            got=f"{'×'.join(map(str, _frame(shape, frames)))}: {error}",
             expected=f"its library says {own}",
         ) from error
 
@@ -183,12 +192,13 @@ def _network_facts(name: str, module: nn.Module, shape: tuple[int, int, int]) ->
 def _images(takes: InputSpec, own: Own, root: Path | None) -> Dataset:
     """The images to measure on, of the size the user says, else of the network's own."""
     from bench.data.datasets import get_dataset
-    from bench.data.table import FOLDER, sized
+    from bench.data.table import FOLDER, SPECS, VIDEO, base_name, sized
 
-    side = takes.shape[1]
-    if own.folder is None:
-        return get_dataset(sized(DATASET, side), root)
-    return get_dataset(FOLDER + sized(own.folder.removeprefix(FOLDER), side))
+    name = sized(DATASET if own.folder is None else own.folder, takes.shape[1])
+    known = SPECS.get(base_name(name))
+    if own.folder is None or (known is not None and known.frames > 1):
+        return get_dataset(name, root)
+    return get_dataset(name if name.startswith((FOLDER, VIDEO)) else FOLDER + name)
 
 
 def _measured(module: nn.Module, takes: InputSpec, data: Dataset, classes: int, *, optional: bool) -> float | None:
@@ -198,7 +208,7 @@ def _measured(module: nn.Module, takes: InputSpec, data: Dataset, classes: int, 
     if classes != data.spec.classes:
         return None
     try:
-        return top1(module, data.test_batches(size=50), takes.mean, takes.std)
+        return top1(module, data.test_batches(size=max(1, 50 // data.spec.frames)), takes.mean, takes.std)
     except DataError:
         if not optional:
             raise
@@ -231,6 +241,11 @@ def _shape(fact: Mapping[str, Any]) -> tuple[int, int, int]:
     """Shape (C, H, W) of the images that a manifest is for."""
     channels, height, width = fact["shape"]
     return channels, height, width
+
+
+def _frame(shape: tuple[int, int, int], frames: int) -> tuple[int, int, int]:
+    """Shape of a single frame of a clip of ``shape`` (N·C, H, W)."""
+    return shape[0] // frames, *shape[1:]
 
 
 def _stem(name: str) -> str:

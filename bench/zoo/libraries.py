@@ -128,26 +128,26 @@ def check_student(name: str, dataset: DatasetSpec, where: str | None = None) -> 
     Raises:
         SuiteError: no such network, or none for so many channels or images of this size; ``where`` says who asked.
     """
-    check_build(name, dataset.shape[0], where)
+    check_build(name, dataset.channels, where)
     from bench.zoo.seen import read_student, write_student
 
-    library = name.split(":", 1)[0]
-    if read_student(library, name, dataset.classes, dataset.shape):
+    library, shape = name.split(":", 1)[0], (dataset.channels, *dataset.shape[1:])
+    if read_student(library, name, dataset.classes, shape):
         return
     import torch
 
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            module = build(name, dataset.classes, dataset.shape[0])
-            module.eval()(torch.zeros(1, *dataset.shape))
+            module = build(name, dataset.classes, dataset.channels)
+            module.eval()(torch.zeros(1, *shape))
     except UNFIT as error:
         raise SuiteError(
             "this network cannot be built for the data set's images",
             where=where,
-            got=f"{name} for images of {'×'.join(map(str, dataset.shape))}: {error}",
+            got=f"{name} for images of {'×'.join(map(str, shape))}: {error}",
             hint="Choose a network that takes any size, or images of its own size.",
         ) from error
-    write_student(library, name, dataset.classes, dataset.shape)
+    write_student(library, name, dataset.classes, shape)
 
 
 def _bare(library: str, short: str) -> str:

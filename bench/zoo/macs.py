@@ -37,15 +37,16 @@ def network_facts(module: nn.Module, shape: tuple[int, int, int]) -> dict[str, A
 
 
 def _one_forward(module: nn.Module, shape: tuple[int, int, int]) -> tuple[int, Tensor]:
-    """Multiply-accumulates and output of one black image in eval mode; the module is left as it was."""
+    """Multiply-accumulates and output of one black image in eval mode; the module is left as it was.  A clip's frames
+    are rows inside, so all rows count."""
     total = 0
 
     def add(layer: nn.Module, _: tuple[Tensor, ...], out: Tensor) -> None:
         nonlocal total
         if isinstance(layer, nn.Conv2d):
-            total += out[0].numel() * (layer.in_channels // layer.groups) * math.prod(layer.kernel_size)
+            total += out.numel() * (layer.in_channels // layer.groups) * math.prod(layer.kernel_size)
         elif isinstance(layer, nn.Linear):
-            total += out[0].numel() * layer.in_features
+            total += out.numel() * layer.in_features
 
     hooks = [m.register_forward_hook(add) for m in module.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     was_training = {m: m.training for m in module.modules()}

@@ -11,6 +11,7 @@ import torch
 
 from bench.data.datasets import Dataset, get_dataset, whole
 from bench.errors import DataError
+from bench.interfaces.clips import Clips, for_clips, frames_of
 from bench.zoo import checkpoints
 from bench.zoo.macs import network_facts
 from bench.zoo.small import BUILDERS
@@ -21,16 +22,28 @@ Log = Callable[[str, int, int, float], None]
 
 
 def build_entry(item: Entry, dataset: Dataset) -> torch.nn.Module:
-    """The untrained network of ``item`` for the data set's channels and classes, seeded by the entry."""
+    """The untrained network of ``item`` for the data set's channels, classes and frames, seeded by the entry."""
     with torch.random.fork_rng(devices=[]):  # timm's and torchvision's initialisers draw from the global generator
         torch.manual_seed(20_211 + item.seed)
         spec = dataset.spec
-        return BUILDERS[item.builder](spec.classes, spec.shape[0], **item.kwargs)
+        return for_clips(BUILDERS[item.builder](spec.classes, spec.channels, **item.kwargs), spec.frames)
 
 
 def _measured(module: torch.nn.Module, dataset: Dataset) -> float:
     """Top-1 in percent on the test set."""
     return top1(module, dataset.test_batches(size=EVAL_BATCH), dataset.spec.mean, dataset.spec.std)
+
+
+def _one_frame(module: torch.nn.Module, dataset: Dataset) -> dict[str, float]:
+    """Of a network of clips its top-1 in percent on single frames, the mean over the frames of every test clip."""
+    if not isinstance(module, Clips):
+        return {}
+    spec, count = dataset.spec, module.frames
+    frames = (
+        (frames_of(clips, count), labels.repeat_interleave(count))
+        for clips, labels in dataset.test_batches(size=max(1, EVAL_BATCH // count))
+    )
+    return {"top1_one_frame": top1(module.net, frames, spec.mean[: spec.channels], spec.std[: spec.channels])}
 
 
 def train_one(
@@ -55,12 +68,13 @@ def train_one(
         checkpoints.load_into(module, start / f"{item.name}.safetensors", before["sha256"])
         begun = {"first_cycle": {key: before.get(key) for key in ("sha256", "seconds", "torch", "recipe", "top1")}}
     first = 1 if start is not None else 0
-    data = TrainData(*whole(dataset.full_train()), dataset.spec.mean, dataset.spec.std)
+    spec = dataset.spec
+    data = TrainData(*whole(dataset.full_train(), item.seed), spec.mean, spec.std, spec.frames)
     if holdout:
         if holdout >= len(data.images):
             raise DataError("more held out than there is", got=holdout, expected=f"below {len(data.images)}")
         held = zip(data.images[-holdout:].split(EVAL_BATCH), data.labels[-holdout:].split(EVAL_BATCH), strict=True)
-        data = TrainData(data.images[:-holdout], data.labels[:-holdout], data.mean, data.std)
+        data = replace(data, images=data.images[:-holdout], labels=data.labels[:-holdout])
         seconds = fit(item, module, data, first=first, report=report)
         return {"name": item.name, "holdout_top1": top1(module, held, data.mean, data.std), "seconds": seconds}
     checkpoint = out / f"{item.name}.checkpoint"
@@ -71,9 +85,12 @@ def train_one(
         "architecture": item.architecture,
         "family": item.family,
         "seed": item.seed,
-        "recipe": recipe(item),
+        "recipe": recipe(item, data.frames),
         "train_images": len(data.images),
+        "train_digest": dataset.full_train().digest(),
+        "test_digest": dataset.test_digest(),
         "top1": _measured(module, dataset),
+        **_one_frame(module, dataset),
         **network_facts(module, dataset.spec.shape),
         "mean": list(data.mean),
         "std": list(data.std),
@@ -122,9 +139,10 @@ def train(
         yield train_one(item, data, out, holdout=holdout, start=start, report=report)
 
 
-def verify(dataset: str, folder: Path) -> list[dict[str, Any]]:
-    """Re-measure every shipped network: rows of name, registered and measured top-1, and whether they agree."""
-    data = get_dataset(dataset)
+def verify(dataset: str, folder: Path, root: Path | None = None) -> list[dict[str, Any]]:
+    """Re-measure every network of ``folder``: rows of name, registered and measured top-1, and whether they agree.
+    ``root`` is the folder of a data set that is not embedded."""
+    data = get_dataset(dataset, root)
     rows = []
     for fact in checkpoints.manifests(folder):
         module = build_entry(entry(fact["name"]), data)

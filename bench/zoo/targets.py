@@ -119,7 +119,7 @@ def load(name: str) -> ModelHandle:
 
 
 def untrained(name: str, dataset: DatasetSpec, generator: torch.Generator) -> nn.Module:
-    """The network of a full name for the data set's channels and classes, weights drawn anew; in training mode.
+    """The network of a full name for the data set's channels, classes and frames, weights drawn anew; in training mode.
 
     ``timm:NAME`` is built for any shape timm's constructor takes; torchvision's networks for three channels only.
 
@@ -128,15 +128,18 @@ def untrained(name: str, dataset: DatasetSpec, generator: torch.Generator) -> nn
     """
     import torch
 
+    from bench.interfaces.clips import for_clips
     from bench.zoo.libraries import build
     from bench.zoo.small import BUILDERS
 
     with torch.random.fork_rng(devices=[]):  # initialisers draw from the global generator
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
         if library_of(name):
-            return build(name, dataset.classes, dataset.shape[0])
-        item = entry(_split(name)[1])
-        return BUILDERS[item.builder](dataset.classes, dataset.shape[0], **item.kwargs)
+            net = build(name, dataset.classes, dataset.channels)
+        else:
+            item = entry(_split(name)[1])
+            net = BUILDERS[item.builder](dataset.classes, dataset.channels, **item.kwargs)
+        return for_clips(net, dataset.frames)
 
 
 def check_weights(name: str) -> None:

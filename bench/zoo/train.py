@@ -42,12 +42,19 @@ Report = Callable[[int, int, float], None]
 
 @dataclass(frozen=True)
 class TrainData:
-    """Training images uint8 [N,C,H,W], labels int64 [N], and the constants (per channel) they are normalised with."""
+    """Training images uint8 [N,C,H,W], labels int64 [N], the constants (per channel) they are normalised with, and the
+    frames of a clip where they are clips."""
 
     images: Tensor
     labels: Tensor
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    frames: int = 1
+
+    @property
+    def batch(self) -> int:
+        """Samples of a step."""
+        return batch_of(self.frames)
 
     def normalise(self, images: Tensor) -> Tensor:
         """Values 0..255 [B,C,H,W], of any type, to normalised float32 of the same shape."""
@@ -80,11 +87,16 @@ def autocast(entry: Entry) -> bool:
     return entry.bf16 and torch.backends.cpu.get_cpu_capability() not in ("DEFAULT", "AVX2")
 
 
-def recipe(entry: Entry) -> dict[str, Any]:
-    """The hyper-parameters of ``entry`` as they go into its manifest."""
+def batch_of(frames: int) -> int:
+    """Samples of a step: of clips as many as have BATCH frames."""
+    return max(1, BATCH // frames)
+
+
+def recipe(entry: Entry, frames: int = 1) -> dict[str, Any]:
+    """The hyper-parameters of ``entry`` as they go into its manifest; ``frames`` of a clip."""
     return {
         "optimiser": "sgd nesterov 0.9",
-        "batch": BATCH,
+        "batch": batch_of(frames),
         "cycles": [
             {"epochs": c.epochs, "lr": c.lr, "augment": c.views.facts() if c.views else {"flip": 0.5}}
             for c in cycles(entry)
@@ -144,8 +156,8 @@ def fit(
         report: called with (steps done, steps in all, loss) every 20 steps.
     """
     module.to(memory_format=torch.channels_last).train()
-    if len(data.images) < BATCH:
-        raise DataError("fewer training images than a batch", got=len(data.images), expected=f"at least {BATCH}")
+    if len(data.images) < data.batch:
+        raise DataError("fewer training images than a batch", got=len(data.images), expected=f"at least {data.batch}")
     todo = [(cycle, epoch) for cycle in cycles(entry)[first:] for epoch in range(cycle.epochs)]
     done, seconds = 0, 0.0
     identity = f"{entry}|{first}|{len(data.images)}|{int(data.labels.sum())}"
@@ -155,7 +167,7 @@ def fit(
         module.load_state_dict(state["module"])
         optimiser.load_state_dict(state["optimiser"])
         done, seconds = state["epoch"], state["seconds"]
-    batches = len(data.images) // BATCH
+    batches = len(data.images) // data.batch
 
     def tell(step: int, loss: float, before: int) -> None:
         if report is not None:
@@ -206,10 +218,10 @@ def _epoch(
     seed = 1_000_003 * (entry.seed + 1) + epoch + (500_000 if cycle.views else 0)
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(data.images), generator=generator)
-    batches = len(order) // BATCH
+    batches = len(order) // data.batch
     total = cycle.epochs * batches
     for index in range(batches):
-        picks = order[index * BATCH : (index + 1) * BATCH]
+        picks = order[index * data.batch : (index + 1) * data.batch]
         seen, labels = _views(data, picks, cycle, generator), data.labels[picks]
         images = seen.images.contiguous(memory_format=torch.channels_last)
         for group in optimiser.param_groups:

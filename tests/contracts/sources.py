@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.data.access import DataAccess
@@ -262,7 +262,7 @@ def hooks_leave_gradients_alone(case: Source) -> None:
         generator, made = torch.Generator().manual_seed(4), []
         with reseeded(seed), tempfile.TemporaryDirectory() as scratch, sealed(Path(scratch)):
             for step in range(4):
-                made.append(hook(given, step, 4, lambda x, s=student: s(x).square().mean(), generator))  # type: ignore[misc]
+                made.append(hook(given, step, 4, Asked(student), generator))
         assert kit.state(student) == before, "the student or its gradients were changed"
         assert {k: kit.bits_of(v) for k, v in vars(given).items()} == held, "the given batch was changed"
         for batch in made:
@@ -272,6 +272,23 @@ def hooks_leave_gradients_alone(case: Source) -> None:
             assert (batch.labels is None) or len(batch.labels) == len(batch.images)
         found.append([{k: kit.bits_of(v) for k, v in vars(batch).items()} for batch in made])
     assert found[0] == found[1], "the same hook gave another batch"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a hook may ask of a training: a loss of the student, and what another network says."""
+
+    student: nn.Module
+
+    def __call__(self, images: Tensor, /) -> Tensor:
+        found: Tensor = self.student(images).square().mean()
+        return found
+
+    @torch.no_grad()
+    def teacher(self, images: Tensor) -> Tensor:
+        """The student's own answers will do, detached."""
+        found: Tensor = self.student(images)
+        return found
 
 
 def _batch(student: nn.Module) -> Batch:

@@ -116,7 +116,9 @@ def test_unknown_names_come_with_the_nearest() -> None:
     with pytest.raises(DataError, match="fashion_mnist") as caught:
         get_dataset("fashion-mnist")
     assert caught.value.nearest == "fashion_mnist"
-    assert {*SPECS, "imagenet@SIZE", "imagefolder:PATH[@SIZE]", "NAME+held_out"} == set(dataset_names())
+    forms = {"imagenet@SIZE", "imagefolder:PATH[@SIZE]", "videofolder:PATH[@SIZE[xFRAMES]]", "NAME+held_out"}
+    clips = {f"{name}@SIZE[xFRAMES]" for name, spec in SPECS.items() if spec.frames > 1}
+    assert {*SPECS, *forms, *clips} == set(dataset_names())
 
 
 def test_the_full_set_is_asked_for_by_name(cache: Path) -> None:
@@ -149,6 +151,23 @@ def test_cifar_from_an_image_folder_keeps_the_published_class_order(
     for image, label, place in zip(images, labels.tolist(), [0, 1, 2] * 10, strict=True):
         assert tuple(image[:, 5, 5].tolist()) == colour_of(label, place)
     assert torch.equal(whole(data.train())[0], whole(data.full_train())[0])
+
+
+def test_jpeg_files_are_a_data_set_of_their_own(
+    cache: Path, image_folder: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    root = image_folder(("train", "test"), SPECS["cifar10"].class_names, 3, (32, 32))
+    get_dataset("cifar10", root).train()
+    assert "cifar10_jpeg" not in caplog.text
+    (root / "test" / "cat" / "000.png").rename(root / "test" / "cat" / "000.jpg")
+    for _ in range(2):
+        pixels = all_of(get_dataset("cifar10", root))[0]
+    assert caplog.text.count("are called cifar10_jpeg") == 1
+    caplog.clear()
+    assert torch.equal(all_of(get_dataset("cifar10_jpeg", root))[0], pixels)
+    assert caplog.text == ""
+    with pytest.raises(DataError, match="the data set is not here"):
+        get_dataset("cifar10_jpeg").test()
 
 
 def test_imagenet_is_resized_and_cropped(cache: Path, image_folder: Callable[..., Path]) -> None:

@@ -22,7 +22,8 @@ from bench.spec.suite import load_suite, suite_names
 RECORDED = [(name, key) for name, keys in table.shipped_digests().items() for key in keys]
 
 
-@pytest.mark.parametrize(("name", "key"), RECORDED)
+# Those of the clips that the package makes are looked at in test_fashion_clips.
+@pytest.mark.parametrize(("name", "key"), [one for one in RECORDED if one[0] != places.MADE])
 def test_recorded_digests_are_those_of_the_images(name: str, key: str) -> None:
     part, _, count = key.partition("/")
     subset = int(count) if count else None

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from bench.errors import SuiteError
-from bench.spec.registry import Registry, changes, code_files, params_json, resolve_params, row_label
+from bench.interfaces import Compressor
+from bench.spec.registry import Registry, changes, code_files, params_json, resolve_params, row_label, undeclared
 from tests.spec.conftest import ToyCatalogue
 
 
@@ -115,6 +116,20 @@ def test_a_method_that_does_not_declare_all_is_refused_when_it_is_loaded(
         Registry(kind, folder.parent.name).get("mine", where="x.yaml:3: grid")
     assert "x.yaml:3: grid: " in str(caught.value)
     assert f"without {missing}\n" in str(caught.value)
+
+
+def test_an_offer_of_one_word_needs_nothing_behind_it(package: str, tmp_path: Path) -> None:
+    """Of a compressor that takes a teacher; "units" asks for a method, and says so beside it."""
+    method = Registry("compressors", package).get("rtn")
+
+    class Taught(type(method)):  # type: ignore[misc]
+        offers = frozenset({"teacher"})
+
+    class Half(Taught):
+        offers = frozenset({"teacher", "units"})
+
+    assert undeclared(Taught(), Compressor) == ()
+    assert undeclared(Half(), Compressor) == ("units",)
 
 
 def test_every_built_in_method_declares_all_and_is_read_without_torch() -> None:

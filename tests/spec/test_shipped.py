@@ -27,7 +27,14 @@ NAMES = (
     "ablation_ranges",
     "ablation_weights",
     "ablation_zoo",
+    "adaptive_data_free",
+    "coquant_cifar",
+    "coquant_lambda",
+    "coquant_swap",
+    "coquant_weights",
+    "ddpq_similar_classes",
     "kd",
+    "policy_budget",
     "policy_data_free",
     "policy_ptq",
     "pruning",
@@ -40,6 +47,12 @@ NAMES = (
     "qat_w2a4",
     "qat_w4a4",
     "quickstart",
+    "seam_kd",
+    "seam_lambda",
+    "seam_mobilenet",
+    "seam_on_edmips",
+    "seam_proxy",
+    "seam_resnet",
     "sources_all",
     "sources_all_full",
     "sources_quality",
@@ -68,7 +81,7 @@ class UntrainedCatalogue(ShippedCatalogue):
         return tuple(full_name(dataset, name) for name in GROUPS[group])
 
     def info(self, name: str) -> NetworkInfo:
-        return NetworkInfo(name, name, (0.2,), (0.3,), 20)
+        return NetworkInfo(name, name, (0.2,), (0.3,), 20, fp_top1=90.0)
 
 
 @cache
@@ -104,15 +117,22 @@ def test_header_names_what_is_smaller(name: str) -> None:
 
 
 SIZES = {
-    # ptq: real, noise, zeroq and kw of each of 6 networks, mixmix; 6 targets, 2 compressors, 3 seeds.
-    "ptq_w4a4": ((1 + 1 + 6 + 6 + 1) * 3, (3 + 6 + 1) * 6 * 2 * 3),
-    "ptq_w2a4": ((1 + 1 + 6 + 6 + 1) * 3, (3 + 6 + 1) * 6 * 2 * 3),
+    # ptq: real, noise, zeroq and kw of each of 6 networks, mixmix; 6 targets, 2 compressors
+    "ptq_w4a4": (1 + 1 + 6 + 6 + 1, (3 + 6 + 1) * 6 * 2),
+    "ptq_w2a4": (1 + 1 + 6 + 6 + 1, (3 + 6 + 1) * 6 * 2),
     "quickstart": (1 + 1 + 2 + 1, 4 * 2 * 2),
-    "ptq_bits": ((1 + 1 + 2 + 1) * 3, 4 * 2 * 5 * 3),
+    "ptq_bits": (1 + 1 + 2 + 1, 4 * 2 * 5),
     "ptq_compressors": (2, 2 * 6 * 5 * 2),
     "synthesis_quality": (7, 7 * 16),
     "ablation_mixing": (10, 10 * 2 * 2),
     "ablation_zoo": (1 + 4 + 3, 5 * 4 * 2),
+    # real, noise, mixmix; kw, genie of the target; two networks of seven bit-widths
+    "adaptive_data_free": (5, 5 * 2 * 7),
+    "coquant_cifar": (1, 7 * 7),
+    "coquant_lambda": (1, 6 * 4),
+    "coquant_swap": (1, 10 * 7 + 4),
+    "coquant_weights": (1, 3 * 4 + 3 * 7),
+    "ddpq_similar_classes": (7, 7 * 2),
     "synthesis_ce_only": (3, 3 * 4),
     # real, noise, mixmix; kw of each of 3 targets; 3 compressors
     "qat_w4a4": (1 + 1 + 3 + 1, 4 * 3 * 3),
@@ -123,25 +143,35 @@ SIZES = {
     "ablation_mixing_pruning": (10, 10),
     "ablation_images": (1 + 1 + 2 + 1, 4 * 2 * 5),
     # real, mixmix; kw of each of 6 targets; rtn and brecq, each twice
-    "ablation_ranges": ((1 + 1 + 6) * 2, 3 * 6 * 4 * 2 * 2),
+    "ablation_ranges": (1 + 1 + 6, 3 * 6 * 4 * 2),
     "ablation_weights": (6, 6 * 2 * 2),
     # real, noise, mixmix; deepinversion, dafl thrice (a set and two streams) of 2 teachers; 3 pairs of networks
     "kd": (3 + 2 + 4 * 2, 8 * 3),
-    # real, noise, ood, dead_leaves, mixmix (twice in the first); 12 sources that look at each target; W4A4 and W2A4
-    # real; 15 policies under 2 compressors on 2 targets
-    "policy_ptq": (3, 15 * 2 * 2 * 3),
+    # real; 15 policies under 3 compressors on 2 targets
+    "policy_ptq": (1, 15 * 3 * 2),
     # real, noise, mixmix; kw, genie of each of 2 targets; 8 policies
-    "policy_data_free": ((3 + 2 * 2) * 3, 5 * 8 * 2 * 3),
-    "sources_all": ((6 + 12 * 2) * 3, 18 * 2 * 2 * 3),
+    "policy_data_free": (3 + 2 * 2, 5 * 8 * 2),
+    "policy_budget": (1, 12 * 3),
+    # real; digits
+    "seam_resnet": (2, 17 * 2),
+    "seam_mobilenet": (2, 17 * 2),
+    "seam_proxy": (2, 10),
+    "seam_on_edmips": (1, 8),
+    "seam_lambda": (2, 11),
+    "seam_kd": (2, 8 * 2),
+    # real, noise, ood, dead_leaves, mixmix (twice in the first); 12 sources that look at each target; W4A4 and W2A4
+    "sources_all": (6 + 12 * 2, 18 * 2 * 2),
     "sources_all_full": (5 + 12 * 3, 17 * 3 * 2),
     "sources_quality": (17, 17 * 6),
 }
-"""Suite: image sets, cells."""
+"""Suite: image sets, cells; of one seed."""
 
 
 @pytest.mark.parametrize("name", SIZES)
 def test_sizes(name: str) -> None:
-    assert (len(plan(name).synths), len(plan(name).cells)) == SIZES[name]
+    seeds = len(load_suite(name).seeds)
+    assert (len(plan(name).synths), len(plan(name).cells)) == (SIZES[name][0] * seeds, SIZES[name][1] * seeds)
+    assert seeds >= 3 or name == "quickstart" or name.startswith(("coquant", "ddpq"))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -173,7 +203,7 @@ def test_zeros_are_not_filled_by_a_later_step(last: str) -> None:
         grid = {"grid.compressor": [{"steps": [zeros, then]}], "claims": []}
         return make_plan(load_suite(suite, grid), catalogue=UntrainedCatalogue())
 
-    assert len(chained(next(iter(KEEPS))).cells) == 3 * 2
+    assert len(chained(next(iter(KEEPS))).cells) == 3 * 2 * 3
     with pytest.raises(SuiteError, match=rf"would fill the zeros[\s\S]*{', '.join(sorted(KEEPS))}"):
         chained(last)
 
