@@ -69,9 +69,13 @@ def make_clips(out: Path, report: Report = lambda done, total: None) -> int:
         report: called with the frames done and the frames in all.
 
     Raises:
-        DataError: the folder holds something else; the images made here are not those made elsewhere.
+        DataError: the folder is a file, or holds something else; the images made here are not those made elsewhere.
         StoreError: the folder cannot be written.
     """
+    if out.exists() and not out.is_dir():
+        raise DataError("there is a file where the folder of the clips is to be", where=str(out))
+    if out.exists() and not out.is_dir():
+        raise DataError("is no folder", where=str(out))
     total = sum(_frames_in_all(split) for split in GARMENTS)
     if out.is_dir() and any(out.iterdir()):
         _compare(out, report, total)

@@ -93,6 +93,8 @@ def extract(videos: Path, out: Path, taken: Taken, split: str = "train", report:
         StoreError: ``out`` cannot be written.
     """
     _library()
+    if out.exists() and not out.is_dir():
+        raise DataError("is no folder", where=str(out))
     found = list_files(videos, split)
     _check_classes(found, out)
     made, failed = 0, list[tuple[Path, str]]()

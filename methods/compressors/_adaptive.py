@@ -56,6 +56,8 @@ class AdaptiveParams(QatParams):
     first images or their least squared error), learn at ``alpha_lr`` times lr and decay by ``alpha_decay``.
     """
 
+    lr: float = Field(default=0.0025, ge=0, le=10)
+    bn_freeze: float = Field(default=1.0, ge=0, le=1)
     widths: Annotated[tuple[Bits, ...], Field(min_length=1)] = (8, 6, 4, 2)
     zero_shot: tuple[Bits, ...] = (7, 5, 3)
     calibrate: bool = True
@@ -87,7 +89,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "shape": "drops",
         "drops": (150 / 350, 225 / 350, 270 / 350),
         "clip": 0.0,
-        "bn_freeze": 1.0,
         "temperature": 1.0,
         "features": 0.0,
         "kl": 0.0,

@@ -31,7 +31,8 @@ Known deviations:
   where the images have them of the target's classes, else the cell is not applicable.
 - First and last layer have 8 bits at every width.
 - Clips start where the squared error of the first images is least (``paper``: 8); two-sided tensors have a second one.
-- ``mini`` is Adam with a cosine as in `lsq`, flips only; ``paper`` lacks the paper's crops.
+- ``mini`` is Adam with a cosine as in `lsq`, at half the rate and with statistics that follow the batches to the end,
+  flips only; ``paper`` lacks the paper's crops.
 
 Published figures (supplementary Table 4, CIFAR-10, ResNet-18, full precision 95.3 %, 8 to 2 bits): trained at 8, 6, 4,
 2 95.2, 95.2, 95.4, 95.3, 95.1, 94.6, 94.1; at 8, 2 95.2, 95.2, 95.2, 95.2, 94.5, 94.7, 94.5; at 8, 4 95.6, 95.5, 95.5,

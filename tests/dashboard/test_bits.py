@@ -187,7 +187,7 @@ def test_page_draws_the_protocol_of_measured_rows(measured: Pages) -> None:
 
 def test_a_row_without_a_list_takes_that_of_its_protocol(measured: Pages) -> None:
     """The package's records of other sources are older than the list of layers."""
-    app = measured.open("bits", suite="ptq_w2a4", target="resnet18_w10", row="noise · brecq · W2A4 · 256 images")
+    app = measured.open("bits", suite="ptq_bits", target="resnet18_w10", row="noise · brecq · W2A4 · 256 images")
     assert not app.exception
     assert not app.info
     assert any("of the same network and protocol" in e.value for e in app.caption)
