@@ -74,8 +74,6 @@ def make_clips(out: Path, report: Report = lambda done, total: None) -> int:
     """
     if out.exists() and not out.is_dir():
         raise DataError("there is a file where the folder of the clips is to be", where=str(out))
-    if out.exists() and not out.is_dir():
-        raise DataError("is no folder", where=str(out))
     total = sum(_frames_in_all(split) for split in GARMENTS)
     if out.is_dir() and any(out.iterdir()):
         _compare(out, report, total)

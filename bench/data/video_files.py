@@ -94,7 +94,7 @@ def extract(videos: Path, out: Path, taken: Taken, split: str = "train", report:
     """
     _library()
     if out.exists() and not out.is_dir():
-        raise DataError("is no folder", where=str(out))
+        raise DataError("there is a file where the folder of the frames is to be", where=str(out))
     found = list_files(videos, split)
     _check_classes(found, out)
     made, failed = 0, list[tuple[Path, str]]()

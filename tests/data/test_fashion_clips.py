@@ -117,7 +117,7 @@ def test_written_once_read_by_the_same_loader(few: None, tmp_path: Path, monkeyp
     with pytest.raises(DataError, match="bench data clips"):
         get_dataset("fashion_clips").test()
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="a file where the folder of the clips"):
         make_clips(tmp_path / "file")
     monkeypatch.setattr(fashion_clips, "DIGEST", digest_of_files())
     found = CliRunner().invoke(app, ["data", "clips"])

@@ -183,7 +183,7 @@ def test_bad_input(videos: Path, tmp_path: Path) -> None:
         extract(tmp_path / "videos" / "slyde", out, Taken(every=1))
     with pytest.raises(DataError, match="no such split"):
         extract(videos / "train", out, Taken(every=1), split="training")
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="a file where the folder of the frames"):
         extract(videos, videos / "train" / "slide" / "notes.txt", Taken(every=1))
     both = CliRunner().invoke(app, ["data", "frames", str(videos), str(out), "--every", "2", "--fps", "3"])
     assert both.exit_code != 0
