@@ -13,8 +13,8 @@ Known deviations:
 
 Published figures (Table 5, ActivityNet, 8, 6, 4, 2 bits): DoReFa's weights 65.2, 65.0, 64.5, 59.7, modified ones 65.3,
 65.5, 64.3, 59.9.
-Ours (lr 0.005, 150 steps of 64 from 2,000 training images, VGG-8, full precision 95.6 %, 1,000 held-out ones, one
-seed): 94.2, 94.2, 93.7, 91.6 at 8, 6, 4, 2 bits; 38 CPU seconds, 36 for one adaptive network.
+Ours (VGG-8, steps and images as in `coquant`): 95.1, 95.1, 95.1, 91.5 at 8, 6, 4, 2 bits; the nearest wider network at
+7, 5, 3 bits 95.1, 95.2, 93.9.  38 CPU seconds, 33 to 37 for one adaptive network.
 """
 
 from __future__ import annotations
