@@ -132,9 +132,9 @@ Entry = Literal["plain", "product", "superposed"]
 class ImageGenerator(nn.Module):
     """Codes to images: an entry that makes one latent of each image's slots, then the body.
 
-    Entries: ``plain`` z; ``product`` embed(y) * z (GDFQ at 32 pixels), of several slots sum_k c_k embed(y_k) * z with
-    the one z of the first; ``superposed`` sum_k c_k LN(embed(y_k) + z_k) with LN the standardisation over the
-    embedding's axis (Qimera).  ``embedding`` [K,D] is learned along.
+    Entries: ``plain`` z; ``product`` sum_k c_k embed(y_k) * z, of one class embed(y) * z (GDFQ at 32 pixels);
+    ``superposed`` sum_k c_k LN(embed(y_k) + z_k) with LN the standardisation over the embedding's axis (Qimera).  Where
+    there is one latent for all slots, z_k is that one.  ``embedding`` [K,D] is learned along.
     """
 
     def __init__(self, body: Body, entry: Entry = "plain", embedding: Tensor | None = None) -> None:

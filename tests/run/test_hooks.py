@@ -43,3 +43,20 @@ def test_a_source_s_own_extra_is_used_where_it_is_asked_for(run: Run, suite: Pat
     refused = found[pick.LOWER, True]
     assert refused.status == "not_applicable"
     assert "offers no hook" in str(refused.reason)
+
+
+def test_a_stream_offers_it_too(run: Run, suite: Path) -> None:
+    source = pick.name("sources", offers=frozenset({"stream", "hook"}))
+    student = pick.name("compressors", accepts="student", params=("source_hook",))
+    small = {"iterations": 2, "batch": 16, "width": 8, "warmup": 1, "delivery": "stream"}
+    few = {"steps": 4, "batch": 16}
+    grid = {
+        "offers": pick.values("sources", source, **small),
+        "plain": pick.values("compressors", student, **few),
+        "asks": pick.values("compressors", student, **few, source_hook=True),
+    }
+    suite.write_text(HOOKS.replace("[{offers}, {none}]", "[{offers}]").format(**grid))
+    found = {r.compressor_params["source_hook"]: r for r in run()}
+    assert (found[False].status, found[True].status) == ("ok", "ok"), found[True].reason
+    assert found[True].delivery == "stream"
+    assert found[True].report["kl_last"] != found[False].report["kl_last"]

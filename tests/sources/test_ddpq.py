@@ -23,8 +23,8 @@ from methods.sources._objectives import Network
 from methods.sources.ddpq import METHOD, DdpqParams, Mixup, mixed
 from tests.sources.toy import CLASSES, GREY, context, fingerprint, request, trained
 
-SHORT = {"iterations": 2, "batch": 8, "width": 8, "latent": 6, "images": 24}
-PIXELS = {"backend": "direct", "pixel_iterations": 2, "pixel_batch": 12}
+SHORT: dict[str, Any] = {"iterations": 2, "batch": 8, "width": 8, "latent": 6, "images": 24}
+PIXELS: dict[str, Any] = {"backend": "direct", "pixel_iterations": 2, "pixel_batch": 12}
 LAWS = ("uniform", "softmax", "entropy")
 
 
@@ -180,21 +180,25 @@ def test_what_is_recorded_by_hand() -> None:
 # --- images ---
 
 
-def test_the_embedding_is_the_weighted_sum_of_the_group_s() -> None:
+@pytest.mark.parametrize("entry", ["superposed", "product"])
+def test_what_enters_the_generator_is_the_weighted_sum_over_the_group(entry: Any) -> None:
     table = torch.randn(10, 6, generator=seeded(1))
-    generator = ImageGenerator(Body(6, GREY.shape, 8, 0.8, seeded()), "product", table)
-    codes = law(similar=3).draw(torch.arange(12) % 10)
-    assert codes.shares is not None
-    assert codes.classes is not None
-    expected = torch.stack(
-        [
-            sum(share * table[c] for share, c in zip(shares, classes, strict=True)) * z[0]  # type: ignore[misc]
-            for shares, classes, z in zip(codes.shares, codes.classes, codes.z, strict=True)
-        ]
-    )
-    torch.testing.assert_close(generator.latent(codes).detach(), expected)
-    single = law(similar=1).draw(torch.arange(12) % 10)
-    torch.testing.assert_close(generator.latent(single).detach(), table[torch.arange(12) % 10] * single.z[:, 0])
+    generator = ImageGenerator(Body(6, GREY.shape, 8, 0.8, seeded()), entry, table)
+
+    def slot(number: int, z: Tensor) -> Tensor:
+        if entry == "product":
+            return table[number] * z
+        found = table[number] + z
+        return (found - found.mean()) / (found.var(unbiased=False) + 1e-5).sqrt()
+
+    for size in (1, 3):
+        codes = law(similar=size).draw(torch.arange(12) % 10)
+        assert codes.shares is not None
+        assert codes.classes is not None
+        for image, latent in enumerate(generator.latent(codes).detach()):
+            pairs = zip(codes.shares[image], codes.classes[image].tolist(), strict=True)
+            parts = [share * slot(number, codes.z[image, 0]) for share, number in pairs]
+            torch.testing.assert_close(latent, torch.stack(parts).sum(0), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("condition", ["latent", "norms"])
@@ -229,7 +233,7 @@ def test_stored_images_have_balanced_anchors_and_their_record(
         assert batch.soft_labels is not None
         assert batch.labels.tolist() == [(index * count + i) % CLASSES for i in range(count)]
         assert torch.equal(batch.soft_labels.argmax(1), batch.labels)
-        alike = similarity(zoo[0].module.fc.weight)
+        alike = similarity(zoo[0].module.get_parameter("fc.weight"))
         assert batch.info["groups"] == groups(alike, 2).tolist()
         logits = zoo[0].module(batch.images)
         expected = read(batch.soft_labels, batch.labels, logits.detach(), alike)
@@ -258,7 +262,7 @@ def test_answers_come_to_lie_inside_the_groups_and_follow_the_difficulty(zoo: tu
     direct = made(zoo, backend="direct", pixel_iterations=80, pixel_batch=64, pixel_bn_weight=0.01)
     for batch in (generator, direct):
         assert batch.info["group_top1"] > 90
-        assert batch.info["difficulty"]["rank_correlation"] > 0
+        assert batch.info["difficulty"]["rank_correlation"] > 0.3
     logits = zoo[0].module(direct.images).detach()
     assert direct.soft_labels is not None
     shuffled_labels = direct.soft_labels.roll(1, 0)
@@ -329,7 +333,7 @@ def test_no_batch_is_mixed_before_half_of_the_training() -> None:
 def test_only_easy_images_are_mixed_and_only_with_each_other(easy: float, by: Any) -> None:
     batch, asked = labelled(), Answers()
     assert batch.soft is not None
-    after = METHOD.hook(DdpqParams(easy=easy, easy_by=by))(batch, 3, 4, asked, seeded())
+    after = METHOD.hook(DdpqParams.model_validate({"easy": easy, "easy_by": by}))(batch, 3, 4, asked, seeded())
     assert asked.asked == (by == "achieved")
     shares = batch.images.flatten(1)[:, :CLASSES].softmax(1) if by == "achieved" else batch.soft
     entropies = torch.distributions.Categorical(probs=shares).entropy()
