@@ -8,7 +8,6 @@ once; a method gives its `Course`.
 from __future__ import annotations
 
 import itertools
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -26,7 +25,17 @@ from bench.interfaces import (
     Variant,
 )
 from methods.compressors._base import ForWeightedLayers
-from methods.compressors._qat import Family, QatParams, check_answers, finished, losses_of, teacher_of, views
+from methods.compressors._qat import (
+    Family,
+    QatParams,
+    check_answers,
+    finished,
+    losses_of,
+    optimiser_of,
+    schedule_of,
+    teacher_of,
+    views,
+)
 from methods.quant.choices import ClipStart, WeightGrid, WeightScale
 from methods.quant.widths import Widths, widths_of
 
@@ -117,7 +126,6 @@ def compress(
 
     from methods.compressors._adaptive_training import groups, name, train_widths
     from methods.compressors._feed import feed, offered, ordered
-    from methods.compressors._training import Optimiser, Schedule
     from methods.quant.adaptive import AdaptiveModel
 
     check_answers(images, params, ctx)
@@ -138,8 +146,8 @@ def compress(
         net,
         teacher,
         batches,
-        Schedule(params.steps, params.batch, params.lr, params.shape, params.drops, bn_freeze=params.bn_freeze),
-        Optimiser(kind=params.optimiser, momentum=params.momentum, decay=params.decay, clip=params.clip or None),
+        schedule_of(params),
+        optimiser_of(params),
         losses,
         course,
         ctx,
@@ -226,8 +234,8 @@ def _variant(net: AdaptiveModel, place: int, params: AdaptiveParams, calibrated:
     )
 
 
-class AdaptiveCompressor(ForWeightedLayers, ABC):
-    """What they have in common; a method adds its names, version, parameters and course."""
+class AdaptiveCompressor(ForWeightedLayers):
+    """What they have in common; a method adds its names and version, and what departs: parameters, course, training."""
 
     accepts = frozenset({"bits"})
     deliveries: frozenset[Delivery] = frozenset({"cached", "stream"})
@@ -235,9 +243,11 @@ class AdaptiveCompressor(ForWeightedLayers, ABC):
     presets: Mapping[str, Mapping[str, Any]] = PRESETS
     Params: type[MethodParams] = AdaptiveParams
 
-    @abstractmethod
     def course(self, params: Any) -> CourseMaker:
-        """Who teaches whom with ``params``."""
+        """Who teaches whom with ``params``: nobody but the full-precision network and the labels."""
+        from methods.compressors._adaptive_training import Course
+
+        return lambda net, generator: Course()
 
     def variants(self, params: Any, setting: Setting) -> tuple[Setting, ...]:
         """The setting at each trained width, widest first, then at each other one: at most so many bits for weights and
@@ -253,5 +263,8 @@ class AdaptiveCompressor(ForWeightedLayers, ABC):
             NotApplicable: the recipe needs labels that the images lack, or asks its teacher nothing.
             BenchError: a loss is not finite.
         """
-        widths = widths_of(setting, params.widths, params.zero_shot)
+        return self.trained(model, images, widths_of(setting, params.widths, params.zero_shot), params, ctx)
+
+    def trained(self, model: ModelHandle, images: ImageSet, widths: Widths, params: Any, ctx: RunContext) -> Compressed:
+        """The networks of all ``widths`` from one training; raises as :meth:`compress`."""
         return compress(model, images, widths, params, self.course(params), ctx)

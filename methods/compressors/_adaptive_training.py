@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from bench.errors import BenchError
 from bench.interfaces import Batch, BatchHook, RunContext, Setting
-from methods.compressors._distillation import Losses, distillation, feature_loss, label_loss
-from methods.compressors._training import Asked, Curve, Optimiser, Schedule, own_draws, set_modes
+from methods.compressors._distillation import Losses, answer_loss, distillation, feature_loss
+from methods.compressors._training import Asked, Curve, Optimiser, Schedule, clipped_step, own_draws, set_modes
 from methods.quant.adaptive import AdaptiveModel
 from methods.quant.switched import SwitchedActivation, without_gradient
 
@@ -144,7 +144,7 @@ def train_widths(
             course.open(step, schedule.steps)
             rule.zero_grad(set_to_none=True)
             _learn(net, teacher, batch, losses, course, curve, step)
-            _update(rule, optimiser, curve)
+            clipped_step(rule, optimiser, curve)
             net.keep_positive()
             _tell(curve, step, schedule.steps, ctx)
     net.student.eval()
@@ -168,7 +168,7 @@ def _learn(
         kl = distillation(logits, target, losses)
         loss = torch.zeros_like(kl)
         if lesson.own:
-            loss = _own_loss(kl, logits, batch, losses)
+            loss = answer_loss(kl, logits, batch, losses)
             if losses.features:
                 gap = feature_loss(taps, wanted, losses.relative)
                 loss = loss + losses.features * gap
@@ -191,24 +191,10 @@ def _learn(
         curve.features.append(sum(values[-1] for values in curve.gaps.values()))
 
 
-def _own_loss(kl: Tensor, logits: Tensor, batch: Batch, losses: Losses) -> Tensor:
-    """What the full-precision network and the labels ask of the answers."""
-    return losses.kl * kl + (losses.labels * label_loss(logits, batch) if losses.labels else 0.0)
-
-
 def _check(loss: Tensor, step: int, width: str) -> None:
     value = float(loss.detach())
     if not math.isfinite(value):
         raise BenchError(f"the loss is not finite in step {step}", where=width, got=value, hint="a lower lr may help")
-
-
-def _update(rule: torch.optim.Optimizer, optimiser: Optimiser, curve: Curve) -> None:
-    """A step by the gradients there are."""
-    if optimiser.clip is not None:
-        trained = [p for group in rule.param_groups for p in group["params"]]
-        norm = float(nn.utils.clip_grad_norm_(trained, optimiser.clip))
-        curve.clipped += norm > optimiser.clip
-    rule.step()
 
 
 def _tell(curve: Curves, step: int, total: int, ctx: RunContext) -> None:

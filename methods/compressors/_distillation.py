@@ -53,6 +53,16 @@ def label_loss(student: Tensor, batch: Batch) -> Tensor:
     return F.cross_entropy(student, wanted)
 
 
+def answer_loss(kl: Tensor, student: Tensor, batch: Batch, losses: Losses) -> Tensor:
+    """What teacher and labels ask of the logits ``student`` [B, K], of which ``kl`` is the distillation loss.
+
+    Raises:
+        ValueError: labels count, and the batch has none.
+    """
+    loss = losses.kl * kl
+    return loss + losses.labels * label_loss(student, batch) if losses.labels else loss
+
+
 def feature_loss(student: Sequence[Tensor], teacher: Sequence[Tensor], relative: bool) -> Tensor:
     """Mean over pairs of tensors of their mean squared difference; 0 without any."""
     pieces = []

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from methods.compressors._distillation import Losses
+    from methods.compressors._training import Optimiser, Schedule
     from methods.quant.training import Makers, TrainedModel
 
 Share = Field(ge=0, le=1)
@@ -147,7 +148,7 @@ def compress(
     import torch
 
     from methods.compressors._feed import feed, offered
-    from methods.compressors._training import Optimiser, Schedule, train
+    from methods.compressors._training import train
     from methods.quant.training import TrainedModel
 
     check_answers(images, params, ctx)
@@ -160,13 +161,12 @@ def compress(
     net.begin(data)
     if net.reason:
         ctx.logger.warning("%s: no feature loss, the network cannot be traced: %s", model.name, net.reason)
-    schedule = Schedule(params.steps, params.batch, params.lr, params.shape, params.drops, bn_freeze=params.bn_freeze)
     curve = train(
         net.student,
         teacher,
         batches,
-        schedule,
-        Optimiser(kind=params.optimiser, momentum=params.momentum, decay=params.decay, clip=params.clip or None),
+        schedule_of(params),
+        optimiser_of(params),
         losses,
         ctx,
         hooks=views(params, model) + offered(images, params.source_hook),
@@ -212,6 +212,20 @@ def finished(net: TrainedModel, setting: Setting, family: Family, **protocol: An
         activation_levels=net.activation_levels(),
         protocol={**own, **protocol},
     )
+
+
+def schedule_of(params: QatParams) -> Schedule:
+    """Steps and learning rates."""
+    from methods.compressors._training import Schedule
+
+    return Schedule(params.steps, params.batch, params.lr, params.shape, params.drops, bn_freeze=params.bn_freeze)
+
+
+def optimiser_of(params: QatParams) -> Optimiser:
+    """What moves the parameters."""
+    from methods.compressors._training import Optimiser
+
+    return Optimiser(kind=params.optimiser, momentum=params.momentum, decay=params.decay, clip=params.clip or None)
 
 
 def losses_of(params: QatParams, taps: tuple[str, ...]) -> Losses:

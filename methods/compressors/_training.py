@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bench.errors import BenchError
 from bench.interfaces import Batch, BatchHook, RunContext
-from methods.compressors._distillation import Losses, distillation, feature_loss, label_loss
+from methods.compressors._distillation import Losses, answer_loss, distillation, feature_loss
 
 WARN_RATIO = 50.0
 """Weighted feature loss over KL from which the run is warned about: there, weight 300 at lr 0.04 diverged."""
@@ -270,9 +270,7 @@ def _step(
         target, wanted = _outputs(teacher(batch.images))
     logits, taps = _outputs(student(batch.images))
     kl = distillation(logits, target, losses)
-    loss = kl if losses.kl == 1 else losses.kl * kl
-    if losses.labels:
-        loss = loss + losses.labels * label_loss(logits, batch)
+    loss = answer_loss(kl, logits, batch, losses)
     features = 0.0
     if losses.features:
         gap = feature_loss(taps, wanted, losses.relative)
@@ -281,12 +279,17 @@ def _step(
         return float(kl.detach()), features
     rule.zero_grad(set_to_none=True)
     loss.backward()
+    clipped_step(rule, optimiser, curve)
+    return float(kl.detach()), features
+
+
+def clipped_step(rule: torch.optim.Optimizer, optimiser: Optimiser, curve: Curve) -> None:
+    """A step by the gradients there are, clipped to the norm that ``optimiser`` allows, which ``curve`` notes."""
     if optimiser.clip is not None:
         trained = [p for group in rule.param_groups for p in group["params"]]
         norm = float(nn.utils.clip_grad_norm_(trained, optimiser.clip))
         curve.clipped += norm > optimiser.clip
     rule.step()
-    return float(kl.detach()), features
 
 
 def _watch(curve: Curve, step: int, kl: float, features: float, losses: Losses, ctx: RunContext) -> None:

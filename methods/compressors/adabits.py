@@ -26,9 +26,7 @@ which were not trained; with DoReFa's weights 94.8, 94.6, 94.2, 90.2 and 94.9, 9
 
 from __future__ import annotations
 
-from typing import Any
-
-from methods.compressors._adaptive import AdaptiveCompressor, CourseMaker
+from methods.compressors._adaptive import AdaptiveCompressor
 
 
 class AdaBits(AdaptiveCompressor):
@@ -37,12 +35,6 @@ class AdaBits(AdaptiveCompressor):
     version = 1
     summary = "one network at several bit-widths, trained jointly, clips of each width"
     paper = "Jin et al., AdaBits: Neural Network Quantization with Adaptive Bit-Widths, CVPR 2020"
-
-    def course(self, params: Any) -> CourseMaker:
-        """Nobody teaches but the full-precision network and the labels."""
-        from methods.compressors._adaptive_training import Course
-
-        return lambda net, generator: Course()
 
 
 METHOD = AdaBits()

@@ -23,9 +23,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from bench.interfaces import Compressed, Delivery, ImageSet, ModelHandle, RunContext, Setting
-from methods.compressors._adaptive import AdaptiveCompressor, CourseMaker, compress
-from methods.quant.widths import Widths, widths_of
+from bench.interfaces import Compressed, Delivery, ImageSet, ModelHandle, RunContext
+from methods.compressors._adaptive import AdaptiveCompressor
+from methods.quant.widths import Widths
 
 
 class Individual(AdaptiveCompressor):
@@ -36,28 +36,14 @@ class Individual(AdaptiveCompressor):
     paper = "Sun et al., Improved Techniques for Quantizing Deep Networks with Adaptive Bit-Widths"
     deliveries: frozenset[Delivery] = frozenset({"cached"})
 
-    def course(self, params: Any) -> CourseMaker:
-        """Nobody teaches but the full-precision network and the labels."""
-        from methods.compressors._adaptive_training import Course
-
-        return lambda net, generator: Course()
-
-    def compress(
-        self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext
-    ) -> Compressed:
-        """A training of a copy of ``model`` for each trained width, all from the same draws.
-
-        Raises:
-            NotApplicable: the recipe needs labels that the images lack, or asks its teacher nothing.
-            BenchError: a loss is not finite.
-        """
-        widths = widths_of(setting, params.widths, params.zero_shot)
+    def trained(self, model: ModelHandle, images: ImageSet, widths: Widths, params: Any, ctx: RunContext) -> Compressed:
+        """A training of a copy of ``model`` for each trained width, all from the same draws."""
         start = ctx.generator.get_state()
         made = []
         for place in range(len(widths.trained)):
             ctx.generator.set_state(start)
             told = replace(ctx, report=_part(ctx, place, len(widths.trained)))
-            made.append(compress(model, images, alone(widths, place), params, self.course(params), told))
+            made.append(super().trained(model, images, alone(widths, place), params, told))
         found = {variant.setting.values: variant for one in made for variant in one.variants}
         return Compressed(
             tuple(found[wanted.values] for wanted in widths.all),

@@ -16,12 +16,12 @@ which were not trained; with a clip that starts at the least error of 8 bits 94.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from bench.interfaces import MethodParams
-from methods.compressors._adaptive import AdaptiveCompressor, AdaptiveParams, CourseMaker
+from methods.compressors._adaptive import AdaptiveCompressor, AdaptiveParams
 from methods.quant.choices import ClipStart
 
 
@@ -39,12 +39,6 @@ class SwitchableBn(AdaptiveCompressor):
     summary = "one network at several bit-widths, trained jointly, batch normalisation of each width"
     paper = "Guerra et al., Switchable Precision Neural Networks, arXiv 2002.02815 (2020)"
     Params: type[MethodParams] = SwitchableParams
-
-    def course(self, params: Any) -> CourseMaker:
-        """Nobody teaches but the full-precision network and the labels."""
-        from methods.compressors._adaptive_training import Course
-
-        return lambda net, generator: Course()
 
 
 METHOD = SwitchableBn()

@@ -31,8 +31,9 @@ from methods.quant.learned_weights import WeightMaker
 from methods.quant.levels import count_levels, input_levels
 from methods.quant.place import Point, find_inputs, input_wiring, layer_wiring
 from methods.quant.same import Reference, departs, reference
+from methods.quant.taps import WithTaps
 from methods.quant.trace import TraceError, trace
-from methods.quant.units import Unit, find_units
+from methods.quant.units import find_units
 
 _HOLDER = "input_quantizers"
 
@@ -43,29 +44,6 @@ class Makers:
 
     weight: WeightMaker
     activation: ActivationMaker
-
-
-class WithTaps(nn.Module):
-    """A network that returns its logits [N, K] and intermediate features, a tuple of tensors; shares all modules."""
-
-    def __init__(self, body: nn.Module, taps: tuple[str, ...]) -> None:
-        super().__init__()
-        self.body = _tapped(body, taps) if isinstance(body, fx.GraphModule) else body
-        self.traced = isinstance(body, fx.GraphModule)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        out = self.body(x)
-        return (out[0], tuple(out[1])) if self.traced else (out, ())
-
-
-def _tapped(graph: fx.GraphModule, taps: tuple[str, ...]) -> fx.GraphModule:
-    copy = fx.Graph()
-    made: dict[fx.Node, fx.Node] = {}
-    logits = copy.graph_copy(graph.graph, made)
-    assert isinstance(logits, fx.Node)
-    by_name = {node.name: new for node, new in made.items()}
-    copy.output((logits, [by_name[name] for name in taps]))
-    return fx.GraphModule(graph, copy)
 
 
 class _QuantisedInput(LayerFace):
@@ -128,6 +106,7 @@ class TrainedModel:
         self.order = self._used.order
         if not self.order:
             raise NotApplicable("the network has no convolution or linear layer to quantise")
+        self.units = tuple(find_units(body)) if isinstance(body, fx.GraphModule) else ()
         self.taps = self._find_taps()
         self.teacher = WithTaps(frozen, self.taps).eval().requires_grad_(False)
         body.requires_grad_(True)
@@ -171,10 +150,8 @@ class TrainedModel:
         return "graph" if isinstance(self.body, fx.GraphModule) else "modules"
 
     def _find_taps(self) -> tuple[str, ...]:
-        self.units: tuple[Unit, ...] = ()
         if not isinstance(self.body, fx.GraphModule):
             return ()
-        self.units = find_units(self.body)
         result = next(n for n in self.body.graph.nodes if n.op == "output").args[0]
         outputs = (unit.output for unit in self.units)
         return tuple(name for name in dict.fromkeys(outputs) if name != result.name)
