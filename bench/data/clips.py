@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -67,8 +67,7 @@ class VideoClips(DecodedFiles):
         super().__init__(asked.root, labels, (asked.frames * asked.channels, asked.size, asked.size))
         self._asked, self._videos = asked, tuple(videos)
 
-    @cached_property
-    def _manifest(self) -> Manifest:
+    def _listed(self) -> Manifest:
         names = [name for index in range(len(self._videos)) for name in self._names(index)]
         part = f"{self._asked.split}, {'all' if self._asked.drawn else self._asked.frames} frames"
         return Manifest(self._folder, names, part)

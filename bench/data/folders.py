@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -39,7 +40,7 @@ class FolderSplit:
     classes: int | None = None
 
 
-class DecodedFiles:
+class DecodedFiles(ABC):
     """A split (``bench.data.splits.Split``) whose samples lie in files below ``folder``; only those read are decoded.
 
     ``labels`` are int64 [N], ``shape`` is a sample's (C, H, W).  What a sample is made of says the subclass.
@@ -97,19 +98,23 @@ class DecodedFiles:
 
     @cached_property
     def _manifest(self) -> Manifest:
-        raise NotImplementedError
+        return self._listed()
 
+    @abstractmethod
+    def _listed(self) -> Manifest:
+        """The manifest of all files."""
+
+    @abstractmethod
     def _facts(self) -> list[object]:
         """What a sample depends on besides its files, JSON."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _names(self, index: int) -> Sequence[str]:
         """Files of a sample, relative to the folder."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _sample(self, index: int, draw: int | None) -> Bytes:
-        """The sample [C,H,W]."""
-        raise NotImplementedError
+        """The sample [C,H,W]; ``draw`` as in ``Split``."""
 
 
 class FolderImages(DecodedFiles):
@@ -119,8 +124,7 @@ class FolderImages(DecodedFiles):
         super().__init__(folder, labels, (3, size, size))
         self._files, self._size = files, size
 
-    @cached_property
-    def _manifest(self) -> Manifest:
+    def _listed(self) -> Manifest:
         return Manifest(self._folder, self._files)
 
     def _facts(self) -> list[object]:

@@ -30,12 +30,6 @@ log = logging.getLogger(__name__)
 Report = Callable[[str, int, int], None]
 
 
-def domain_root(settings: Settings, dataset: str, domain: str | None) -> Path | None:
-    """The folder in which the images of another domain are looked for."""
-    root = Path(settings.data_root) if settings.data_root else None
-    return root if domain is None else beside(domain, dataset, root)
-
-
 def waiting(report: Report) -> Callable[[], None]:
     """What is said while another process makes what this one wants."""
     return lambda: report("waiting for another run", 0, 1)
@@ -80,9 +74,14 @@ class Bench:
 
     def dataset(self, name: str) -> Dataset:
         if name not in self._datasets:
-            root = Path(self.settings.data_root) if self.settings.data_root else None
-            self._datasets[name] = get_dataset(name, root)
+            self._datasets[name] = get_dataset(name, self.data_root())
         return self._datasets[name]
+
+    def data_root(self, dataset: str = "", domain: str | None = None) -> Path | None:
+        """The folder of the run's data, or the one in which the images of another domain are looked for beside
+        ``dataset``."""
+        root = Path(self.settings.data_root) if self.settings.data_root else None
+        return root if domain is None else beside(domain, dataset, root)
 
     def access(self, dataset: str, constants: SynthJob, tier: Tier) -> DataAccess:
         """A door to the data, in the constants the images of this set are normalised with."""
@@ -94,7 +93,7 @@ class Bench:
         other = domain or self.settings.unrelated
         if other is None or other == dataset:
             return None
-        return get_dataset(other, domain_root(self.settings, dataset, domain))
+        return get_dataset(other, self.data_root(dataset, domain))
 
     def ready_to_measure(self) -> None:
         """The methods are done; of their code only the forward of a network runs from here on.

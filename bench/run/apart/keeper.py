@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import bench
 from bench import runtime
 from bench.data.access import DataAccess, note_denied
-from bench.data.places import beside, files_of
+from bench.data.places import files_of
 from bench.errors import BenchError, NotApplicable
 from bench.interfaces import BitPolicy, ImageBatch, ImageSet, Searched
 from bench.run.apart.handle import READS, Desk
@@ -114,11 +114,10 @@ def _order(
     engine: Bench, job: BatchJob | PolicyJob | CompressionJob, dataset: str, fp: FpResult | None = None
 ) -> Order:
     settings = engine.settings
-    root = Path(settings.data_root) if settings.data_root else None
     names = dict.fromkeys(name for name in (dataset, settings.unrelated) if name)
-    hidden = tuple(path for name in names for path in files_of(name, root))
+    hidden = tuple(path for name in names for path in files_of(name, engine.data_root()))
     if (domain := job.images.source.domain) is not None:
-        hidden += files_of(domain, beside(domain, dataset, root))
+        hidden += files_of(domain, engine.data_root(dataset, domain))
     guarded = (Path(bench.__file__).parent, *code_folders(), Path(settings.store), *hidden)
     return Order(job, settings, hidden, guarded, os.getpid(), fp)
 
