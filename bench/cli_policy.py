@@ -147,10 +147,11 @@ def ranks(
     Example: `bench policy ranks policy_ptq`
     """
     from bench.board.foretelling import FEWEST, foretelling
+    from bench.board.versions import versions
     from bench.cli_board import all_records, records_of
 
     _, records, note = records_of(suite, all_records(store), None)
-    found = foretelling(records)
+    found = foretelling(records, versions=versions())
     if as_json:
         typer.echo(found.to_json(orient="records", indent=1))
         return
@@ -162,7 +163,7 @@ def ranks(
             hint=f"needed are searches that report a cost per layer, with {FEWEST} measured policies beside",
         )
     shown = Table("source", "target", "compressor", "bits", "search", "policies", "seeds", "rank correlation", "range")
-    columns = ("source", "target", "compressor", "setting", "policy")
+    columns = ("source", "target", "compressor", "setting_label", "policy")
     for row in found.to_dict("records"):
         words = (str(row[name]) for name in (*columns, "policies", "seeds"))
         shown.add_row(*words, f"{row['correlation']:.2f}", f"{row['lowest']:.2f} to {row['highest']:.2f}")

@@ -7,51 +7,55 @@ how cheap it calls them and how accurate they are says how well the search's pro
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from bench.board.rows import Asked, Versions, make_rows
+from bench.board.searches import GROUP
+from bench.interfaces.ranks import rank_correlation
 from bench.store.records import ResultRecord
+
+KEY = (*GROUP, "setting_label")
+"""What policies have in common that are compared, the seed aside."""
 
 FEWEST = 5
 """Policies below which no correlation is given."""
 
-GROUP = ("suite", "source", "model", "target", "compressor", "setting", "n", "preset")
-"""What policies have in common that are compared, the seed aside."""
-
 Bits = tuple[tuple[str, int, int], ...]
 
 
-def foretelling(records: Iterable[ResultRecord]) -> pd.DataFrame:
-    """One row per search and group of policies.
+def foretelling(
+    records: Iterable[ResultRecord], *, versions: Versions | None = None, seeds: Asked | None = None
+) -> pd.DataFrame:
+    """One row per search and group of policies; what is stale rates nothing and is not rated.
+
+    Args:
+        versions, seeds: as :func:`bench.board.rows.make_rows` asks.
 
     Returns:
-        The columns of :data:`GROUP`, ``policy`` (the search), ``policies`` (the fewest of a seed), ``seeds``,
+        The columns of :data:`KEY`, ``policy`` (the search), ``policies`` (the fewest of a seed), ``seeds``,
         ``correlation`` (the mean over seeds, 1: the cheaper the more accurate), ``lowest``, ``highest``; empty when no
         search reports its costs or none has :data:`FEWEST` policies to rate.
     """
     groups: dict[tuple[Any, ...], dict[int, list[ResultRecord]]] = {}
-    for record in records:
-        if record.status == "ok" and record.policy and record.metrics.get("top1") is not None:
-            key = tuple(record.setting_label if name == "setting" else getattr(record, name) for name in GROUP)
-            groups.setdefault(key, {}).setdefault(record.seed, []).append(record)
+    for row in make_rows(records, versions=versions, seeds=seeds):
+        if row.head.policy and not row.stale:
+            key = tuple(getattr(row.head, name) for name in KEY)
+            for record in row.measured:
+                groups.setdefault(key, {}).setdefault(record.seed, []).append(record)
     rows = []
-    for key, seeds in groups.items():
+    for key, by_seed in groups.items():
         found: dict[str, list[tuple[int, float]]] = {}
-        for same in seeds.values():
+        for same in by_seed.values():
             for name, rated in _rated(same).items():
                 found.setdefault(name, []).append(rated)
         for name, rated_seeds in found.items():
             values = [value for _, value in rated_seeds]
-            row = dict(zip(GROUP, key, strict=True)) | {"policy": name, "policies": min(n for n, _ in rated_seeds)}
-            rows.append(
-                row
-                | {"seeds": len(values), "correlation": sum(values) / len(values)}
-                | {"lowest": min(values), "highest": max(values)}
-            )
-    return pd.DataFrame(rows, columns=[*GROUP, "policy", "policies", "seeds", "correlation", "lowest", "highest"])
+            counts = [min(count for count, _ in rated_seeds), len(values)]
+            rows.append([*key, name, *counts, sum(values) / len(values), min(values), max(values)])
+    return pd.DataFrame(rows, columns=[*KEY, "policy", "policies", "seeds", "correlation", "lowest", "highest"])
 
 
 def cost_of(bits: Bits, costs: Mapping[str, Mapping[str, float]]) -> float | None:
@@ -68,20 +72,19 @@ def cost_of(bits: Bits, costs: Mapping[str, Mapping[str, float]]) -> float | Non
 
 def _rated(records: Sequence[ResultRecord]) -> dict[str, tuple[int, float]]:
     """Search → (policies it rates, rank correlation) among records of one seed; equal policies count once."""
-    from scipy.stats import spearmanr
-
     accuracies: dict[Bits, float] = {}
     for record in records:
-        accuracies.setdefault(_bits(record), float(record.metrics["top1"] or 0.0))
+        top1 = record.metrics["top1"]
+        assert top1 is not None  # of what was measured
+        accuracies.setdefault(_bits(record), top1)
     found = {}
     for record in records:
         costs = _costs(record)
         known = [(cost_of(bits, costs), value) for bits, value in accuracies.items()] if costs else []
         pairs = [(-cost, value) for cost, value in known if cost is not None]
-        if len(pairs) >= FEWEST:
-            value = float(spearmanr([cheap for cheap, _ in pairs], [right for _, right in pairs]).statistic)
-            if not math.isnan(value):  # all cost the same, or are equally good
-                found[record.policy] = (len(pairs), value)
+        value = rank_correlation(*zip(*pairs, strict=True)) if len(pairs) >= FEWEST else None
+        if value is not None:
+            found[record.policy] = (len(pairs), value)
     return found
 
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from bench.errors import NotApplicable
 from bench.interfaces.inventory import take_inventory
+from bench.interfaces.ranks import rank_correlation
 
 
 @dataclass(frozen=True)
@@ -82,15 +83,9 @@ def class_similarity(rows: Tensor, logits: Tensor) -> ClassSimilarity:
     cosine, mixed = ((found + found.T) / 2 for found in (cosine, mixed))  # equal to the last bit
     cosine = cosine.clamp(-1, 1).fill_diagonal_(1.0)
     first, second = torch.triu_indices(len(rows), len(rows), offset=1)
-    return ClassSimilarity(cosine, mixed, _correlation(cosine[first, second], mixed[first, second]), len(logits))
-
-
-def _correlation(a: Tensor, b: Tensor) -> float | None:
-    from scipy.stats import spearmanr  # slow to load, and nobody else in a run needs it
-
-    if len(a) < 2 or bool((a == a[0]).all()) or bool((b == b[0]).all()):
-        return None
-    return float(spearmanr(a.numpy(), b.numpy()).statistic)
+    return ClassSimilarity(
+        cosine, mixed, rank_correlation(cosine[first, second].tolist(), mixed[first, second].tolist()), len(logits)
+    )
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from bench.errors import NotApplicable
+from bench.interfaces.ranks import rank_correlation
 from methods.sources._conditional import ConditionalObjective
 from methods.sources._generators import Codes
 from methods.sources._objectives import Network
@@ -145,19 +146,11 @@ def read(soft: Tensor, anchors: Tensor, logits: Tensor, alike: Tensor) -> dict[s
         "difficulty": {
             "label": labelled.tolist(),
             "achieved": answered.tolist(),
-            "rank_correlation": _rank_correlation(labelled, answered),
+            "rank_correlation": rank_correlation(labelled.tolist(), answered.tolist()),
         },
         "plausibility": float((others * alike[anchors]).sum()) / mass if mass else None,
         "group_top1": 100.0 * float(inside.double().mean()),
     }
-
-
-def _rank_correlation(a: Tensor, b: Tensor) -> float | None:
-    from scipy.stats import spearmanr  # slow to load, and a stream never needs it
-
-    if len(a) < 2 or bool((a == a[0]).all()) or bool((b == b[0]).all()):
-        return None
-    return float(spearmanr(a.numpy(), b.numpy()).statistic)
 
 
 def described(soft: Tensor, anchors: Tensor, logits: Tensor, law: Law) -> Mapping[str, Any]:

@@ -73,3 +73,12 @@ def test_bits_that_were_no_candidates_are_not_rated() -> None:
     assert cost_of((("a", 2, 2),), COSTS) is None
     values = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
     assert foretelling([*grid(values), searched("other", (8, 8), 0.9)])["policies"].item() == 6
+
+
+def test_what_is_stale_rates_nothing_and_is_not_rated() -> None:
+    values = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    fresh, versions = grid(values, policy_method="some", policy_version=2), {("policies", "some"): 2}
+    older = searched("old", (2, 4), 0.9, policy_method="some", policy_version=1)
+    assert foretelling([older, *fresh])["policies"].item() == 7
+    assert foretelling([older, *fresh], versions=versions)["policies"].item() == 6
+    assert foretelling(fresh, versions={("policies", "some"): 3}).empty
