@@ -48,6 +48,20 @@ class ConditionalParams(GeneratorParams):
     condition: Literal["latent", "norms"] = "latent"
 
 
+GDFQ: Mapping[str, Mapping[str, Any]] = {
+    "mini": {"iterations": 300, "width": 64, "warmup": 30},
+    "thorough": {"iterations": 10_000, "warmup": 800, "milestones": (20_000, 40_000, 60_000)},
+    "paper": {
+        "iterations": 10_000,
+        "batch": 16,
+        "condition": "norms",
+        "warmup": 10_000,
+        "milestones": (20_000, 40_000, 60_000),
+    },
+}
+"""GDFQ's training by preset, which generators made after it keep."""
+
+
 class DaflParams(GeneratorParams):
     """Weights of the one-hot, activation and information-entropy terms; the defaults are the authors' for CIFAR-10."""
 

@@ -60,7 +60,7 @@ from bench.interfaces import (
     StudentLoss,
     SynthRequest,
 )
-from methods.sources._generator_source import ConditionalParams, GeneratorSource
+from methods.sources._generator_source import GDFQ, ConditionalParams, GeneratorSource
 from methods.sources._settings import Kappa
 
 if TYPE_CHECKING:
@@ -98,14 +98,11 @@ class Mixup:
 
     def _entropies(self, batch: Batch, loss: StudentLoss) -> Tensor:
         """Of each image [B], in nats."""
-        import torch
+        from methods.sources._ddpq_labels import entropy
 
         if self.by == "label" and batch.soft is not None:
-            shares = batch.soft
-        else:
-            shares = loss.teacher(batch.images).float().softmax(1)
-        terms: Tensor = torch.special.xlogy(shares, shares)
-        return -terms.sum(1)
+            return entropy(batch.soft)
+        return entropy(loss.teacher(batch.images).float().softmax(1))
 
 
 def mixed(batch: Batch, rows: Tensor, partners: Tensor, share: Tensor) -> Batch:
@@ -164,28 +161,10 @@ class Ddpq(GeneratorSource):
     offers: frozenset[Offer] = frozenset({"stream", "hook"})
     Params: type[MethodParams] = DdpqParams
     presets: Mapping[str, Mapping[str, Any]] = {
-        "mini": {
-            "iterations": 300,
-            "width": 64,
-            "warmup": 30,
-            "kappa": 30.0,
-            "pixel_iterations": 400,
-            "pixel_batch": 128,
-            "pixel_kappa": 10.0,
-        },
-        "thorough": {
-            "iterations": 10_000,
-            "warmup": 800,
-            "milestones": (20_000, 40_000, 60_000),
-            "kappa": 30.0,
-            "pixel_kappa": 10.0,
-        },
+        "mini": {**GDFQ["mini"], "kappa": 30.0, "pixel_iterations": 400, "pixel_batch": 128, "pixel_kappa": 10.0},
+        "thorough": {**GDFQ["thorough"], "kappa": 30.0, "pixel_kappa": 10.0},
         "paper": {
-            "iterations": 10_000,
-            "batch": 16,
-            "condition": "norms",
-            "warmup": 10_000,
-            "milestones": (20_000, 40_000, 60_000),
+            **GDFQ["paper"],
             "pixel_iterations": 3000,
             "pixel_half_iterations": 2000,
             "pixel_batch": 84,

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.interfaces import MethodParams, ModelHandle, RunContext, SynthRequest
-from methods.sources._generator_source import ConditionalParams, GeneratorSource
+from methods.sources._generator_source import GDFQ, ConditionalParams, GeneratorSource
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,20 +44,9 @@ class Gdfq(GeneratorSource):
     paper = "Xu et al., Generative Low-Bitwidth Data Free Quantization, ECCV 2020"
     Params: type[MethodParams] = GdfqParams
     presets: Mapping[str, Mapping[str, Any]] = {
-        "mini": {"iterations": 300, "width": 64, "warmup": 30, "kappa": 3.0},
-        "thorough": {
-            "iterations": 10_000,
-            "warmup": 800,
-            "milestones": (20_000, 40_000, 60_000),
-            "kappa": 3.0,
-        },
-        "paper": {
-            "iterations": 10_000,
-            "batch": 16,
-            "condition": "norms",
-            "warmup": 10_000,
-            "milestones": (20_000, 40_000, 60_000),
-        },
+        "mini": {**GDFQ["mini"], "kappa": 3.0},
+        "thorough": {**GDFQ["thorough"], "kappa": 3.0},
+        "paper": GDFQ["paper"],
     }
 
     def check(self, params: GdfqParams, models: tuple[ModelHandle, ...]) -> None:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from bench.interfaces import MethodParams, ModelHandle, RunContext, SynthRequest
-from methods.sources._generator_source import ConditionalParams, GeneratorSource
+from methods.sources._generator_source import GDFQ, ConditionalParams, GeneratorSource
 
 if TYPE_CHECKING:
     from methods.sources._generator_loop import GeneratorTrainer, Sampled
@@ -51,22 +51,9 @@ class Qimera(GeneratorSource):
     paper = "Choi et al., Qimera: Data-free Quantization with Synthetic Boundary Supporting Samples, NeurIPS 2021"
     Params: type[MethodParams] = QimeraParams
     presets: Mapping[str, Mapping[str, Any]] = {
-        "mini": {"iterations": 300, "width": 64, "warmup": 30, "kappa": 30.0},
-        "thorough": {
-            "iterations": 10_000,
-            "warmup": 800,
-            "milestones": (20_000, 40_000, 60_000),
-            "kappa": 30.0,
-        },
-        "paper": {
-            "iterations": 10_000,
-            "batch": 16,
-            "condition": "norms",
-            "slots": 500,
-            "latent": 512,
-            "warmup": 10_000,
-            "milestones": (20_000, 40_000, 60_000),
-        },
+        "mini": {**GDFQ["mini"], "kappa": 30.0},
+        "thorough": {**GDFQ["thorough"], "kappa": 30.0},
+        "paper": {**GDFQ["paper"], "slots": 500, "latent": 512},
     }
 
     def check(self, params: QimeraParams, models: tuple[ModelHandle, ...]) -> None:
