@@ -166,12 +166,15 @@ SIZES = {
 }
 """Suite: image sets, cells; of one seed."""
 
+FEW_SEEDS = ("quickstart", "ddpq_similar_classes")
+"""Suites of one seed: a first look, and pictures."""
+
 
 @pytest.mark.parametrize("name", SIZES)
 def test_sizes(name: str) -> None:
     seeds = len(load_suite(name).seeds)
     assert (len(plan(name).synths), len(plan(name).cells)) == (SIZES[name][0] * seeds, SIZES[name][1] * seeds)
-    assert seeds >= 3 or name == "quickstart" or name.startswith(("coquant", "ddpq"))
+    assert seeds >= 3 or name in FEW_SEEDS
 
 
 @pytest.mark.parametrize("name", NAMES)
