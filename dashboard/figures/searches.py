@@ -78,14 +78,7 @@ def _measured(part: pd.DataFrame, name: str, mode: str, marker: Mapping[str, Any
     return go.Scatter(
         x=_floats(part["bitops_g"]),
         y=mean,
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "array": high - mean,
-            "arrayminus": mean - low,
-            "thickness": 1.2,
-            "width": 3,
-        },
+        error_y=_bar(mean, low, high),
         mode=mode,
         marker=dict(marker),
         line={"color": marker["color"], "width": 1.5, "dash": dash},
@@ -93,6 +86,12 @@ def _measured(part: pd.DataFrame, name: str, mode: str, marker: Mapping[str, Any
         text=[_said(row) for row in part.itertuples()],
         hovertemplate="%{text}<extra></extra>",
     )
+
+
+def _bar(mean: np.ndarray, low: np.ndarray, high: np.ndarray) -> dict[str, Any]:
+    """An interval as an error bar; none where it is missing."""
+    up, down = np.nan_to_num(high - mean), np.nan_to_num(mean - low)
+    return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "thickness": 1.2, "width": 3}
 
 
 def on_front(table: pd.DataFrame) -> pd.DataFrame:
@@ -193,14 +192,7 @@ def _gains(
         x=x,
         y=mean,
         xaxis=axis,
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "array": np.nan_to_num(high - mean),
-            "arrayminus": np.nan_to_num(mean - low),
-            "thickness": 1.2,
-            "width": 3,
-        },
+        error_y=_bar(mean, low, high),
         mode="markers",
         marker={
             "size": 10,
