@@ -20,6 +20,9 @@ from bench.store.records import ResultRecord
 KEY = (*GROUP, "setting_label")
 """What policies have in common that are compared, the seed aside."""
 
+COLUMNS = (*KEY, "policy", "policies", "seeds", "correlation", "lowest", "highest")
+CORRELATION = COLUMNS.index("correlation")
+
 FEWEST = 5
 """Policies below which no correlation is given."""
 
@@ -29,13 +32,13 @@ Bits = tuple[tuple[str, int, int], ...]
 def foretelling(
     records: Iterable[ResultRecord], *, versions: Versions | None = None, seeds: Asked | None = None
 ) -> pd.DataFrame:
-    """One row per search and group of policies; what is stale rates nothing and is not rated.
+    """One row per search and group of policies, the best search of a group first; what is stale rates nothing and is not rated.
 
     Args:
         versions, seeds: as :func:`bench.board.rows.make_rows` asks.
 
     Returns:
-        The columns of :data:`KEY`, ``policy`` (the search), ``policies`` (the fewest of a seed), ``seeds``,
+        :data:`COLUMNS`: those of :data:`KEY`, ``policy`` (the search), ``policies`` (the fewest of a seed), ``seeds``,
         ``correlation`` (the mean over seeds, 1: the cheaper the more accurate), ``lowest``, ``highest``; empty when no
         search reports its costs or none has :data:`FEWEST` policies to rate.
     """
@@ -55,7 +58,8 @@ def foretelling(
             values = [value for _, value in rated_seeds]
             counts = [min(count for count, _ in rated_seeds), len(values)]
             rows.append([*key, name, *counts, sum(values) / len(values), min(values), max(values)])
-    return pd.DataFrame(rows, columns=[*KEY, "policy", "policies", "seeds", "correlation", "lowest", "highest"])
+    rows.sort(key=lambda row: (*map(str, row[: len(KEY)]), -row[CORRELATION], row[len(KEY)]))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def cost_of(bits: Bits, costs: Mapping[str, Mapping[str, float]]) -> float | None:

@@ -82,3 +82,11 @@ def test_what_is_stale_rates_nothing_and_is_not_rated() -> None:
     assert foretelling([older, *fresh])["policies"].item() == 7
     assert foretelling([older, *fresh], versions=versions)["policies"].item() == 6
     assert foretelling(fresh, versions={("policies", "some"): 3}).empty
+
+
+def test_the_best_search_of_a_group_comes_first() -> None:
+    values = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    wrong = {layer: {pair: -cost for pair, cost in pairs.items()} for layer, pairs in COSTS.items()}
+    found = foretelling([searched("worse", (2, 4), 0.35, costs=wrong), *grid(values)])
+    assert list(found["policy"]) == ["p0", "worse"]
+    assert found["correlation"].is_monotonic_decreasing
