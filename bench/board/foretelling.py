@@ -32,7 +32,8 @@ Bits = tuple[tuple[str, int, int], ...]
 def foretelling(
     records: Iterable[ResultRecord], *, versions: Versions | None = None, seeds: Asked | None = None
 ) -> pd.DataFrame:
-    """One row per search and group of policies, the best search of a group first; what is stale rates nothing and is not rated.
+    """One row per search and group of policies, the best search of a group first; what is stale rates nothing and is
+    not rated.
 
     Args:
         versions, seeds: as :func:`bench.board.rows.make_rows` asks.
