@@ -45,7 +45,7 @@ def show() -> None:
     problems()
     cells = snapshot().cells
     if cells.empty:
-        st.info("No records yet. `bench run suites/quickstart.yaml` makes the first ones in four minutes.")
+        st.info("No records yet. `bench run suites/quickstart.yaml --seeds 1` makes the first ones in four minutes.")
         return
     chosen = _chosen(cells)
     found = record(str(chosen["cell_id"]), str(chosen["suite"]))

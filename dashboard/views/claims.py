@@ -45,7 +45,7 @@ def show() -> None:
     }
     if not known:
         st.info(
-            "No measured suite has a claim yet. `bench run suites/quickstart.yaml` measures the first rows; "
+            "No measured suite has a claim yet. `bench run suites/quickstart.yaml --seeds 1` measures the first rows; "
             "the other suites' claims are judged as soon as their rows are there."
         )
         return

@@ -35,7 +35,7 @@ def show() -> None:
     problems()
     found = scope(
         snapshot().table["compressor"] != "",
-        "No compressed network is measured yet. `bench run suites/quickstart.yaml` makes the first ones.",
+        "No compressed network is measured yet. `bench run suites/quickstart.yaml --seeds 1` makes the first ones.",
     )
     if found is None:
         return

@@ -166,8 +166,8 @@ SIZES = {
 }
 """Suite: image sets, cells; of one seed."""
 
-FEW_SEEDS = ("quickstart", "ddpq_similar_classes")
-"""Suites of one seed: a first look, and pictures."""
+FEW_SEEDS = ("ddpq_similar_classes",)
+"""Suites of one seed: pictures."""
 
 
 @pytest.mark.parametrize("name", SIZES)
