@@ -27,7 +27,8 @@ def write_report(suites: Sequence[str], file: Path, store: Path) -> None:
     names = list(dict.fromkeys(suites)) or sorted({record.suite for record in records})
     parts = [_part(name, records, store, given=bool(suites)) for name in names]
     if not parts:
-        raise BenchError("nothing measured yet", where=str(store), hint="run a suite: bench run suites/quickstart.yaml --seeds 1")
+        hint = "run a suite: bench run suites/quickstart.yaml --seeds 1"
+        raise BenchError("nothing measured yet", where=str(store), hint=hint)
     content = build(parts).encode()
     write_file(file, content)
     cells = sum(len(part.records) for part in parts)

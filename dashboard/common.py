@@ -51,7 +51,8 @@ def scope(
     table = table if only is None else table[only]
     if table.empty:
         st.info(
-            help_empty or "No records yet. `bench run suites/quickstart.yaml --seeds 1` makes the first ones in four minutes."
+            help_empty
+            or "No records yet. `bench run suites/quickstart.yaml --seeds 1` makes the first ones in four minutes."
         )
         return None
     left, middle, right = st.columns([3, 1, 2])

@@ -120,7 +120,10 @@ class Variant:
     quantised layers to the most distinct values that share a scale, counted in the weight that is used;
     ``activation_levels`` maps layers whose input is quantised to how many values its quantiser has.  ``protocol`` holds
     what is measured (bits per tensor class, granularity, placement…), JSON.  ``bitops`` are the mean bit operations per
-    image where bits depend on the image, else None: they then follow from ``layer_bits``.
+    image where bits depend on the image and only the compressor can tell, else None: they then follow from
+    ``layer_bits``, or from ``image_bitops``.  That is pure: images [N, C, H, W] as ``module`` takes them, on its device
+    → bit operations of each [N] float64, over the layers and by the count of `bench.measure.complexity.bitops`
+    (what is left in floating point included), the same whatever images come with it.
     """
 
     setting: Setting
@@ -134,6 +137,7 @@ class Variant:
     activation_levels: Mapping[str, int] = field(default_factory=dict)
     protocol: Mapping[str, Any] = field(default_factory=dict)
     bitops: float | None = None
+    image_bitops: Callable[[torch.Tensor], torch.Tensor] | None = None
 
 
 @dataclass(frozen=True)
