@@ -29,7 +29,10 @@ TASKS = (
 RECORDS = (Column("top-1 %", True), Column("cell"), Column("status"), Column("ago", True))
 FAILURES = (Column("cell"), Column("status"), Column("reason"), Column("ago", True))
 
-NO_RUN = "No run has told of itself in this store yet. `bench run suites/quickstart.yaml --seeds 1` starts one; it shows here."
+NO_RUN = (
+    "No run has told of itself in this store yet. "
+    "`bench run suites/quickstart.yaml --seeds 1` starts one; it shows here."
+)
 
 
 def show() -> None:
