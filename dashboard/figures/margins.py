@@ -19,8 +19,8 @@ MANY = 20
 _BAR = 0.36  # width of a bar where a search has the width 1
 
 Margins = Mapping[str, Any]
-"""What a search reports of it: ``float`` and ``searched`` (ratios or None), ``why``; ``points`` (each network's ``x``
-and ``y``), ``point_classes``."""
+"""What a search reports of it: ``float`` and ``searched`` (ratios or None), ``why``; ``mean``, the same over all pairs,
+which older ones lack; ``points`` (each network's ``x`` and ``y``), ``point_classes``."""
 
 
 def margins_of(record: ResultRecord) -> Margins | None:
@@ -32,7 +32,7 @@ def margins_of(record: ResultRecord) -> Margins | None:
 
 def margin_bars(margins: Mapping[str, Sequence[Margins]]) -> go.Figure:
     """Smallest distance between class centres over mean spread within classes (SEAM, Figure 2 as a number): a pair of
-    bars per search, the mean over its seeds, and a point for each seed.
+    bars per search, the mean over its seeds, and a point for each seed; a diamond: mean distance over mean spread.
 
     Args:
         margins: search → those of its seeds; a seed without a ratio has no point and no part in the mean.
@@ -62,9 +62,29 @@ def margin_bars(margins: Mapping[str, Sequence[Margins]]) -> go.Figure:
                 hovertemplate=f"one seed, {said}: %{{y:.3f}}<extra></extra>",
             )
         )
+        averages = [
+            [float(m["mean"][side]) for m in seeds if not missing(_mean(m, side))] for seeds in margins.values()
+        ]
+        figure.add_trace(
+            go.Scatter(
+                x=[place + shift for place, own in enumerate(averages) if own],
+                y=[float(np.mean(own)) for own in averages if own],
+                mode="markers",
+                marker={"size": 9, "symbol": "diamond-open", "color": colour, "line": {"width": 2}},
+                name=f"{said}, all pairs",
+                customdata=[name for name, own in zip(names, averages, strict=True) if own],
+                hovertemplate=f"%{{customdata}}, {said}, mean of all pairs: %{{y:.3f}}<extra></extra>",
+            )
+        )
     figure.update_xaxes(tickvals=list(range(len(names))), ticktext=names, showgrid=False)
     figure.update_yaxes(title="distance of centres / spread", rangemode="tozero")
     return styled(figure, 340)
+
+
+def _mean(margins: Margins, side: str) -> float | None:
+    """The ratio over all pairs; None where a record has none."""
+    found = margins.get("mean")
+    return found.get(side) if isinstance(found, Mapping) else None
 
 
 def embeddings(margins: Margins) -> go.Figure:

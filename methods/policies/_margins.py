@@ -4,8 +4,9 @@ With centre c_k and n_k features g of class k,
 
     ratio = min_{j != k} |c_j - c_k| / mean_k sqrt(1/n_k sum_i |g_i - c_k|^2)
 
-It stays as it is when features are moved, turned or scaled; at 2, spheres of the mean radius about the nearest two
-centres touch.  Features are what the last layer reads, of maps the mean over their places.
+and, as one pair of classes that look alike decides on it, the same with the mean over all pairs.  Both stay as they are
+when features are moved, turned or scaled; at 2, spheres of the mean radius about the nearest two centres touch.
+Features are what the last layer reads, of maps the mean over their places.
 
 SEAM draws features of CIFAR-10 by t-SNE and prints no number.  The picture here is the first two principal components,
 which keep distances to scale; each network has its own.
@@ -33,17 +34,26 @@ _CHUNK = 256
 
 @dataclass(frozen=True)
 class Margin:
-    """Smallest distance ``between`` class centres and mean spread ``within`` classes, None where there are none;
-    ``why`` there is no ratio, "" where there is one."""
+    """Smallest distance ``between`` class centres, their mean distance ``apart``, and mean spread ``within`` classes,
+    None where there are none; ``why`` there is no ratio, "" where there is one."""
 
     between: float | None = None
+    apart: float | None = None
     within: float | None = None
     why: str = ""
 
     @property
     def ratio(self) -> float | None:
         """Between over within."""
-        return None if self.why or self.between is None or not self.within else self.between / self.within
+        return self._over_spread(self.between)
+
+    @property
+    def mean_ratio(self) -> float | None:
+        """Apart over within."""
+        return self._over_spread(self.apart)
+
+    def _over_spread(self, distance: float | None) -> float | None:
+        return None if self.why or distance is None or not self.within else distance / self.within
 
 
 def class_margins(start: nn.Module, net: Supernet, proxy: Proxy) -> tuple[dict[str, Any], float]:
@@ -51,9 +61,9 @@ def class_margins(start: nn.Module, net: Supernet, proxy: Proxy) -> tuple[dict[s
 
     Returns:
         What is reported, JSON, and the forward passes it took.  ``float`` and ``searched`` are the ratios, None where
-        ``why`` says so; ``between`` and ``within`` hold what they are ratios of; ``images`` and ``classes`` how many
-        they are of (at most :data:`IMAGES`, of all classes alike).  ``points`` is each network's picture, ``x`` and
-        ``y`` of at most :data:`POINTS` of them, ``point_classes`` beside it.
+        ``why`` says so, ``mean`` those over all pairs; ``between`` and ``within`` hold what the first are ratios of;
+        ``images`` and ``classes`` how many they are of (at most :data:`IMAGES`, of all classes alike).  ``points`` is
+        each network's picture, ``x`` and ``y`` of at most :data:`POINTS` of them, ``point_classes`` beside it.
     """
     picked = evenly(proxy.labels, IMAGES)
     labels = proxy.labels[picked]
@@ -70,6 +80,7 @@ def class_margins(start: nn.Module, net: Supernet, proxy: Proxy) -> tuple[dict[s
         margins[side] = margin_of(features, labels)
         points[side] = {} if margins[side].between is None else _picture(principal(features)[shown])
     found = {side: margin.ratio for side, margin in margins.items()} | {
+        "mean": {side: margin.mean_ratio for side, margin in margins.items()},
         "between": {side: margin.between for side, margin in margins.items()},
         "within": {side: margin.within for side, margin in margins.items()},
         "why": {side: margin.why for side, margin in margins.items() if margin.why},
@@ -102,9 +113,11 @@ def margin_of(features: Tensor, labels: Tensor) -> Margin:
     spreads = [
         float((part - centre).square().sum(1).mean().sqrt()) for part, centre in zip(parts, centres, strict=True)
     ]
-    between, within = float(torch.pdist(centres).min()), sum(spreads) / len(spreads)
+    distances, within = torch.pdist(centres), sum(spreads) / len(spreads)
     collapsed = within <= COLLAPSED * float(features.abs().max())
-    return Margin(between, within, "every class is a single point" if collapsed else "")
+    return Margin(
+        float(distances.min()), float(distances.mean()), within, "every class is a single point" if collapsed else ""
+    )
 
 
 def principal(features: Tensor) -> Tensor:

@@ -40,12 +40,15 @@ def test_the_ratio_is_that_of_the_definition() -> None:
     spread = np.mean([np.sqrt(((x[y == k] - centres[k]) ** 2).sum(axis=1).mean()) for k in range(K)])
     nearest = min(np.linalg.norm(centres[j] - centres[k]) for j in range(K) for k in range(j))
     assert ratio(features, labels) == pytest.approx(nearest / spread)
+    pairs = [np.linalg.norm(centres[j] - centres[k]) for j in range(K) for k in range(j)]
+    assert margin_of(features, labels).mean_ratio == pytest.approx(np.mean(pairs) / spread)
 
 
 def test_two_classes_by_hand() -> None:
     features = torch.tensor([[0.0, 1.0], [0.0, -1.0], [8.0, 3.0], [8.0, -3.0]])
     found = margin_of(features, torch.tensor([5, 5, 7, 7]))
     assert (found.between, found.within, found.ratio) == (8, 2, 4)
+    assert (found.apart, found.mean_ratio) == (8, 4)  # one pair
 
 
 def test_moving_turning_scaling_and_renaming_change_nothing() -> None:
