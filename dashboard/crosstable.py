@@ -12,7 +12,7 @@ import pandas as pd
 
 from bench.board.grids import line_dicts
 from bench.board.means import RowsByKey, TargetMean, target_mean
-from bench.board.signs import FLAGGED
+from bench.board.signs import DOUBTS, marks
 from dashboard.text import digits_for, missing, number, row_name
 
 Square = dict[str, Any]
@@ -126,14 +126,14 @@ def _half(square: Square) -> float | None:
 
 
 def value_text(square: Square | None, what: str = "top1_mean") -> str:
-    """``what`` (top1_mean or drop) rounded to the mean's uncertainty; "k of n" or the status if missing; with its sign
-    where the images do not invert their network."""
+    """``what`` (top1_mean or drop) rounded to the mean's uncertainty; "k of n" or the status if missing; with the signs
+    of what may be doubted."""
     if square is None:
         return ""
     text = number(square[what], digits_for(_half(square)))
     if missing(square[what]):
         text = str(square["seeds"] if square["status"] in ("ok", "incomplete") else square["status"].replace("_", " "))
-    return text + FLAGGED.text * FLAGGED.on(square)
+    return text + marks(square, DOUBTS)
 
 
 def one_seed(part: pd.DataFrame) -> bool:

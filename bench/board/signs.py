@@ -40,11 +40,13 @@ MIXED = Sign(
 REMADE = Sign("¶", "remade", "rows that share its image set saw images of another content: it was made more than once")
 
 SIGNS = (STALE, FLAGGED, MIXED, REMADE)
+DOUBTS = (FLAGGED, MIXED, REMADE)
+"""What may be doubted of rows that are up to date."""
 
 
-def marks(row: Mapping[str, Any]) -> str:
-    """All signs the row bears."""
-    return "".join(sign.text for sign in SIGNS if sign.on(row))
+def marks(row: Mapping[str, Any], signs: Sequence[Sign] = SIGNS) -> str:
+    """All signs of ``signs`` the row bears."""
+    return "".join(sign.text for sign in signs if sign.on(row))
 
 
 def legend(part: pd.DataFrame, signs: Sequence[Sign] = SIGNS) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from bench.board.signs import FLAGGED
+from bench.board.signs import DOUBTS
 from dashboard.crosstable import CrossTable, Square, value_text
 from dashboard.text import figure_text, interval, missing, number, rounded, seconds
 from dashboard.theme import HEAT, PALETTE, styled
@@ -213,8 +213,7 @@ def _hover(line: str, header: str, square: Square) -> str:
     parts.append(f"synthesis {seconds(square['synthesis_s'])}, compression {seconds(square['compress_s'])}")
     if square["membership"] not in ("none", ""):
         parts.append(f"target among the source's networks: {figure_text(str(square['membership']))}")
-    if FLAGGED.on(square):
-        parts.append(FLAGGED.line)
+    parts += [sign.line for sign in DOUBTS if sign.on(square)]
     return "<br>".join(parts)
 
 

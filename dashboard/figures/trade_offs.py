@@ -11,7 +11,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from bench.board.costs import pareto_front
-from bench.board.signs import FLAGGED
+from bench.board.grids import line_dicts
+from bench.board.signs import DOUBTS, marks
 from dashboard.figures.scales import log_axis
 from dashboard.text import BLANK, figure_text, interval, missing, number, rounded, row_name, seconds, size
 from dashboard.theme import CONTROLS, GREY, PALETTE, styled
@@ -119,8 +120,9 @@ def _points(part: pd.DataFrame, name: str, colour: str, symbols: Mapping[str, st
 
 
 def _signs(figure: go.Figure, part: pd.DataFrame, name: str) -> None:
-    """The sign beside each point whose images do not invert their network; hidden with its source's points."""
-    wrong = part[part["flagged"].fillna(False).astype(bool)]
+    """The signs beside each point of which something may be doubted; hidden with its source's points."""
+    signs = pd.Series([marks(row, DOUBTS) for row in line_dicts(part)], index=part.index, dtype=object)
+    wrong, signs = part[signs != ""], signs[signs != ""]
     if wrong.empty:
         return
     figure.add_trace(
@@ -128,9 +130,9 @@ def _signs(figure: go.Figure, part: pd.DataFrame, name: str) -> None:
             x=wrong["_x"].to_numpy(float),
             y=_floats(wrong["top1_mean"]),
             mode="text",
-            text=[FLAGGED.text] * len(wrong),
+            text=signs.tolist(),
             textposition="bottom right",  # the front's labels stand top left
-            name=FLAGGED.text,
+            name="signs",
             legendgroup=figure_text(name),
             showlegend=False,
             hoverinfo="skip",
@@ -207,8 +209,8 @@ def hover(row: Any, cost: Cost) -> str:
         f"synthesis {seconds(row.synthesis_s)}, compression {seconds(row.compress_s)}",
         f"{number(row.forward_equivalents, 0)} forward-equivalents",
         f"{row.n} images, seeds {row.seeds}",
-        FLAGGED.line if FLAGGED.on(row._asdict()) else BLANK,
     ]
+    lines += [sign.line for sign in DOUBTS if sign.on(row._asdict())]
     return "<br>".join(line for line in lines if BLANK not in line.split(" "))
 
 

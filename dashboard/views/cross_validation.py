@@ -11,7 +11,7 @@ import streamlit as st
 from bench.board.means import setting_groups
 from bench.board.published import join
 from bench.board.settings import setting_name
-from bench.board.signs import FLAGGED, legend
+from bench.board.signs import DOUBTS, legend
 from bench.board.verdicts import suite_of
 from bench.errors import DataError
 from dashboard.common import heading, problems, scope
@@ -164,7 +164,7 @@ def _explained(table: CrossTable, part: pd.DataFrame) -> None:
         notes.append("One seed: intervals cover the test images only.")
     if part["stale"].any():
         notes.append("Some rows were measured with an older version of their method.")
-    notes += [f"{note}." for note in legend(part, (FLAGGED,))]
+    notes += [f"{note}." for note in legend(part, DOUBTS)]
     st.caption(plain(" ".join(notes)))
 
 

@@ -13,7 +13,7 @@ from bench.board.grids import best_notes
 from bench.board.means import RowsByKey, setting_groups
 from bench.board.rows import BESIDE
 from bench.board.settings import setting_name
-from bench.board.signs import FLAGGED, legend
+from bench.board.signs import DOUBTS, legend
 from bench.board.verdicts import suite_of
 from dashboard.board_columns import SAID_ONCE, classes, rows, shown_columns, values
 from dashboard.common import Scope, heading, problems, scope
@@ -189,7 +189,7 @@ def _means(found: Scope, table: pd.DataFrame) -> None:
                 "Its interval covers seeds and test images, which the targets share; the targets are taken as they "
                 "are, not as a sample of networks. No rank is formed over targets.",
                 *_without_interval(crossed, measured),
-                *(f"{note}." for note in legend(part, (FLAGGED,))),
+                *(f"{note}." for note in legend(part, DOUBTS)),
             ]
             st.caption(plain(" ".join(notes)))
 

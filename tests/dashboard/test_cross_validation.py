@@ -15,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 from bench.board.frame import frame
 from bench.board.published import join, published
 from bench.board.signs import FLAGGED as SIGN
+from bench.board.signs import MIXED
 from bench.store.image_gate import MEANING
 from bench.store.measured import read_measured
 from bench.store.record_store import RecordStore
@@ -152,6 +153,17 @@ def test_squares_of_images_that_do_not_invert_bear_the_sign(alone: RecordStore, 
     found = [(float(value), sign) for value, sign in re.findall(r">([\d.]+)(‡?)</a>", said)]
     assert found == [(60, SIGN.text), (50, ""), (30, "")]
     assert f"{SIGN.text} {MEANING}." in said
+
+
+def test_squares_of_mixed_machines_bear_their_sign() -> None:
+    table = frame([record(0.5, source="a"), record(0.6, source="b")]).assign(mixed=lambda rows: rows["source"] == "b")
+    squares = cross_table(table)
+    assert {
+        name: value_text(line[0]).endswith(MIXED.text)
+        for name, line in zip(squares.lines, squares.squares, strict=True)
+    } == {name: name.startswith("b") for name in squares.lines}
+    hovers = next(trace for trace in cross_map(squares).data if trace.name == "squares").text
+    assert [MIXED.line in text for text in hovers] == [name.startswith("b") for name in squares.lines]
 
 
 def test_no_sign_and_no_legend_where_all_images_invert(alone: RecordStore, app: App) -> None:

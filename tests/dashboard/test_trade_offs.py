@@ -10,6 +10,7 @@ import pytest
 
 from bench.board.frame import frame
 from bench.board.signs import FLAGGED as SIGN
+from bench.board.signs import MIXED, REMADE
 from bench.store.image_gate import MEANING
 from dashboard.figures.scales import log_axis, short
 from dashboard.figures.trade_offs import (
@@ -215,11 +216,20 @@ def test_points_of_images_that_do_not_invert_bear_the_sign() -> None:
     gates = {"good": gate(99), "bad": gate(50), "unasked": None}
     records = [record(0.5 + i / 10, source=name, image_gate=one) for i, (name, one) in enumerate(gates.items())]
     figure = trade_off(frame(records), COST["size_bytes"])
-    (signs,) = (trace for trace in figure.data if trace.name == SIGN.text)
+    (signs,) = (trace for trace in figure.data if trace.name == "signs")
     assert [(x, y, text) for x, y, text in zip(signs.x, signs.y, signs.text, strict=True)] == [(1, 60, SIGN.text)]
     said = {trace.name: trace.text[0] for trace in figure.data if trace.error_y.array is not None}
     assert {name for name, text in said.items() if f"{SIGN.text} {MEANING}" in text} == {"bad"}
     assert signs.legendgroup == "bad"  # a click on the source hides its sign, too
+
+
+def test_points_of_mixed_machines_bear_their_sign() -> None:
+    table = frame([record(0.5, source="a"), record(0.6, source="b")]).assign(mixed=[False, True], remade=[False, True])
+    figure = trade_off(table, COST["size_bytes"])
+    (signs,) = (trace for trace in figure.data if trace.name == "signs")
+    assert list(signs.text) == [MIXED.text + REMADE.text]
+    said = [trace.text[0] for trace in figure.data if trace.error_y.array is not None]
+    assert [MIXED.line in text and REMADE.line in text for text in said] == list(table["mixed"])
 
 
 def test_page_explains_the_sign_where_a_row_has_it(pages: Pages) -> None:
@@ -234,6 +244,6 @@ def test_page_explains_the_sign_where_a_row_has_it(pages: Pages) -> None:
     assert set(re.findall(r">(good|bad)( .)?</td>", text)) == {("bad", f" {SIGN.text}"), ("good", "")}
     assert f"Best without a limit:</b> bad {SIGN.text} with c at W4A4" in text
     assert f"{SIGN.text} {MEANING}" in text
-    assert any(trace.get("name") == SIGN.text for trace in charts(app)[0]["data"])
+    assert any(trace.get("name") == "signs" for trace in charts(app)[0]["data"])
     pages.write([made(0.7, suite="t", source="good", compressor="c", image_gate=gate(99))])
     assert SIGN.text not in text_of(pages.open("trade_offs", suite="t"))
