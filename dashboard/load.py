@@ -9,10 +9,12 @@ import pandas as pd
 import streamlit as st
 
 from bench.board.claims import Verdict
+from bench.board.dynamic import dynamic_table, equal_table
 from bench.board.index import STORE_VARIABLE, BoardIndex, LiveState, Snapshot
 from bench.board.means import RowsByKey, rows_by_key
 from bench.board.searches import search_table
 from bench.board.verdicts import ClaimRow, claim_rows, suite_of, suite_verdicts
+from bench.board.widths import line_table, point_table, width_lines
 from bench.store.records import ResultRecord
 
 
@@ -85,13 +87,42 @@ def searches_of(cells: pd.DataFrame) -> pd.DataFrame:
 
 @st.cache_resource(max_entries=4, show_spinner="Comparing searches …")
 def _searches(places: tuple[str, ...], stamp: str) -> pd.DataFrame:
-    found = snapshot()
-    asked = {
-        (str(suite), int(str(version)), str(preset)): sorted({int(seed) for seed in part["seed"]})
-        for (suite, version, preset), part in found.cells.groupby(["suite", "suite_version", "preset"])
-    }
     records = index().records(pd.DataFrame({"place": places}))
-    return search_table(records, versions=index().versions(), seeds=asked)
+    return search_table(records, versions=index().versions(), seeds=_asked())
+
+
+def dynamic_of(cells: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """:func:`bench.board.dynamic.dynamic_table` and :func:`bench.board.dynamic.equal_table` of the records behind rows
+    of ``snapshot().cells``."""
+    return _dynamic(tuple(cells["place"]), snapshot().stamp)
+
+
+@st.cache_resource(max_entries=4, show_spinner="Comparing rows …")
+def _dynamic(places: tuple[str, ...], stamp: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    records = index().records(pd.DataFrame({"place": places}))
+    known, asked = index().versions(), _asked()
+    return dynamic_table(records, versions=known, seeds=asked), equal_table(records, versions=known, seeds=asked)
+
+
+def widths_of(cells: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """:func:`bench.board.widths.line_table` and :func:`bench.board.widths.point_table` of the records behind rows of
+    ``snapshot().cells``."""
+    return _widths(tuple(cells["place"]), snapshot().stamp)
+
+
+@st.cache_resource(max_entries=4, show_spinner="Comparing bit-widths …")
+def _widths(places: tuple[str, ...], stamp: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    records = index().records(pd.DataFrame({"place": places}))
+    lines = width_lines(records, versions=index().versions(), seeds=_asked())
+    return line_table(lines), point_table(lines)
+
+
+def _asked() -> dict[tuple[str, int, str], list[int]]:
+    """(suite, version, preset) → the seeds there are cells of."""
+    return {
+        (str(suite), int(str(version)), str(preset)): sorted({int(seed) for seed in part["seed"]})
+        for (suite, version, preset), part in snapshot().cells.groupby(["suite", "suite_version", "preset"])
+    }
 
 
 def verdicts(suite: str, preset: str) -> list[Verdict]:

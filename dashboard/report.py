@@ -20,19 +20,25 @@ from plotly.offline import get_plotlyjs
 from bench.board.beside import Beside, beside_grid
 from bench.board.claims import Verdict
 from bench.board.columns import COLUMNS
+from bench.board.dynamic import dynamic_grids, dynamic_table, equal_table
 from bench.board.grids import image_set_grid, number
 from bench.board.machines import machines_of
 from bench.board.pivots import metric_grids
 from bench.board.searches import GROUP, epoch_of, search_table
+from bench.board.width_grids import group_name, width_grids
+from bench.board.widths import GROUP as WIDTH_GROUP
+from bench.board.widths import line_table, point_table, width_lines
 from bench.store.records import ResultRecord, record_bytes
 from dashboard.figures.searches import cost_notes
 from dashboard.report_figures import (
     claims_forest,
     cross_validation,
     cross_validation_parts,
+    image_bits_figures,
     search_figures,
     trade_off,
     trade_off_points,
+    width_figure,
 )
 from dashboard.report_html import claims_html, figure_html, grid_html, notes_html, ranked_html, table_html
 from dashboard.text import html_text, row_name
@@ -132,6 +138,8 @@ def _section(part: Part) -> str:
         *(_cross_validation(name, rows) for name, rows in cross_validation_parts(compressed)),
         _trade_off(compressed),
         _searches(part),
+        _image_bits(part),
+        _widths(part),
         _ranked(compressed),
         _measures(table),
         _published(part.found),
@@ -186,11 +194,16 @@ def _trade_off(table: pd.DataFrame) -> str:
     return "<h3>Accuracy against time</h3>" + figure_html(trade_off(table)) + notes_html([note])
 
 
-def _searches(part: Part) -> str:
-    """Searched bits: accuracy against bit operations, cost against gain, one pair for each group of rows."""
+def _fresh(part: Part) -> list[ResultRecord]:
+    """The records of complete rows that are not stale."""
     table = part.table
     shown = set(table[table["top1_mean"].notna() & ~table["stale"].fillna(False).astype(bool)]["row_id"])
-    found = search_table([record for record in part.records if record.row_id in shown])
+    return [record for record in part.records if record.row_id in shown]
+
+
+def _searches(part: Part) -> str:
+    """Searched bits: accuracy against bit operations, cost against gain, one pair for each group of rows."""
+    found = search_table(_fresh(part))
     pieces = []
     for key, group in found.groupby(list(GROUP), sort=False):
         if len(group) < 3:
@@ -202,6 +215,42 @@ def _searches(part: Part) -> str:
         notes += cost_notes(group, epoch_of(group)) if len(drawn) > 1 else []
         pieces.append(f"<h4>{html_text(name)}</h4>{''.join(map(figure_html, drawn))}{notes_html(notes)}")
     return "<h3>Searched bits</h3>" + "".join(pieces) if pieces else ""
+
+
+def _widths(part: Part) -> str:
+    """Networks of several bit-widths: accuracy over bit-width, one figure for each group of rows, and Delta_B."""
+    lines = width_lines(_fresh(part))
+    points = point_table(lines)
+    pieces = []
+    for key, group in points.groupby(list(WIDTH_GROUP), sort=False):
+        if not group["alone"].all() and group["bits"].nunique() > 1:
+            pieces.append(f"<h4>{html_text(group_name(key))}</h4>{figure_html(width_figure(group))}")
+    for grid in width_grids(line_table(lines)):
+        pieces.append(f"<h4>{html_text(grid.title)}</h4>{grid_html(grid)}")
+    return "<h3>Accuracy over bit-width</h3>" + "".join(pieces) if pieces else ""
+
+
+def _image_bits(part: Part) -> str:
+    """What each image takes where bits depend on it: tables, and per source and target the rows' histograms, bits
+    against difficulty, and the curves of their trainings, of the lowest seed."""
+    records = _fresh(part)
+    if all(record.image_bits is None for record in records):
+        return ""
+    grids = dynamic_grids(dynamic_table(records), equal_table(records))
+    groups: dict[str, dict[str, ResultRecord]] = {}
+    for record in sorted(records, key=lambda r: r.seed):
+        if record.image_bits is None or record.status != "ok":
+            continue
+        name = f"{row_name(record.source, record.model)} → {record.target}, {record.n} images, preset {record.preset}"
+        row = f"{record.compressor} {record.setting_label}"
+        groups.setdefault(name, {}).setdefault(row, record)
+    pieces = [f"<h4>{html_text(grid.title)}</h4>{grid_html(grid)}" for grid in grids]
+    for name, rows in groups.items():
+        drawn = image_bits_figures(rows)
+        seed = min(record.seed for record in rows.values())
+        figures = "".join(map(figure_html, drawn))
+        pieces.append(f"<details><summary>{html_text(f'{name} · seed {seed}')}</summary>{figures}</details>")
+    return "<h3>Bits per image</h3>" + "".join(pieces)
 
 
 def _ranked(table: pd.DataFrame) -> str:

@@ -13,9 +13,12 @@ from bench.board.claims import Verdict
 from bench.board.grids import line_dicts, missing, number
 from bench.board.pivots import lines_of
 from bench.board.searches import epoch_of
+from bench.store.records import ResultRecord
 from dashboard.figures.claims import claims_forest as forest
+from dashboard.figures.image_bits import against_difficulty, histogram, training_curves
 from dashboard.figures.searches import complexity, cost_gain
 from dashboard.figures.trade_offs import SYMBOLS
+from dashboard.figures.widths import accuracy_over_widths
 from dashboard.text import figure_text
 from dashboard.theme import GREY, HEAT, PALETTE, styled
 
@@ -41,6 +44,19 @@ def search_figures(table: pd.DataFrame) -> list[go.Figure]:
     images = epoch_of(table)
     if images and bool((table["gain"].notna() & ~table["equal"]).any()):
         figures.append(cost_gain(table, images))
+    return [_plain(figure, int(figure.layout.height)) for figure in figures]
+
+
+def width_figure(points: pd.DataFrame) -> go.Figure:
+    """:func:`dashboard.figures.widths.accuracy_over_widths` for a page without a theme."""
+    figure = accuracy_over_widths(points)
+    return _plain(figure, int(figure.layout.height))
+
+
+def image_bits_figures(rows: Mapping[str, ResultRecord]) -> list[go.Figure]:
+    """Histogram of bits per image, bits against difficulty, and the trainings' curves, of rows by name whose bits
+    depend on the image."""
+    figures = [histogram(rows), against_difficulty(rows), *training_curves(rows).values()]
     return [_plain(figure, int(figure.layout.height)) for figure in figures]
 
 

@@ -56,7 +56,10 @@ TORCH_FREE = (
     "bench/board",
     *(
         f"bench/store/{name}.py"
-        for name in ("bitmaps", "files", "measured", "meta", "objects", "policies", "record_store", "records", "seals")
+        for name in (
+            *("bitmaps", "files", "image_bits", "measured", "meta", "objects", "policies", "record_store"),
+            *("records", "seals"),
+        )
     ),
     "bench/atomic.py",
     "bench/machine.py",

@@ -16,10 +16,13 @@ from rich.text import Text
 from bench.board.beside import Beside, beside_grid
 from bench.board.claims import Verdict
 from bench.board.columns import COLUMNS
+from bench.board.dynamic import dynamic_grids, dynamic_table, equal_table
 from bench.board.grids import TIED, Cell, Grid, board_grids, image_set_grid
 from bench.board.means import rows_by_key
 from bench.board.pivots import metric_grids, pivot_grids
 from bench.board.verdict_grids import verdict_grid
+from bench.board.width_grids import width_grids
+from bench.board.widths import line_table, width_lines
 from bench.errors import BenchError, nearest
 from bench.store.records import ResultRecord
 from bench.text import visible
@@ -96,13 +99,40 @@ def to_csv(table: pd.DataFrame) -> str:
     return table.to_csv(index=False)
 
 
-def to_json(table: pd.DataFrame, verdicts: Sequence[Verdict] = (), found: Beside | None = None) -> str:
+def to_json(
+    table: pd.DataFrame,
+    verdicts: Sequence[Verdict] = (),
+    found: Beside | None = None,
+    records: Sequence[ResultRecord] = (),
+) -> str:
     """``{"rows": [...], "claims": [...]}`` with unrounded numbers; blanks are null.  With printed numbers beside them
-    also ``"published": {"reference": …, "notes": [...], "rows": [...]}``."""
+    also ``"published": {"reference": …, "notes": [...], "rows": [...]}``; where bits depend on the image also
+    ``"dynamic": {"rows": [...], "against_static": [...]}``, the tables of :mod:`bench.board.dynamic`; where networks
+    have several bit-widths also ``"widths": [...]``, the table of :func:`bench.board.widths.line_table`."""
     answer: dict[str, Any] = {"rows": _json_rows(table), "claims": [asdict(v) for v in verdicts]}
+    moving, equal = _dynamic(table, records)
+    if len(moving):
+        answer["dynamic"] = {"rows": _json_rows(moving), "against_static": _json_rows(equal)}
+    lines = line_table(width_lines(_fresh(table, records)))
+    if len(lines):
+        answer["widths"] = _json_rows(lines)
     if found is not None:
         answer["published"] = {"reference": found.reference, "notes": found.notes, "rows": _json_rows(found.table)}
     return json.dumps(answer, indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def _dynamic(table: pd.DataFrame, records: Sequence[ResultRecord]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows whose bits depend on the image, and these against static ones; of what is not stale in ``table``."""
+    kept = _fresh(table, records)
+    if all(record.image_bits is None for record in kept):
+        kept = []  # before any row is formed anew
+    return dynamic_table(kept), equal_table(kept)
+
+
+def _fresh(table: pd.DataFrame, records: Sequence[ResultRecord]) -> list[ResultRecord]:
+    """The records of what is not stale in ``table``."""
+    fresh = set(table[~table["stale"].fillna(False).astype(bool)]["row_id"])
+    return [record for record in records if record.row_id in fresh]
 
 
 def _json_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -127,11 +157,13 @@ def report(
     details: bool = True,
     found: Beside | None = None,
 ) -> RenderableType:
-    """The whole board in one of :data:`FORMATS`: pivots, image measures, ranked tables, image sets, claims, published.
+    """The whole board in one of :data:`FORMATS`: pivots, image measures, ranked tables, bits per image, Delta_B of
+    networks of several bit-widths, image sets, claims, published.
 
     Args:
         table: from :func:`bench.board.frame.frame`.
-        records: to list the image sets with their cost and to give means over targets their intervals; none, neither.
+        records: to list the image sets with their cost, to give means over targets their intervals, to say what
+            images take where bits depend on them, and for Delta_B; none, none of these.
         details: with the ranked table of each target and the claims' breakdown, besides the pivots.
         found: printed numbers to set beside the measured ones; as CSV, their table takes the board's place.
 
@@ -143,16 +175,18 @@ def report(
     """
     if form == "csv":
         return to_csv(table if found is None else found.table)
+    records = list(records)
     if form == "json":
-        return to_json(table, verdicts, found)
+        return to_json(table, verdicts, found, records)
     if form not in _GRIDS:
         raise BenchError("unknown format", got=form, expected=FORMATS, nearest=nearest(form, FORMATS))
     extra = [str(name) for name in table.columns if name not in _KNOWN]
-    records = list(records)
     grids = [
         *pivot_grids(table, rows=rows_by_key(records)),
         *metric_grids(table, extra),
         *(board_grids(table) if details else []),
+        *dynamic_grids(*_dynamic(table, records)),
+        *width_grids(line_table(width_lines(_fresh(table, records)))),
     ]
     sets = image_set_grid(records)
     grids += [sets] if sets.rows else []

@@ -41,7 +41,7 @@ def board_stamp() -> str:
     """What the board's tables are formed by: the sources of this package and of the records' format."""
     folder = Path(__file__).parent
     engine = folder.parent
-    stored = ("bitmaps", "image_gate", "migrations", "records")
+    stored = ("bitmaps", "image_bits", "image_gate", "migrations", "records")
     formed_by = ("identity.py", "machine.py", "spec/axes.py", *(f"store/{name}.py" for name in stored))
     files = [*sorted(folder.glob("*.py")), *(engine / name for name in formed_by)]
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()

@@ -23,17 +23,17 @@ from bench.interfaces.data import (
     ModelHandle,
     Tier,
 )
-from bench.interfaces.settings import BitPolicy, Setting
+from bench.interfaces.settings import BitPolicy, LayerBits, Setting
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
 
-Offer = Literal["stream", "hook", "units", "teacher"]
-"""What a method can do besides: a source "stream" and "hook", a compressor "units" and "teacher"."""
+Offer = Literal["stream", "hook", "units", "teacher", "alone"]
+"""What a method can do besides: a source "stream" and "hook", a compressor "units", "teacher" and "alone"."""
 
-WORDS: frozenset[Offer] = frozenset({"teacher"})
+WORDS: frozenset[Offer] = frozenset({"teacher", "alone"})
 """Offers that are the word alone; behind each of the others stands a method of that name."""
 
 Units = tuple[tuple[str, str, tuple[str, ...]], ...]
@@ -119,11 +119,15 @@ class Variant:
     ``nonzero`` maps layers with zeroed weights to how many of their weights are not zero.  ``weight_levels`` maps
     quantised layers to the most distinct values that share a scale, counted in the weight that is used;
     ``activation_levels`` maps layers whose input is quantised to how many values its quantiser has.  ``protocol`` holds
-    what is measured (bits per tensor class, granularity, placement…), JSON.  ``bitops`` are the mean bit operations per
+    what is measured (bits per tensor class, granularity, placement…), JSON; where a training may serve several
+    settings, also ``widths``, those it was for, widest first, and ``zero_shot``, whether this one is none of them
+    (`bench.board.widths` reads both).  ``bitops`` are the mean bit operations per
     image where bits depend on the image and only the compressor can tell, else None: they then follow from
     ``layer_bits``, or from ``image_bitops``.  That is pure: images [N, C, H, W] as ``module`` takes them, on its device
     → bit operations of each [N] float64, over the layers and by the count of `bench.measure.complexity.bitops`
-    (what is left in floating point included), the same whatever images come with it.
+    (what is left in floating point included), the same whatever images come with it.  ``bits_between`` then maps each
+    layer whose bits an image decides to the fewest and the most it may get; the other layers have ``layer_bits``, and
+    from both follow the closed-form bounds that every image must keep to.
     """
 
     setting: Setting
@@ -138,6 +142,7 @@ class Variant:
     protocol: Mapping[str, Any] = field(default_factory=dict)
     bitops: float | None = None
     image_bitops: Callable[[torch.Tensor], torch.Tensor] | None = None
+    bits_between: Mapping[str, tuple[LayerBits, LayerBits]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -243,7 +248,8 @@ class Compressor(Method, Protocol):
     ``deliveries`` says how it takes its images.  In a chain of steps, one that ``makes_zeros`` (scattered ones, that
     is, in tensors of the old size) may only be followed by those that ``keeps_zeros``, else the row would claim a
     sparsity that the network has lost.  ``offers`` says what it can do besides: "units" (a
-    :class:`BlockwiseCompressor`), "teacher" (it learns from ``RunContext.teacher`` where there is one).
+    :class:`BlockwiseCompressor`), "teacher" (it learns from ``RunContext.teacher`` where there is one), "alone" (it
+    trains the network of each setting by itself: what one network for several settings is divided by).
     """
 
     accepts: frozenset[str]

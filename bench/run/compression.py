@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from bench import runtime
@@ -17,6 +18,7 @@ from bench.measure.complexity import complexity, layer_table
 from bench.run.apart import keeper
 from bench.run.batch import assisted, read_images, renormalised, streamed
 from bench.run.fp import FpResult
+from bench.run.image_bits import image_bits, metrics_of
 from bench.run.reports import broken_record, cost, dated, job_record, origin, plain, synthesis_cost
 from bench.run.search import run_search
 from bench.run.steps import run_steps
@@ -206,7 +208,16 @@ def _measure(bench: Bench, job: CompressionJob, cell: CellJob, made: Made, repor
     with runtime.measure() as spent:
         batches = dataset.test_batches(cell.test_subset)
         top1, correct = evaluate(variant.module, batches, device=bench.device, mean=target.mean, std=target.std)
+        each = image_bits(
+            variant,
+            target,
+            dataset.spec.shape,
+            partial(dataset.test_batches, cell.test_subset),
+            device=bench.device,
+            where=cell.compressor,
+        )
     bench.integrity.check()
+    by_image = metrics_of(each, len(correct)) if each else {}
     layers = layer_table(variant.network or target.module, dataset.spec.shape, variant)
     teacher = _teacher(bench, job)
     # Who taught is part of what is measured: such rows are ranked apart (docs/architecture.md#rule-5).
@@ -217,9 +228,15 @@ def _measure(bench: Bench, job: CompressionJob, cell: CellJob, made: Made, repor
         job,
         cell,
         "ok",
-        metrics={"top1": top1, "fp_top1": made.ready.fp.top1, **complexity(target.module, dataset.spec.shape, variant)},
+        metrics={
+            "top1": top1,
+            "fp_top1": made.ready.fp.top1,
+            **complexity(target.module, dataset.spec.shape, variant),
+            **by_image,
+        },
         correct=pack_bits(correct),
         test_count=len(correct),
+        image_bits=each,
         costs={
             "synthesis": synthesis_cost(made.images),
             **made.ready.searched,

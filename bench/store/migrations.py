@@ -98,5 +98,10 @@ def from_2(raw: Raw) -> Raw:
     return {"image_gate": None, **raw, "costs": costs}
 
 
-MIGRATIONS: dict[int, Callable[[Raw], Raw]] = {1: from_1, 2: from_2}
+def from_3(raw: Raw) -> Raw:
+    """Schema 3 held no bits per image: where they depended on the image, only their mean was written down."""
+    return {"image_bits": None, **raw}
+
+
+MIGRATIONS: dict[int, Callable[[Raw], Raw]] = {1: from_1, 2: from_2, 3: from_3}
 """Schema version → how a record of it becomes one of the next version."""

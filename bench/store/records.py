@@ -18,11 +18,12 @@ from bench.identity import SEED_SCHEME
 from bench.reading import parse_json, read_bytes
 from bench.store.bitmaps import agrees
 from bench.store.files import first_fault
+from bench.store.image_bits import ImageBits, check_image_bits
 from bench.store.image_gate import ImageGate
 from bench.store.migrations import MIGRATIONS
 from bench.store.seals import DIGEST, intact, sealed, unsealed
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 SEALED_SINCE = 3
 """The schema whose files carry a digest."""
@@ -98,6 +99,7 @@ class ResultRecord(BaseModel):
     correct: str | None = None  # per-sample correctness on the test set, see pack_bits
     test_count: Whole = 0
     test_digest: str | None = None
+    image_bits: ImageBits | None = None  # of each test image, where bits depend on the image
 
     costs: dict[str, StageCost] = Field(default_factory=dict)  # synthesis | compress | measure | fp
     protocol: dict[str, Any] = Field(default_factory=dict)
@@ -166,15 +168,16 @@ def parse_record(raw: Any, where: str) -> ResultRecord:
 
 
 def _checked(record: ResultRecord, where: str) -> ResultRecord:
-    """The record itself, whose top-1 is the share of right answers.
+    """The record itself, whose top-1 is the share of right answers, and whose bit operations are the images' mean.
 
     Raises:
-        DamagedRecord: it is not.
+        DamagedRecord: one of them is not.
     """
-    if record.correct is None:
-        return record
     try:
-        agrees(record.metrics.get("top1"), record.correct, record.test_count)
+        if record.correct is not None:
+            agrees(record.metrics.get("top1"), record.correct, record.test_count)
+        if record.image_bits is not None:
+            check_image_bits(record.image_bits, record.metrics.get("bitops_g"), record.test_count)
     except ValueError as error:
         raise _damaged(where, error) from error
     return record

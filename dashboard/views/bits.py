@@ -1,4 +1,5 @@
-"""Bits per layer: what each layer of a row's network is stored and computed with."""
+"""Bits per layer: what each layer of a row's network is stored and computed with, and what each image takes where bits
+depend on it."""
 
 from __future__ import annotations
 
@@ -25,6 +26,7 @@ from dashboard.figures.bits import (
     sentence,
 )
 from dashboard.filters import choice
+from dashboard.image_bits import show_image_bits
 from dashboard.load import records_of, snapshot
 from dashboard.tables import Column, Html, html_table
 from dashboard.text import counted, figure_text, interval, number, plain, rounded, row_name, size
@@ -58,7 +60,8 @@ def show() -> None:
     """Draw the page."""
     heading(
         "Bits per layer",
-        "How many bits each layer of a compressed network keeps for its weights and its inputs, and how many weights.",
+        "How many bits each layer of a compressed network keeps for its weights and its inputs, and how many weights; "
+        "and how many each image gets, where bits depend on the image.",
     )
     problems()
     found = scope(snapshot().table["compressor"] != "", "No record of a compressed network yet.")
@@ -85,6 +88,7 @@ def show() -> None:
         _row(name, record, rows, listed)
     if len(records) > 1:
         _compare(*records)
+    show_image_bits(dict(zip(chosen, records, strict=True)), _measured(found, target))
 
 
 def _cells(found: Scope, target: str) -> pd.DataFrame:

@@ -39,7 +39,7 @@ from bench.store.meta import ArtifactMeta, batch_name, seal
 from bench.store.packs import PackedRecords
 from bench.store.policies import PolicyStore, StoredPolicy
 from bench.store.record_store import RecordStore
-from bench.store.records import ResultRecord, record_bytes
+from bench.store.records import SCHEMA_VERSION, ResultRecord, record_bytes
 from bench.store.seals import sealed
 from bench.zoo.checkpoints import load_into, manifest
 from bench.zoo.checkpoints import save as save_weights
@@ -120,7 +120,7 @@ def test_records(tmp_path: Path, make_record: Make) -> None:
         yield from broken(path.read_bytes(), 0)
         plain = {key: value for key, value in raw.items() if key != "digest"} | {"schema_version": 2}
         yield from json_cases(plain, 1, 60)
-        for name, changed in wrong(plain | {"schema_version": 3}, 2, 120):
+        for name, changed in wrong(plain | {"schema_version": SCHEMA_VERSION}, 2, 120):
             yield f"sealed, {name}", sealed(changed)
         old = {**plain, "schema_version": 1, "bits": "W4A4"}
         for name, changed in wrong(old, 3, 40):
