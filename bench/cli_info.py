@@ -56,6 +56,9 @@ def show_plan(options: session.Options, console: Console, as_json: bool) -> None
     console.print(f"{len(todo)} of {len(plan.cells)} cells to do, image sets {size:.0f} MiB", highlight=False)
     jobs = ", ".join(f"{kind} {n}" for kind, n in counts(plan.graph(todo)).items())
     console.print(f"jobs: {jobs or 'none'}; those whose results are stored are not run again", highlight=False)
+    lacking = session.not_made(plan, options)
+    if lacking is not None and todo:
+        console.print(str(lacking), highlight=False, markup=False)
 
 
 def _standing(plan: Plan, store: Path) -> set[str]:

@@ -144,6 +144,19 @@ def _clips(spec: DatasetSpec, place: Path, folder: str) -> Split:
     return open_clips(ClipSplit(place, folder, spec.classes, spec.frames, spec.channels, spec.shape[1], drawn))
 
 
+def not_made(name: str, root: Path | None = None) -> DataError | None:
+    """The error that reading the data set called ``name`` would end with because its files have to be made first, with
+    the command that makes them; None where they are there, or none have to be made.  A plan does without them."""
+    place = root or cache_folder() / MADE
+    if base_name(name) != MADE or all((place / folder).is_dir() for folder in ("train", "test")):
+        return None
+    return _not_made(place)
+
+
+def _not_made(place: Path) -> DataError:
+    return DataError("the clips are not here", where=str(place), hint="Make them: bench data clips")
+
+
 def _made(spec: DatasetSpec, place: Path, folder: str) -> Split:
     """A split of the clips that the package makes itself.
 
@@ -151,7 +164,7 @@ def _made(spec: DatasetSpec, place: Path, folder: str) -> Split:
         DataError: they are not there, or are others.
     """
     if not (place / folder).is_dir():
-        raise DataError("the clips are not here", where=str(place), hint="Make them: bench data clips")
+        raise _not_made(place)
     split = _clips(spec, place, folder)
     known = shipped_digests().get(spec.name, {}).get(folder)
     if known is not None and split.digest() != known:

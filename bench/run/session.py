@@ -20,6 +20,7 @@ from bench.spec.overrides import parse_override
 from bench.spec.plan import Plan, make_plan
 from bench.spec.suite import load_suite
 from bench.store.files import require_free
+from bench.store.index import Listing
 from bench.store.packs import PackedRecords
 from bench.store.record_store import RecordReader, RecordStore
 from bench.store.records import FINAL, ResultRecord
@@ -119,6 +120,7 @@ def _run(options: Options, console: Console) -> tuple[Plan, list[ResultRecord]]:
     plan = plan_of(options)
     shipped.check()  # planning imports the suite's methods, those of installed packages too
     _check_readable(plan)
+    _check_made(plan, options)
     artifacts, records = ArtifactStore(options.store), open_records(options.store)
     require_free(options.store, plan.disk_bytes(artifacts.has))
     artifacts.sweep()
@@ -161,6 +163,25 @@ def _check_readable(plan: Plan) -> None:
     names = {name for job in plan.synths for name in job.models} | {cell.target_name for cell in plan.applicable}
     for name in sorted(names):
         check_weights(name)
+
+
+def not_made(plan: Plan, options: Options) -> BenchError | None:
+    """What reading the plan's data set would end with because its files have to be made first; None where it can be
+    read, or is read from a folder."""
+    from bench.data import places
+
+    return places.not_made(plan.suite.dataset, options.data_root)
+
+
+def _check_made(plan: Plan, options: Options) -> None:
+    """One error before any compute instead of a failed record for each cell; none where every cell stands already."""
+    lacking = not_made(plan, options)
+    if lacking is None:
+        return
+    listing, suite = Listing(read_records(options.store)), plan.suite
+    standing = (listing.standing(cell.cell_id, suite.suite, suite.version) for cell in plan.applicable)
+    if options.fresh or None in standing:
+        raise lacking
 
 
 def summary(records: Sequence[ResultRecord]) -> dict[str, int]:

@@ -19,6 +19,7 @@ from dashboard.filters import amount, choice, choices
 from dashboard.load import snapshot
 from dashboard.tables import Column, Html, html_table
 from dashboard.text import counted, html_text, interval, missing, number, plain, rounded, row_name, seconds, size
+from dashboard.widths import accuracy_over_bits
 
 SHOWN = 200
 """Rows of the table; more would make the page slow, and nobody reads them."""
@@ -74,6 +75,7 @@ def show() -> None:
     for digest, part in measured.groupby("test_digest", sort=False, dropna=False):
         _plot(part, cost, columns, f"{found.suite}-{digest}")
     _unmeasured(rows)
+    accuracy_over_bits(found, str(rows["target"].iloc[0]))
     st.subheader("Best under a limit")
     _best(measured, columns)
     st.subheader("The rows")

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from bench.interfaces import Compressed, Delivery, ImageSet, ModelHandle, RunContext
+from bench.interfaces import Compressed, Delivery, ImageSet, ModelHandle, Offer, RunContext
 from methods.compressors._adaptive import AdaptiveCompressor
 from methods.quant.widths import Widths
 
@@ -35,6 +35,7 @@ class Individual(AdaptiveCompressor):
     summary = "a network for each bit-width, each trained by itself: what one network for all is compared with"
     paper = "Sun et al., Improved Techniques for Quantizing Deep Networks with Adaptive Bit-Widths"
     deliveries: frozenset[Delivery] = frozenset({"cached"})
+    offers: frozenset[Offer] = frozenset({"teacher", "alone"})
 
     def trained(self, model: ModelHandle, images: ImageSet, widths: Widths, params: Any, ctx: RunContext) -> Compressed:
         """A training of a copy of ``model`` for each trained width, all from the same draws."""

@@ -14,6 +14,9 @@ def test_each_width_is_trained_as_if_it_were_alone() -> None:
     assert digests(made)[2] == digests(compress(METHOD, widths=(8,), zero_shot=(6,)))[1]
     assert digests(made)[3] == digests(compress(METHOD, widths=(4,), zero_shot=(3,)))[1]
     assert [one["widths"] for one in made.report["networks"]] == [["W8A8"], ["W4A4"]]
+    assert "alone" in METHOD.offers  # what the board divides by: a network of one width each
+    assert [one.protocol["widths"] for one in made.variants] == [["W8A8"], ["W4A4"], ["W8A8"], ["W4A4"]]
+    assert [one.protocol["zero_shot"] for one in made.variants] == [False, False, True, True]
 
 
 def test_it_takes_no_stream() -> None:

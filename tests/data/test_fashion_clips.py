@@ -18,11 +18,13 @@ from bench.data import clips, fashion, fashion_clips, table
 from bench.data.clips import segment_frames
 from bench.data.datasets import get_dataset, whole
 from bench.data.fashion_clips import CLASSES, COLUMNS, LENGTHS, ROWS, SIDE, files, make_clips, png
+from bench.data.places import not_made
 from bench.data.table import SPECS, shipped_digests
 from bench.errors import DataError
 from bench.interfaces.clips import Clips, frames_of
 from bench.zoo.checkpoints import manifest, weights_folder
 from bench.zoo.targets import load
+from tests import pick
 
 TARGET = "fashion_clips/resnet18_w10"
 
@@ -165,3 +167,24 @@ def test_what_the_manifest_says_holds_on_a_part_of_the_test_clips(few: None) -> 
     one = (module.net(frames_of(x, 8)).argmax(1) == labels.repeat_interleave(8)).float().mean()
     assert one < 0.65
     assert eight > one + 0.2
+
+
+@pick.needs("coquant_video")
+def test_a_plan_and_a_run_say_that_the_clips_have_to_be_made(cache: Path, tmp_path: Path) -> None:
+    """A plan needs none of the files; a run ends before it writes anything."""
+    said = "the clips are not here Make them: bench data clips"
+    planned = CliRunner().invoke(app, ["plan", "coquant_video", "--store", str(tmp_path / "store")])
+    assert planned.exit_code == 0
+    assert said in " ".join(planned.output.split())
+    options = ["--store", str(tmp_path / "store"), "--workers", "0", "--tracker", "none"]
+    run = CliRunner().invoke(app, ["run", "coquant_video", *options])
+    assert isinstance(run.exception, DataError)
+    assert said in " ".join(str(run.exception).split())
+    assert not (tmp_path / "store").exists()
+    for root in (cache / "fashion_clips", tmp_path / "elsewhere"):
+        for split in ("train", "test"):
+            assert isinstance(not_made("fashion_clips@32x4", root), DataError)
+            (root / split).mkdir(parents=True)
+        assert not_made("fashion_clips@32x4", root) is None
+    assert not_made("fashion_clips") is None
+    assert not_made("fashion_mnist", tmp_path / "nowhere") is None

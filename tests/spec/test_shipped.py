@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.board.cells import repro_command
+from bench.data.table import spec_of
 from bench.errors import SuiteError
 from bench.interfaces import NetworkInfo
 from bench.spec.catalogue import ShippedCatalogue, full_name
@@ -31,7 +32,12 @@ NAMES = (
     "coquant_cifar",
     "coquant_lambda",
     "coquant_swap",
+    "coquant_video",
     "coquant_weights",
+    "coquant_zeroshot",
+    "ddpq_against_static",
+    "ddpq_candidates",
+    "ddpq_mixup",
     "ddpq_similar_classes",
     "kd",
     "policy_budget",
@@ -81,7 +87,8 @@ class UntrainedCatalogue(ShippedCatalogue):
         return tuple(full_name(dataset, name) for name in GROUPS[group])
 
     def info(self, name: str) -> NetworkInfo:
-        return NetworkInfo(name, name, (0.2,), (0.3,), 20, fp_top1=90.0)
+        channels = spec_of(name.partition("/")[0]).shape[0]
+        return NetworkInfo(name, name, (0.2,) * channels, (0.3,) * channels, 20, fp_top1=90.0)
 
 
 @cache
@@ -131,7 +138,14 @@ SIZES = {
     "coquant_cifar": (1, 7 * 7),
     "coquant_lambda": (1, 6 * 4),
     "coquant_swap": (1, 10 * 7 + 4),
+    "coquant_video": (1, 8 * 4),
     "coquant_weights": (1, 3 * 4 + 3 * 7),
+    "coquant_zeroshot": (1, 6 * 7 + 4),
+    # real, noise, mixmix; kw, genie, ddpq of the target
+    "ddpq_against_static": (6, 6 * 3 * 3),
+    "ddpq_candidates": (3, 3 * 4),
+    # stored and as a stream
+    "ddpq_mixup": (2, 2 * 4),
     "ddpq_similar_classes": (7, 7 * 2),
     "synthesis_ce_only": (3, 3 * 4),
     # real, noise, mixmix; kw of each of 3 targets; 3 compressors
@@ -166,8 +180,8 @@ SIZES = {
 }
 """Suite: image sets, cells; of one seed."""
 
-FEW_SEEDS = ("ddpq_similar_classes",)
-"""Suites of one seed: pictures."""
+FEW_SEEDS = ("coquant_video", "ddpq_against_static", "ddpq_mixup", "ddpq_similar_classes")
+"""Suites of one seed: pictures, curves, and those whose claims stay open."""
 
 
 @pytest.mark.parametrize("name", SIZES)

@@ -234,4 +234,5 @@ def test_ranks_are_within_the_compressor_unless_the_suite_compares_them(suite_fi
     comparing = {"ptq_compressors", "kd", "qat_real", "qat_w2a4", "qat_w4a4", "pruning", "pruning_quantised"}
     comparing |= {"ablation_mixing_pruning", "adaptive_data_free"}
     comparing |= {"coquant_cifar", "coquant_lambda", "coquant_swap", "coquant_weights"}
+    comparing |= {"coquant_video", "coquant_zeroshot", "ddpq_against_static", "ddpq_candidates", "ddpq_mixup"}
     assert {name for name in suite_names() if load_suite(name).rank_within == "protocol"} == comparing
