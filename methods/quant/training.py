@@ -293,6 +293,6 @@ def _insert(graph: fx.GraphModule, node: fx.Node, quant: LearnedActivation) -> N
 def _layer(module: nn.Module, name: str) -> nn.Conv2d | nn.Linear:
     """The exported layer of this name."""
     layer = module.get_submodule(name)
-    layer = layer.layer if isinstance(layer, _QuantisedInput) else layer
+    layer = layer.layer if isinstance(layer, LayerFace) else layer
     assert isinstance(layer, nn.Conv2d | nn.Linear)
     return layer

@@ -1,0 +1,366 @@
+"""One network whose bits each image decides, tensor by tensor (docs/methods/quantisation.md#dynamic)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from bench.interfaces import FLOAT_BITS, BitPolicy, LayerBits, Setting
+from bench.interfaces.inventory import LAYERS, evaluating, probe_images, take_inventory
+from methods.quant.bits import BitPlan, Wiring
+from methods.quant.build import replace_layer
+from methods.quant.choosing import (
+    ChosenNorm,
+    Controller,
+    DeviationSelector,
+    DynamicActivation,
+    FollowingLayer,
+    PerImage,
+    Selector,
+    Told,
+    choosers,
+    forget,
+)
+from methods.quant.layers import LayerFace, module_of, node_layers
+from methods.quant.learned import ActivationMaker, LearnedActivation
+from methods.quant.learned_weights import WeightMaker
+from methods.quant.levels import count_levels
+from methods.quant.switched import SwitchedWeight
+from methods.quant.training import Makers, TrainedModel
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What images choose from.
+
+    ``inputs`` are the candidates, ascending; ``weights`` those of the layers that read a chosen tensor, in the same
+    order, () where weights have the setting's bits.  ``selector`` own is one for each tensor, joint one controller for
+    all (``hidden`` units, ``dropout``), which reads the input of the first layer after the share ``after`` of the
+    layers; the tensors before that one have the setting's bits.  ``norms`` gives each candidate its own batch
+    normalisation.  ``standard``: see `DeviationSelector`.
+    """
+
+    inputs: tuple[int, ...]
+    weights: tuple[int, ...] = ()
+    selector: Literal["own", "joint"] = "own"
+    after: float = 0.0
+    hidden: int = 64
+    dropout: float = 0.2
+    norms: bool = False
+    standard: bool = False
+
+
+@dataclass(frozen=True)
+class ImageBitops:
+    """Images [N, C, H, W] -> bit operations of each [N] float64, by the count of `bench.measure.complexity.bitops`.
+
+    A layer's input has the most bits among the tensors that it reads.
+
+    Attributes:
+        module: the network.
+        fixed: of what no image decides.
+        layers: (MACs; least bits of its input, of the tensors that no image decides; tensors that images decide; bits
+            of its weight, 0 where they follow) of each other layer.
+        follow: {bits of an input: bits of a weight that follows}.
+    """
+
+    module: PerImage = field(compare=False)
+    fixed: int
+    layers: tuple[tuple[int, int, tuple[str, ...], int], ...]
+    follow: tuple[tuple[int, int], ...] = ()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        bits = self.module.bits(images)
+        total = torch.full((len(images),), float(self.fixed), dtype=torch.float64, device=images.device)
+        for macs, least, tensors, weight in self.layers:
+            chosen = torch.stack([bits[name] for name in tensors]).amax(0).clamp_min(least)
+            total += macs * chosen * (self._following(chosen) if weight == 0 else weight)
+        return total
+
+    def _following(self, chosen: Tensor) -> Tensor:
+        out = torch.zeros_like(chosen)
+        for bits, weight in self.follow:
+            out[chosen == bits] = weight
+        return out
+
+
+class DynamicModel(TrainedModel):
+    """A `TrainedModel` in which images choose the bits of inner tensors.
+
+    An image chooses for tensors whose bits are the setting's alone (no policy names a layer that reads them, and the
+    rule for first and last layer and squeeze-excite does not hold) and whose rows belong to single images; the others
+    are as in a static network.  With one candidate it is that network.
+
+    Attributes:
+        dynamic: tensors that images choose for, in the order in which layers read them.
+        macs: multiply-accumulates of each layer for one image.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        example: Tensor,
+        setting: Setting,
+        makers: Makers,
+        choices: Choices,
+        generator: torch.Generator,
+    ) -> None:
+        """``generator`` (CPU) draws the controller's weights."""
+        self.choices, self._generator = choices, generator
+        self.dynamic: tuple[str, ...] = ()
+        self._controller: Controller | None = None
+        found = take_inventory(module, probe_images(example, 1))
+        self.macs = {name: use.macs for name, use in found.layers.items()}
+        self.loose_macs = found.loose_macs
+        super().__init__(module, example, setting, makers)
+
+    def _decide(self, wiring: Wiring) -> BitPlan:
+        plan = super()._decide(wiring)
+        self._places: dict[str, tuple[int, int, int]] = {}
+        self._controller = None
+        named = self.setting.policy or BitPolicy()
+        roles = [name for name, role in wiring.roles.items() if role in ("inner", "stem")]
+        if len(self.choices.inputs) > 1 and self.setting.act_bits < FLOAT_BITS:
+            shapes = self._shapes()
+            first = round(self.choices.after * len(self.order))
+            for name in sorted(roles, key=lambda name: self._first(name, wiring)):
+                readers = [layer for layer in self.order if name in wiring.reads[layer]]
+                seen = {shapes.get(layer) for layer in readers}
+                shape = seen.pop() if len(seen) == 1 else None
+                late = self._first(name, wiring) >= first
+                if shape is not None and late and not any(layer in named for layer in readers):
+                    self._places[name] = shape
+        self.dynamic = tuple(self._places)
+        ends = (self.order[0], self.order[-1])
+        self._governed = {
+            layer: next(iter(wiring.reads[layer]))
+            for layer in self.order
+            if len(wiring.reads[layer]) == 1 and wiring.reads[layer] <= self._places.keys() and layer not in ends
+        }
+        self._following = frozenset(self._governed) if self.choices.weights else frozenset()
+        return plan
+
+    def _first(self, tensor: str, wiring: Wiring) -> int:
+        """Place of the first layer that reads it."""
+        return min((i for i, layer in enumerate(self.order) if tensor in wiring.reads[layer]), default=len(self.order))
+
+    def _shapes(self) -> dict[str, tuple[int, int, int] | None]:
+        """{layer: (axis of the channels, channels, rows of an image) of its input}; None where its rows do not belong
+        to single images, each image's side by side, or its calls differ."""
+        images = probe_images(self._example, 3)
+        other = images.clone()
+        other[1] = images[1].flip(-1) * 1.5 + 0.25
+        runs = []
+        for batch in (images, other):
+            seen: list[tuple[str, Tensor]] = []
+            layers = {name: self.body.get_submodule(name) for name in self.order}
+            hooks = [layer.register_forward_pre_hook(_noter(name, seen)) for name, layer in layers.items()]
+            try:
+                with evaluating(self.body):
+                    self.body(batch)
+            finally:
+                for hook in hooks:
+                    hook.remove()
+            runs.append(seen)
+        found: dict[str, tuple[int, int, int] | None] = {}
+        for (name, x), (_, y) in zip(*runs, strict=True):
+            shape = _shape_of(x, y, isinstance(self.body.get_submodule(name), nn.Linear))
+            found[name] = shape if found.get(name, shape) == shape else None
+        return found
+
+    def _input_quantiser(self, make: ActivationMaker, tensor: str, nonnegative: bool) -> LearnedActivation:
+        if tensor not in self._places:
+            return super()._input_quantiser(make, tensor, nonnegative)
+        axis, channels, rows = self._places[tensor]
+        parts = [make(bits, nonnegative) for bits in self.choices.inputs]
+        bits = self._plan.tensors[tensor]
+        return DynamicActivation(tensor, bits, parts, self._selector(tensor, channels), axis=axis, rows=rows)
+
+    def _selector(self, tensor: str, channels: int) -> Selector:
+        count = len(self.choices.inputs)
+        if self.choices.selector == "own":
+            return DeviationSelector(channels, count, standard=self.choices.standard)
+        if self._controller is None:
+            lead = self._places[self.dynamic[0]][1]
+            more = self.choices.hidden, self.choices.dropout, self._generator
+            self._controller = Controller(lead, len(self.dynamic), count, *more)
+        return Told(self._controller, self.dynamic.index(tensor))
+
+    def _weight_quantiser(self, make: WeightMaker, layer: str, weight: Tensor) -> nn.Module:
+        if layer not in self._following:
+            return super()._weight_quantiser(make, layer, weight)
+        usual = self._plan.layers[layer].weight
+        switch = SwitchedWeight(make(weight, bits) for bits in self.choices.weights)
+        switch.choice = min(range(len(self.choices.weights)), key=lambda i: abs(self.choices.weights[i] - usual))
+        return switch
+
+    def _put_weights(self, make: WeightMaker) -> None:
+        super()._put_weights(make)
+        sources = {quant.tensor: quant for quant in choosers(self.body)}
+        for name in self._following:
+            stands = self.body.get_submodule(name)
+            own, quant = (stands.layer, stands.quant) if isinstance(stands, LayerFace) else (stands, None)
+            replace_layer(self.body, stands, FollowingLayer(own, sources[self._governed[name]], quant))
+        if self.choices.norms:
+            self._put_norms()
+
+    def _put_norms(self) -> None:
+        """Each batch normalisation right behind a layer whose input is chosen becomes one for each candidate."""
+        if not isinstance(self.body, fx.GraphModule):
+            return
+        sources = {quant.tensor: quant for quant in choosers(self.body)}
+        for node in self.body.graph.nodes:
+            norm = module_of(self.body, node)
+            before = node.args[0] if isinstance(norm, _BatchNorm) and node.args else None
+            if not isinstance(norm, _BatchNorm) or not isinstance(before, fx.Node):
+                continue
+            layers = [name for name in _called(self.body, before) if name in self._governed]
+            if layers:
+                parts = [norm, *(copy.deepcopy(norm) for _ in self.choices.inputs[1:])]
+                replace_layer(self.body, norm, ChosenNorm(parts, sources[self._governed[layers[0]]]))
+
+    @property
+    def selectors(self) -> list[nn.Parameter]:
+        """Parameters of what chooses."""
+        return [parameter for quant in choosers(self.body) for parameter in quant.selector.parameters()]
+
+    @property
+    def passes(self) -> float:
+        """What a training pass of one image counts, in passes: layers whose weights follow compute each candidate."""
+        doubled = sum(self.macs.get(layer, 0) for layer in self._following)
+        return 1.0 + (len(self.choices.inputs) - 1) * doubled / max(sum(self.macs.values()) + self.loose_macs, 1)
+
+    def draw(self, generator: torch.Generator | None) -> None:
+        """Add Gumbel noise from ``generator`` (CPU) to the logits in training; None for none."""
+        for quant in choosers(self.body):
+            quant.generator = generator
+
+    @torch.no_grad()
+    def tilt(self, amount: float) -> None:
+        """Add ``amount`` times a candidate's bits to its logit, in eval mode."""
+        for quant in choosers(self.body):
+            quant.tilt.fill_(amount)
+
+    def mean_bits(self) -> Tensor:
+        """Of each image of the last pass [N]: mean bits of the inputs of the layers whose bits an image decides,
+        weighted by MACs x weight bits (by MACs alone where weights follow); with `Choice.bits`' gradient in training.
+        """
+        bits = {quant.tensor: quant.bits_of_images() for quant in choosers(self.body)}
+        total: Tensor | None = None
+        whole = 0
+        for layer, (macs, least, tensors, weight) in self._moving().items():
+            share = macs * (1 if layer in self._following else weight)
+            chosen = torch.stack([bits[name] for name in tensors]).amax(0).clamp_min(least) * share
+            total, whole = chosen if total is None else total + chosen, whole + share
+        assert total is not None, "no image decides anything"
+        return total / max(whole, 1)
+
+    def chosen(self) -> dict[str, Tensor]:
+        """{tensor: place of each image's candidate [N]} of the last pass."""
+        return {quant.tensor: quant.choice.hard for quant in choosers(self.body) if quant.choice is not None}
+
+    def forget(self) -> None:
+        """Keep nothing of the last pass."""
+        forget(self.body)
+
+    def _moving(self) -> dict[str, tuple[int, int, tuple[str, ...], int]]:
+        """{layer: MACs, least bits of its input, the tensors that images choose for, bits of its weight} of the layers
+        that read such tensors."""
+        found = {}
+        for layer, (weight, _) in self._plan.layers.items():
+            reads = self._plan.reads[layer]
+            tensors = tuple(name for name in self.dynamic if name in reads)
+            if tensors:
+                least = max((self._plan.tensors.get(name, 8) for name in reads if name not in tensors), default=0)
+                found[layer] = (self.macs.get(layer, 0), least, tensors, weight)
+        return found
+
+    def bits_between(self) -> dict[str, tuple[LayerBits, LayerBits]]:
+        """{layer: the fewest and the most bits of its weight and input} of the layers whose bits an image decides."""
+        ends = []
+        for place in (0, -1):
+            one = {}
+            for layer, (_, least, _, weight) in self._moving().items():
+                own = self.choices.weights[place] if layer in self._following else weight
+                one[layer] = LayerBits(own, max(least, self.choices.inputs[place]))
+            ends.append(one)
+        return {layer: (ends[0][layer], ends[1][layer]) for layer in ends[0]}
+
+    def image_bitops(self, module: PerImage) -> ImageBitops:
+        """What each image takes in the exported ``module``."""
+        moving = self._moving()
+        plan: BitPolicy = self._plan.layers
+        full = LayerBits(FLOAT_BITS, FLOAT_BITS)
+        fixed = sum(
+            macs * plan.get(name, full).weight * plan.get(name, full).input
+            for name, macs in self.macs.items()
+            if name not in moving
+        )
+        layers = tuple(
+            (macs, least, tensors, 0 if layer in self._following else weight)
+            for layer, (macs, least, tensors, weight) in moving.items()
+        )
+        follow = tuple(zip(self.choices.inputs, self.choices.weights, strict=True)) if self._following else ()
+        return ImageBitops(module, fixed + self.loose_macs * FLOAT_BITS**2, layers, follow)
+
+    def export(self) -> nn.Module:
+        """As a static network's; `PerImage` where images choose.  Weights that follow are kept for each candidate, and
+        no normalisation is folded behind them or where each candidate has its own."""
+        self.forget()
+        self.draw(None)
+        for part in self.body.modules():
+            if isinstance(part, FollowingLayer):
+                part.bake()
+        body = super().export()
+        return PerImage(body).eval() if self.dynamic else body
+
+    def weight_levels(self, module: nn.Module) -> dict[str, int]:
+        """As a static network's; of a weight that follows the most that a candidate has."""
+        body = module.body if isinstance(module, PerImage) else module
+        found = super().weight_levels(body)
+        for name in self._following:
+            layer = body.get_submodule(name)
+            assert isinstance(layer, FollowingLayer)
+            found[name] = max(count_levels(weight, False) for weight in layer.weights)
+        return found
+
+    def scale_count(self, module: nn.Module) -> int:
+        """As a static network's, a step for each candidate, multipliers for each weight that follows, and the
+        selectors' parameters."""
+        body = module.body if isinstance(module, PerImage) else module
+        more = len(self.choices.inputs) - 1
+        following = sum(len(layer.layer.weight) for layer in body.modules() if isinstance(layer, FollowingLayer))
+        chosen = sum(parameter.numel() for quant in choosers(body) for parameter in quant.selector.parameters())
+        return super().scale_count(body) + more * (len(choosers(body)) + following) + chosen
+
+
+def _called(graph: fx.GraphModule, node: fx.Node) -> tuple[str, ...]:
+    """Names of the weighted layers that ``node`` calls, one that follows included."""
+    part = module_of(graph, node)
+    return (str(node.target),) if isinstance(part, (FollowingLayer, *LAYERS)) else node_layers(graph, node)
+
+
+def _noter(name: str, seen: list[tuple[str, Tensor]]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    def note(part: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        seen.append((name, inputs[0].detach().clone()))
+
+    return note
+
+
+def _shape_of(x: Tensor, changed: Tensor, linear: bool) -> tuple[int, int, int] | None:
+    """(axis of the channels, channels, rows of an image) of a layer's input ``x``; ``changed`` is the same with another
+    image at place 1 of three."""
+    if x.shape != changed.shape or x.shape[0] % 3 or x.dim() < 2 or (not linear and x.dim() != 4):
+        return None
+    rows = x.shape[0] // 3
+    moved = (x != changed).flatten(1).any(1).nonzero().flatten().tolist()
+    if moved and not set(moved) <= set(range(rows, 2 * rows)):
+        return None
+    axis = x.dim() - 1 if linear else 1
+    return axis, x.shape[axis], rows
