@@ -2,8 +2,9 @@
 
     python -m tests.readme [SUITE…]     # without names every suite whose tables README has
 
-A table stands under a line "**SUITE · … · top-1 %**" as `bench board SUITE -f md` prints it; the next table of claims
-under it, before another suite's heading, is that suite's, without the column of parts.
+A table stands under a line "**SUITE · … · top-1 %**", with the setting behind it where there is one, as `bench board
+SUITE -f md` prints it; the next table of claims under it, before another suite's heading, is that suite's, without the
+column of parts.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 from pathlib import Path
 
 README = Path(__file__).parent.parent / "README.md"
-HEADING = re.compile(r"^\*\*(\w+) · .* · top-1 %\*\*$")
+HEADING = re.compile(r"^\*\*(\w+) · .* · top-1 %( · \w+)?\*\*$")
 CLAIMS = "| claim | verdict |"
 PARTS = "by"
 
