@@ -65,17 +65,19 @@ def margin_bars(margins: Mapping[str, Sequence[Margins]]) -> go.Figure:
         averages = [
             [float(m["mean"][side]) for m in seeds if not missing(_mean(m, side))] for seeds in margins.values()
         ]
-        figure.add_trace(
-            go.Scatter(
-                x=[place + shift for place, own in enumerate(averages) if own],
-                y=[float(np.mean(own)) for own in averages if own],
-                mode="markers",
-                marker={"size": 9, "symbol": "diamond-open", "color": colour, "line": {"width": 2}},
-                name=f"{said}, all pairs",
-                customdata=[name for name, own in zip(names, averages, strict=True) if own],
-                hovertemplate=f"%{{customdata}}, {said}, mean of all pairs: %{{y:.3f}}<extra></extra>",
+        known = [place for place, own in enumerate(averages) if own]
+        if known:
+            figure.add_trace(
+                go.Scatter(
+                    x=[place + shift for place in known],
+                    y=[float(np.mean(averages[place])) for place in known],
+                    mode="markers",
+                    marker={"size": 9, "symbol": "diamond-open", "color": colour, "line": {"width": 2}},
+                    name=f"{said}, all pairs",
+                    customdata=[names[place] for place in known],
+                    hovertemplate=f"%{{customdata}}, {said}, mean of all pairs: %{{y:.3f}}<extra></extra>",
+                )
             )
-        )
     figure.update_xaxes(tickvals=list(range(len(names))), ticktext=names, showgrid=False)
     figure.update_yaxes(title="distance of centres / spread", rangemode="tozero")
     return styled(figure, 340)

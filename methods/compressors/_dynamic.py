@@ -205,7 +205,7 @@ def compress(
             "bit_weight": bit_loss.weight,
             "asked_bits": bit_loss.target,
         }
-        report |= {"bits_images": count, "selector_macs": sum(parameter.numel() for parameter in net.selectors)}
+        report |= {"bits_images": count, "selector_macs": sum(p.numel() for p in net.selectors if p.dim() > 1)}
     report |= {"features": list(net.taps), "images": len(images.images)}
     report |= {"delivery": "cached" if images.stream is None else "stream"}
     return Compressed((_variant(net, setting, family, params),), report, curve.passes + len(data) + passes)

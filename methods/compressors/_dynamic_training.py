@@ -37,8 +37,8 @@ Pull = Literal["average", "fixed", "hinge"]
 TRAVEL = 10.0
 """How far the adapted weight goes over a whole training whose mean is off by all the candidates span.
 
-Losses of a layer between its widest and narrowest candidate differ by about what a weight of 1 asks for; a twentieth of
-the steps covers that."""
+Weights of about 1 are what a layer's choice between its widest and its narrowest candidate turns on, and a tenth of the
+steps reaches them."""
 
 PUSH = 1.0
 """What is added to the adapted weight per unit of that distance: without it the mean swings about its target."""
@@ -77,7 +77,7 @@ class BitLoss:
 
 
 @dataclass
-class Bitten(Curve):
+class DynamicCurve(Curve):
     """As `Curve`, and the cross-entropy with the labels where it counts."""
 
     labels: list[float] = field(default_factory=list)
@@ -98,7 +98,7 @@ def train_dynamic(
     decayed: Sequence[nn.Parameter] = (),
     look: float = 1.0,
     learn: float = 2.0,
-) -> Bitten:
+) -> DynamicCurve:
     """Train ``net`` in place; leaves it in eval mode.
 
     Args:
@@ -115,7 +115,7 @@ def train_dynamic(
         group["params"] = [parameter for parameter in group["params"] if id(parameter) not in chosen]
     rule = optimiser.build(groups, schedule.lr)
     choosing = torch.optim.Adam(net.selectors, lr=selector_lr) if chosen else None
-    curve = Bitten(look)
+    curve = DynamicCurve(look)
     teacher.eval()
     with own_draws(student, ctx):
         for step in range(schedule.steps):
@@ -149,7 +149,7 @@ def _loss(
     batch: Batch,
     losses: Losses,
     bit_loss: BitLoss,
-    curve: Bitten,
+    curve: DynamicCurve,
     when: tuple[int, int],
 ) -> Tensor:
     """What a batch costs in this step of so many; its parts are noted in ``curve``."""
@@ -173,7 +173,7 @@ def _loss(
     return loss
 
 
-def _tell(curve: Bitten, bit_loss: BitLoss, step: int, total: int, ctx: RunContext) -> None:
+def _tell(curve: DynamicCurve, bit_loss: BitLoss, step: int, total: int, ctx: RunContext) -> None:
     ctx.report("train", step + 1, total)
     told = {"kl": curve.kl, "labels": curve.labels, "features": curve.features, "bits": bit_loss.bits}
     for name, values in told.items():

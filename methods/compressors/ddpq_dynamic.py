@@ -13,9 +13,8 @@ What the supplement leaves open, with the choice made (other readings are parame
 - The selector: that of the same group's earlier work on super-resolution, weights 1 and bias 1 for the most bits.  A
   tensor that several layers read has one selector, as it has one quantiser.  Its cost is in the report
   (``selector_macs``), not in the bit operations.
-- What it reads: deviations as they are (``deviations: plain``, `paper`) differ little from image to image, so that a
-  step of the selector moves all images at once, and ten of sixteen selectors end at one candidate.  ``standard``, the
-  default, takes them relative to their mean and spread over the first images; none collapses (below).
+- What it reads: deviations as they are; ``deviations: standard`` takes them relative to their mean and spread over the
+  first images.  How many selectors end at one candidate hangs on their rate more than on this (below).
 - lambda_b: adapted during the training until the mean bits are the setting's (``pull: average``; ``fixed`` keeps
   ``bit_weight``).  ``settle`` then tilts all selectors by one number, bits times which is added to their logits, so
   that the mean over the training images is what was asked for.
@@ -36,7 +35,13 @@ Known deviations:
 
 Published figures (Table S1, ImageNet, ResNet-18, about 4 bits; bit-FLOPs, top-1): {3, 4, 5} 2.50 %, 67.47; {3, 5}
 2.48 %, 66.85; {2, 3, 4, 5, 6} 2.41 %, 65.59.
-Ours: not measured yet.
+Ours (ResNet-18, 300 steps of 64, one seed; W4A4, top-1 on 2,000 other training images, which the full-precision network
+has seen, with mean bits there; one candidate in the same training, then {3, 4, 5}): 1,024 training images 92.1, 92.5 at
+4.00 bits; 384 inverted ones (kw) 92.1, 92.2 at 3.93: no difference beyond what 2,000 images tell, on
+which these settings were chosen, too.  Bits of an image
+spread by 0.14, 0.15; rank correlation with the full-precision network's entropy 0.26, 0.14.  Of sixteen selectors three
+and two end at one candidate (at a selector rate of 0.001 seven, 92.1 %; ``standard``: none at 0.01, 92.2 %, spread
+0.28, correlation 0.01; ten at 0.001, 92.2 %).  The training takes 1.8 times that with one candidate.
 """
 
 from __future__ import annotations
@@ -63,7 +68,7 @@ class DdpqDynamicParams(DynamicParams):
     pull: Literal["average", "fixed"] = "average"
     bit_weight: float = Field(default=0.1, ge=0, le=1e6)
     selector_lr: float = Field(default=0.01, ge=0, le=10)
-    deviations: Literal["plain", "standard"] = "standard"
+    deviations: Literal["plain", "standard"] = "plain"
 
 
 class DdpqDynamic(DynamicCompressor):
@@ -76,7 +81,7 @@ class DdpqDynamic(DynamicCompressor):
     presets: Mapping[str, Mapping[str, Any]] = {
         "mini": {},
         "thorough": {"steps": 4000},
-        "paper": {**PRESETS["paper"], "features": 0.0, "selector_lr": 1e-4, "deviations": "plain"},
+        "paper": {**PRESETS["paper"], "features": 0.0, "selector_lr": 1e-4},
     }
 
     def choices(self, params: Any, setting: Setting) -> Choices:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, fx, nn
@@ -17,13 +17,10 @@ from methods.quant.bits import BitPlan, Wiring
 from methods.quant.build import replace_layer
 from methods.quant.choosing import (
     ChosenNorm,
-    Controller,
-    DeviationSelector,
     DynamicActivation,
     FollowingLayer,
+    ImageBitops,
     PerImage,
-    Selector,
-    Told,
     choosers,
     forget,
 )
@@ -31,6 +28,7 @@ from methods.quant.layers import LayerFace, module_of, node_layers
 from methods.quant.learned import ActivationMaker, LearnedActivation
 from methods.quant.learned_weights import WeightMaker
 from methods.quant.levels import count_levels
+from methods.quant.selectors import Controller, DeviationSelector, Selector, Told
 from methods.quant.switched import SwitchedWeight
 from methods.quant.training import Makers, TrainedModel
 
@@ -54,40 +52,6 @@ class Choices:
     dropout: float = 0.2
     norms: bool = False
     standard: bool = False
-
-
-@dataclass(frozen=True)
-class ImageBitops:
-    """Images [N, C, H, W] -> bit operations of each [N] float64, by the count of `bench.measure.complexity.bitops`.
-
-    A layer's input has the most bits among the tensors that it reads.
-
-    Attributes:
-        module: the network.
-        fixed: of what no image decides.
-        layers: (MACs; least bits of its input, of the tensors that no image decides; tensors that images decide; bits
-            of its weight, 0 where they follow) of each other layer.
-        follow: {bits of an input: bits of a weight that follows}.
-    """
-
-    module: PerImage = field(compare=False)
-    fixed: int
-    layers: tuple[tuple[int, int, tuple[str, ...], int], ...]
-    follow: tuple[tuple[int, int], ...] = ()
-
-    def __call__(self, images: Tensor) -> Tensor:
-        bits = self.module.bits(images)
-        total = torch.full((len(images),), float(self.fixed), dtype=torch.float64, device=images.device)
-        for macs, least, tensors, weight in self.layers:
-            chosen = torch.stack([bits[name] for name in tensors]).amax(0).clamp_min(least)
-            total += macs * chosen * (self._following(chosen) if weight == 0 else weight)
-        return total
-
-    def _following(self, chosen: Tensor) -> Tensor:
-        out = torch.zeros_like(chosen)
-        for bits, weight in self.follow:
-            out[chosen == bits] = weight
-        return out
 
 
 class DynamicModel(TrainedModel):
@@ -319,6 +283,13 @@ class DynamicModel(TrainedModel):
                 part.bake()
         body = super().export()
         return PerImage(body).eval() if self.dynamic else body
+
+    def protocol(self, weight_grid: str, activation_grid: str, weight_range: str, act_range: str) -> dict[str, Any]:
+        """As a static network's; normalisations stay behind weights that follow, and where each candidate has one."""
+        found = super().protocol(weight_grid, activation_grid, weight_range, act_range)
+        if self.dynamic and (self._following or self.choices.norms) and found["batch_norm"].startswith("folded"):
+            found["batch_norm"] += ", but where images choose"
+        return found
 
     def weight_levels(self, module: nn.Module) -> dict[str, int]:
         """As a static network's; of a weight that follows the most that a candidate has."""

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from methods.compressors.dqnet import METHOD
-from methods.quant.choosing import Controller, Told, choosers
+from methods.quant.choosing import choosers
+from methods.quant.selectors import Controller, Told
 from tests.compressors.dynamic_toys import compress, dynamic, scatter
 from tests.compressors.recon_toys import digest, image_set
 

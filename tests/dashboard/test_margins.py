@@ -46,6 +46,17 @@ def test_bars_are_means_and_points_the_seeds() -> None:
     assert "&lt;b&gt;" in margin_bars({"<b>": [reported()]}).layout.xaxis.ticktext[0]
 
 
+def test_diamonds_are_means_over_all_pairs() -> None:
+    means = [{"float": 4.0, "searched": 3.0}, {"float": 6.0, "searched": None}]
+    figure = margin_bars({"old": [reported()], "new": [reported(mean=one) for one in means]})
+    diamonds = {trace.name: trace for trace in figure.data if trace.type == "scatter" and trace.name}
+    assert {name: list(trace.y) for name, trace in diamonds.items()} == {
+        "in floating point, all pairs": [5.0],
+        "as searched, all pairs": [3.0],
+    }
+    assert all(list(trace.customdata) == ["new"] for trace in diamonds.values())
+
+
 def test_pictures_are_the_points_by_class() -> None:
     figure = embeddings(reported())
     found = {(t.name, t.xaxis): (list(t.x), list(t.y)) for t in figure.data}

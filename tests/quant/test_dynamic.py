@@ -14,15 +14,14 @@ from bench.interfaces import BitPolicy, Setting
 from bench.measure.complexity import bitops, count
 from methods.quant.choosing import (
     ChosenNorm,
-    DeviationSelector,
     DynamicActivation,
     FollowingLayer,
     HardForward,
     choosers,
     grouped,
-    per_channel,
 )
 from methods.quant.learned import StepActivation
+from methods.quant.selectors import DeviationSelector, per_channel
 from methods.quant.training import TrainedModel
 from tests.compressors.dynamic_toys import W4A4, dynamic, exported, force, scatter, toy
 from tests.compressors.recon_toys import digest, image_set
@@ -333,3 +332,19 @@ def test_frames_of_an_image_share_its_choice() -> None:
     bits = module.bits(images)[quant.tensor]
     assert bits.shape == (10,)
     assert torch.equal(torch.cat([module.bits(one[None])[quant.tensor] for one in images]), bits)
+
+
+def test_standard_deviations_are_those_of_the_first_images() -> None:
+    """Mean 0 and variance 1 of each channel over the images that began it, by hand; a constant channel stays at 0."""
+    x = draw(50, 3, 4, 4) * torch.linspace(1, 2, 50).view(-1, 1, 1, 1)
+    x[:, 2] = 1.0
+    selector = DeviationSelector(3, 2, standard=True)
+    selector.begin(x, 1, 1)
+    with torch.no_grad():
+        selector.linear.weight.copy_(torch.tensor([[1.0, 0, 0], [0, 0, 1.0]]))
+        selector.linear.bias.zero_()
+    found = selector(x, 1, 1).detach()
+    seen = x[:, 0].double().flatten(1).std(1, unbiased=False)
+    expected = (seen - seen.mean()) / seen.std(unbiased=False)
+    torch.testing.assert_close(found[:, 0].double(), expected, rtol=1e-3, atol=1e-4)
+    assert not bool(found[:, 1].any())
