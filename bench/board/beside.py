@@ -135,7 +135,7 @@ def _scale_notes(
         notes.append(f"image size: {_sides(pixels)} pixels measured, {_sides(stated)} claimed")
     narrow = [name for name in _values(table["target"]) if width_mark(name)]
     if narrow:
-        full = ", ".join(name for name in _values(printed["target_model"]) if name)
+        full = ", ".join(name for name in _values(printed["target_model"]) if name) or "the table names none"
         notes.append(f"networks: narrowed ones measured ({', '.join(narrow)}), full ones claimed ({full})")
     notes.append(_fp_note(table, printed))
     count = source.images.get(number_of)
@@ -172,12 +172,18 @@ def _sides(pixels: Sequence[int]) -> str:
     return " and ".join(f"{side}×{side}" for side in pixels)
 
 
-_HEADERS = ("source", "from", "target", "compressor", "bits", "setting", "measured %", "claimed", "table", "gap")
-_TEXT = frozenset({0, 1, 2, 3, 4, 5, 8})
+_HEADERS = (
+    *("source", "from", "target", "compressor", "bits", "setting"),
+    *("measured %", "claimed", "claimed on", "table", "gap"),
+)
+_TEXT = frozenset({"source", "from", "target", "compressor", "bits", "setting", "claimed on", "table"})
 
 
 def beside_grid(found: Beside) -> Grid:
-    """The lines that hold a printed number, as a table to print; measured rows without one are counted in a note."""
+    """The lines that hold a printed number, as a table to print; measured rows without one are counted in a note.
+
+    Settings have a column where a line has one; data sets where the numbers are on several, which else stand in a note.
+    """
     lines = line_dicts(found.table)
     shown = [line for line in lines if line["provenance"] != MEASURED]
     alone = [line for line in lines if line["provenance"] == MEASURED]
@@ -193,12 +199,13 @@ def beside_grid(found: Beside) -> Grid:
         more = f"; and {len(some) - 3} more" if len(some) > 3 else ""
         notes.append(f"no gap is formed where the scale differs: {'; '.join(some[:3])}{more}")
     body = [tuple(map(Cell, _texts(line))) for line in shown]
-    if all(not row[5].text for row in body):  # no line has a setting
-        keep = [i for i in range(len(_HEADERS)) if i != 5]
-        headers, text = tuple(_HEADERS[i] for i in keep), frozenset({0, 1, 2, 3, 4, 7})
-        body = [tuple(row[i] for i in keep) for row in body]
-    else:
-        headers, text = _HEADERS, _TEXT
+    texts = {name: {row[i].text for row in body} for i, name in enumerate(_HEADERS)}
+    left_out = {"setting"} if texts["setting"] <= {""} else set()
+    left_out |= {"claimed on"} if len(texts["claimed on"]) < 2 else set()
+    keep = [i for i, name in enumerate(_HEADERS) if name not in left_out]
+    headers = tuple(_HEADERS[i] for i in keep)
+    text = frozenset(i for i, name in enumerate(headers) if name in _TEXT)
+    body = [tuple(row[i] for i in keep) for row in body]
     return Grid(f"{found.reference}: measured beside published", headers, text, tuple(body), tuple(notes))
 
 
@@ -217,6 +224,7 @@ def _texts(line: Mapping[str, Any]) -> tuple[str, ...]:
         "" if missing(line["claimed_setting"]) else str(line["claimed_setting"]).replace(";", "; "),
         measured,
         f"{line['claimed_printed']}{metric}",
+        str(line["claimed_dataset"]),
         f"{line['paper']}/{line['table']}",
         gap,
     )

@@ -98,6 +98,28 @@ def test_every_format_shows_both() -> None:
     assert any("no gap is formed where the scale differs: measured on fashion_mnist" in note for note in grid.notes)
 
 
+def test_numbers_on_several_data_sets_say_which() -> None:
+    """Printed rows that agree in every other column would otherwise stand there twice with two numbers."""
+    rows = [record(0.7, setting_label=width) for width in ("W7A7", "W5A5", "W3A3")]
+    grid = beside_grid(beside(frame(rows), "coquant/S-T3"))
+    place = grid.headers.index("claimed on")
+    assert {row[place].text for row in grid.rows} == {"ActivityNet", "Mini-Kinetics"}
+    number = grid.headers.index("claimed")
+    known = [tuple(cell.text for i, cell in enumerate(row) if i != number) for row in grid.rows]
+    assert len(set(known)) == len(known)
+    printed = module.published("coquant/S-T3")
+    shown = {(row[place].text, row[3].text, row[4].text, row[number].text) for row in grid.rows}
+    columns = ("dataset", "method", "bits", "printed")
+    assert shown == set(printed[list(columns)].itertuples(index=False, name=None))
+    one = beside_grid(beside(frame(_records()), "mixmix/T6"))
+    assert "claimed on" not in one.headers
+
+
+def test_a_table_that_names_no_network_is_said_to() -> None:
+    notes = "\n".join(beside(frame([record(0.7, target=NET)]), "coquant/S-T5").notes)
+    assert f"narrowed ones measured ({NET}), full ones claimed (the table names none)" in notes
+
+
 def test_a_gap_is_printed_with_its_interval() -> None:
     full = record(0.7, source="real", control="upper", target="timm:resnet50", dataset="imagenet")
     full = full.model_copy(update={"metrics": full.metrics | {"fp_top1": 77.0}})

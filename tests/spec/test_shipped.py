@@ -12,7 +12,7 @@ import pytest
 from bench.board.cells import repro_command
 from bench.data.table import spec_of
 from bench.errors import SuiteError
-from bench.interfaces import NetworkInfo
+from bench.interfaces import NetworkInfo, Preset
 from bench.spec.catalogue import ShippedCatalogue, full_name
 from bench.spec.plan import Plan, make_plan, only_axes
 from bench.spec.select import own_labels, parse_only
@@ -205,6 +205,14 @@ def test_the_command_of_a_cell_means_it_alone(name: str) -> None:
             if other.n == cell.n and chosen.accepts(names)
         }
         assert found == {cell.cell_id}
+
+
+@pytest.mark.parametrize("preset", ["thorough", "paper"])
+@pytest.mark.parametrize("name", ["coquant_video", "coquant_weights", "coquant_zeroshot"])
+def test_grids_of_weights_stay_apart_at_every_preset(name: str, preset: Preset) -> None:
+    """The default grid is another one at ``paper``, where a row that leaves it open would become its neighbour's."""
+    other = make_plan(load_suite(name), preset=preset, catalogue=UntrainedCatalogue())
+    assert len(other.cells) == len(plan(name).cells)
 
 
 KEEPS = pick.methods("compressors", accepts="bits", keeps_zeros=True)
