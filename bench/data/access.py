@@ -45,12 +45,17 @@ class _Behind:
             self.audit.append({"read": what, "count": count, "denied": True})
             raise AccessDenied(f"a method of tier {self.tier} may not read {what}", expected=f"tier {needed} or beyond")
 
-    def pick(self, split: str, order: Tensor, count: int) -> Tensor:
-        """The first ``count`` of ``order``, recorded."""
-        if not 0 < count <= len(order):
+    def pick(self, split: str, order: Tensor, count: int, start: int | None) -> Tensor:
+        """``count`` of ``order``, recorded: all of them its first ones, or from ``start`` on as many as are left."""
+        if start is None and not 0 < count <= len(order):
             raise DataError(f"no such number of images ({split})", got=count, expected=f"1 to {len(order)}")
-        self.record(split, count, order[:count])
-        return order[:count]
+        if start is not None and (count < 1 or not 0 <= start < len(order)):
+            raise DataError(
+                f"no such images ({split})", got=f"{count} from image {start + 1} on", expected=f"1 to {len(order)}"
+            )
+        picks = order[start or 0 :][:count]
+        self.record(split, len(picks), picks)
+        return picks
 
     def draw(self, generator: torch.Generator) -> int | None:
         """The number that draws the frames of training clips; images need none, and nothing is drawn for them."""
@@ -84,34 +89,41 @@ class DataAccess:
         """Every read so far, granted or denied, as copies: what read, how many images, digest of their indices."""
         return tuple(dict(entry) for entry in _BEHIND[self].audit)
 
-    def train_images(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, list[int]]:
+    def train_images(
+        self, count: int, generator: torch.Generator, start: int | None = None
+    ) -> tuple[Tensor, Tensor, list[int]]:
         """``count`` class-balanced training images (normalised [n,C,H,W]), labels [n] and their indices. Tier T5 up.
+
+        ``start`` serves batches that are read one by one: those from place ``start`` on of the same order (that of the
+        generator's state), fewer where the split ends; only they are read.  So in the other reads of images.
 
         Raises:
             AccessDenied: the method's tier is below T5.
-            DataError: fewer images than asked for.
+            DataError: fewer images than asked for; none from ``start`` on.
         """
         behind = _BEHIND[self]
         behind.allow("T5", "labelled training images", count)
         split = behind.dataset.train()
         labels = labels_of(split)
-        picks = behind.pick("train", balanced_order(labels, behind.dataset.spec.classes, generator), count)
+        picks = behind.pick("train", balanced_order(labels, behind.dataset.spec.classes, generator), count, start)
         images = behind.dataset.normalised_at(split, picks, behind.draw(generator))
         return images, labels[picks], [int(i) for i in picks]
 
-    def unlabelled_images(self, count: int, generator: torch.Generator) -> tuple[Tensor, list[int]]:
+    def unlabelled_images(
+        self, count: int, generator: torch.Generator, start: int | None = None
+    ) -> tuple[Tensor, list[int]]:
         """``count`` training images drawn without a look at the labels (normalised [n,C,H,W]) and their indices. Tier
         T4 up.
 
         Raises:
             AccessDenied: the method's tier is below T4.
-            DataError: fewer images than asked for.
+            DataError: fewer images than asked for; none from ``start`` on.
         """
         behind = _BEHIND[self]
         behind.allow("T4", "unlabelled training images", count)
         split = behind.dataset.train()
         order = torch.randperm(len(split.labels), generator=generator)
-        picks = behind.pick("train, unlabelled", order, count)
+        picks = behind.pick("train, unlabelled", order, count, start)
         return behind.dataset.normalised_at(split, picks, behind.draw(generator)), [int(i) for i in picks]
 
     def training_set(self) -> tuple[Tensor, Tensor]:
@@ -145,21 +157,23 @@ class DataAccess:
         behind.record("complete training set", len(order), order)
         return batches_of(split, size, order, behind.draw(generator))
 
-    def unrelated_images(self, count: int, generator: torch.Generator) -> Tensor:
+    def unrelated_images(self, count: int, generator: torch.Generator, start: int | None = None) -> Tensor:
         """``count`` images of another domain in this data set's shape and constants, float32 [n,C,H,W]. Tier T3 up.
 
         Raises:
             AccessDenied: the method's tier is below T3.
-            DataError: there is no other domain, or it has too few images.
+            DataError: there is no other domain, or it has too few images, or none from ``start`` on.
         """
-        return _unrelated(_BEHIND[self], count, generator)[0]
+        return _unrelated(_BEHIND[self], count, generator, start)[0]
 
-    def unrelated_labelled(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def unrelated_labelled(
+        self, count: int, generator: torch.Generator, start: int | None = None
+    ) -> tuple[Tensor, Tensor]:
         """As :meth:`unrelated_images`, with the other domain's own labels, int64 [n]. Tier T3 up."""
-        return _unrelated(_BEHIND[self], count, generator)
+        return _unrelated(_BEHIND[self], count, generator, start)
 
 
-def _unrelated(behind: _Behind, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _unrelated(behind: _Behind, count: int, generator: torch.Generator, start: int | None) -> tuple[Tensor, Tensor]:
     """Images of the other domain and their labels there."""
     behind.allow("T3", "unrelated images", count)
     if behind.unrelated is None:
@@ -168,7 +182,7 @@ def _unrelated(behind: _Behind, count: int, generator: torch.Generator) -> tuple
         )
     split = behind.unrelated.train()
     order = torch.randperm(len(split.labels), generator=generator)
-    picks = behind.pick(behind.unrelated.spec.name, order, count)
+    picks = behind.pick(behind.unrelated.spec.name, order, count, start)
     found = _fitted(images_at(split, picks), behind.unrelated, behind.dataset)
     return behind.dataset.normalise(found), labels_of(split)[picks]
 

@@ -93,10 +93,17 @@ class NetworkInfo:
 class DataHandle(Protocol):
     """The only way a method reads data; denies and records what lies beyond the method's tier."""
 
-    def train_images(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, list[int]]:
-        """Class-balanced training images (normalised float32 [n,C,H,W]), labels [n], indices. Tier T5 or T6."""
+    def train_images(
+        self, count: int, generator: torch.Generator, start: int | None = None
+    ) -> tuple[Tensor, Tensor, list[int]]:
+        """Class-balanced training images (normalised float32 [n,C,H,W]), labels [n], indices. Tier T5 or T6.
 
-    def unlabelled_images(self, count: int, generator: torch.Generator) -> tuple[Tensor, list[int]]:
+        With ``start``: those from that place on of the same order, fewer than ``count`` where the split ends.
+        """
+
+    def unlabelled_images(
+        self, count: int, generator: torch.Generator, start: int | None = None
+    ) -> tuple[Tensor, list[int]]:
         """As :meth:`train_images` without a look at the labels. Tier T4 up."""
 
     def training_set(self) -> tuple[Tensor, Tensor]:
@@ -105,10 +112,12 @@ class DataHandle(Protocol):
     def training_batches(self, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """As :meth:`training_set`, one pass in random order, read from disk as it goes. Tier T6."""
 
-    def unrelated_images(self, count: int, generator: torch.Generator) -> Tensor:
+    def unrelated_images(self, count: int, generator: torch.Generator, start: int | None = None) -> Tensor:
         """Images of another domain in the target's shape and constants, float32 [n,C,H,W]. Tier T3 and beyond."""
 
-    def unrelated_labelled(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def unrelated_labelled(
+        self, count: int, generator: torch.Generator, start: int | None = None
+    ) -> tuple[Tensor, Tensor]:
         """As :meth:`unrelated_images`, with that domain's own labels, int64 [n]. Tier T3 and beyond."""
 
 

@@ -44,7 +44,7 @@ class Ood(Defaults):
         """Always applicable; a missing second data set is reported when images are read."""
 
     def synthesize_batch(self, request: SynthRequest, ctx: RunContext) -> ImageBatch:
-        """Batch k is the k-th slice of the one permutation that the set's seed gives.
+        """Batch k is the k-th slice of the one permutation that the set's seed gives, shorter where the images end.
 
         Raises:
             DataError: no unrelated data set, or too few images in it.
@@ -52,8 +52,9 @@ class Ood(Defaults):
         import torch
 
         start = request.batch_index * request.batch_size
-        images = ctx.data.unrelated_images(start + request.batch_size, torch.Generator().manual_seed(request.set_seed))
-        return ImageBatch(images[start:], info={"models": []})
+        generator = torch.Generator().manual_seed(request.set_seed)
+        images = ctx.data.unrelated_images(request.batch_size, generator, start)
+        return ImageBatch(images, info={"models": []})
 
 
 METHOD = Ood()

@@ -51,7 +51,7 @@ class ProxyData(Defaults):
         """Always applicable; a missing second data set is reported when images are read."""
 
     def synthesize_batch(self, request: SynthRequest, ctx: RunContext) -> ImageBatch:
-        """Batch k is the k-th slice of the one permutation that the set's seed gives.
+        """Batch k is the k-th slice of the one permutation that the set's seed gives, shorter where the images end.
 
         Raises:
             DataError: no unrelated data set, or too few images in it.
@@ -60,8 +60,8 @@ class ProxyData(Defaults):
 
         start = request.batch_index * request.batch_size
         generator = torch.Generator().manual_seed(request.set_seed)
-        images, labels = ctx.data.unrelated_labelled(start + request.batch_size, generator)
-        return ImageBatch(images[start:], labels[start:], info={"models": []})
+        images, labels = ctx.data.unrelated_labelled(request.batch_size, generator, start)
+        return ImageBatch(images, labels, info={"models": []})
 
 
 METHOD = ProxyData()

@@ -46,18 +46,18 @@ class Real(Defaults):
         """Always applicable."""
 
     def synthesize_batch(self, request: SynthRequest, ctx: RunContext) -> ImageBatch:
-        """Batch k is the k-th slice of the one permutation that the set's seed gives; every prefix is balanced.
+        """Batch k is the k-th slice of the one permutation that the set's seed gives, shorter where the images end;
+        every prefix is balanced.
 
         Raises:
-            DataError: the training split has fewer images.
+            DataError: the training split has no image there.
         """
         import torch
 
         start = request.batch_index * request.batch_size
-        images, labels, indices = ctx.data.train_images(
-            start + request.batch_size, torch.Generator().manual_seed(request.set_seed)
-        )
-        return ImageBatch(images[start:], labels=labels[start:], info={"models": [], "indices": indices[start:]})
+        generator = torch.Generator().manual_seed(request.set_seed)
+        images, labels, indices = ctx.data.train_images(request.batch_size, generator, start)
+        return ImageBatch(images, labels=labels, info={"models": [], "indices": indices})
 
 
 METHOD = Real()

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from bench.data.access import DataAccess, balanced_order
 from bench.data.datasets import Dataset, get_dataset
@@ -171,6 +172,25 @@ def test_too_many_images_and_no_other_domain_are_errors() -> None:
         access.unrelated_images(13, generator())
     with pytest.raises(DataError, match="no data set of another domain"):
         DataAccess(toy(), "T3").unrelated_images(1, generator())
+
+
+@pytest.mark.parametrize("read", ["train_images", "unlabelled_images", "unrelated_images", "unrelated_labelled"])
+def test_batches_read_one_by_one_are_the_whole_and_the_last_is_shorter(read: str) -> None:
+    """Digits are 1,797 and no batch of 128 divides them: the last five images are a batch of their own."""
+
+    def images(access: DataAccess, *asked: int | torch.Generator) -> Tensor:
+        found = getattr(access, read)(*asked)
+        return found if isinstance(found, Tensor) else found[0]
+
+    access = DataAccess(toy(), "T6", toy())
+    parts = [images(access, 5, generator(), start) for start in (0, 5, 10)]
+    assert [len(part) for part in parts] == [5, 5, 2]
+    assert torch.equal(torch.cat(parts), images(access, 12, generator()))
+    assert [entry["count"] for entry in access.audit] == [5, 5, 2, 12]
+    assert len(images(access, 50, generator(), 0)) == 12
+    for count, start in ((5, 12), (5, -1), (0, 3)):
+        with pytest.raises(DataError, match=r"(?s)no such images .*1 to 12"):
+            images(access, count, generator(), start)
 
 
 def test_labels_of_the_other_domain_belong_to_its_images() -> None:

@@ -45,7 +45,10 @@ def reads(data: DataAccess, seed: int = 3) -> list[object]:
     free, drawn = data.unlabelled_images(7, generator)
     others, foreign = data.unrelated_labelled(3, generator)
     drawn_once = (free, torch.tensor(drawn), data.unrelated_images(3, generator))
-    return [images, labels, torch.tensor(picks), *drawn_once, others, foreign, generator.get_state()]
+    last = (*data.train_images(8, generator, 9_995)[:2], *data.unrelated_labelled(8, generator, 1_790))
+    last = (*last, data.unlabelled_images(8, generator, 9_995)[0], data.unrelated_images(8, generator, 1_790))
+    assert [len(part) for part in last] == [5, 5, 7, 7, 5, 7]
+    return [images, labels, torch.tensor(picks), *drawn_once, others, foreign, *last, generator.get_state()]
 
 
 def test_reads_from_afar_are_the_same_and_leave_the_same_audit() -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 
+from bench.data.access import DataAccess
+from bench.data.datasets import get_dataset
 from methods.sources.proxy_data import METHOD
 from tests.sources.toy import ToyData, context, request
 
@@ -25,3 +29,17 @@ def test_the_second_batch_goes_on_where_the_first_ended() -> None:
         METHOD.synthesize_batch(request(METHOD, (), index, batch=8), context(data=ToyData())) for index in (0, 1)
     )
     assert not any(torch.equal(one, other) for one in first.images for other in second.images)
+
+
+def test_the_last_batch_holds_what_is_left() -> None:
+    """A search on all 1,797 digits ended in an error: 15 batches of 128 would be 1,920."""
+    data = DataAccess(get_dataset("fashion_mnist"), "T3", get_dataset("digits"))
+    sizes = [
+        len(
+            METHOD.synthesize_batch(
+                request(METHOD, (), index, batch=128), dataclasses.replace(context(), data=data)
+            ).images
+        )
+        for index in (0, 13, 14)
+    ]
+    assert sizes == [128, 128, 1797 - 14 * 128]

@@ -115,21 +115,25 @@ class ToyData:
     channels: int = 1
     reads: list[str] = field(default_factory=list)
 
-    def train_images(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, list[int]]:
+    def train_images(
+        self, count: int, generator: torch.Generator, start: int | None = None
+    ) -> tuple[Tensor, Tensor, list[int]]:
         self.reads.append("train")
         images, labels = patterns(64, torch.Generator().manual_seed(0), self.channels)
         rows = [torch.nonzero(labels == c).flatten() for c in range(CLASSES)]
         shuffled = [r[torch.randperm(len(r), generator=generator)] for r in rows]
-        order = torch.stack(shuffled, 1).flatten()[:count]
+        order = torch.stack(shuffled, 1).flatten()[start or 0 :][:count]
         return images[order], labels[order], order.tolist()
 
-    def unrelated_images(self, count: int, generator: torch.Generator) -> Tensor:
-        return self.unrelated_labelled(count, generator)[0]
+    def unrelated_images(self, count: int, generator: torch.Generator, start: int | None = None) -> Tensor:
+        return self.unrelated_labelled(count, generator, start)[0]
 
-    def unrelated_labelled(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def unrelated_labelled(
+        self, count: int, generator: torch.Generator, start: int | None = None
+    ) -> tuple[Tensor, Tensor]:
         self.reads.append("unrelated")
         images = torch.randn(64, self.channels, SIZE, SIZE, generator=torch.Generator().manual_seed(5))
-        order = torch.randperm(64, generator=generator)[:count]
+        order = torch.randperm(64, generator=generator)[start or 0 :][:count]
         return images[order], order % 7
 
 

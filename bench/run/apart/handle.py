@@ -38,14 +38,18 @@ class RemoteData(DataAccess):
         """Nothing: it is kept where the reads are answered."""
         return ()
 
-    def train_images(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, list[int]]:
+    def train_images(
+        self, count: int, generator: torch.Generator, start: int | None = None
+    ) -> tuple[Tensor, Tensor, list[int]]:
         """As :meth:`DataAccess.train_images`."""
-        found = self._read("train_images", generator, count=count)
+        found = self._read("train_images", generator, count=count, start=start)
         return found.tensors["images"], found.tensors["labels"], list(found.body["picks"])
 
-    def unlabelled_images(self, count: int, generator: torch.Generator) -> tuple[Tensor, list[int]]:
+    def unlabelled_images(
+        self, count: int, generator: torch.Generator, start: int | None = None
+    ) -> tuple[Tensor, list[int]]:
         """As :meth:`DataAccess.unlabelled_images`."""
-        found = self._read("unlabelled_images", generator, count=count)
+        found = self._read("unlabelled_images", generator, count=count, start=start)
         return found.tensors["images"], list(found.body["picks"])
 
     def training_set(self) -> tuple[Tensor, Tensor]:
@@ -58,22 +62,26 @@ class RemoteData(DataAccess):
         number = self._read("training_batches", generator, size=size).body["number"]
         return self._batches(number)
 
-    def unrelated_images(self, count: int, generator: torch.Generator) -> Tensor:
+    def unrelated_images(self, count: int, generator: torch.Generator, start: int | None = None) -> Tensor:
         """As :meth:`DataAccess.unrelated_images`."""
-        return self._read("unrelated_images", generator, count=count).tensors["images"]
+        return self._read("unrelated_images", generator, count=count, start=start).tensors["images"]
 
-    def unrelated_labelled(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def unrelated_labelled(
+        self, count: int, generator: torch.Generator, start: int | None = None
+    ) -> tuple[Tensor, Tensor]:
         """As :meth:`DataAccess.unrelated_labelled`."""
-        found = self._read("unrelated_labelled", generator, count=count)
+        found = self._read("unrelated_labelled", generator, count=count, start=start)
         return found.tensors["images"], found.tensors["labels"]
 
     def _batches(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         while "images" in (found := self._read("next_batch", number=number)).tensors:
             yield found.tensors["images"], found.tensors["labels"]
 
-    def _read(self, what: str, generator: torch.Generator | None = None, **asked: int) -> Message:
+    def _read(self, what: str, generator: torch.Generator | None = None, **asked: int | None) -> Message:
         state = {} if generator is None else {STATE: generator.get_state()}
-        found = self._ask(Message(what, {name: int(value) for name, value in asked.items()}, state))
+        found = self._ask(
+            Message(what, {name: int(value) for name, value in asked.items() if value is not None}, state)
+        )
         if found.kind != what:
             raise _KINDS.get(found.kind, BenchError)(found.body["what"], **found.body["facts"])
         if generator is not None:
@@ -109,10 +117,10 @@ class Desk:
         self, what: str, asked: Mapping[str, Any], generator: torch.Generator
     ) -> tuple[dict[str, Any], dict[str, Tensor]]:
         if what == "train_images":
-            images, labels, picks = self._access.train_images(asked["count"], generator)
+            images, labels, picks = self._access.train_images(asked["count"], generator, asked.get("start"))
             return {"picks": picks}, {"images": images, "labels": labels}
         if what == "unlabelled_images":
-            images, picks = self._access.unlabelled_images(asked["count"], generator)
+            images, picks = self._access.unlabelled_images(asked["count"], generator, asked.get("start"))
             return {"picks": picks}, {"images": images}
         if what == "training_set":
             return {}, dict(zip(("images", "labels"), self._access.training_set(), strict=True))
@@ -123,6 +131,6 @@ class Desk:
             pair = next(self._passes[asked["number"]], None)
             return {}, dict(zip(("images", "labels"), pair, strict=True)) if pair else {}
         if what == "unrelated_labelled":
-            labelled = self._access.unrelated_labelled(asked["count"], generator)
+            labelled = self._access.unrelated_labelled(asked["count"], generator, asked.get("start"))
             return {}, dict(zip(("images", "labels"), labelled, strict=True))
-        return {}, {"images": self._access.unrelated_images(asked["count"], generator)}
+        return {}, {"images": self._access.unrelated_images(asked["count"], generator, asked.get("start"))}
