@@ -1,21 +1,13 @@
-"""The static report: one HTML file with boards, plots, claims and printed numbers that needs no network and no server.
-
-The page's content security policy forbids every load and every script but the two it brings (by their hash), so that a
-text which slips through unescaped could still do nothing.
-"""
+"""The static report: one HTML file with boards, plots, claims and printed numbers that needs no network, no server."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib import resources
 
 import pandas as pd
-from plotly.offline import get_plotlyjs
 
 from bench.board.beside import Beside, beside_grid
 from bench.board.claims import Verdict
@@ -30,6 +22,7 @@ from bench.board.widths import GROUP as WIDTH_GROUP
 from bench.board.widths import line_table, point_table, width_lines
 from bench.store.records import ResultRecord, record_bytes
 from dashboard.figures.searches import cost_notes
+from dashboard.frame import framed
 from dashboard.report_figures import (
     claims_forest,
     cross_validation,
@@ -68,38 +61,9 @@ class Part:
 
 def build(parts: Sequence[Part]) -> str:
     """The whole page. It depends on nothing but ``parts``: same records, same file."""
-    bundle, script = _scripts()
-    policy = (
-        f"default-src 'none'; script-src {_source(bundle)} {_source(script)}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
-    )
     links = "".join(f'<a href="#{html_text(part.name)}">{html_text(part.name)}</a>' for part in parts)
     body = "".join(_section(part) for part in parts)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>datafree-bench report</title>\n<style>{_resource('report_page.css')}</style></head>\n<body>"
-        f'<header class="top"><h1>datafree-bench report</h1>{_summary(parts)}<nav>{links}</nav></header>\n'
-        f"<main>{body}</main>\n<footer>{_footer(parts)}</footer>\n"
-        f"<script>{bundle}</script>\n<script>{script}</script></body></html>\n"
-    )
-
-
-def _source(script: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return f"'sha256-{digest}'"
-
-
-@lru_cache(maxsize=1)
-def _scripts() -> tuple[str, str]:
-    """Plotly's bundle and the page's own script.  A parser turns carriage returns into newlines, which would break the
-    hashes, so there are none."""
-    return get_plotlyjs().replace("\r\n", "\n").replace("\r", "\n"), _resource("report_page.js")
-
-
-def _resource(name: str) -> str:
-    return resources.files("dashboard").joinpath(name).read_text(encoding="utf-8")
+    return framed("datafree-bench report", f"{_summary(parts)}<nav>{links}</nav>", body, _footer(parts))
 
 
 def _facts(pairs: Iterable[tuple[object, str]]) -> str:
@@ -232,7 +196,7 @@ def _widths(part: Part) -> str:
 
 def _image_bits(part: Part) -> str:
     """What each image takes where bits depend on it: tables, and per source and target the rows' histograms, bits
-    against difficulty, and the curves of their trainings, of the lowest seed."""
+    against difficulty, and the curves of their trainings, of each row's lowest seed."""
     records = _fresh(part)
     if all(record.image_bits is None for record in records):
         return ""
@@ -246,10 +210,13 @@ def _image_bits(part: Part) -> str:
         groups.setdefault(name, {}).setdefault(row, record)
     pieces = [f"<h4>{html_text(grid.title)}</h4>{grid_html(grid)}" for grid in grids]
     for name, rows in groups.items():
-        drawn = image_bits_figures(rows)
-        seed = min(record.seed for record in rows.values())
-        figures = "".join(map(figure_html, drawn))
-        pieces.append(f"<details><summary>{html_text(f'{name} · seed {seed}')}</summary>{figures}</details>")
+        seeds = {record.seed for record in rows.values()}
+        if len(seeds) == 1:
+            name += f" · seed {seeds.pop()}"
+        else:  # a row lacks the lowest seed of the others
+            rows = {f"{row} · seed {record.seed}": record for row, record in rows.items()}
+        figures = "".join(map(figure_html, image_bits_figures(rows)))
+        pieces.append(f"<details><summary>{html_text(name)}</summary>{figures}</details>")
     return "<h3>Bits per image</h3>" + "".join(pieces)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -81,9 +81,9 @@ def equal_table(
 
     Returns:
         :data:`GROUP`, ``compressor``, ``setting_label``, ``row_id`` of the dynamic row, ``static`` (method),
-        ``between`` (the static rows), ``seeds`` in common, ``bitflops_mean`` of the dynamic row, ``top1_mean`` of both
-        (``static_top1``) over these seeds, ``gain`` (points, paired by seed and image), ``gain_low``, ``gain_high``
-        (95 %, from :data:`bench.board.searches.INTERVAL_FROM` seeds on).
+        ``between`` (the static rows), ``seeds`` that the dynamic row and all of the method's share; over these,
+        ``bitflops_mean`` of the dynamic row, ``top1_mean`` of both (``static_top1``), ``gain`` (points, paired by seed
+        and image), ``gain_low``, ``gain_high`` (95 %, from :data:`bench.board.searches.INTERVAL_FROM` seeds on).
     """
     rows = [row for row in make_rows(records, versions=versions, seeds=seeds) if row.complete and not row.stale]
     static: dict[tuple[Any, ...], dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
@@ -254,13 +254,17 @@ def _ends(name: str, mean: float, ends: Interval) -> dict[str, float]:
 
 
 def _equal(row: Row, method: str, beside: Sequence[Row]) -> dict[str, Any] | None:
-    """The dynamic row against a static method's rows; None where these do not reach its bit operations, or share no
-    seed or image with it."""
-    cost = float(np.mean(row.metric("bitops_g")))
-    weighted = _at(cost, beside)
+    """The dynamic row against a static method's rows, by costs and accuracies of the seeds all have; None where these
+    do not reach its bit operations, or share no seed or image with it."""
+    shared = set(row.bitmaps).intersection(*(one.bitmaps for one in beside))
+    if not shared:
+        return None
+    cost = _mean_over(row, "bitops_g", shared)
+    weighted = _at(cost, beside, shared)
     if not weighted:
         return None
-    tables = common_table(row.bitmaps, *(one.bitmaps for one, _ in weighted))
+    some = [{seed: one.bitmaps[seed] for seed in shared} for one in (row, *(one for one, _ in weighted))]
+    tables = common_table(*some)
     if not tables:
         return None
     there = sum((weight * table for (_, weight), table in zip(weighted, tables[1:], strict=True)), start=0 * tables[0])
@@ -286,10 +290,15 @@ def _named(row: Row) -> str:
     return f"{row.head.compressor} {row.head.setting_label}".strip()
 
 
-def _at(cost: float, rows: Sequence[Row]) -> list[tuple[Row, float]]:
-    """The rows whose weighted mean stands at ``cost`` (1e9 bit operations), with their weights; none where no two
-    enclose it and the nearest is not near."""
-    known = [(float(np.mean(row.metric("bitops_g"))), float(np.mean(row.metric("top1"))), row) for row in rows]
+def _mean_over(row: Row, name: str, seeds: Set[int]) -> float:
+    """The metric's mean over some of the row's seeds."""
+    return float(np.mean([record.metrics[name] for record in row.measured if record.seed in seeds]))
+
+
+def _at(cost: float, rows: Sequence[Row], seeds: Set[int]) -> list[tuple[Row, float]]:
+    """The rows whose weighted mean over ``seeds`` stands at ``cost`` (1e9 bit operations), with their weights; none
+    where no two enclose it and the nearest is not near."""
+    known = [(_mean_over(row, "bitops_g", seeds), _mean_over(row, "top1", seeds), row) for row in rows]
     ordered = sorted(known, key=lambda item: item[:2])
     below = [item for item in ordered if item[0] <= cost]
     above = [item for item in ordered if item[0] > cost]

@@ -84,14 +84,14 @@ def taken(
         where: the compressor, for messages.
 
     Raises:
-        BenchError: no value for each image, or one that is not finite.
+        BenchError: no value for each image, one that is not finite, or values that depend on the batch.
     """
-    ask = variant.image_bitops
-    if ask is None:
+    answer = variant.image_bitops
+    if answer is None:
         raise BenchError("the compressor says of no image what it takes", where=where)
 
-    def of(images: Tensor) -> Tensor:
-        values = ask(images)
+    def ask(images: Tensor) -> Tensor:
+        values = answer(images)
         if not isinstance(values, Tensor) or values.shape != images.shape[:1]:
             got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
             raise BenchError(
@@ -100,6 +100,16 @@ def taken(
                 got=got,
                 expected=f"one value for each of {len(images)} images",
             )
+        return values
+
+    compared = False
+
+    def of(images: Tensor) -> Tensor:
+        nonlocal compared
+        values = ask(images)
+        if not compared:
+            compared = True
+            _same_alone(ask, images, values, where)
         return values
 
     with eval_mode(variant.module):
@@ -111,6 +121,27 @@ def taken(
             got=f"{int((~np.isfinite(values)).sum())} of {len(values)} images",
         )
     return values
+
+
+def _same_alone(ask: Callable[[Tensor], Tensor], images: Tensor, values: Tensor, where: str) -> None:
+    """Ask again of some images in pairs, which must change nothing: rounding in convolutions depends on the batch and
+    may move an image between two choices that are all but equal, but not many images."""
+    some = range(0, min(len(images), 2 * _PAIRS), 2)
+    again = torch.cat([ask(images[start : start + 2].flip(0)).flip(0) for start in some])
+    moved = int((~torch.isclose(again, values[: len(again)].to(again), rtol=1e-6, equal_nan=True)).sum())
+    if moved > _MOVED * len(again):
+        raise BenchError(
+            "an image's bit operations depend on the batch it is in",
+            where=where,
+            got=f"{moved} of {len(again)} images take another number in pairs",
+            expected="what each image takes by itself",
+        )
+
+
+_PAIRS = 16
+"""How many pairs are asked again."""
+_MOVED = 0.25
+"""Share of images whose choice rounding may move."""
 
 
 def scale_of(variant: Variant, counts: Counts, where: str) -> Scale:

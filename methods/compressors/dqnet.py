@@ -1,9 +1,10 @@
 """DQNet: one small controller looks at an image's early features and chooses the bits of all later layers.
 
-Liu et al., "Instance-Aware Dynamic Neural Network Quantization" (CVPR 2022), whose setting was read off its public
-description: behind the first stage average pooling, linear 64, dropout 0.2, linear to layers x 3; hard Gumbel-softmax
-at tau 1 in training, argmax in use; candidates one bit less than asked, as asked, one more, for weights and activations
-at once; loss = cross-entropy + 0.05 max(0, mean bits - asked).  Real images were its data; here any images serve.
+Liu et al., "Instance-Aware Dynamic Neural Network Quantization" (CVPR 2022).  The paper itself was not at hand: its
+setting is that of public descriptions, not checked against the text: behind the first stage average pooling, linear 64,
+dropout 0.2, linear to layers x 3; hard Gumbel-softmax at tau 1 in training, argmax in use; candidates one bit less than
+asked, as asked, one more, for weights and activations at once; loss = cross-entropy + 0.05 max(0, mean bits - asked).
+Real images were its data; here any images serve.
 
 What is left open, with the choice made:
 - The first stage: the first quarter of the weighted layers (``after``), which is the first stage of a ResNet-18.  Its

@@ -27,7 +27,7 @@ What the supplement leaves open, with the choice made:
   ``easy_by: label`` takes that of the soft label, which costs no pass.
 - mixup: the easy ones among themselves in one random cycle, x = l x_i + (1 - l) x_j and q alike, l ~ Beta(1, 1) for
   each image; difficult ones stay.  It replaces images, it adds none.
-- progress: half of the steps of the training, which differs from half of its epochs by less than one.
+- progress: half of the steps of the training (``mix_from``), which differs from half of its epochs by less than one.
 
 Deviations: mixup is a hook for whoever trains on the images (``source_hook: true``), never part of the stored ones.
 The selection of bits is the compressor's.  With shares near one half the top-1 is no measure of an image, so the record
@@ -69,27 +69,25 @@ if TYPE_CHECKING:
 
     from methods.sources._generator_loop import GeneratorTrainer, Sampled
 
-START = 0.5
-"""Share of the training after which easy images are mixed up (Section B)."""
-
 
 @dataclass(frozen=True)
 class Mixup:
-    """Difficulty-aware mixup, a hook for whoever trains on the images: nothing before half of the training; then the
-    share ``easy`` of each batch with the lowest entropy is mixed up among itself, the rest stays as it is.
+    """Difficulty-aware mixup, a hook for whoever trains on the images: nothing before the share ``start`` of the
+    training; then the share ``easy`` of each batch with the lowest entropy is mixed up among itself, the rest stays.
 
     ``by``: the entropy of the teacher's answer to the images, or of their labels.
     """
 
     easy: float = 0.5
     by: Literal["achieved", "label"] = "achieved"
+    start: float = 0.5
 
     def __call__(self, batch: Batch, step: int, total: int, loss: StudentLoss, generator: torch.Generator) -> Batch:
         """The batch with its easy images and their labels mixed, in the old order."""
         import torch
 
         count = int(self.easy * len(batch.images))
-        if step < START * total or count < 2:
+        if step < self.start * total or count < 2:
             return batch
         rows = self._entropies(batch, loss).argsort(stable=True)[:count]
         rows = rows[torch.randperm(count, generator=generator).to(rows.device)]
@@ -127,9 +125,10 @@ def mixed(batch: Batch, rows: Tensor, partners: Tensor, share: Tensor) -> Batch:
 
 class DdpqParams(ConditionalParams):
     """``similar`` is K, ``groups`` of classes ``similar`` or drawn at random; the ``law`` of the shares with its
-    ``temperature`` (softmax); ``entry`` says how a group enters the generator at 32 pixels.  ``easy`` and ``easy_by``
-    are the hook's, no image depends on them.  ``pixel_*`` are the optimisation's with ``backend: direct``, all others
-    but ``similar``, ``groups``, ``similarity``, ``law`` and ``temperature`` the generator's."""
+    ``temperature`` (softmax); ``entry`` says how a group enters the generator at 32 pixels. ``easy``, ``easy_by`` and
+    ``mix_from``, the share of the training before the first mixture, are the hook's, no image depends on them.
+    ``pixel_*`` are the optimisation's with ``backend: direct``, all others but ``similar``, ``groups``, ``similarity``,
+    ``law`` and ``temperature`` the generator's."""
 
     backend: Literal["generator", "direct"] = "generator"
     entry: Literal["superposed", "product"] = "superposed"
@@ -140,6 +139,7 @@ class DdpqParams(ConditionalParams):
     temperature: float = Field(1.0, gt=0)
     easy: float = Field(0.5, ge=0, le=1)
     easy_by: Literal["achieved", "label"] = "achieved"
+    mix_from: float = Field(0.5, ge=0, le=1)
     pixel_iterations: int = Field(2000, ge=1)
     pixel_half_iterations: int = Field(0, ge=0)
     pixel_batch: int = Field(256, ge=1)
@@ -245,7 +245,7 @@ class Ddpq(GeneratorSource):
 
     def hook(self, params: DdpqParams) -> Mixup:
         """Difficulty-aware mixup."""
-        return Mixup(params.easy, params.easy_by)
+        return Mixup(params.easy, params.easy_by, params.mix_from)
 
 
 METHOD = Ddpq()

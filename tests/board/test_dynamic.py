@@ -118,6 +118,18 @@ def test_accuracy_at_equal_bit_operations_is_on_the_line_between() -> None:
     assert row["static_top1"] == pytest.approx(0.75 * 70 + 0.25 * 78)
 
 
+def test_costs_are_those_of_the_seeds_all_have() -> None:
+    """A seed that one row has beyond the others' moves neither its accuracy there nor its cost."""
+    rows = [dynamic(0.80, seed) for seed in range(2)]
+    for seed in range(2):
+        rows += [static(0.70, 14.0, seed, setting_label="W4A3"), static(0.78, 22.0, seed, setting_label="W4A5")]
+    (plain,) = equal_table(rows).to_dict("records")
+    for more in (dynamic(0.1, 2, 0.9), static(0.9, 17.9, 2, setting_label="W4A3")):
+        (row,) = equal_table([*rows, more], seeds={"s": [0, 1]}).to_dict("records")
+        assert row == plain
+    assert (plain["seeds"], plain["bitflops_mean"]) == ("2", pytest.approx(100 * 18 / FULL))
+
+
 def test_the_difference_is_paired_by_image() -> None:
     """A dynamic row that answers as its static counterpart does differs from it nowhere."""
     rows = [dynamic(0.8, seed) for seed in range(3)] + [static(0.8, 18.0, seed) for seed in range(3)]

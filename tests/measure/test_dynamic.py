@@ -140,6 +140,11 @@ def test_without_bounds_any_bits_from_one_to_floating_point_are_possible() -> No
         ({"ask": lambda images: taken(images)[:, None]}, "one value for each of 10 images"),
         ({"ask": lambda images: 4.0}, "got: float"),
         ({"ask": lambda images: taken(images) * torch.nan}, "23 of 23 images"),
+        ({"ask": lambda images: taken(images - images.mean(0))}, "depend on the batch it is in"),
+        (
+            {"ask": lambda images: taken(images.mean(0, True)).expand(len(images))},
+            "images take another number in pairs",
+        ),
         ({"ask": lambda images: taken(images) + 4 * INNER}, "lie outside what its layers can take"),
         ({"ask": lambda images: taken(images) - 4 * INNER}, "lie outside what its layers can take"),
         ({"bits_between": {"9": (LayerBits(4, 3), LayerBits(4, 5))}}, "no such layers: 9"),

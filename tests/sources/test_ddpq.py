@@ -328,6 +328,13 @@ def test_no_batch_is_mixed_before_half_of_the_training() -> None:
     assert asked.asked == 0 + 1 + 3 + 4  # of one step none lies behind the half, of two one, ...
 
 
+@pytest.mark.parametrize(("start", "mixed_steps"), [(0.0, 8), (0.7, 2), (1.0, 0)])
+def test_mixing_starts_where_it_is_told(start: float, mixed_steps: int) -> None:
+    batch, generator = labelled(), seeded()
+    hook = METHOD.hook(METHOD.Params(mix_from=start))
+    assert sum(hook(batch, step, 8, Answers(), generator) is not batch for step in range(8)) == mixed_steps
+
+
 @pytest.mark.parametrize("by", ["achieved", "label"])
 @pytest.mark.parametrize("easy", [0.3, 0.5, 1.0])
 def test_only_easy_images_are_mixed_and_only_with_each_other(easy: float, by: Any) -> None:
