@@ -23,6 +23,19 @@ from torch.utils.flop_counter import flop_registry
 LAYERS = (_ConvNd, nn.Linear)
 """What is a weighted layer."""
 
+_PRODUCTS, _SOFTMAX = "products of activations", "softmax"
+_UNQUANTISED: Mapping[str, tuple[str, ...]] = {
+    "bmm": (_PRODUCTS,),
+    "mm": (_PRODUCTS,),
+    "baddbmm": (_PRODUCTS,),
+    "_softmax": (_SOFTMAX,),
+    "native_layer_norm": ("layer normalisation",),
+    "native_group_norm": ("group normalisation",),
+    "_fused_rms_norm": ("RMS normalisation",),
+}
+_ATTENTION = "scaled_dot_product"
+"""What torch's operations outside the layers are called that no quantiser of weights or layers' inputs reaches."""
+
 _SEED = 20210917
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
@@ -84,6 +97,8 @@ class Inventory:
         loose: names of those that an operation outside the layers multiplied by, such as a projection run by
             ``F.linear``; a layer's own name among them says that its weight is also used beside its calls.
         loose_macs: MACs for one image of those operations.
+        unquantised: what else it computed outside the layers and without weights: products of activations and softmax
+            (attention), layer, group and RMS normalisation.
     """
 
     layers: dict[str, LayerUse] = field(default_factory=dict)
@@ -91,6 +106,7 @@ class Inventory:
     read: set[str] = field(default_factory=set)
     loose: set[str] = field(default_factory=set)
     loose_macs: int = 0
+    unquantised: set[str] = field(default_factory=set)
 
 
 def take_inventory(module: nn.Module, images: Tensor, names: Mapping[str, nn.Module] | None = None) -> Inventory:
@@ -150,6 +166,8 @@ class _Watch(TorchDispatchMode):
         if not self._depth and flops is not None and any(p.dim() > 1 for _, p in used):
             self.found.loose.update(name for name, p in used if p.dim() > 1)
             self.found.loose_macs += flops(*args, **kwargs, out_val=out) // 2 // self._images
+        elif not self._depth:
+            self.found.unquantised.update(_unquantised(str(getattr(func, "_overloadpacket", ""))))
         return out
 
     def _enter(self, part: nn.Module, inputs: Any) -> None:
@@ -172,6 +190,12 @@ class _Watch(TorchDispatchMode):
         if source is not None:
             self.found.folded.append(part)
             self.found.layers[source[0]].shifted = True
+
+
+def _unquantised(operation: str) -> tuple[str, ...]:
+    """What an operation such as ``aten.bmm`` computes, as `Inventory.unquantised` has it."""
+    name = operation.rpartition(".")[2]
+    return (_PRODUCTS, _SOFTMAX) if _ATTENTION in name else _UNQUANTISED.get(name, ())
 
 
 def _macs(part: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> int:

@@ -1,7 +1,8 @@
 """32-pixel builders on timm's and torchvision's own model classes: their blocks, fewer channels, less stride.
 
-An inversion reads batch-norm statistics, and those of a 1×1 map are noise; so the total stride is 8 and no batch norm
-sees less than 4×4.  Strides beyond that are set to one after the construction, which leaves the classes untouched.
+An inversion reads batch-norm statistics, and those of a 1×1 map are noise; so the total stride is 8 (a vision
+transformer's that of its patches) and no batch norm sees less than 4×4.  Strides beyond that are set to one after the
+construction, which leaves the classes untouched.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from functools import partial
 from typing import cast
 
 from timm.models._efficientnet_builder import decode_arch_def, round_channels
+from timm.models.convnext import ConvNeXt
 from timm.models.efficientnet import EfficientNet
 from timm.models.mobilenetv3 import MobileNetV3
 from timm.models.regnet import RegNet, RegNetCfg
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 from torchvision.models.densenet import DenseNet
 from torchvision.models.shufflenetv2 import ShuffleNetV2
@@ -220,6 +223,36 @@ def shufflenet_v2(classes: int, in_chans: int, *, repeats: Sequence[int], channe
     return cast(nn.Module, net)
 
 
+def vit(classes: int, in_chans: int, *, patch: int, width: int, depth: int, heads: int, expansion: float) -> nn.Module:
+    """timm's vision transformer with a class token for 32 pixels: ``patch`` pixels a patch, ``expansion`` the hidden
+    width of the feed-forward layers over ``width``."""
+    net = VisionTransformer(
+        img_size=32,
+        patch_size=patch,
+        in_chans=in_chans,
+        num_classes=classes,
+        embed_dim=width,
+        depth=depth,
+        num_heads=heads,
+        mlp_ratio=expansion,
+    )
+    return cast(nn.Module, net)
+
+
+def convnext(classes: int, in_chans: int, *, depths: Sequence[int], widths: Sequence[int]) -> nn.Module:
+    """timm's ConvNeXt without its fourth stage, on a stem of 2x2 patches; maps 16, 8, 4."""
+    net = ConvNeXt(
+        in_chans=in_chans,
+        num_classes=classes,
+        depths=(*depths, 1),
+        dims=(*widths, widths[-1]),
+        patch_size=2,
+    )
+    net.stages[0].downsample = nn.Identity()  # timm halves the maps once more behind such a stem
+    net.stages[3] = nn.Identity()
+    return cast(nn.Module, net)
+
+
 BUILDERS: dict[str, Builder] = {
     "resnet": resnet,
     "mobilenet_v2": mobilenet_v2,
@@ -231,4 +264,6 @@ BUILDERS: dict[str, Builder] = {
     "vgg_bn": vgg_bn,
     "densenet": densenet,
     "shufflenet_v2": shufflenet_v2,
+    "vit": vit,
+    "convnext": convnext,
 }

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from bench.errors import SuiteError, nearest
 
-Role = Literal["target", "zoo"]
+Role = Literal["target", "zoo", "named"]
+Optimiser = Literal["sgd", "adamw"]
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,10 @@ class Entry:
     """One network. ``builder`` names a function of `bench.zoo.small`, ``kwargs`` its arguments.
 
     It is trained for ``epochs`` on the images as they are and for ``view_epochs`` on views of them (`bench.zoo.train`).
-    ``architecture`` is what membership compares (a target's architecture inside a zoo); ``bf16`` says whether training
-    runs under bfloat16 autocast: it doubles dense networks on CPUs that have it and makes depthwise ones slower.
+    A "named" network is a target where a suite names it, and of no list: neither of all targets nor of a zoo, so that
+    it may be without weights.  ``architecture`` is what membership compares (a target's architecture inside a zoo);
+    ``bf16`` says whether training runs under bfloat16 autocast: it doubles dense networks on CPUs that have it and
+    makes depthwise ones slower.
     """
 
     name: str
@@ -31,6 +34,7 @@ class Entry:
     view_epochs: int = 10
     lr: float = 0.1
     bf16: bool = False
+    optimiser: Optimiser = "sgd"
 
 
 def _resnet(block: str, layers: tuple[int, ...], width: int, **more: Any) -> dict[str, Any]:
@@ -120,6 +124,28 @@ TABLE: tuple[Entry, ...] = (
         "resnet",
         _resnet("bottleneck", (3, 4, 6, 3), 8, deep=16),
         bf16=True,
+    ),
+    # Without batch norm, so that sources which match statistics do not apply to them.
+    Entry(
+        "vit_t32",
+        "vit",
+        "vit",
+        "named",
+        "vit",
+        {"patch": 4, "width": 48, "depth": 5, "heads": 3, "expansion": 2.0},
+        lr=1e-3,
+        bf16=True,
+        optimiser="adamw",
+    ),
+    Entry(
+        "convnext_w16",
+        "convnext",
+        "convnext",
+        "named",
+        "convnext",
+        {"depths": (2, 2, 3), "widths": (16, 32, 64)},
+        lr=2e-3,
+        optimiser="adamw",
     ),
 )
 

@@ -238,6 +238,10 @@ class Walk:
         weights: Cache | None = None,
     ) -> bool:
         ctx, (unit, stage) = self._ctx, place
+        if len(inputs) != len(target):  # a layer of shifted-window attention takes images and gives windows
+            count = min(len(inputs), len(target))
+            inputs, target = inputs.of(count), target.of(count)
+            weights = None if weights is None else weights.of(count)
         index = draw_batches(len(target), self._recipe.batch, iterations, ctx.generator, self._images.device)
 
         # trackers allow no plus sign in a curve's name

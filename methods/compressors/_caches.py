@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from bench.errors import BenchError
 from methods.quant.model import QuantModel
 from methods.quant.units import Unit
 
@@ -24,21 +26,37 @@ class Cache:
     def __init__(self, value: Tensor, *, channels_last: bool = False) -> None:
         self._permute = channels_last and value.dim() == 4
         self._value = value.permute(0, 2, 3, 1).contiguous() if self._permute else value.contiguous()
+        self._rows = 1
 
     def __len__(self) -> int:
-        return self._value.shape[0]
+        return self._value.shape[0] // self._rows
 
     def take(self, index: Tensor) -> Tensor:
-        """Images ``index`` int64 [B] in the original axis order."""
+        """Images ``index`` int64 [B] in the original axis order, each with all of its rows."""
+        if self._rows > 1:
+            index = (index[:, None] * self._rows + torch.arange(self._rows, device=index.device)).flatten()
         return self._view(self._value.index_select(0, index))
+
+    def of(self, images: int) -> Cache:
+        """The same memory, taken by so many images of equally many rows each (windows of shifted-window attention).
+
+        Raises:
+            BenchError: the rows cannot be shared out so.
+        """
+        rows = self._value.shape[0]
+        if rows % images:
+            raise BenchError("a unit's rows do not follow the images", got=rows, expected=f"a multiple of {images}")
+        found = copy.copy(self)
+        found._rows = rows // images
+        return found
 
     def all(self) -> Tensor:
         """Every image's value; no copy."""
         return self._view(self._value)
 
     def chunks(self, size: int) -> Iterator[Tensor]:
-        """All images in order, ``size`` at a time."""
-        for start in range(0, len(self), size):
+        """All rows in order, ``size`` at a time."""
+        for start in range(0, self._value.shape[0], size):
             yield self._view(self._value[start : start + size])
 
     def _view(self, value: Tensor) -> Tensor:
@@ -81,8 +99,14 @@ class Prefix(Carried):
 class Inputs(Protocol):
     """Where the loop takes a batch of unit inputs from."""
 
+    def __len__(self) -> int:
+        """How many images ``take`` chooses from."""
+
     def take(self, index: Tensor) -> Tensor:
         """Inputs of images ``index`` [B]."""
+
+    def of(self, images: int) -> Inputs:
+        """As `Cache.of`."""
 
 
 class MixedInputs:
@@ -90,6 +114,13 @@ class MixedInputs:
 
     def __init__(self, quantised: Cache, full: Cache, keep: float, generator: torch.Generator) -> None:
         self._quantised, self._full, self._keep, self._generator = quantised, full, keep, generator
+
+    def __len__(self) -> int:
+        return len(self._quantised)
+
+    def of(self, images: int) -> MixedInputs:
+        """As `Cache.of`."""
+        return MixedInputs(self._quantised.of(images), self._full.of(images), self._keep, self._generator)
 
     def take(self, index: Tensor) -> Tensor:
         """Inputs of images ``index`` [B], mixed afresh."""

@@ -123,17 +123,15 @@ class Kd(Defaults):
         Raises:
             BenchError: no student is named, or the loss is not finite.
         """
-        import torch
-
         from methods.compressors._distillation import Losses
-        from methods.compressors._feed import feed, offered
+        from methods.compressors._feed import feed, offered, order_weights
         from methods.compressors._training import Optimiser, Schedule, train
 
         if setting.student is None:
             raise BenchError("distillation needs a student", expected="a network's name")
         student, teacher = ctx.untrained(setting.student), copy.deepcopy(model.module)
-        for network in (student, teacher):  # as the images are
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for network in (student, teacher):
+            order_weights(network)
         stored = images.stream is None
         _, batches = feed(images, params.batch, ctx)
         hooks: tuple[BatchHook, ...] = (Shifted(params.shift, params.flip),) if stored else ()

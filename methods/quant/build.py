@@ -191,5 +191,6 @@ def _protocol(prepared: Prepared, options: Options) -> dict[str, Any]:
         "activation_range": options.act_range,
         "left_in_float": list(prepared.loose),
         **({"weights_used_beside_their_layers": list(prepared.beside)} if prepared.beside else {}),
+        **({"float_operations": list(prepared.unquantised)} if prepared.unquantised else {}),
         **({"undone": sorted(prepared.undone)} if prepared.undone.keys() - {"tracing"} else {}),
     }

@@ -31,6 +31,7 @@ class Prepared:
         loose: parameters of two or more axes that a forward reads and no layer holds (attention projections,
             embeddings).
         beside: layers whose weight the network also multiplies by itself, beside calling them.
+        unquantised: what it computes outside the layers, see `bench.interfaces.inventory.Inventory`.
     """
 
     graph: fx.GraphModule | None
@@ -42,6 +43,7 @@ class Prepared:
     undone: dict[str, str] = field(default_factory=dict)
     loose: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
+    unquantised: tuple[str, ...] = ()
 
     @property
     def body(self) -> nn.Module:
@@ -68,20 +70,21 @@ def prepare(module: nn.Module, example: Tensor, *, trace_graph: bool = True) -> 
         try:
             graph, stats, _ = folded_graph(copied(module, expected, undone), expected, undone)
             found = used(graph, example)
-            return Prepared(graph, graph, found.order, example, stats, "", undone, found.loose, found.beside)
+            return Prepared(graph, graph, found.order, example, stats, "", undone, *found[1:])
         except TraceError as error:
             reason = undone["tracing"] = str(error)
     net = copied(module, expected, undone)
     found = used(net, example)
-    return Prepared(None, net, found.order, example, {}, reason, undone, found.loose, found.beside)
+    return Prepared(None, net, found.order, example, {}, reason, undone, *found[1:])
 
 
 class Used(NamedTuple):
-    """``order``, ``loose`` and ``beside`` of `Prepared`."""
+    """``order``, ``loose``, ``beside`` and ``unquantised`` of `Prepared`."""
 
     order: tuple[str, ...]
     loose: tuple[str, ...]
     beside: tuple[str, ...]
+    unquantised: tuple[str, ...]
 
 
 def used(net: nn.Module, example: Tensor) -> Used:
@@ -96,7 +99,7 @@ def used(net: nn.Module, example: Tensor) -> Used:
     wide = [(name, p) for name, p in net.named_parameters() if p.dim() > 1 and name in found.read]
     loose = sorted(name for name, p in wide if id(p) not in held)
     beside = sorted({held[id(p)] for name, p in wide if id(p) in held and name in found.loose})
-    return Used(tuple(found.layers), tuple(loose), tuple(beside))
+    return Used(tuple(found.layers), tuple(loose), tuple(beside), tuple(sorted(found.unquantised)))
 
 
 def copied(module: nn.Module, expected: Reference, undone: dict[str, str]) -> nn.Module:

@@ -44,6 +44,8 @@ _SHAPE_FUNCTIONS = names(
     "expand_as index_select alpha_dropout dropout2d clone detach to type_as float movedim swapaxes T"
 )
 
+_PRODUCT_FUNCTIONS = names("matmul bmm baddbmm einsum scaled_dot_product_attention")
+
 
 def module_of(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
     """The module a ``call_module`` node calls, else None."""
@@ -140,6 +142,12 @@ def is_add(node: fx.Node) -> bool:
 def is_mul(node: fx.Node) -> bool:
     """Whether the node multiplies two tensors."""
     return function_name(node) == "mul" and len(tensor_inputs(node)) == 2
+
+
+def is_product(node: fx.Node) -> bool:
+    """Whether the node multiplies tensors as matrices, as attention does, or scales them to unit length for that."""
+    name = function_name(node)
+    return (name in _PRODUCT_FUNCTIONS and len(tensor_inputs(node)) > 1) or name == "normalize"
 
 
 def is_transparent(graph: fx.GraphModule, node: fx.Node) -> bool:

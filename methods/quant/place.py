@@ -1,11 +1,11 @@
 """Where activation quantisers go in a graph: the "output placement" (docs/methods/quantisation.md#placement).
 
-A tensor is quantised when (1) a weighted layer reads it, perhaps through poolings, reshapes and concatenations, or
-(2) it ends a weighted layer with its normalisation and activation and something else than an addition, a
-normalisation, an activation or the network's output reads it.  So a convolution that feeds a residual addition is not
+A tensor is quantised when (1) a weighted layer reads it, perhaps through poolings, reshapes and concatenations, or (2)
+it ends a weighted layer with its normalisation and activation and something else than an addition, a normalisation, an
+activation, a matrix product or the network's output reads it.  So a convolution that feeds a residual addition is not
 quantised and the sum, after its ReLU, is; the same holds for pre-activation networks and transformers, whose stream of
-sums is read by normalisations only.  Logits and the image never are.  Each tensor has one quantiser, shared by all
-that read it.
+sums is read by normalisations only, and whose queries, keys and values only by attention's products.  Logits and the
+image never are.  Each tensor has one quantiser, shared by all that read it.
 
 `find_inputs` is the "input placement" of quantisation-aware training (docs/methods/quantisation.md#input-placement).
 The ``..._wiring`` functions say which layer reads which of these tensors: what `methods.quant.bits.decide` works on.
@@ -30,6 +30,7 @@ from methods.quant.layers import (
     is_mul,
     is_nonnegative,
     is_norm,
+    is_product,
     is_transparent,
     is_weighted_node,
     node_layers,
@@ -222,7 +223,7 @@ def _pointwise(graph: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def _defers(graph: fx.GraphModule, node: fx.Node) -> bool:
-    return node.op == "output" or is_add(node) or _pointwise(graph, node)
+    return node.op == "output" or is_add(node) or is_product(node) or _pointwise(graph, node)
 
 
 def _squeeze_excite(graph: fx.GraphModule) -> set[fx.Node]:

@@ -11,10 +11,30 @@ from bench.errors import NotApplicable
 from methods.sources._objectives import Network
 
 
-class Head:
+def classifier(network: Network, shape: tuple[int, int, int], classes: int) -> nn.Linear | nn.Conv2d:
     """The layer that makes a network's logits: the last linear layer or convolution to run, with ``classes`` outputs.
 
-    Holds on to what entered it in the latest forward of ``network`` (a private copy, so the hook stays).
+    Raises:
+        NotApplicable: the network ends in something else.
+    """
+    layer = _last_layer(network, shape)
+    if layer is None or layer.weight.shape[0] != classes:
+        raise NotApplicable(
+            f"{network.name} has no last layer with an output for each of {classes} classes",
+            where="classifier",
+            expected="a network that ends in a linear layer or a 1x1 convolution",
+        )
+    return layer
+
+
+def rows(layer: nn.Linear | nn.Conv2d) -> Tensor:
+    """A classifier's weight, one row per class [K,F]; a convolution's kernel is flattened."""
+    return layer.weight.detach().flatten(1)
+
+
+class Head:
+    """A network's `classifier`, which holds on to what entered it in the latest forward of ``network`` (a private copy,
+    so the hook stays).
 
     Raises:
         NotApplicable: the network ends in something else.
@@ -22,13 +42,7 @@ class Head:
 
     def __init__(self, network: Network, shape: tuple[int, int, int], classes: int) -> None:
         self._input: Tensor | None = None
-        self.layer = _last_layer(network, shape)
-        if self.layer is None or self.layer.weight.shape[0] != classes:
-            raise NotApplicable(
-                f"{network.name} has no last layer with an output for each of {classes} classes",
-                where="classifier",
-                expected="a network that ends in a linear layer or a 1x1 convolution",
-            )
+        self.layer = classifier(network, shape, classes)
         self.layer.register_forward_pre_hook(self._keep)
 
     def _keep(self, _: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -42,9 +56,8 @@ class Head:
 
     @property
     def weight(self) -> Tensor:
-        """One row per class [K,F]; a convolution's kernel is flattened."""
-        assert self.layer is not None
-        return self.layer.weight.detach().flatten(1)
+        """As `rows`."""
+        return rows(self.layer)
 
 
 @torch.no_grad()

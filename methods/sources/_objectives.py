@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,15 +30,27 @@ from methods.sources._losses import (
 from methods.sources._settings import LabelLaw, LoopSettings, Terms
 from methods.sources._tap_function import Scope
 
+MANY = 64
+"""Classes up to which an image set holds each at least once."""
+
 
 def draw_labels(law: LabelLaw, count: int, classes: int, batch_index: int, generator: Generator) -> Tensor:
     """Targets [count] int64: every class in turn over the whole image set, or independent uniform draws.
 
-    Balanced labels run on from batch to batch, so that any prefix of the set is balanced too.
+    Balanced labels run on from batch to batch, so that any prefix of the set is balanced too.  Of more than MANY
+    classes, which a set may have fewer images than, they are taken in wide steps: neighbours are alike (the first
+    hundreds of ImageNet's are animals).
     """
     if law == "balanced":
-        return (torch.arange(count) + batch_index * count) % classes
+        return (torch.arange(count) + batch_index * count) * _stride(classes) % classes
     return torch.randint(classes, (count,), generator=generator)
+
+
+def _stride(classes: int) -> int:
+    """A step that visits every class once in ``classes`` steps: 1 up to MANY, else next above the golden section."""
+    if classes <= MANY:
+        return 1
+    return next(step for step in range(int(0.618 * classes), classes) if math.gcd(step, classes) == 1)
 
 
 def need_models(models: Sequence[ModelHandle], *, bn: bool, source: str) -> None:
@@ -81,7 +94,7 @@ class Network:
         try:
             with torch.no_grad():
                 self(probe)
-        except RuntimeError:  # what a shape mismatch raises
+        except (RuntimeError, AssertionError):  # what a shape mismatch raises, and a network that checks its input
             self.enlarge = True
 
     def __call__(self, x: Tensor, scale: int = 1) -> tuple[Tensor, Stats | None]:

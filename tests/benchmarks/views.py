@@ -78,8 +78,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="names, separated by commas")
     asked = parser.parse_args(argv)
     only = [name for name in asked.only.split(",") if name]
-    shown = [item for item in TABLE if not only or item.name in only]
-    folders = {"before": asked.before, "now": checkpoints.weights_folder(DATASET)}
+    there = checkpoints.weights_folder(DATASET)
+    shown = [item for item in TABLE if (not only or item.name in only) and (there / f"{item.name}.json").exists()]
+    folders = {"before": asked.before, "now": there}
     lines: dict[tuple[str, str], dict[str, tuple[float, float]]] = {}
     for item in shown:
         for word, folder in folders.items():

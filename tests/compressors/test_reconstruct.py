@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from bench.errors import BenchError
 from methods.compressors import _caches
 from methods.compressors import _reconstruct as engine
 from methods.compressors import _rounding as rounding
@@ -175,6 +176,22 @@ def test_cache_gives_back_what_it_was_given(shape: tuple[int, ...]) -> None:
     assert len(cache) == 6
     if len(shape) == 4:
         assert cache.take(rows).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_cache_taken_by_images_gives_each_with_all_of_its_rows() -> None:
+    """Windows of shifted-window attention: an image's rows lie together."""
+    value = torch.arange(24.0).reshape(12, 2)
+    cache = _caches.Cache(value)
+    shared = cache.of(4)
+    assert (len(shared), len(cache)) == (4, 12)
+    assert torch.equal(shared.take(torch.tensor([3, 0])), value[[9, 10, 11, 0, 1, 2]])
+    assert torch.equal(cache.take(torch.tensor([3, 0])), value[[3, 0]])
+    assert torch.equal(torch.cat(list(shared.chunks(5))), value)
+    mixed = _caches.MixedInputs(cache, _caches.Cache(-value), 1.0, torch.Generator())
+    assert torch.equal(mixed.of(4).take(torch.tensor([1])), value[3:6])
+    assert len(mixed) == 12
+    with pytest.raises(BenchError, match="rows do not follow"):
+        cache.of(5)
 
 
 def test_batches_hold_no_image_twice() -> None:

@@ -36,16 +36,17 @@ from bench.interfaces import (
 from bench.spec.registry import resolve_params
 from tests.contracts import kit
 from tests.contracts.world import reseeded, sealed
-from tests.sources.toy import COLOUR, GREY, NoNorm, ToyNet, randomised
+from tests.sources.toy import COLOUR, GREY, NoNorm, ToyNet, ToyTransformer, randomised
 
 MODELS = {"none": 0, "one": 1, "zoo": 3, "one+zoo": 3}
 """How many networks a source is given."""
 OTHER = replace(GREY, name="other", classes=2)
 
 
-def networks(count: int, dataset: DatasetSpec = GREY) -> tuple[ModelHandle, ...]:
-    """Small convolutional networks with batch norms."""
-    made = (kit.built(lambda i=i: ToyNet(6 + 2 * i, dataset.shape[0]), i) for i in range(count))  # type: ignore[misc]
+def networks(count: int, dataset: DatasetSpec = GREY, *, attention: bool = False) -> tuple[ModelHandle, ...]:
+    """Small convolutional networks with batch norms, or transformers."""
+    kind: Any = ToyTransformer if attention else ToyNet
+    made = (kit.built(lambda i=i: kind(6 + 2 * i, dataset.shape[0]), i) for i in range(count))  # type: ignore[misc]
     return tuple(kit.frozen(randomised(net, i), f"toy{i}", dataset) for i, net in enumerate(made))
 
 
@@ -68,7 +69,7 @@ class Source(kit.Case):
 
     def models(self, dataset: DatasetSpec = GREY) -> tuple[ModelHandle, ...]:
         """As many as it looks at."""
-        return networks(MODELS[self.method.models], dataset)
+        return networks(MODELS[self.method.models], dataset, attention="attention" in self.method.needs)
 
     def request(self, *, index: int = 0, dataset: DatasetSpec = GREY, set_seed: int = 77, **more: Any) -> SynthRequest:
         """A small one; ``models`` and ``student`` may be given."""
@@ -218,7 +219,8 @@ def says_when_networks_do_not_serve(case: Source) -> None:
     nets = (kit.built(NoNorm, i) for i in range(len(case.models())))
     bare = tuple(kit.frozen(net, f"bare{i}", GREY) for i, net in enumerate(nets))
     if kit.serves(method, case.params, bare):
-        assert "bn" not in method.needs, "needs bn, and takes networks without"
+        missing = {"bn", "attention"} & method.needs
+        assert not missing, f"needs {', '.join(missing)}, and takes networks without"
         made = case.make(case.request(models=bare))
         check_images(made.batch, method.batch_size(case.params), GREY, method.label_kind)
     assert not kit.serves(method, case.params, ()), "no network at all is taken for one"

@@ -12,7 +12,7 @@ from bench.interfaces import ImageBatch, ModelHandle
 from methods.sources._augment import PixelSpace
 from methods.sources._objectives import Network, draw_labels
 from tests import pick
-from tests.sources.toy import COLOUR, GREY, NoNorm, ToyNet, context, handle, randomised, request
+from tests.sources.toy import COLOUR, GREY, NoNorm, ToyNet, context, handle, randomised, request, transformer
 
 SOURCES = pick.methods("sources")
 DATA = {name: source for name, source in SOURCES.items() if source.access >= "T3"}
@@ -24,10 +24,16 @@ HALVED = {name: source for name, source in INVERSIONS.items() if "half_iteration
 NORMED = {name: source for name, source in SOURCES.items() if "bn" in source.needs}
 
 
+def serving(source: Any, models: tuple[ModelHandle, ...]) -> tuple[ModelHandle, ...]:
+    """``models``, or a transformer where the source needs one."""
+    return (handle(transformer(), "vit"),) if "attention" in source.needs else models
+
+
 def batch_of(name: str, models: tuple[ModelHandle, ...], index: int = 0, seed: int = 0, **params: Any) -> ImageBatch:
     source = SOURCES[name]
     short = {"batch": 8, **({"iterations": 4} if name in INVERSIONS else {})}
-    made: ImageBatch = source.synthesize_batch(request(source, models, index, **{**short, **params}), context(seed))
+    asked = request(source, serving(source, models), index, **{**short, **params})
+    made: ImageBatch = source.synthesize_batch(asked, context(seed))
     return made
 
 
@@ -53,7 +59,7 @@ def test_labels_are_balanced_over_batches_or_uniform() -> None:
 @pytest.mark.parametrize("name", INVERSIONS)
 def test_gradient_goes_to_the_pixels_only(name: str, zoo: tuple[ModelHandle, ...]) -> None:
     source = INVERSIONS[name]
-    prepared = source.prepare(request(source, zoo, batch=8, iterations=4), context())
+    prepared = source.prepare(request(source, serving(source, zoo), batch=8, iterations=4), context())
     x = prepared.init.clone().requires_grad_()
     prepared.objective.backward(x, 1, True)
     assert x.grad is not None
@@ -72,8 +78,10 @@ def test_images_lie_in_the_box(name: str, zoo: tuple[ModelHandle, ...]) -> None:
 @pytest.mark.parametrize("name", HALVED)
 def test_three_channels_and_half_size(name: str) -> None:
     """A step at half size costs a quarter; the rest costs what it does without such steps."""
-    models = tuple(handle(randomised(ToyNet(channels=3), s), f"n{s}", COLOUR) for s in range(3))
     source, made = HALVED[name], {}
+    models = tuple(handle(randomised(ToyNet(channels=3), s), f"n{s}", COLOUR) for s in range(3))
+    if "attention" in source.needs:
+        models = (handle(transformer(3), "vit", COLOUR),)
     for half in (0, 2):
         wanted = request(source, models, dataset=COLOUR, batch=8, iterations=4, half_iterations=half)
         made[half] = source.synthesize_batch(wanted, context())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -49,6 +50,25 @@ class NoNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.body(x))  # type: ignore[no-any-return]
+
+
+class ToyTransformer(nn.Module):
+    """Patches of 4 pixels, a class token, two of timm's blocks; no position embedding, so that any size runs."""
+
+    num_prefix_tokens = 1
+
+    def __init__(self, width: int = 16, channels: int = 1) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(channels, width, 4, stride=4)
+        self.token = nn.Parameter(0.02 * torch.randn(1, 1, width))
+        self.blocks = nn.Sequential(Block(width, 2, mlp_ratio=2.0), Block(width, 2, mlp_ratio=2.0))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(len(x), -1, -1), x], 1)
+        return self.head(self.norm(self.blocks(x))[:, 0])  # type: ignore[no-any-return]
 
 
 def patterns(count: int, generator: torch.Generator, channels: int = 1) -> tuple[Tensor, Tensor]:
@@ -92,6 +112,13 @@ def trained(width: int, seed: int, steps: int = 60) -> ToyNet:
         optimiser.step()
     optimiser.zero_grad()
     return net.eval()
+
+
+def transformer(channels: int = 1) -> nn.Module:
+    """An untrained `ToyTransformer`, always the same, in eval mode."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return ToyTransformer(channels=channels).eval()
 
 
 def handle(module: nn.Module, name: str = "toy", dataset: DatasetSpec = GREY) -> ModelHandle:

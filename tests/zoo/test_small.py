@@ -6,6 +6,7 @@ import pytest
 import torch
 from timm.layers import SEModule
 from timm.models._efficientnet_blocks import SqueezeExcite
+from timm.models.convnext import ConvNeXtBlock
 from torch import Tensor, nn
 
 from bench.data.datasets import get_dataset
@@ -15,6 +16,7 @@ from bench.zoo.small import BUILDERS
 from bench.zoo.table import TABLE, Entry, entry
 
 ENTRIES = [pytest.param(e, id=e.name) for e in TABLE]
+NORMED = [pytest.param(e, id=e.name) for e in TABLE if e.role != "named"]
 
 
 def build(item: Entry, dataset: str = "fashion_mnist") -> nn.Module:
@@ -31,7 +33,7 @@ def test_cost_is_that_of_a_small_network(item: Entry) -> None:
     assert 3e6 <= macs <= 7e6
 
 
-@pytest.mark.parametrize("item", ENTRIES)
+@pytest.mark.parametrize("item", NORMED)
 def test_no_batch_norm_sees_less_than_four_by_four(item: Entry) -> None:
     module = build(item).eval()
     sizes: list[tuple[int, ...]] = []
@@ -101,6 +103,21 @@ def test_mobilenet_b_has_nothing_between_depthwise_and_pointwise() -> None:
 )
 def test_squeeze_excite_is_where_the_original_has_it(name: str, count: int) -> None:
     assert sum(isinstance(m, SqueezeExcite | SEModule) for m in build(entry(name)).modules()) == count
+
+
+def test_networks_without_batch_norm_are_their_originals_blocks() -> None:
+    vit, convnext = build(entry("vit_t32")).eval(), build(entry("convnext_w16")).eval()
+    for module in (vit, convnext):
+        assert not [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    assert [type(block).__name__ for block in vit.get_submodule("blocks").children()] == ["Block"] * 5
+    assert sum(isinstance(m, ConvNeXtBlock) for m in convnext.modules()) == 2 + 2 + 3
+    sizes: list[tuple[int, ...]] = []
+    for block in convnext.modules():
+        if isinstance(block, ConvNeXtBlock):
+            block.register_forward_pre_hook(lambda _, inputs: sizes.append(tuple(inputs[0].shape[1:])))
+    with torch.no_grad():
+        convnext(torch.zeros(1, 1, 32, 32))
+    assert sizes == [(16, 16, 16)] * 2 + [(32, 8, 8)] * 2 + [(64, 4, 4)] * 3
 
 
 @pytest.mark.parametrize(("name", "count"), [("mnasnet_w025", 17), ("mobilenetv2_w035", 17), ("resnet50_w8", 0)])

@@ -6,9 +6,11 @@ import pytest
 import timm
 from torchvision import models
 
-from bench.errors import SuiteError
+from bench.errors import SuiteError, WeightsError
+from bench.zoo.checkpoints import weights_folder
 from bench.zoo.small import BUILDERS
 from bench.zoo.table import GROUPS, TABLE, entry
+from bench.zoo.targets import info, target_names
 
 TARGETS = {e.architecture for e in TABLE if e.role == "target"}
 
@@ -23,6 +25,18 @@ def test_names_are_unique_and_never_a_full_networks_own() -> None:
 
 def test_the_six_targets_are_those_of_table_6() -> None:
     assert {"resnet18", "resnet50", "mobilenet_b", "mobilenetv2", "mnasnet", "efficientnet_b0"} == TARGETS
+
+
+def test_a_named_network_is_in_no_list() -> None:
+    """A suite of all targets neither asks for its weights nor changes when they come."""
+    named = {e.name for e in TABLE if e.role == "named"}
+    assert named
+    assert not named & {name for group in GROUPS.values() for name in group}
+    assert not {f"fashion_mnist/{name}" for name in named} & set(target_names("fashion_mnist"))
+    for name in named:
+        if not (weights_folder("fashion_mnist") / f"{name}.json").exists():
+            with pytest.raises(WeightsError, match=name):
+                info(f"fashion_mnist/{name}")
 
 
 def test_the_full_zoo_is_large_varied_and_holds_no_target() -> None:

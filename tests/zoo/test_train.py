@@ -16,7 +16,7 @@ from bench.zoo import train as training
 from bench.zoo.augment import Seen, Views
 from bench.zoo.checkpoints import digest_of, file_sha256, manifest
 from bench.zoo.recipe import build_entry, train, train_one, verify
-from bench.zoo.table import Entry
+from bench.zoo.table import Entry, entry
 from bench.zoo.train import TrainData, fit, learning_rate, recipe, top1
 
 
@@ -51,6 +51,23 @@ def test_training_learns_and_ends_in_eval_mode(toy: Dataset, tiny: Entry) -> Non
     assert seconds > 0
     assert seen[-1] == (56, 56)
     assert top1(module, toy.test_batches(), toy.spec.mean, toy.spec.std) > 40  # chance is 10
+
+
+def test_a_network_of_the_table_trains_with_adamw_and_resumes(toy: Dataset, tmp_path: Path) -> None:
+    item = dataclasses.replace(entry("vit_t32"), kwargs={**entry("vit_t32").kwargs, "patch": 8, "depth": 1}, epochs=2)
+    item = dataclasses.replace(item, view_epochs=1)
+    assert recipe(item)["optimiser"].startswith("adamw")
+    whole, begun, resumed = (build_entry(item, toy) for _ in range(3))
+    fit(item, whole, data_of(toy))
+    fit(item, begun, data_of(toy), checkpoint=tmp_path / "c", stop_after=1)
+    fit(item, resumed, data_of(toy), checkpoint=tmp_path / "c")
+    assert digest_of(resumed.state_dict()) == digest_of(whole.state_dict())
+    assert digest_of(begun.state_dict()) != digest_of(whole.state_dict())
+
+
+def test_decay_follows_the_optimiser_and_spares_norms_and_biases(toy: Dataset, tiny: Entry) -> None:
+    assert recipe(tiny)["weight_decay"] == 5e-4
+    assert recipe(dataclasses.replace(tiny, optimiser="adamw"))["weight_decay"] == 0.05
 
 
 def test_the_seed_changes_the_order_of_the_images(toy: Dataset, tiny: Entry) -> None:
