@@ -16,7 +16,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
 from bench.interfaces import Setting
+from bench.interfaces.grids import WeightGrid
 from methods.quant.bits import BitPlan, Wiring, decide
+from methods.quant.integer import weight_grid
 from methods.quant.learned import ActivationMaker, LearnedActivation
 from methods.quant.learned_weights import WeightMaker, squashed_weight
 from methods.quant.plain import bare_copy
@@ -118,6 +120,10 @@ class AdaptiveModel(TrainedModel):
         assert isinstance(found, SwitchedWeight)
         return found
 
+    def _grid(self, layer: str) -> WeightGrid | None:
+        """The grid of its weight at the width in use, no normalisation folded behind it."""
+        return weight_grid(self._switch(layer), self.weight(layer))
+
     def weight(self, layer: str) -> nn.Parameter:
         """The weight of ``layer`` that all widths share."""
         found = self._held[layer].original
@@ -207,6 +213,7 @@ class AdaptiveModel(TrainedModel):
         """The network at place ``width`` alone: a copy without switches, to be exported."""
         self.switch(width)
         one = copy.copy(self)
+        one.grids = {name: grid for name in self._held if (grid := self._grid(name)) is not None}
         one.body, one.undone = bare_copy(self.body), dict(self.undone)
         one.setting, one._plan, one._quantisers = self.settings[width], self._plans[width], {}
         for parent in list(one.body.modules()):

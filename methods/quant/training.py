@@ -9,7 +9,7 @@ normalisation behind them: the folded layer computes a per-channel multiple of t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -21,10 +21,12 @@ from torch.nn.utils import parametrize
 
 from bench.errors import NotApplicable
 from bench.interfaces import FLOAT_BITS, BitPolicy, Setting
+from bench.interfaces.grids import WeightGrid
 from methods.quant.bits import INPUT, UNTRACED, BitPlan, Wiring, decide
 from methods.quant.build import WrapError, replace_layer
 from methods.quant.fold import fold_batch_norm
 from methods.quant.graph import copied, used
+from methods.quant.integer import folded_grid, weight_grid
 from methods.quant.layers import LayerFace, node_layers
 from methods.quant.learned import ActivationMaker, LearnedActivation
 from methods.quant.learned_weights import WeightMaker
@@ -70,12 +72,14 @@ class TrainedModel:
         units: the network's units, () where it cannot be traced.
         normalised: whether it has batch normalisation (a network that was pruned before has it folded).
         undone: {rewrite: how it differed from the network given}, for those that were undone.
+        grids: {layer: grid of its weight} of the exported network; empty before.
     """
 
     def __init__(self, module: nn.Module, example: Tensor, setting: Setting, makers: Makers) -> None:
         self.setting = setting
         self.undone: dict[str, str] = {}
         self._folded: frozenset[str] = frozenset()
+        self.grids: dict[str, WeightGrid] = {}
         self._example = example[:2]
         expected = reference(module, self._example)
         try:
@@ -215,9 +219,11 @@ class TrainedModel:
         body = self.body.eval()
         with self._activations_off():
             expected = reference(body, self._example, (2,))
+        grids = self.grids or self._weight_grids()
         for module in list(body.modules()):
             if parametrize.is_parametrized(module, "weight"):
                 parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+        before = {name: _layer(body, name).weight.detach().clone() for name in grids}
         if isinstance(body, fx.GraphModule):
             whole = deepcopy(body)
             self._folded = frozenset(fold_batch_norm(body))
@@ -226,7 +232,21 @@ class TrainedModel:
             if difference:
                 self.undone["folding"], self._folded = difference, frozenset()
                 body = whole
+        self.grids = {n: folded_grid(g, before[n], _layer(body, n).weight.detach()) for n, g in grids.items()}
         return body.requires_grad_(False)
+
+    def _weight_grids(self) -> dict[str, WeightGrid]:
+        """{layer: grid of its weight}, no normalisation folded behind it."""
+        found = {}
+        for name in self._quantised_layers():
+            layer = _layer(self.body, name)
+            if parametrize.is_parametrized(layer, "weight"):
+                held: Any = layer.get_submodule("parametrizations.weight")
+                with suppress(NotApplicable):  # of a kind without an integer form: who wants that is told
+                    grid = weight_grid(held[0], held.original)
+                    if grid is not None:
+                        found[name] = grid
+        return found
 
     def layer_bits(self) -> BitPolicy:
         """{layer: (bits of its weight, bits of its input)}; the image counts 8 bits where activations are quantised."""
@@ -275,6 +295,7 @@ class TrainedModel:
             "activation_range": act_range,
             "left_in_float": list(self._used.loose),
             **({"weights_used_beside_their_layers": list(beside)} if beside else {}),
+            **({"float_operations": list(self._used.unquantised)} if self._used.unquantised else {}),
             **({"undone": sorted(self.undone)} if self.undone.keys() - {"tracing"} else {}),
         }
 
