@@ -89,12 +89,51 @@ def evaluate(
         for images, labels in data:
             if len(images) != len(labels):
                 raise ValueError(f"{len(images)} images with {len(labels)} labels")
-            logits: Tensor = module(to_input(images, torch.device(device), mean, std))
-            if not is_logits(logits):
-                raise no_logits(logits)
-            right = (logits.argmax(dim=1) == labels.to(device)) & torch.isfinite(logits).all(dim=1)
+            right = _answers(module, to_input(images, torch.device(device), mean, std)) == labels.to(device)
             verdicts += right.cpu().numpy().tobytes()
     if not verdicts:
         raise ValueError("no images to evaluate on")
     correct = np.frombuffer(verdicts, dtype=np.bool_).copy()
     return 100 * float(correct.mean()), correct
+
+
+def predictions(
+    module: nn.Module,
+    data: Iterable[tuple[Tensor, Tensor]],
+    *,
+    device: torch.device | str,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Tensor:
+    """The module's class for each image, int64 [N]; -1 where its logits are not all finite.  Arguments as
+    :func:`evaluate` takes them; no label is looked at.
+
+    Raises:
+        WeightsError: as there.
+    """
+    found = bytearray()
+    with eval_mode(module):
+        for images, _ in data:
+            answers = _answers(module, to_input(images, torch.device(device), mean, std))
+            found += answers.to(torch.int64).cpu().numpy().tobytes()
+    return torch.from_numpy(np.frombuffer(found, dtype=np.int64).copy())
+
+
+def marked(answers: Tensor, labels: Tensor) -> tuple[float, npt.NDArray[np.bool_]]:
+    """What :func:`evaluate` says, from the :func:`predictions` [N] and the labels [N].
+
+    Raises:
+        ValueError: not one answer for each label, or none.
+    """
+    if answers.shape != labels.shape or not len(labels):
+        raise ValueError(f"{tuple(answers.shape)} answers to {len(labels)} images")
+    correct: npt.NDArray[np.bool_] = (answers == labels).numpy()
+    return 100 * float(correct.mean()), correct
+
+
+def _answers(module: nn.Module, images: Tensor) -> Tensor:
+    """Class [B] of each image, -1 where its logits are not all finite: no label is that."""
+    logits: Tensor = module(images)
+    if not is_logits(logits):
+        raise no_logits(logits)
+    return logits.argmax(dim=1).where(torch.isfinite(logits).all(dim=1), -1)

@@ -56,6 +56,8 @@ class Blockwise(ForWeightedLayers):
 def quantised(net: QuantModel, setting: Setting, **protocol: Any) -> Variant:
     """The finished ``net`` (eval mode, frozen) as the variant for ``setting``, with what its quantisers really use;
     ``protocol`` adds to the network's own."""
+    from methods.quant.inspected import Inspected
+
     net.eval().requires_grad_(False)
     scales, zero_points = net.parameter_count()
     return Variant(
@@ -68,4 +70,6 @@ def quantised(net: QuantModel, setting: Setting, **protocol: Any) -> Variant:
         weight_levels=net.weight_levels(),
         activation_levels=net.activation_levels(),
         protocol={**net.protocol(), **protocol},
+        inspection=Inspected(net),
+        integers=net.integers,
     )

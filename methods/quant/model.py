@@ -7,13 +7,14 @@ reconstruction works on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, fx, nn
 
 from bench.interfaces import BitPolicy, Setting
+from bench.interfaces.grids import Integers
 from methods.quant.build import Built, Options, WrapError, build
 from methods.quant.calibrate import Sampling, observe
 from methods.quant.graph import Prepared, prepare
@@ -126,6 +127,18 @@ class QuantModel(nn.Module):
             found[name] = quantizer
         return found
 
+    def reads(self, layer: str) -> frozenset[str]:
+        """Names of the tensors that a layer reads, those without a quantiser among them."""
+        return self._plan.reads[layer]
+
+    def activation_paths(self, tensors: Sequence[str]) -> tuple[str, ...]:
+        """Where the quantisers of these tensors stand in ``body``."""
+        return tuple(self._activations[name] for name in tensors)
+
+    def put_activation(self, tensor: str, quantizer: ActQuantizer) -> None:
+        """Put another quantiser on a tensor."""
+        self.body.set_submodule(self._activations[tensor], quantizer)
+
     def set_state(self, weights: bool, activations: bool) -> None:
         """Switch all weight and all activation quantisers on or off; both off is the folded FP network, bit by bit."""
         for weight in self.weights.values():
@@ -206,6 +219,12 @@ class QuantModel(nn.Module):
             if not bool(weight.all()):
                 found[name] = int(quantizer(weight).count_nonzero())
         return found
+
+    def integers(self) -> Integers:
+        """The integer form, to be exported; the network stays as it is."""
+        from methods.quant.integer import post_training_integers
+
+        return post_training_integers(self.body, {name: name for name in self._plan.layers}, self._activations)
 
     def parameter_count(self) -> tuple[int, int]:
         """(scales, zero points) of all quantisers that are not of 32 bits; symmetric grids have no zero point."""

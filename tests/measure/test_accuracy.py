@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from bench.data.datasets import get_dataset, whole
-from bench.measure.accuracy import batches, evaluate
+from bench.measure.accuracy import batches, evaluate, marked, predictions
 
 CPU = torch.device("cpu")
 
@@ -36,6 +36,21 @@ def test_logits_that_are_not_finite_are_wrong() -> None:
     top1, correct = evaluate(_Fixed(), batches(images, torch.zeros(3, dtype=torch.int64)), device=CPU)
     np.testing.assert_array_equal(correct, [False, False, True])
     assert top1 == pytest.approx(100 / 3)
+
+
+def test_answers_marked_elsewhere_are_what_an_evaluation_says() -> None:
+    images = torch.randn(50, 1, 1, 3, generator=torch.Generator().manual_seed(0))
+    images[7, 0, 0, 1], labels = float("nan"), torch.arange(50) % 3
+    labels[7] = 0
+    answers = predictions(_Fixed(), batches(images, None, 8), device="cpu")
+    assert (answers.dtype, int(answers[7])) == (torch.int64, -1)
+    top1, correct = marked(answers, labels)
+    expected = evaluate(_Fixed(), batches(images, labels, 8), device="cpu")
+    assert top1 == expected[0]
+    np.testing.assert_array_equal(correct, expected[1])
+    for wrong in (answers[:-1], answers[:, None], answers[:0]):
+        with pytest.raises(ValueError, match="answers to 50 images"):
+            marked(wrong, labels)
 
 
 def test_bytes_are_normalised_like_floats() -> None:
