@@ -6,7 +6,7 @@ import io
 import json
 import lzma
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -32,8 +32,13 @@ def measured_folder() -> Traversable:
     return resources.files("suites") / "measured"
 
 
-def read_measured(folder: Traversable | None = None, suite: str | None = None) -> tuple[ResultRecord, ...]:
-    """All packed records of ``folder`` (the package's unless given), or those of one suite.
+def read_measured(
+    folder: Traversable | None = None,
+    suite: str | None = None,
+    wanted: Callable[[Mapping[str, Any]], bool] = lambda raw: True,
+) -> tuple[ResultRecord, ...]:
+    """All packed records of ``folder`` (the package's unless given), or those of one suite; ``wanted`` is asked before
+    a record is parsed, which takes far longer than to read it.
 
     Raises:
         StoreError: a file is damaged, or a newer schema wrote it.
@@ -45,8 +50,13 @@ def read_measured(folder: Traversable | None = None, suite: str | None = None) -
     for item in sorted(folder.iterdir(), key=lambda entry: entry.name):
         name, _, ending = item.name.partition(".")
         if ending in ("json", "json.xz") and suite in (None, name):
-            out += [parse_record(raw, f"{item}[{i}]") for i, raw in enumerate(read_pack(item))]
+            out += [parse_record(raw, f"{item}[{i}]") for i, raw in enumerate(read_pack(item)) if _fits(raw, wanted)]
     return tuple(out)
+
+
+def _fits(raw: Any, wanted: Callable[[Mapping[str, Any]], bool]) -> bool:
+    """What is no record is parsed, too, so that it is said."""
+    return not isinstance(raw, dict) or wanted(raw)
 
 
 def read_grid(record: ResultRecord, folder: Traversable | None = None) -> bytes | None:
@@ -88,8 +98,8 @@ def pack_measured(records: Iterable[ResultRecord], grids: Mapping[str, bytes], o
     suite = names[0]
     kept = {(r.suite_version, r.cell_id): r for r in (*read_measured(out, suite), *finished)}
     ordered = sorted(_newest(kept.values()), key=lambda r: (r.suite_version, r.cell_id))
-    text = json.dumps([_slim(record) for record in ordered], sort_keys=True, separators=(",", ":"), allow_nan=False)
-    packed = lzma.compress(text.encode(), check=lzma.CHECK_SHA256, preset=9 | lzma.PRESET_EXTREME)
+    text = json.dumps([slim(record) for record in ordered], sort_keys=True, separators=(",", ":"), allow_nan=False)
+    packed = xz(text.encode())
     images = _fit(_all_grids(out / suite, grids, ordered), MAX_SUITE_BYTES - len(packed), suite)
     for old in (out / suite).glob("*") if (out / suite).is_dir() else ():
         if old.name not in images:
@@ -128,7 +138,13 @@ def thin(curve: Sequence[tuple[int, float]], points: int = CURVE_POINTS) -> list
     return [(step, float(f"{value:.6g}")) for step, value in curve]
 
 
-def _slim(record: ResultRecord) -> dict[str, Any]:
+def xz(content: bytes) -> bytes:
+    """As small as xz makes it, with a SHA-256 of its own."""
+    return lzma.compress(content, check=lzma.CHECK_SHA256, preset=9 | lzma.PRESET_EXTREME)
+
+
+def slim(record: ResultRecord) -> dict[str, Any]:
+    """The record as it is packed: JSON, curves thinned and tracebacks cut, all else as it is."""
     lines = record.traceback.splitlines()[-TRACEBACK_LINES:] if record.traceback else None
     changes = {
         "curves": {name: thin(curve) for name, curve in record.curves.items()},

@@ -37,6 +37,11 @@ def test_every_line_says_what_it_holds() -> None:
     assert found["provenance"].value_counts().to_dict() == {"claimed": 38, "measured, claimed": 2, "measured": 1}
     both = found[found["provenance"] == "measured, claimed"].set_index("source")
     assert both.loc["mixmix", ["measured_top1", "claimed_value", "claimed_printed"]].tolist() == [80.5, 74.58, "74.58"]
+    assert both.loc["mixmix", ["claimed_selection", "claimed_verified", "ladder"]].tolist() == [
+        "last",
+        "no",
+        "self_reported",
+    ]
     assert both.loc["real", "claimed_value"] == 74.72
     claimed = found[found["provenance"] == "claimed"]
     assert claimed["measured_top1"].isna().all()

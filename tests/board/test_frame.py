@@ -34,6 +34,11 @@ def test_columns_are_documented_and_typed() -> None:
     assert list(frame([]).columns) == [c.name for c in COLUMNS]
 
 
+def test_rows_on_images_that_the_networks_were_trained_on_say_so() -> None:
+    for dataset, seen in (("fashion_mnist", False), ("imagenet_sample@224", True)):
+        assert list(frame([record(bits(0.5), dataset=dataset)])["seen_in_training"]) == [seen]
+
+
 def test_mean_interval_drop_and_costs() -> None:
     row = frame(seeds([0.8, 0.82, 0.84])).iloc[0]
     assert row["seeds"] == "3 of 3"
