@@ -84,6 +84,28 @@ def data_clips(
     out.print(f"{count} clips in {place}", highlight=False)
 
 
+@data.command("sample")
+def data_sample(
+    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="A folder or tar file with SYNSET/*.jpg in it.")],
+    folder: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Argument(metavar="[OUT]", help="Default: where `imagenet_sample` is looked for."),
+    ] = None,
+) -> None:
+    """Make the data set `imagenet_sample` of some images of ImageNet's training set: every fifth class for
+    calibration, the others to measure on.
+
+    Examples: `bench data sample sample.tar` · `bench data sample ILSVRC/some /data/sample`, then
+    `--data-root /data/sample`
+    """
+    from bench.data.sample import make_sample
+    from bench.paths import cache_folder
+
+    place = folder or cache_folder() / "imagenet_sample"
+    train, test = make_sample(images, place)
+    out.print(f"{train} images for calibration, {test} for the test in {place}", highlight=False)
+
+
 @data.command("frames")
 def data_frames(
     videos: Annotated[Path, typer.Argument(metavar="VIDEOS", exists=True, file_okay=False)],

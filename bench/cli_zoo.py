@@ -1,4 +1,4 @@
-"""`bench zoo …`: training with a live bar, verification, weights brought for a library's network."""
+"""`bench zoo …`: training with a live bar, verification, weights brought for a network from outside."""
 
 from __future__ import annotations
 
@@ -100,8 +100,22 @@ def verify(
 
 @zoo.command()
 def add(
-    network: Annotated[str, typer.Argument(help="timm:NAME or torchvision:NAME")],
-    weights: Annotated[Path, typer.Argument(help="Its state dict: safetensors, or .pth (tensors only).")],
+    network: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(help="timm:NAME, torchvision:NAME, or MODULE:FUNCTION, a function of yours that builds it."),
+    ] = None,
+    weights: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Argument(help="Its state dict: safetensors, or torch's file (tensors only), as a training leaves it."),
+    ] = None,
+    factory: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--network", metavar="MODULE:FUNCTION", help="The network, where the file alone is an argument."),
+    ] = None,
+    pretrained: Annotated[
+        bool,
+        typer.Option("--pretrained", help="No file: the weights in the library's cache, or that the function loads."),
+    ] = False,
     classes: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option("--classes", min=2, help="Size of the head, where it is not the library's."),
@@ -110,8 +124,9 @@ def add(
         Optional[str],  # noqa: UP045
         typer.Option(
             "--data",
-            metavar="FOLDER[@SIZE]",
-            help="Measure on FOLDER/test/CLASS; SIZE: the network's own. Or a data set of videos by its name.",
+            metavar="NAME|FOLDER[@SIZE]",
+            help="What it was trained on, by name (cifar10), or a folder, of which FOLDER/test/CLASS is measured on; "
+            "SIZE: the network's own.",
         ),
     ] = None,
     mean: Annotated[
@@ -119,28 +134,63 @@ def add(
         typer.Option("--mean", metavar="R,G,B", help="Mean of the training's normalisation, where not the library's."),
     ] = None,
     std: Annotated[Optional[str], typer.Option("--std", metavar="R,G,B", help="Its standard deviation.")] = None,  # noqa: UP045
+    top1: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            "--top1", min=0, max=100, help="What it should reach there, in percent; refused where it does not."
+        ),
+    ] = None,
+    key: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--key", help="Which of several state dicts in the file, such as state_dict_ema."),
+    ] = None,
     data_root: DataRoot = None,
 ) -> None:
-    """Bring weights for a library's network; measured on the folder's test images, else on ImageNet's validation images
-    where they are at hand.
+    """Bring weights for a network from outside; measured on the data set's test images, without `--data` on ImageNet's
+    validation images, where they are at hand.
 
     Examples: `bench zoo add timm:resnet18 resnet18.safetensors --data-root /data/imagenet`,
+    `bench zoo add torchvision:resnet18 --pretrained --data-root /data/imagenet`,
     `bench zoo add timm:resnet18 birds.pth --classes 20 --data /data/birds@128`,
+    `bench zoo add --network resnet20:build resnet20.th --data cifar10 --data-root /data/cifar10 --top1 91.7`,
     `bench zoo add timm:resnet18 sports.pth --classes 200 --data activitynet --data-root /data/activitynet`
     """
-    from bench.zoo.brought import Own, bring
+    from bench.zoo.bring import Own, bring
 
-    own = Own(classes, data, _constants("--mean", mean), _constants("--std", std))
-    made = bring(network, weights, data_root, own)
-    top1 = "not measured: no test images" if made["top1"] is None else f"{made['top1']:.2f}"
+    name, file = _asked(network, weights, factory, pretrained)
+    own = Own(classes, data, _constants("--mean", mean), _constants("--std", std), top1, key)
+    made = bring(name, file, data_root, own)
+    for words in made["said"]:
+        out.print(f"  {words}", highlight=False)
+    number = "not measured: no test images" if made["top1"] is None else f"{made['top1']:.2f}"
+    if made["top1"] is not None and not made["measured"]:
+        number += " as you say, not measured: no test images"
     size = "×".join(map(str, made["shape"]))
-    line = f"{network}: top-1 {top1}, {made['classes']} classes, images of {size}, digest {made['digest'][:16]}"
+    line = f"{name}: top-1 {number}, {made['classes']} classes, images of {size}, digest {made['digest'][:16]}"
     cast = f", cast from {' and '.join(made['cast_from'])} to float32" if made["cast_from"] else ""
     out.print(line + cast, highlight=False)
 
 
+def _asked(network: str | None, weights: Path | None, factory: str | None, pretrained: bool) -> tuple[str, Path | None]:
+    """The network's name and its file, None for weights that need none.
+
+    Raises:
+        BenchError: one is missing, or there are two.
+    """
+    if factory is not None:
+        if weights is not None:
+            raise BenchError("a network is named twice", where="bench zoo add", got=f"{network} and {factory}")
+        network, weights = factory, None if network is None else Path(network)
+    if network is None:
+        raise BenchError("no network is named", where="bench zoo add", expected="NETWORK FILE")
+    if pretrained == (weights is not None):
+        got = "a file and --pretrained" if pretrained else "neither"
+        raise BenchError("weights come from one place", where=network, got=got, expected="a FILE, or --pretrained")
+    return network, weights
+
+
 def _constants(option: str, text: str | None) -> tuple[float, ...] | None:
-    """Three numbers separated by commas, of pixels in [0, 1].
+    """Three numbers separated by commas, or a grey image's one, of pixels in [0, 1].
 
     Raises:
         BenchError: they are not.
@@ -152,7 +202,7 @@ def _constants(option: str, text: str | None) -> tuple[float, ...] | None:
     except ValueError:
         found = ()
     zero = option == "--mean"
-    if len(found) != 3 or not all(0 < value <= 1 or (zero and value == 0) for value in found):
-        allowed = f"three numbers from 0{'' if zero else ' (not 0)'} to 1, as 0.485,0.456,0.406"
-        raise BenchError("no constants of three channels", where=option, got=text, expected=allowed)
+    if len(found) not in (1, 3) or not all(0 < value <= 1 or (zero and value == 0) for value in found):
+        allowed = f"three numbers from 0{'' if zero else ' (not 0)'} to 1, as 0.485,0.456,0.406; one for grey images"
+        raise BenchError("no constants of an image's channels", where=option, got=text, expected=allowed)
     return found

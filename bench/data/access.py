@@ -20,15 +20,28 @@ from bench.data.datasets import Dataset, batches_of, images_at, labels_of, whole
 from bench.errors import AccessDenied, DataError
 from bench.interfaces import TIERS, Tier
 
+MANY = 64
+"""Classes from which on a set of images may hold fewer of them than there are: they are then drawn at random."""
+
 
 def balanced_order(labels: Tensor, classes: int, generator: torch.Generator) -> Tensor:
-    """A random order int64 [N'] in which every ``classes`` images hold each class once, as long as all classes last."""
+    """A random order int64 [N'] in which every ``classes`` images hold each class once, as long as all classes last.
+
+    Classes without images, as in a sample of ImageNet, do not count.  Where they are more than MANY their order is
+    random, too, so that the first images are of any classes.
+    """
     per_class = []
     for c in range(classes):
         found = torch.nonzero(labels == c).flatten()
-        per_class.append(found[torch.randperm(len(found), generator=generator)])
+        if len(found):
+            per_class.append(found[torch.randperm(len(found), generator=generator)])
+    if not per_class:
+        return torch.empty(0, dtype=torch.int64)
     shortest = min(len(p) for p in per_class)
-    return torch.stack([p[:shortest] for p in per_class], dim=1).flatten()
+    order = torch.stack([p[:shortest] for p in per_class], dim=1)
+    if len(per_class) > MANY:
+        order = order[:, torch.randperm(len(per_class), generator=generator)]
+    return order.flatten()
 
 
 @dataclass(frozen=True)

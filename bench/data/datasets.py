@@ -119,6 +119,16 @@ class Dataset:
         picks = None if subset is None else torch.from_numpy(self._picks(split, subset))
         return batches_of(split, size or batch_size(self.spec.shape), picks)
 
+    def test_labels(self, subset: int | None = None) -> Tensor:
+        """Labels int64 [N] of the images of :meth:`test_batches`, in their order.
+
+        Raises:
+            DataError: as there.
+        """
+        split = self.test()
+        labels = labels_of(split)
+        return labels if subset is None else labels[torch.from_numpy(self._picks(split, subset))]
+
     def test_digest(self, subset: int | None = None) -> str:
         """SHA-256 over the bytes of test images and labels; identity of what is measured on."""
         split = self.test()

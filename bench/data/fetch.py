@@ -16,6 +16,7 @@ FETCHABLE = ("fashion_mnist", "cifar10", "cifar100")
 _VIDEOS = "Its videos have to be had from their authors; name the folder of their frames with --data-root."
 _HINTS = {
     "imagenet": "ImageNet has to be asked for at image-net.org; name its folder with --data-root.",
+    "imagenet_sample": "It is cut from images of yours: bench data sample FOLDER.",
     "activitynet": _VIDEOS,
     "mini_kinetics": _VIDEOS,
     "fashion_clips": "It is made from the embedded images: bench data clips",

@@ -37,6 +37,12 @@ from bench.paths import cache_folder
 VALIDATED = ("imagenet", "activitynet", "mini_kinetics")
 """Data sets that are measured on their validation images, `val`."""
 
+SAMPLE = "imagenet_sample"
+"""Data set that `bench data sample` makes of images of the user's."""
+
+SYNSETS = ("imagenet", SAMPLE)
+"""Data sets whose class folders are ImageNet's synsets; some may be missing."""
+
 EMBEDDED = ("fashion_mnist", "digits")
 """Data sets that come with the package or a library of it."""
 
@@ -78,8 +84,10 @@ def open_split(name: str, part: Part, root: Path | None = None) -> Split:
         return _made(spec, place, folder)
     if base in CLIPS:
         return _clips(spec, place, folder)
-    if base == "imagenet":
-        return open_folder(FolderSplit(place, folder, spec.shape[1], _synsets()))
+    if base == SAMPLE and not (place / folder).is_dir():
+        raise DataError("the sample is not here", where=str(place), hint="Make it: bench data sample IMAGES")
+    if base in SYNSETS:
+        return open_folder(FolderSplit(place, folder, spec.shape[1], synsets()))
     if (place / folder).is_dir():
         if base == "cifar10":
             _check_pixels(place / folder)
@@ -221,7 +229,7 @@ def _digits() -> ArraySplit:
 
 
 @lru_cache(maxsize=1)
-def _synsets() -> tuple[str, ...]:
+def synsets() -> tuple[str, ...]:
     """Folder names of ImageNet-1k in the order of the class indices, from timm's file of them: importing timm would
     bring in torch."""
     found = find_spec("timm")

@@ -43,6 +43,8 @@ SPECS: dict[str, DatasetSpec] = {
     "cifar10_jpeg": DatasetSpec("cifar10_jpeg", 10, (3, 32, 32), *_OF_CIFAR10, _CIFAR10),
     "cifar100": DatasetSpec("cifar100", 100, (3, 32, 32), (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
     "imagenet": DatasetSpec("imagenet", 1000, (3, 224, 224), *_IMAGENET),
+    # Some images of ImageNet's training set, split by `bench data sample`.
+    "imagenet_sample": DatasetSpec("imagenet_sample", 1000, (3, 224, 224), *_IMAGENET),
     # Constants of the training frames that `bench data clips` makes.
     "fashion_clips": _clips(DatasetSpec("fashion_clips", 8, (1, 32, 32), (0.255,), (0.348,), _GARMENTS), FRAMES),
     "activitynet": _clips(DatasetSpec("activitynet", 200, (3, 224, 224), *_IMAGENET), FRAMES),
@@ -69,12 +71,16 @@ SMALLEST, LARGEST = 8, 2048
 MOST_FRAMES = 64
 """Frames of a clip at most."""
 
-SCALED = ("imagenet", "fashion_clips", "activitynet", "mini_kinetics")
+SCALED = ("imagenet", "imagenet_sample", "fashion_clips", "activitynet", "mini_kinetics")
 """Data sets of the table that are decoded to any size: `imagenet@256`, for networks of another size than 224; those of
 clips with any number of frames, too: `activitynet@224x16`."""
 
 
-SHOWN_IN = {"cifar10_jpeg": "cifar10", "fashion_clips": "fashion_mnist"}
+SEEN = ("imagenet_sample",)
+"""Data sets whose test images the networks were trained on: accuracy there says how far a compressed network is from
+its own, not how well either generalises."""
+
+SHOWN_IN = {"cifar10_jpeg": "cifar10", "fashion_clips": "fashion_mnist", "imagenet_sample": "imagenet"}
 """Data sets that are made of another one's images: neither is another domain to the other."""
 
 
@@ -142,6 +148,11 @@ def shows(name: str) -> str:
     """The base name of the data set whose images the one called ``name`` consists of; mostly its own."""
     base = base_name(name)
     return SHOWN_IN.get(base, base)
+
+
+def seen_in_training(name: str) -> bool:
+    """Whether the networks of a data set were trained on its test images."""
+    return base_name(name) in SEEN
 
 
 def resized(name: str, side: int) -> str | None:

@@ -45,6 +45,18 @@ def file_sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def check_file(path: Path, sha256: str) -> None:
+    """Compare the bytes of a file with the manifest's digest.
+
+    Raises:
+        WeightsError: it is missing, or damaged.
+    """
+    if not path.is_file():
+        raise WeightsError("the weights file is missing", where=str(path))
+    if (got := file_sha256(path)) != sha256:
+        raise WeightsError("the weights file is damaged", where=str(path), got=got, expected=sha256)
+
+
 def save(module: nn.Module, folder: Path, name: str, facts: dict[str, Any]) -> dict[str, Any]:
     """Write ``name``.safetensors, then ``name``.json (the manifest, which makes the pair valid); both atomically.
 

@@ -1,21 +1,22 @@
-"""Networks of timm and torchvision by name, with random weights, and what the libraries say of their input.
+"""Networks of timm and torchvision by name, with random weights, and what the libraries say of their input; those of
+a user's factory go the same way.
 
 Nothing is downloaded.  ``bench.zoo.brought`` keeps the weights a user brings.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import SuiteError, nearest
 from bench.interfaces import DatasetSpec
+from bench.zoo import factories
+from bench.zoo.names import is_factory
 
 if TYPE_CHECKING:
     from torch import nn
 
-LIBRARIES = ("timm", "torchvision")
 _SIDE = 224
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of a network whose library says nothing: ImageNet's."""
@@ -33,27 +34,19 @@ class InputSpec:
     std: tuple[float, ...]
 
 
-def library_of(name: str) -> str | None:
-    """ "timm" or "torchvision" when ``name`` is one of theirs."""
-    prefix = name.split(":", 1)[0]
-    return prefix if ":" in name and prefix in LIBRARIES else None
-
-
-def architecture_of(name: str) -> str:
-    """The architecture without its width (suffixes _100, _1_0, _x1_0, 1_0) and weight tag, in letters and digits."""
-    bare = re.sub(r"_(\d+|[\dx]+_\d+)$|(?<=[a-z])\d_\d$", "", name.split(":", 1)[1].split(".")[0])
-    return re.sub(r"[^a-z0-9]", "", bare)
-
-
 def create(name: str, classes: int | None = None) -> nn.Module:
-    """The library's network with random weights of a fixed seed; with a head of so many ``classes`` where they are
-    given.
+    """The library's or the factory's network with random weights of a fixed seed; a library's with a head of so many
+    ``classes`` where they are given.
 
     Raises:
-        SuiteError: the library has no such network.
+        SuiteError: there is no such network; a factory is asked for a number of classes.
     """
     import torch
 
+    if is_factory(name):
+        if classes is not None:
+            raise SuiteError("a function decides itself how many classes its network has", where=name, got=classes)
+        return factories.create(name)
     library, short = name.split(":", 1)
     head = {} if classes is None else {"num_classes": classes}
     with torch.random.fork_rng(devices=[]):
@@ -64,7 +57,10 @@ def create(name: str, classes: int | None = None) -> nn.Module:
 
 def input_of(name: str, module: nn.Module) -> InputSpec:
     """What the library's own configuration says of the input of ``module``, the network ``name``: timm's pretrained
-    configuration, or the transforms of torchvision's default weights."""
+    configuration, or the transforms of torchvision's default weights.  Of a factory's network nothing is known, and
+    ImageNet's stand there."""
+    if is_factory(name):
+        return InputSpec((3, _SIDE, _SIDE), _MEAN, _STD)
     library, short = name.split(":", 1)
     return _timm_input(module) if library == "timm" else _torchvision_input(short, module)
 
@@ -126,8 +122,12 @@ def check_student(name: str, dataset: DatasetSpec, where: str | None = None) -> 
     """Whether :func:`build` makes a network for the images of ``dataset``: built and run once per version.
 
     Raises:
-        SuiteError: no such network, or none for so many channels or images of this size; ``where`` says who asked.
+        SuiteError: no such network, a factory's, or none for so many channels or images of this size; ``where`` says
+            who asked.
     """
+    if is_factory(name):
+        # A cell's id holds a student's name alone, and the code behind this one may change.
+        raise SuiteError("a student is a network of the table or a library's", where=where, got=name)
     check_build(name, dataset.channels, where)
     from bench.zoo.seen import read_student, write_student
 

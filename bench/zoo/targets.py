@@ -1,4 +1,4 @@
-"""Names, facts and loaded networks of the zoo; and any network of timm or torchvision by name."""
+"""Names, facts and loaded networks of the zoo; and any network of timm or torchvision, or of the user's, by name."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import SuiteError, WeightsError, nearest
 from bench.interfaces import DatasetSpec, Membership, ModelHandle, NetworkInfo
-from bench.zoo.brought import DATASET, brought, facts_of, load_library
-from bench.zoo.libraries import architecture_of, library_of
+from bench.zoo.brought import check_brought, facts_of, load_outside
+from bench.zoo.names import architecture_of, is_outside
 from bench.zoo.table import GROUPS, TABLE, entry
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def info(name: str) -> NetworkInfo:
         SuiteError: the library has no such network.
         WeightsError: no manifest for this network, or a damaged one.
     """
-    fact = facts_of(name) if library_of(name) else _fact(*_split(name))
+    fact = facts_of(name) if is_outside(name) else _fact(*_split(name))
     shape = fact.get("shape")
     return NetworkInfo(
         name=name,
@@ -68,7 +68,7 @@ def info(name: str) -> NetworkInfo:
 
 def architecture(name: str) -> str:
     """What membership compares: the architecture without width, data set or checkpoint."""
-    if library_of(name):
+    if is_outside(name):
         return architecture_of(name)
     return re.sub(r"[^a-z0-9]", "", entry(name).architecture)
 
@@ -87,14 +87,14 @@ def membership(target: str, models: Iterable[str]) -> Membership:
 
 def load(name: str) -> ModelHandle:
     """Build a network, load its weights, freeze it. ``timm:NAME`` and ``torchvision:NAME`` get the weights brought for
-    them, else seeded random ones (nothing is downloaded).
+    them, else seeded random ones (nothing is downloaded); ``MODULE:FUNCTION`` those brought for it.
 
     Raises:
         SuiteError: unknown network.
         WeightsError: weights missing, damaged or of another network.
     """
-    if library_of(name):
-        return load_library(name)
+    if is_outside(name):
+        return load_outside(name)
     from bench.data.datasets import get_dataset
     from bench.zoo.checkpoints import freeze, load_into, weights_folder
     from bench.zoo.recipe import build_entry
@@ -134,7 +134,7 @@ def untrained(name: str, dataset: DatasetSpec, generator: torch.Generator) -> nn
 
     with torch.random.fork_rng(devices=[]):  # initialisers draw from the global generator
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
-        if library_of(name):
+        if is_outside(name):
             net = build(name, dataset.classes, dataset.channels)
         else:
             item = entry(_split(name)[1])
@@ -143,25 +143,19 @@ def untrained(name: str, dataset: DatasetSpec, generator: torch.Generator) -> nn
 
 
 def check_weights(name: str) -> None:
-    """Check that a network's file is there and undamaged, without building it.
+    """Check that a network's file is there and undamaged, and a factory's code as it was, without building it.
 
     Raises:
+        SuiteError: a factory is not there.
         WeightsError: missing, or its digest is not the manifest's.
     """
-    from bench.zoo.checkpoints import file_sha256, weights_folder
+    from bench.zoo.checkpoints import check_file, weights_folder
 
-    if library_of(name):
-        fact = brought(name)
-        if fact is None:
-            return
-        path, expected = weights_folder(DATASET) / f"{fact['name']}.safetensors", fact["sha256"]
-    else:
-        dataset, short = _split(name)
-        path, expected = weights_folder(dataset) / f"{short}.safetensors", _fact(dataset, short)["sha256"]
-    if not path.is_file():
-        raise WeightsError("the weights file is missing", where=str(path))
-    if (got := file_sha256(path)) != expected:
-        raise WeightsError("the weights file is damaged", where=str(path), got=got, expected=expected)
+    if is_outside(name):
+        check_brought(name)
+        return
+    dataset, short = _split(name)
+    check_file(weights_folder(dataset) / f"{short}.safetensors", _fact(dataset, short)["sha256"])
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -47,7 +47,7 @@ except SystemExit as left:
 BRING = """
 from pathlib import Path
 import torch
-from bench.zoo.brought import Own, bring
+from bench.zoo.bring import Own, bring
 from bench.zoo.libraries import create
 torch.save(create({name!r}, 10).state_dict(), {file!r})
 bring({name!r}, Path({file!r}), own=Own(10))

@@ -19,7 +19,7 @@ from bench.errors import SuiteError
 from bench.interfaces.clips import Clips, by_sample, frames_of
 from bench.run import session
 from bench.run.pictures import grid_png
-from bench.zoo.brought import Own, bring
+from bench.zoo.bring import Own, bring
 from bench.zoo.checkpoints import load_into, manifest
 from bench.zoo.libraries import check_student, create
 from bench.zoo.macs import count_macs

@@ -18,7 +18,7 @@ from bench.errors import GateClosed, WeightsError
 from bench.measure.accuracy import evaluate
 from bench.run.tasks import Settings
 from bench.run.worker import Bench
-from bench.zoo.brought import bring
+from bench.zoo.bring import bring
 from bench.zoo.outputs import Logits, returning_logits
 from bench.zoo.targets import info, load
 from methods.quant.trace import prepared_copy, trace

@@ -15,13 +15,14 @@ from safetensors.torch import save_file
 from torch import nn
 
 from bench.errors import WeightsError
-from bench.zoo.state_dicts import read_state
+from bench.zoo.state_dicts import Found, read_state
 
 STATE = {"conv.weight": torch.arange(6.0).reshape(2, 3), "bn.num_batches_tracked": torch.tensor(7)}
 
 
-def same(found: dict[str, torch.Tensor]) -> bool:
-    return found.keys() == STATE.keys() and all(torch.equal(found[key], value) for key, value in STATE.items())
+def same(found: Found) -> bool:
+    state = found.state
+    return state.keys() == STATE.keys() and all(torch.equal(state[key], value) for key, value in STATE.items())
 
 
 def test_safetensors(tmp_path: Path) -> None:
@@ -29,23 +30,23 @@ def test_safetensors(tmp_path: Path) -> None:
     assert same(read_state(tmp_path / "a.safetensors"))
 
 
-PREFIXED = {f"module.{key}": value for key, value in STATE.items()}
-
-
 @pytest.mark.parametrize(
     "content",
     [
         STATE,
         OrderedDict(STATE),
-        PREFIXED,
+        {**STATE, "epoch": 3, "name": "x"},
         {"state_dict": STATE, "epoch": 3, "args": argparse.Namespace(lr=0.1, name="x")},
         {"model": STATE, "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]}},
-        {"model_state_dict": PREFIXED, "loss": 0.3},
+        {"model_state_dict": STATE, "loss": 0.3},
         {"model": {"state_dict": STATE}},
+        {"net": STATE, "acc": 91.5, "epoch": 4},
+        {"ema": {"module": STATE}, "optimizer": {"state": {}}},
+        {"state_dict_ema": STATE},
     ],
-    ids=["plain", "ordered", "module", "state_dict", "model", "model_state_dict", "nested"],
+    ids=["plain", "ordered", "numbers", "state_dict", "model", "model_state_dict", "nested", "net", "ema", "averaged"],
 )
-@pytest.mark.parametrize("ending", ["pth", "PT", "pth.tar"])
+@pytest.mark.parametrize("ending", ["th", "PT", "pth.tar", "safetensors", ""])
 def test_torchs_files_and_what_wraps_them(tmp_path: Path, content: Any, ending: str) -> None:
     torch.save(content, tmp_path / f"a.{ending}")
     assert same(read_state(tmp_path / f"a.{ending}"))
@@ -56,9 +57,45 @@ def test_files_of_old_torch(tmp_path: Path) -> None:
     assert same(read_state(tmp_path / "a.pth"))
 
 
-def test_one_name_without_the_prefix_keeps_all_others_as_they_are(tmp_path: Path) -> None:
-    torch.save({**PREFIXED, "scale": torch.ones(1)}, tmp_path / "a.pth")
-    assert set(read_state(tmp_path / "a.pth")) == {*PREFIXED, "scale"}
+def test_safetensors_by_another_name(tmp_path: Path) -> None:
+    """Content tells what a file is."""
+    save_file(STATE, tmp_path / "a.th")
+    assert same(read_state(tmp_path / "a.th"))
+    with pytest.raises(WeightsError, match="no wrappers"):
+        read_state(tmp_path / "a.th", "ema")
+
+
+def test_what_was_taken_and_what_was_left_is_said(tmp_path: Path) -> None:
+    other = {key: value + 1 for key, value in STATE.items()}
+    torch.save({"state_dict": STATE, "state_dict_ema": other, "best_prec1": torch.tensor(91.25)}, tmp_path / "a.th")
+    found = read_state(tmp_path / "a.th")
+    assert same(found)
+    said = " | ".join(found.said)
+    assert "under 'state_dict' are taken" in said
+    assert "state_dict_ema (--key state_dict_ema takes it)" in said
+    assert "best_prec1 = 91.25" in said
+    averaged = read_state(tmp_path / "a.th", "state_dict_ema")
+    assert torch.equal(averaged.state["conv.weight"], other["conv.weight"])
+    assert "running averages" in averaged.said[0]
+    with pytest.raises(WeightsError, match="no such state dict") as caught:
+        read_state(tmp_path / "a.th", "state_dict_em")
+    assert caught.value.nearest == "state_dict_ema"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\x89HDF\r\n", "an HDF5 file"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"<!DOCTYPE html>", "a web page"),
+        (b"\x1f\x8b\x08", "unpack it first"),
+        (b"other", "another kind of file"),
+    ],
+)
+def test_other_files_are_named(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "a.pth").write_bytes(content)
+    with pytest.raises(WeightsError, match=said):
+        read_state(tmp_path / "a.pth")
 
 
 class Bomb:

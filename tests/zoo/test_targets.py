@@ -17,9 +17,10 @@ from bench.data.datasets import get_dataset
 from bench.errors import SuiteError, WeightsError
 from bench.notes import read_note, write_note
 from bench.zoo import brought, checkpoints, seen, targets
-from bench.zoo.brought import bring
-from bench.zoo.libraries import architecture_of, check_build
+from bench.zoo.bring import bring
+from bench.zoo.libraries import check_build
 from bench.zoo.macs import network_facts
+from bench.zoo.names import architecture_of
 from bench.zoo.table import GROUPS, entry
 from bench.zoo.targets import check_weights, info, load, membership, target_names, zoo_names
 from bench.zoo.train import cycles, recipe, top1
