@@ -10,6 +10,8 @@ from typing import Annotated, Any, Optional
 import typer
 
 from bench.cli_edge import at_the_edge, command_line
+from bench.cli_export import exporting
+from bench.cli_new import new
 from bench.cli_options import (
     STORE,
     DataRoot,
@@ -18,6 +20,7 @@ from bench.cli_options import (
     Json,
     Only,
     OutOpt,
+    Plugins,
     PresetOpt,
     Seeds,
     Sets,
@@ -28,6 +31,7 @@ from bench.cli_options import (
 )
 from bench.cli_policy import policy
 from bench.cli_stores import data, measured, mlflow
+from bench.cli_submit import submission
 from bench.cli_zoo import zoo
 from bench.errors import BenchError
 from bench.text import visible
@@ -52,6 +56,7 @@ def _options(suite: str, **given: Any) -> Any:
             "unknown preset", where="--preset", got=preset, expected=allowed, nearest=nearest(preset, allowed)
         )
     given["overrides"] = tuple(given.pop("sets", None) or ())
+    given["plugins"] = tuple(given.pop("plugin", None) or ())
     return Options(suite=suite, **given)
 
 
@@ -79,6 +84,7 @@ def run(
     tracker: Annotated[str, typer.Option("--tracker", help="mlflow | none.")] = "mlflow",
     store: StoreOpt = STORE,
     data_root: DataRoot = None,
+    plugin: Plugins = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is measured already.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and plan, do nothing.")] = False,
     as_json: Json = False,
@@ -86,7 +92,8 @@ def run(
     """Run a suite; the same command again resumes.
 
     Examples: `bench run suites/quickstart.yaml` · `bench run ptq_w4a4 --seeds 1` ·
-    `bench run ptq_w4a4 --only "source=mixmix,target=resnet18*"` · `bench run ptq_bits --set images=64 --tracker none`
+    `bench run ptq_w4a4 --only "source=mixmix,target=resnet18*"` · `bench run ptq_bits --set images=64 --tracker none` ·
+    `bench run mine.yaml --plugin my_source.py`
     """
     from bench.cli_board import board_of
     from bench.run import session
@@ -107,6 +114,7 @@ def run(
         store=store,
         data_root=data_root,
         fresh=fresh,
+        plugin=plugin,
     )
     if dry_run:
         from bench.cli_info import show_plan
@@ -128,7 +136,8 @@ def _where_everything_is(options: Any, records: Any) -> None:
 
     counts = ", ".join(f"{n} {status}" for status, n in sorted(summary(records).items()))
     out.print(f"\n{len(records)} cells: {counts}", highlight=False)
-    out.print(f"records and image sets: {options.store}   board again: bench board {options.suite}", highlight=False)
+    again = " ".join(["bench board", options.suite, *(f"--plugin {file}" for file in options.plugins)])
+    out.print(f"records and image sets: {options.store}   board again: {again}", highlight=False)
     if options.tracker == "mlflow":
         out.print(f"compare runs: {ui_command(tracking_uri())}", highlight=False)
 
@@ -143,6 +152,7 @@ def plan(
     seeds: Seeds = None,
     store: StoreOpt = STORE,
     data_root: DataRoot = None,
+    plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
     """Show what a suite would do: image sets, cells, what stands already, disk.
@@ -152,7 +162,15 @@ def plan(
     from bench.cli_info import show_plan
 
     options = _options(
-        suite, only=only, sets=sets, dataset=dataset, preset=preset, seeds=seeds, store=store, data_root=data_root
+        suite,
+        only=only,
+        sets=sets,
+        dataset=dataset,
+        preset=preset,
+        seeds=seeds,
+        store=store,
+        data_root=data_root,
+        plugin=plugin,
     )
     show_plan(options, out, as_json)
 
@@ -164,6 +182,7 @@ def check(
     dataset: DatasetOpt = None,
     store: StoreOpt = STORE,
     data_root: DataRoot = None,
+    plugin: Plugins = None,
 ) -> None:
     """Check a suite file: every name, type and combination; and the suite's records in the store. No compute.
 
@@ -172,7 +191,7 @@ def check(
     from bench.cli_info import refused_records
     from bench.run.session import plan_of
 
-    found = plan_of(_options(suite, sets=sets, dataset=dataset, data_root=data_root))
+    found = plan_of(_options(suite, sets=sets, dataset=dataset, data_root=data_root, plugin=plugin))
     out.print(
         f"{found.suite.suite}@{found.suite.version}: {len(found.cells)} cells, {len(found.synths)} image sets, ok",
         highlight=False,
@@ -192,19 +211,20 @@ def ls(
     ] = None,
     dataset: Annotated[str, typer.Option("--dataset", help="Data set of the targets.")] = "fashion_mnist",
     store: StoreOpt = STORE,
+    plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
     """List what there is, or a network's reconstruction units.
 
     Examples: `bench ls sources` · `bench ls targets --units timm:resnet18` · `bench ls suites --json` ·
-    `bench ls records --store DIR`
+    `bench ls records --store DIR` · `bench ls sources --plugin my_source.py`
     """
     from bench.cli_info import list_kind, list_records
 
     if kind == "records":
         list_records(store, out, as_json)
         return
-    list_kind(kind, units, dataset, out, as_json)
+    list_kind(kind, units, dataset, out, as_json, tuple(plugin or ()))
 
 
 @app.command()
@@ -218,6 +238,7 @@ def board(
     store: StoreOpt = STORE,
     seeds: Seeds = None,
     details: Annotated[bool, typer.Option("--details/--pivots", help="Ranked table per target besides.")] = True,
+    plugin: Plugins = None,
 ) -> None:
     """Show the board of a suite (or of all) from the store and the measured records that came with the package.
 
@@ -226,7 +247,7 @@ def board(
     """
     from bench.cli_board import BoardRequest, show_board
 
-    show_board(BoardRequest(suite, form, store, seeds, details, published, file), out)
+    show_board(BoardRequest(suite, form, store, seeds, details, published, file, tuple(plugin or ())), out)
 
 
 @app.command()
@@ -265,6 +286,9 @@ def doctor(store: StoreOpt = STORE) -> None:
 
 for name, sub in (("measured", measured), ("mlflow", mlflow), ("zoo", zoo), ("data", data), ("policy", policy)):
     app.add_typer(sub, name=name)
+app.add_typer(exporting)
+app.command()(new)
+app.add_typer(submission)  # without a name: its commands stand on the first level
 
 
 def main(commands: typer.Typer = app) -> None:

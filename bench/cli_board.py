@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,11 @@ from bench.errors import BenchError, StoreError
 from bench.run import session
 from bench.spec.plan import Plan
 from bench.spec.suite import load_suite, suite_names
+from bench.store.exports import parities, with_parity
 from bench.store.files import write_atomic
+from bench.store.measured import measured_folder
 from bench.store.records import ResultRecord
+from bench.store.verifications import SUBMISSIONS, Answers, Outcome, outcomes_beside
 from bench.text import visible
 
 
@@ -38,20 +41,24 @@ class BoardRequest:
     details: bool = True
     published: bool = False
     out: Path | None = None
+    plugins: Sequence[Path] = ()
 
 
 def all_records(store: Path) -> list[ResultRecord]:
-    """The store's records and those shipped with the package; only the latter where there is no store.
+    """The store's records and those shipped with the package; only the latter where there is no store.  Those of cells
+    that were exported have their parity among the metrics.
 
     Damaged ones are left out, and it is said.
 
     Raises:
         StoreError: a record is of a newer schema.
     """
-    return sound(session.read_records(store).all())
+    return with_parity(sound(session.read_records(store).all()), parities(store))
 
 
-def records_of(suite: str, records: Sequence[ResultRecord], seeds: int | None) -> tuple[Plan, list[ResultRecord], str]:
+def records_of(
+    suite: str, records: Sequence[ResultRecord], seeds: int | None, plugins: Sequence[Path] = ()
+) -> tuple[Plan, list[ResultRecord], str]:
     """A suite's plan, its records among ``records``, and a note when not all its seeds were begun (else empty).
 
     A suite is measured seed by seed: the plan is cut to the seeds that stand, instead of blanks everywhere.
@@ -59,22 +66,26 @@ def records_of(suite: str, records: Sequence[ResultRecord], seeds: int | None) -
     Raises:
         BenchError: what is wrong with the suite.
     """
-    plan = session.plan_of(session.Options(suite, seeds=seeds))
+    plan = session.plan_of(session.Options(suite, seeds=seeds, plugins=plugins))
     wanted = {cell.seed for cell in plan.cells}
     found = [r for r in records if r.suite == plan.suite.suite and r.suite_version == plan.suite.version]
     begun = wanted & {r.seed for r in found}
     note = ""
     if seeds is None and begun and begun != wanted:
-        plan = session.plan_of(session.Options(suite, only="seed=" + "|".join(map(str, sorted(begun)))))
+        only = "seed=" + "|".join(map(str, sorted(begun)))
+        plan = session.plan_of(session.Options(suite, only=only, plugins=plugins))
         lacking = ", ".join(str(seed) for seed in sorted(wanted - begun))
         note = f"seed {lacking} not measured yet: this is the board of seed {', '.join(map(str, sorted(begun)))}"
         wanted = begun
     return plan, [r for r in found if r.seed in wanted], note
 
 
-def tabled(records: Sequence[ResultRecord], plan: Plan | None) -> tuple[pd.DataFrame, list[Verdict]]:
-    """The tidy frame of ``records`` and the verdicts on the claims of the plan's suite."""
-    known = versions()
+def tabled(
+    records: Sequence[ResultRecord], plan: Plan | None, rerun: Mapping[Answers, Outcome] | None = None
+) -> tuple[pd.DataFrame, list[Verdict]]:
+    """The tidy frame of ``records`` and the verdicts on the claims of the plan's suite; ``rerun``: what re-runs of
+    cells found."""
+    known = versions(plan.plugins if plan is not None else ())
     seeds = None
     verdicts: list[Verdict] = []
     ranked: Ranked = {}
@@ -83,7 +94,12 @@ def tabled(records: Sequence[ResultRecord], plan: Plan | None) -> tuple[pd.DataF
         seeds = {plan.suite.suite: sorted({cell.seed for cell in plan.cells})}
         verdicts = judge(plan.suite.claims, records, versions=known, seeds=seeds) if plan.suite.claims else []
     extra = sorted({name for r in records for name in r.metrics} - STANDARD)
-    return frame(records, versions=known, seeds=seeds, extra=extra, ranked=ranked), verdicts
+    return frame(records, versions=known, seeds=seeds, extra=extra, ranked=ranked, rerun=rerun), verdicts
+
+
+def reruns(store: Path) -> Mapping[Answers, Outcome]:
+    """What re-runs of the package's and the store's submissions found, by the reports that lie beside them."""
+    return outcomes_beside(Path(str(measured_folder())), store / SUBMISSIONS)
 
 
 def board_of(records: Sequence[ResultRecord], form: str, plan: Plan | None = None, *, details: bool = False) -> Any:
@@ -129,13 +145,13 @@ def show_board(request: BoardRequest, console: Console) -> None:
     records = all_records(request.store)
     plan = None
     if request.suite is not None:
-        plan, records, note = records_of(request.suite, records, request.seeds)
+        plan, records, note = records_of(request.suite, records, request.seeds, request.plugins)
         if note:
             typer.echo(note, err=True)
     if not records:
         hint = f"run it: bench run {request.suite or 'SUITE'}"
         raise BenchError("nothing measured yet", where=request.suite or "all suites", hint=hint)
-    table, verdicts = tabled(records, plan)
+    table, verdicts = tabled(records, plan, reruns(request.store))
     found = published_of(plan, table) if request.published and plan is not None else None
     if form == PARQUET:
         content = to_parquet(table if found is None else found.table)

@@ -6,6 +6,7 @@ Neither torch nor pandas comes with this module; the functions that need them im
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from bench.interfaces import Units
 from bench.run import session
 from bench.spec.graph import counts
 from bench.spec.plan import Plan
+from bench.spec.plugins import read_plugins
 from bench.spec.registry import Registry
 from bench.store.files import check_layout
 from bench.store.index import Listing
@@ -103,14 +105,21 @@ def list_records(store: Path, console: Console, as_json: bool) -> None:
         console.print(refused(said), highlight=False)
 
 
-def list_kind(kind: str, units: str | None, dataset: str, console: Console, as_json: bool) -> None:
-    """Print one kind of thing, or a network's reconstruction units."""
+def list_kind(
+    kind: str,
+    units: str | None,
+    dataset: str,
+    console: Console,
+    as_json: bool,
+    plugins: Sequence[Path] = (),
+) -> None:
+    """Print one kind of thing, or a network's reconstruction units; ``plugins``: methods in files besides."""
     if kind not in KINDS:
         raise SuiteError("nothing of this kind to list", got=kind, expected=KINDS, nearest=nearest(kind, KINDS))
     if units is not None:
         _list_units(units, dataset, console, as_json)
         return
-    rows = _rows(kind, dataset)
+    rows = _rows(kind, dataset, plugins)
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
         return
@@ -121,7 +130,7 @@ def list_kind(kind: str, units: str | None, dataset: str, console: Console, as_j
     console.print(table)
 
 
-def _rows(kind: str, dataset: str) -> list[dict[str, Any]]:
+def _rows(kind: str, dataset: str, plugins: Sequence[Path]) -> list[dict[str, Any]]:
     if kind == "suites":
         from bench.spec.suite import load_suite, suite_names
 
@@ -154,19 +163,24 @@ def _rows(kind: str, dataset: str) -> list[dict[str, Any]]:
             }
             for fact in manifests(weights_folder(dataset))
         ]
-    registry = Registry(kind)
+    registry = Registry(kind, plugins=read_plugins(plugins))
     methods = [(name, registry.get(name)) for name in registry.names()]
-    return [{"name": n, "version": m.version, "what": m.summary, "paper": m.paper} for n, m in methods]
+    from_outside = any(registry.brought(name) for name, _ in methods)
+    return [
+        {"name": name, "version": m.version, "what": m.summary, "paper": m.paper}
+        | ({"brought by": registry.brought(name)} if from_outside else {})
+        for name, m in methods
+    ]
 
 
 def _list_units(name: str, dataset: str, console: Console, as_json: bool) -> None:
     import torch
 
     from bench.data.table import spec_of
-    from bench.zoo.libraries import library_of
+    from bench.zoo.names import is_outside
     from bench.zoo.targets import info, load
 
-    full = name if library_of(name) or "/" in name else f"{dataset}/{name}"
+    full = name if is_outside(name) or "/" in name else f"{dataset}/{name}"
     handle = load(full)
     shape = info(full).shape or spec_of(handle.dataset).shape
     found = _units_of(handle.module, torch.zeros(1, *shape))
@@ -202,7 +216,12 @@ def _units_of(module: Any, example: Any) -> dict[Units, list[str]]:
     return found
 
 
-def _cell(prefix: str, store: Path) -> ResultRecord:
+def cell_of(prefix: str, store: Path) -> ResultRecord:
+    """The record of a cell, by its id or a unique beginning of it, from the store or the package.
+
+    Raises:
+        BenchError: none begins so, or several do.
+    """
     from bench.cli_board import all_records
 
     records = all_records(store)
@@ -216,7 +235,7 @@ def _cell(prefix: str, store: Path) -> ResultRecord:
 def show_diff(first: str, second: str, store: Path, console: Console) -> None:
     """Print the fields in which two cells differ: what is measured first, then how, then the outcome."""
     a, b = (
-        _flat(_cell(prefix, store).model_dump(exclude={"correct", "curves", "report", "traceback"}))
+        _flat(cell_of(prefix, store).model_dump(exclude={"correct", "curves", "report", "traceback"}))
         for prefix in (first, second)
     )
     table = Table("field", first[:12], second[:12])
@@ -238,7 +257,7 @@ def repro(prefix: str, store: Path) -> str:
     """The one command that measures the cell of this id again."""
     from bench.board.cells import repro_command
 
-    return repro_command(_cell(prefix, store), store)
+    return repro_command(cell_of(prefix, store), store)
 
 
 def add_measured(suite: str, store: Path, to: Path) -> Path:

@@ -48,6 +48,10 @@ PresetOpt = Annotated[Optional[str], typer.Option("--preset", help="mini | thoro
 Seeds = Annotated[Optional[int], typer.Option("--seeds", min=1, help="The first so many seeds of the suite.")]  # noqa: UP045
 DataRoot = Annotated[Optional[Path], typer.Option("--data-root", help="Folder of the data set.")]  # noqa: UP045
 StoreOpt = Annotated[Path, typer.Option("--store", help="Folder of image sets and records.")]
+Plugins = Annotated[
+    Optional[list[Path]],  # noqa: UP045
+    typer.Option("--plugin", metavar="FILE", help="A source, compressor or policy search in a file; repeatable."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
 Format = Annotated[
     Optional[str],  # noqa: UP045

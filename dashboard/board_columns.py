@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from bench.board.grids import rank_interval, tie_letters
+from bench.board.ladder import SELF_REPORTED
 from bench.board.signs import SIGNS, marks
 from dashboard.links import cell_link
 from dashboard.tables import Column, Html, interval_bar
@@ -17,8 +18,9 @@ Ends = tuple[float, float]
 Shown = tuple[Column, str, Callable[[Any, Ends], str | Html]]
 """A column, the frame's column it needs (it is left out when the frame has none), and its cell of a row."""
 
-BLANKABLE = ("rank_low", "letters", "recovered", "mde", "synthesis_gmacs")
-"""Columns that no row may have a value for: a single row has nothing to be compared with, older records no MACs."""
+BLANKABLE = ("rank_low", "letters", "recovered", "mde", "synthesis_gmacs", "integer_parity")
+"""Columns that no row may have a value for: a single row has nothing to be compared with, older records no MACs, and no
+cell may have been exported."""
 
 AMORTISED = ("synthesis_amortised_s", "synthesis_amortised_forwards")
 """Columns that tell nothing where every image set serves one target."""
@@ -175,6 +177,20 @@ COLUMNS: tuple[Shown, ...] = (
         "machine",
         lambda r, _: r.machine,
     ),
+    (
+        Column(
+            "integer parity",
+            True,
+            "% of test images on which the exported network predicts what the simulated one does",
+        ),
+        "integer_parity",
+        lambda r, _: number(r.integer_parity, 2),
+    ),
+    (
+        Column("ladder", help="reproduced ×N: run again inside its interval on N other kinds of machine"),
+        "ladder",
+        lambda r, _: str(r.ladder).replace("_", " "),
+    ),
 )
 
 
@@ -192,6 +208,8 @@ def shown_columns(part: pd.DataFrame) -> list[Shown]:
         left_out |= set(AMORTISED)
     if (part["status"] == "ok").all():
         left_out.add("reason")
+    if "ladder" in part and set(values(part, "ladder")) <= {SELF_REPORTED}:
+        left_out.add("ladder")
     return [item for item in COLUMNS if item[1] in part and item[1] not in left_out]
 
 

@@ -13,10 +13,12 @@ import typer
 import bench.cli
 from bench.cli_edge import command_line
 from bench.cli_options import STORE, StoreOpt
+from dashboard.cli_diagnose import diagnose
 from dashboard.cli_serve import dashboard
 
 own = typer.Typer()
 own.command()(dashboard)
+own.command()(diagnose)
 
 
 @own.command()

@@ -46,7 +46,9 @@ ALLOWED: dict[str, set[str]] = {
     "measure": {"zoo", "data", *BASE},
     "run": {"spec", "store", "measure", "zoo", "data", *BASE},
     "board": {"store", "spec", *BASE},
-    "cli": {"run", "board", "spec", "store", "measure", "zoo", "data", *BASE},
+    "export": {"run", "spec", "store", "measure", "zoo", "data", *BASE},
+    "submit": {"run", "board", "spec", "store", *BASE},
+    "cli": {"export", "submit", "run", "board", "spec", "store", "measure", "zoo", "data", *BASE},
 }
 """Part of bench → the other parts it may import (docs/architecture.md#rule-2: cli → run → spec, store, measure → zoo,
 data)."""
@@ -58,7 +60,7 @@ TORCH_FREE = (
         f"bench/store/{name}.py"
         for name in (
             *("bitmaps", "files", "image_bits", "measured", "meta", "objects", "policies", "record_store"),
-            *("records", "seals"),
+            *("records", "seals", "verifications"),
         )
     ),
     "bench/atomic.py",
@@ -128,9 +130,17 @@ def test_parts_of_bench_import_downwards_only() -> None:
     assert wrong == []
 
 
-DOORS = ("bench/spec/registry.py", "dashboard/__main__.py", "bench/data/places.py")
-"""Who may import by name: the registry, which finds the methods, and the dashboard's server its own pages; the data
-sets ask whether a library of them is installed."""
+DOORS = (
+    "bench/spec/registry.py",
+    "bench/spec/plugins.py",
+    "dashboard/__main__.py",
+    "bench/data/places.py",
+    "bench/zoo/factories.py",
+    "bench/zoo/packages.py",
+)
+"""Who may import by name: the registry and the reader of methods' files, which find the methods, and the dashboard's
+server its own pages; the data sets, and the zoo, ask whether a library of theirs is installed, and a user's network is
+built by a function of the user's."""
 
 
 def reaches_out(place: str, text: str, packages: Sequence[str]) -> list[str]:
@@ -263,6 +273,7 @@ COMMANDS = (
     "bench.cli_edge",
     "bench.cli_options",
     "bench.cli_board",
+    "bench.cli_diagnose",
     "bench.spec.suite",
     "bench.store.files",
 )

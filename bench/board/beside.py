@@ -37,6 +37,7 @@ _OURS = {
     "top1_low": "measured_low",
     "top1_high": "measured_high",
     "fp_top1": "measured_fp",
+    "ladder": "ladder",
 }
 _THEIRS = {
     "paper": "paper",
@@ -50,6 +51,8 @@ _THEIRS = {
     "metric": "metric",
     "value": "claimed_value",
     "printed": "claimed_printed",
+    "selection": "claimed_selection",
+    "verified_implementation": "claimed_verified",
 }
 _GAP = ("gap", "gap_low", "gap_high", "gap_reason")
 _NUMBERS = ("measured_top1", "measured_low", "measured_high", "measured_fp", "claimed_value", *_GAP[:3])
@@ -58,9 +61,10 @@ BOTH = f"{MEASURED}, {CLAIMED}"
 
 @dataclass(frozen=True)
 class Beside:
-    """``table``: a line per measured row and per printed number without one, columns ``suite`` … ``measured_fp`` from
-    the frame, ``paper`` … ``claimed_printed`` from the paper, ``gap`` … ``gap_reason``, and ``provenance``: which of
-    the two a line holds (measured; claimed; both).  ``notes``: the difference in scale in words."""
+    """``table``: a line per measured row and per printed number without one, columns ``suite`` … ``ladder`` from the
+    frame (``claimed`` for a printed number alone), ``paper`` … ``claimed_verified`` from the paper, ``gap`` …
+    ``gap_reason``, and ``provenance``: which of the two a line holds (measured; claimed; both).  ``notes``: the
+    difference in scale in words."""
 
     reference: str
     table: pd.DataFrame
@@ -94,7 +98,7 @@ def beside(
     alone, left_out = _without_partner(
         printed, set(joined["published_row"].dropna()), set(setting_keys(compressed)), metric
     )
-    extra = theirs.loc[alone].assign(provenance=CLAIMED, gap_reason="not measured here")
+    extra = theirs.loc[alone].assign(provenance=CLAIMED, ladder=CLAIMED, gap_reason="not measured here")
     found = pd.concat([lines, extra], ignore_index=True)[[*_OURS.values(), *_THEIRS.values(), *_GAP, "provenance"]]
     for name in found.columns:
         found[name] = found[name].astype("Float64" if name in _NUMBERS else "Int64" if name == "n" else "string")

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from bench.paths import CELL_TAG, experiment_name, tracking_uri, ui_command
 from bench.spec.axes import WHOLE
+from bench.spec.jobs import BROUGHT
 from bench.store.records import ResultRecord
 
 
@@ -22,8 +23,17 @@ def repro_command(record: ResultRecord, store: Path | None = None) -> str:
     words = ["bench", "run", r.suite, "--only", only, "--set", f"images={r.n}", "--preset", r.preset]
     kernels = r.provenance.get("kernels")
     words += ["--threads", threads, *(["--kernels", str(kernels)] if kernels == "portable" else [])]
+    words += [word for file in _files(r) for word in ("--plugin", file)]
     words += ["--fresh", *(["--store", str(store)] if store else [])]
     return shlex.join(words)
+
+
+def _files(record: ResultRecord) -> list[str]:
+    """The names of the methods' files that the cell was measured with; where they lie, no record says."""
+    found = record.provenance.get(BROUGHT)
+    facts = found.values() if isinstance(found, dict) else ()
+    told = [str(fact.get("by", "")) for fact in facts if isinstance(fact, dict)]
+    return sorted({by.removeprefix("file ") for by in told if by.startswith("file ")})
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,13 @@ COLUMNS: tuple[Column, ...] = (
     Column("suite_version", "Int64", "key", "version of the suite", read.head("suite_version")),
     Column("dataset", "str", "key", "data set the accuracy is measured on", read.head("dataset")),
     Column(
+        "seen_in_training",
+        "boolean",
+        "flag",
+        "its test images are of those that the networks were trained on: no measure of generalising",
+        read.seen_in_training,
+    ),
+    Column(
         "source", "str", "key", "where the images come from: method and non-default parameters", read.head("source")
     ),
     Column(
@@ -128,6 +135,20 @@ COLUMNS: tuple[Column, ...] = (
         "key",
         "what measured it: kernels/threads/digest",
         lambda r, _: ", ".join(machines_of(r.measured)),
+    ),
+    Column(
+        "ladder",
+        "str",
+        "key",
+        "self_reported, or reproduced ×N: re-run inside its interval on N other kinds of machine; empty: not measured",
+        read.ladder,
+    ),
+    Column(
+        "integer_parity",
+        "Float64",
+        "%",
+        "test images on which the exported network predicts what the simulated one does, mean over its exported seeds",
+        read.parity,
     ),
     Column("mixed", "boolean", "flag", "machines differ between its seeds, or from rows beside", lambda _, c: c.mixed),
     Column("remade", "boolean", "flag", "its image set exists in several contents", lambda _, c: c.remade),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 from bench.board.columns import COLUMNS, Column
 from bench.board.costs import SERVED
 from bench.board.intervals import accuracy_interval, totals_interval
+from bench.board.ladder import rung_of_records
 from bench.board.machines import content_of, mixed_rows, several_contents
 from bench.board.ranks import RANKED_FROM, group_keys
 from bench.board.readers import Context, metric
@@ -22,6 +24,7 @@ from bench.board.stats import LEVEL, Interval
 from bench.board.verdicts import suite_of
 from bench.spec.suite import RankWithin
 from bench.store.records import ResultRecord
+from bench.store.verifications import Answers, Outcome
 
 Ranked = Mapping[str, RankWithin]
 """Suite → which rows of it are ranked against each other."""
@@ -46,6 +49,7 @@ def frame(
     extra: Sequence[str] = (),
     level: float = LEVEL,
     ranked: Ranked | None = None,
+    rerun: Mapping[Answers, Outcome] | None = None,
 ) -> pd.DataFrame:
     """One line per (suite, dataset, source, model, target, compressor, policy, setting, n).
 
@@ -58,11 +62,12 @@ def frame(
         extra: further metrics of the records, each a column of its mean over the seeds.
         level: of the intervals and ties.
         ranked: suite → its ``rank_within``; one that is not named has what its shipped file says.
+        rerun: what re-runs of cells found (:func:`bench.store.verifications.outcomes`).
     """
     records = list(records)
     rows = make_rows(records, versions=versions, seeds=seeds)
     remade = several_contents(map(content_of, records))
-    return frame_of_rows(rows, extra, level, ranked, remade).reset_index(drop=True)
+    return frame_of_rows(rows, extra, level, ranked, remade, rerun).reset_index(drop=True)
 
 
 def frame_of_rows(
@@ -71,16 +76,21 @@ def frame_of_rows(
     level: float = LEVEL,
     ranked: Ranked | None = None,
     remade: Collection[str] = (),
+    rerun: Mapping[Answers, Outcome] | None = None,
 ) -> pd.DataFrame:
     """As :func:`frame`, from rows; the index holds each line's place in ``rows``.
 
     Args:
         remade: ids of image sets that exist in several contents (:func:`bench.board.machines.several_contents`).
+        rerun: as in :func:`frame`.
     """
     known = {column.name for column in COLUMNS}
     more = [name for name in dict.fromkeys(extra) if name not in known]
     columns = (*COLUMNS, *(Column(name, "Float64", "", "metric of the records", metric(name)) for name in more))
-    contexts = _contexts(rows, level, ranked or {}, remade)
+    contexts = [
+        replace(context, rung=rung_of_records(row.measured, rerun or {}))
+        for row, context in zip(rows, _contexts(rows, level, ranked or {}, remade), strict=True)
+    ]
     data = {
         c.name: pd.Series([c.value(r, x) for r, x in zip(rows, contexts, strict=True)], dtype=c.dtype, name=c.name)
         for c in columns

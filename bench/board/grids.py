@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.board.ladder import SELF_REPORTED
 from bench.board.letters import letter_of, short_letters
 from bench.board.signs import legend, marks
 from bench.store.records import ResultRecord, StageCost
@@ -85,9 +86,9 @@ def board_grids(table: pd.DataFrame) -> list[Grid]:
 
 _BOARD_HEADERS: tuple[str, ...] = (
     *("rank", RANKS, "source", "from", "policy", "compressor", "n", TOP1, "95 % interval", "drop", "seeds"),
-    *("target in source", "access", "synth s", "compress s", "machine", "remarks"),
+    *("target in source", "access", "synth s", "compress s", "machine", "ladder", "remarks"),
 )
-_BOARD_TEXT = frozenset({2, 3, 4, 5, 11, 12, 15, 16})
+_BOARD_TEXT = frozenset({2, 3, 4, 5, 11, 12, 15, 16, 17})
 _MOVABLE = ("policy", "compressor", "n", "seeds", "access")
 _IF_SEVERAL = ("machine",)
 
@@ -147,6 +148,7 @@ def _board_row(row: Mapping[str, Any]) -> tuple[Cell, ...]:
         number(row["synthesis_s"], 1),
         number(row["compress_s"], 1),
         str(row["machine"]),
+        "" if row["ladder"] == SELF_REPORTED else str(row["ladder"]),
         "; ".join([*(["stale"] if row["stale"] else []), *why]),
     )
     best, top1 = bool(row["best"]), _BOARD_HEADERS.index(TOP1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,11 +29,13 @@ from bench.board.versions import board_stamp, code_stamp, versions
 from bench.errors import StoreError
 from bench.paths import cache_folder
 from bench.reading import read_json
+from bench.store.exports import export_stamps, parities, with_parity
 from bench.store.files import write_atomic
 from bench.store.live import LiveState, read_live
 from bench.store.measured import measured_folder, read_pack
 from bench.store.records import ResultRecord, parse_record, read_record
 from bench.store.scan import FileStamp, pack_files, record_files, record_folders
+from bench.store.verifications import SUBMISSIONS, Answers, Outcome, outcomes_beside, verification_files
 
 __all__ = ["CELL_COLUMNS", "STANDARD", "STORE_VARIABLE", "BoardIndex", "LiveState", "Problem", "Progress", "Snapshot"]
 
@@ -95,7 +97,7 @@ class BoardIndex:
         folders = sorted(record_folders(self.store).items()) if self.store else []
         now = time.time_ns()
         moving = now if any(abs(now - moved) < SETTLED_NS for _, moved in folders) else 0
-        facts = [folders, moving, pack_files(self.measured), self._code]
+        facts = [folders, moving, pack_files(self.measured), self._reports(), export_stamps(self.store), self._code]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def snapshot(self, progress: Progress = lambda stage, done, total: None) -> Snapshot:
@@ -155,6 +157,15 @@ class BoardIndex:
         content = {"stamp": stamp, "versions": [[*key, version] for key, version in found.items()]}
         write_atomic(path, json.dumps(content).encode())
         return found
+
+    def _report_folders(self) -> list[Path]:
+        """Where reports on re-runs lie: beside the package's records and beside the store's submissions."""
+        return [self.measured, *([self.store / SUBMISSIONS] if self.store else [])]
+
+    def _reports(self) -> list[list[object]]:
+        """The reports' files, with what tells that they have not changed."""
+        paths = verification_files(*self._report_folders())
+        return [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
 
     @cached_property
     def _code(self) -> tuple[str, str, str]:
@@ -252,20 +263,27 @@ class BoardIndex:
         }
         fixed = [sorted(map(str, known.items())), self._code]
         remade = several_contents(zip(cells["synth_id"], cells["n"], cells["image_digest"], strict=True))
+        rerun = outcomes_beside(*self._report_folders())
+        exported = parities(self.store)
         frames, used, done = [], set(), 0
         for key, part in cells.groupby(["suite", "dataset", "target"], sort=True):
             progress("forming rows", done, len(cells))
             done += len(part)
             seeds = [[str(run), found] for run, found in asked.items() if run[0] == key[0]]
             twice = sorted(remade.intersection(part["synth_id"].dropna()))  # other parts' records may tell of it
-            facts = [[part[name].tolist() for name in FILE], seeds, twice, fixed, rank_within(str(key[0]), {})]
+            told = _of_cells(rerun, set(part["cell_id"]))
+            again = sorted([*answers, sorted(one.inside), sorted(one.outside)] for answers, one in told.items())
+            agreed = {cell: exported[cell] for cell in sorted(exported.keys() & set(part["cell_id"]))}
+            about = (seeds, twice, again, agreed, fixed)
+            facts = [[part[name].tolist() for name in FILE], *about, rank_within(str(key[0]), {})]
             name = f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]}.parquet"
             used.add(name)
             found = read_parquet(self.cache / "parts" / name)
             if found is None:
                 before = len(problems)
                 records = [parsed[p] if p in parsed else self._try(p, problems) for p in part["place"]]
-                found = _part([record for record in records if record is not None], known, asked, twice)
+                sound = with_parity([record for record in records if record is not None], agreed)
+                found = _part(sound, known, asked, twice, told)
                 if len(problems) == before:
                     write_parquet(self.cache / "parts" / name, found)
             frames.append(found)
@@ -298,10 +316,21 @@ class BoardIndex:
         remove_others(self.cache, set(names))
 
 
-def _part(records: list[ResultRecord], known: Versions, asked: dict[Any, list[int]], remade: list[str]) -> pd.DataFrame:
+def _of_cells(found: Mapping[Answers, Outcome], cells: set[str]) -> dict[Answers, Outcome]:
+    """What re-runs of these cells found."""
+    return {answers: outcome for answers, outcome in found.items() if answers[0] in cells}
+
+
+def _part(
+    records: list[ResultRecord],
+    known: Versions,
+    asked: dict[Any, list[int]],
+    remade: list[str],
+    rerun: Mapping[Answers, Outcome],
+) -> pd.DataFrame:
     """The frame of one target's records, with the ids of each line's image sets."""
     extra = sorted({name for record in records for name in record.metrics} - STANDARD)
     rows = make_rows(records, versions=known, seeds=asked)
-    table = frame_of_rows(rows, extra, remade=remade)
+    table = frame_of_rows(rows, extra, remade=remade, rerun=rerun)
     sets = [sorted({r.synth_id for r in rows[i].records if r.synth_id}) for i in table.index]
     return table.assign(image_sets=pd.Series(sets, index=table.index, dtype=object)).reset_index(drop=True)

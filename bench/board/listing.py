@@ -9,12 +9,16 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from bench.spec.axes import columns
+from bench.store.exports import PARITY
 from bench.store.records import DamagedRecord, ResultRecord, refused
 
 log = logging.getLogger(__name__)
 
 STANDARD = frozenset(
-    ("top1", "fp_top1", "macs", "macs_effective", "bitops_g", "size_bytes", "size_ratio", "float_weights", "float_macs")
+    [
+        *("top1", "fp_top1", "macs", "macs_effective", "bitops_g", "size_bytes", "size_ratio", "float_weights"),
+        *("float_macs", PARITY),
+    ]
 )
 """Metrics of every compressed cell; others (image measures) become columns of their own."""
 

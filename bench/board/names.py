@@ -45,6 +45,17 @@ class Chosen(_Strict):
     why: str
 
 
+class VerifiedCode(_Strict):
+    """Printed numbers that somebody got again from the authors' own code: ``by`` whom, and ``where`` that is told."""
+
+    paper: str
+    table: str
+    metric: str
+    sources: list[str]
+    by: str
+    where: str
+
+
 class Names(_Strict):
     """The file; ``options`` and ``compressors`` map a printed ``key=value`` to ours."""
 
@@ -52,6 +63,7 @@ class Names(_Strict):
     options: dict[str, str]
     compressors: dict[str, str]
     selection: list[Chosen]
+    verified_implementation: list[VerifiedCode]
 
     def source(self, printed: str) -> SourceName:
         """What a printed source is here; one that is not listed is looked for under its own name."""
@@ -73,11 +85,16 @@ class Names(_Strict):
 
     def selection_of(self, row: Mapping[Any, Any]) -> Selection:
         """How the network behind a printed number was chosen (``row``: a line of the CSV files)."""
-        for item in self.selection:
-            same = (row["paper"], row["table"], row["metric"]) == (item.paper, item.table, item.metric)
-            if same and row["source"] in item.sources:
-                return item.selection
-        return "last"
+        return next((item.selection for item in self.selection if _is_of(row, item)), "last")
+
+    def verified_by(self, row: Mapping[Any, Any]) -> str:
+        """Who got a printed number again from the authors' own code; "no" where nobody is known to have."""
+        return next((item.by for item in self.verified_implementation if _is_of(row, item)), "no")
+
+
+def _is_of(row: Mapping[Any, Any], item: Chosen | VerifiedCode) -> bool:
+    same = (row["paper"], row["table"], row["metric"]) == (item.paper, item.table, item.metric)
+    return same and row["source"] in item.sources
 
 
 def _holds(setting: Mapping[str, str], printed: str) -> bool:

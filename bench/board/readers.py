@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from bench.board.ladder import Rung
 from bench.board.rows import Row
 from bench.board.scores import Share
 from bench.board.standings import Standing
 from bench.board.stats import Interval
+from bench.spec.catalogue import seen_in_training as seen
+from bench.store.exports import PARITY
 
 STAGES = ("synthesis", "compress", "measure")
 
@@ -20,7 +23,8 @@ STAGES = ("synthesis", "compress", "measure")
 @dataclass(frozen=True)
 class Context:
     """What a column may need beyond its row: its standing among others, how many rows use its image sets, how many
-    targets these serve, whether machines differ (:mod:`bench.board.machines`) and the contents of its image sets."""
+    targets these serve, whether machines differ (:mod:`bench.board.machines`) and the contents of its image sets, and
+    who reproduced it (:mod:`bench.board.ladder`)."""
 
     standing: Standing | None
     best: bool
@@ -31,6 +35,7 @@ class Context:
     mixed: bool
     remade: bool
     rank_group: str
+    rung: Rung | None = None
 
 
 Value = Callable[[Row, Context], Any]
@@ -60,6 +65,13 @@ def metric(name: str) -> Value:
         return float(np.mean(found)) if found else None
 
     return value
+
+
+def parity(row: Row, _: Context) -> float | None:
+    """The mean over those of its seeds that were exported; blank where none was."""
+    known = (record.metrics.get(PARITY) for record in row.measured)
+    found = [value for value in known if value is not None]
+    return float(np.mean(found)) if found else None
 
 
 def cost(field: str, stages: Sequence[str] = STAGES) -> Value:
@@ -106,6 +118,11 @@ def gate(name: str) -> Value:
     return value
 
 
+def seen_in_training(row: Row, _: Context) -> bool:
+    """Whether the networks were trained on the images that the row was measured on."""
+    return seen(row.head.dataset)
+
+
 def flagged(row: Row, _: Context) -> bool | None:
     """Whether a seed's images do not invert their network; None where no seed's was asked."""
     found = [r.image_gate.flagged for r in row.measured if r.image_gate is not None]
@@ -139,6 +156,13 @@ def drop(row: Row, context: Context) -> float | None:
 def interval_end(pick: Callable[[float, Interval], float]) -> Value:
     """Something of the mean top-1 and its interval."""
     return lambda _, context: pick(*context.interval) if context.interval else None
+
+
+def ladder(row: Row, context: Context) -> str:
+    """Where the row stands on the ladder; empty where nothing was measured."""
+    if not row.measured:
+        return ""
+    return str(context.rung or Rung(True))
 
 
 def standing_of(name: str) -> Value:

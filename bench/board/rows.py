@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.board.moderation import SHIPPED, Replicates, SeedVariance, seed_variances
-from bench.board.versions import NETWORKS
+from bench.board.versions import FILES, NETWORKS
 from bench.spec.catalogue import full_name
+from bench.spec.plugins import KEY
 from bench.store.bitmaps import unpack_bits
 from bench.store.records import ResultRecord
 
@@ -92,12 +93,15 @@ class Row:
 
     @property
     def stale(self) -> bool:
-        """Some record was made by an older version of its source or compressor than the code has, or on other weights
-        of its target."""
+        """Some record was made by an older version of its source or compressor than the code has, by another content of
+        a method's file, or on other weights of its target."""
         older = any(
             version < _current(self.versions, key, version)
             for r in self.records
             for key, version in _record_versions(r)
+        )
+        older = older or any(
+            self.versions.get((FILES, name), code) != code for r in self.records for name, code in _record_files(r)
         )
         return older or any(r.target_digest and r.target_digest != self._weights(r) for r in self.records)
 
@@ -131,6 +135,18 @@ def _record_versions(record: ResultRecord) -> Iterable[tuple[tuple[str, str], in
     yield ("sources", record.source_method), record.source_version
     yield ("compressors", record.compressor_method), record.compressor_version
     yield ("policies", record.policy_method), record.policy_version
+
+
+def _record_files(record: ResultRecord) -> Iterable[tuple[str, str]]:
+    """kind/name and digest of each method of the record that came as a file."""
+    chain = record.compressor_params.get("steps")
+    steps = [(step["method"], step["params"]) for step in chain] if isinstance(chain, list) else []
+    used = [("sources", record.source_method, record.source_params)]
+    used += [("policies", record.policy_method, record.policy_params)]
+    used += [("compressors", *step) for step in steps or [(record.compressor_method, record.compressor_params)]]
+    for kind, name, params in used:
+        if KEY in params:
+            yield f"{kind}/{name}", str(params[KEY])
 
 
 def latest(records: Iterable[ResultRecord]) -> list[ResultRecord]:

@@ -4,9 +4,11 @@ torch."""
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from bench.spec.catalogue import shipped_weights
+from bench.spec.plugins import Plugin
 from bench.spec.registry import Registry, code_files
 
 KINDS = ("sources", "compressors", "policies")
@@ -14,8 +16,13 @@ NETWORKS = "networks"
 """Kind of what is no method: a network that comes with the package, whose version is the digest of its weights."""
 
 
-def versions() -> dict[tuple[str, str], int | str]:
-    """(kind, method) → version of the code at hand, and (``NETWORKS``, full name) → digest of the weights at hand.
+FILES = "files"
+"""Kind of what came as a file of the user's (``sources/NAME``), whose version is the digest of its content."""
+
+
+def versions(plugins: Iterable[Plugin] = ()) -> dict[tuple[str, str], int | str]:
+    """(kind, method) → version of the code at hand, (``NETWORKS``, full name) → digest of the weights at hand, and
+    (``FILES``, kind/name) → digest of each of ``plugins``.
 
     Raises:
         WeightsError: a shipped network's manifest is damaged.
@@ -24,6 +31,7 @@ def versions() -> dict[tuple[str, str], int | str]:
     for kind in KINDS:
         registry = Registry(kind)
         found |= {(kind, name): int(registry.get(name).version) for name in registry.names()}
+    found |= {(FILES, f"{plugin.kind}/{plugin.name}"): plugin.digest for plugin in plugins}
     return found | {(NETWORKS, name): digest for name, digest in shipped_weights().items()}
 
 
@@ -41,7 +49,7 @@ def board_stamp() -> str:
     """What the board's tables are formed by: the sources of this package and of the records' format."""
     folder = Path(__file__).parent
     engine = folder.parent
-    stored = ("bitmaps", "image_bits", "image_gate", "migrations", "records")
+    stored = ("bitmaps", "image_bits", "image_gate", "migrations", "records", "verifications")
     formed_by = ("identity.py", "machine.py", "spec/axes.py", *(f"store/{name}.py" for name in stored))
     files = [*sorted(folder.glob("*.py")), *(engine / name for name in formed_by)]
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()

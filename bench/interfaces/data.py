@@ -53,6 +53,7 @@ class ModelHandle:
 
     ``digest`` is the SHA-256 of the weights, ``macs`` multiply-accumulates for one image, ``fp_top1`` the
     registered top-1 in percent (None when nobody measured it), ``mean``/``std`` the constants it was trained with.
+    ``registered`` is top-1 by data set where weights are registered for several (``bench.zoo.registered``).
     """
 
     name: str
@@ -65,6 +66,7 @@ class ModelHandle:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fp_top1: float | None = None
+    registered: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)

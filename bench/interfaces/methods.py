@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from bench.interfaces.grids import Integers
+    from bench.interfaces.inspection import Inspection
+
 
 Offer = Literal["stream", "hook", "units", "teacher", "alone"]
 """What a method can do besides: a source "stream" and "hook", a compressor "units", "teacher" and "alone"."""
@@ -127,7 +130,9 @@ class Variant:
     → bit operations of each [N] float64, over the layers and by the count of `bench.measure.complexity.bitops`
     (what is left in floating point included), the same whatever images come with it.  ``bits_between`` then maps each
     layer whose bits an image decides to the fewest and the most it may get; the other layers have ``layer_bits``, and
-    from both follow the closed-form bounds that every image must keep to.
+    from both follow the closed-form bounds that every image must keep to.  ``inspection`` opens ``module`` up for who
+    asks which layer loses the accuracy; None where it cannot be opened.  ``integers`` makes the network's integer form,
+    to be exported, or raises NotApplicable with the reason why there is none; a network without quantisers has None.
     """
 
     setting: Setting
@@ -143,6 +148,8 @@ class Variant:
     bitops: float | None = None
     image_bitops: Callable[[torch.Tensor], torch.Tensor] | None = None
     bits_between: Mapping[str, tuple[LayerBits, LayerBits]] = field(default_factory=dict)
+    inspection: Inspection | None = None
+    integers: Callable[[], Integers] | None = None
 
 
 @dataclass(frozen=True)
@@ -189,8 +196,8 @@ class DataSource(Method, Protocol):
 
     ``models``: none | one (the target, or the network the suite names) | zoo | one+zoo (that one first, then the zoo's
     networks if the suite names any). ``control``: upper (real), lower (noise) or none. ``needs`` may hold "bn" (at
-    least one BatchNorm with running statistics in each model).  ``offers`` says what it can do besides: "stream" (a
-    :class:`StreamingSource`), "hook" (an :class:`AssistingSource`).
+    least one BatchNorm with running statistics in each model) and "attention" (self-attention in each).  ``offers``
+    says what it can do besides: "stream" (a :class:`StreamingSource`), "hook" (an :class:`AssistingSource`).
     """
 
     access: Tier

@@ -18,7 +18,7 @@ from bench.run.made import MadeBatch
 from bench.run.readings import own_readings
 from bench.run.reports import now
 from bench.run.worker import Bench, Recorder, Report, context_of, waiting
-from bench.spec.jobs import SynthJob
+from bench.spec.jobs import SynthJob, brought_by
 from bench.store.artifacts import checked
 from bench.store.image_gate import INVERSION
 from bench.store.meta import CLASS_NAMES, ArtifactMeta
@@ -37,7 +37,7 @@ def make_batch(bench: Bench, job: SynthJob, index: int, report: Report) -> None:
     """
     with bench.store.making(job.synth_id, index, waiting(report)) as wanted:
         if wanted:
-            # looked at here, so that the gate rests on no word of an installed method's process
+            # looked at here, so that the gate rests on no word of a foreign method's process
             for name in (*job.models, *([job.student] if job.student else [])):
                 bench.model(name)
             access = bench.access(job.dataset_name, job, job.source.access)
@@ -118,7 +118,7 @@ def _described(bench: Bench, job: SynthJob, made: MadeBatch, access: DataAccess)
             "forward_equivalents": passes,
             "macs": passes * unit_macs([bench.model(name) for name in job.models]),
         },
-        provenance={**bench.facts, "date": now()},
+        provenance={**bench.facts, "date": now(), **brought_by(job.source)},
     )
 
 

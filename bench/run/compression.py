@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from torch import Tensor
+
 from bench import runtime
 from bench.data.access import DataAccess
-from bench.errors import BenchError
+from bench.errors import BenchError, NotApplicable
 from bench.identity import digest
 from bench.interfaces import Compressed, ImageSet, ModelHandle, Setting, Variant
-from bench.measure.accuracy import evaluate
+from bench.measure.accuracy import evaluate, marked, predictions
 from bench.measure.complexity import complexity, layer_table
 from bench.run.apart import keeper
+from bench.run.apart.keeper import Answered
 from bench.run.batch import assisted, read_images, renormalised, streamed
 from bench.run.fp import FpResult
 from bench.run.image_bits import image_bits, metrics_of
@@ -25,7 +28,7 @@ from bench.run.steps import run_steps
 from bench.run.worker import Bench, Recorder, Report, context_of
 from bench.spec import axes
 from bench.spec.graph import CompressionJob, PolicyJob
-from bench.spec.jobs import CellJob
+from bench.spec.jobs import CellJob, brought_by
 from bench.store.bitmaps import pack_bits
 from bench.store.objects import LostArtifact
 from bench.store.policies import StoredPolicy
@@ -73,11 +76,27 @@ def run_compression(bench: Bench, job: CompressionJob, report: Report) -> tuple[
         bench.integrity.check()
         ready = _prepare(bench, job, report)
         if not (job.own or bench.sealed):
-            return _checked(job, keeper.compressed(bench, job, ready.fp, ready.access, report), ready)
+            answered = keeper.compressed(bench, job, ready.fp, ready.access, report)
+            labels = bench.dataset(job.first.dataset).test_labels(job.first.test_subset)
+            return _checked(job, answered, labels, ready)
         made = _compress(bench, job, ready, report)
     except Exception as error:  # noqa: BLE001 - a job's failure is a record (docs/architecture.md#rule-9)
         return tuple(broken_record(job, cell, error, bench.facts) for cell in job.cells)
     return tuple(_described(bench, job, cell, made, report) for cell in job.cells)
+
+
+def made_again(bench: Bench, job: CompressionJob, report: Report) -> Made:
+    """The job's networks themselves, for who looks into them; nothing is measured and no record written.
+
+    Raises:
+        GateClosed: as in a run.
+        NotApplicable: a foreign method's network, which does not leave its process.
+        BenchError: whatever a method or the store complains of.
+    """
+    bench.integrity.check()
+    if not (job.own or bench.sealed):
+        raise NotApplicable("a foreign method's network stays in its own process", where=job.title)
+    return _compress(bench, job, _prepare(bench, job, report), report)
 
 
 def _described(bench: Bench, job: CompressionJob, cell: CellJob, made: Made, report: Report) -> ResultRecord:
@@ -97,7 +116,7 @@ def _prepare(bench: Bench, job: CompressionJob, report: Report) -> Ready:
     """
     cell = job.first
     target, dataset = bench.model(cell.target_name), bench.dataset(cell.dataset)
-    _teacher(bench, job)  # looked at here, so that the gate rests on no word of an installed method's process
+    _teacher(bench, job)  # looked at here, so that the gate rests on no word of a foreign method's process
     stream = cell.delivery == "stream"
     stored = None if stream else read_images(bench, job.images, cell.n, report)
     report("fp", 0, 1)
@@ -140,20 +159,38 @@ def _compress(bench: Bench, job: CompressionJob, ready: Ready, report: Report) -
     return Made(made, images, recorder, spent, ready, [*ready.audit, *access.audit])
 
 
-def _checked(job: CompressionJob, records: Sequence[ResultRecord], ready: Ready) -> tuple[ResultRecord, ...]:
-    """Records that the process of an installed method made, with all that the engine knows better: whose they are, what
-    was read.
+def _checked(job: CompressionJob, answered: Answered, labels: Tensor, ready: Ready) -> tuple[ResultRecord, ...]:
+    """Records that the process of a method from outside made, with all that the engine knows better: whose they are,
+    what was read, and how many of the network's answers are right, for that process has no label.
 
     Raises:
-        BenchError: they are not those of the job's cells.
+        BenchError: they are not those of the job's cells, or lack an answer to each test image.
     """
+    records = answered.records
     if [record.cell_id for record in records] != [cell.cell_id for cell in job.cells]:
-        raise BenchError("the process of an installed method answers for other cells", where=job.title)
+        raise BenchError("the process of a foreign method answers for other cells", where=job.title)
+    for cell, record in zip(job.cells, records, strict=True):
+        if record.status == "ok" and answered.answers(cell.cell_id).shape != labels.shape:
+            raise BenchError("the process of a foreign method leaves test images out", where=cell.title)
     found = []
     for cell, record in zip(job.cells, records, strict=True):
         known = job_record(job, cell, record.status, audit=ready.audit)
         facts = {name: getattr(known, name) for name in known.model_fields_set}
-        found.append(record.model_copy(update=facts | ({"image_digest": ready.stored.digest} if ready.stored else {})))
+        facts["provenance"] = {
+            **record.provenance,
+            **brought_by(job.images.source, cell.search_resolved, job.compressor),
+        }
+        facts["costs"] = {**record.costs, **ready.searched}
+        if ready.stored:
+            facts |= {name: value for name, value in origin(ready.stored).items() if name != "audit"}
+            facts["costs"] |= {"synthesis": synthesis_cost(ready.stored)}
+        if record.status != "ok":
+            facts |= {"metrics": {}, "correct": None, "image_bits": None, "costs": {}}
+        else:
+            top1, correct = marked(answered.answers(cell.cell_id), labels)
+            facts["metrics"] = {**record.metrics, "top1": top1, "fp_top1": ready.fp.top1}
+            facts |= {"correct": pack_bits(correct), "test_count": len(correct)}
+        found.append(record.model_copy(update=facts))
     return tuple(found)
 
 
@@ -194,30 +231,38 @@ def _check_delivered(job: CompressionJob, made: Compressed) -> None:
         )
 
 
-def _variant(made: Compressed, cell: CellJob) -> Variant:
+def variant_of(made: Compressed, cell: CellJob) -> Variant:
+    """The cell's own network among those that one compression delivered."""
     values = cell.setting.values if cell.setting else ()
     return next(variant for variant in made.variants if variant.setting.values == values)
 
 
 def _measure(bench: Bench, job: CompressionJob, cell: CellJob, made: Made, report: Report) -> ResultRecord:
     """Measure the cell's network."""
-    variant, target = _variant(made.compressed, cell), bench.model(cell.target_name)
+    variant, target = variant_of(made.compressed, cell), bench.model(cell.target_name)
     dataset = bench.dataset(cell.dataset)
     report("measure", 0, 1)
     bench.integrity.check()
     with runtime.measure() as spent:
-        batches = dataset.test_batches(cell.test_subset)
-        top1, correct = evaluate(variant.module, batches, device=bench.device, mean=target.mean, std=target.std)
+        batches = partial(bench.test_batches, cell.dataset, cell.test_subset)
+        how: dict[str, Any] = {"device": bench.device, "mean": target.mean, "std": target.std}
+        if bench.sealed:  # there are no labels here: the engine fills in what this process cannot know
+            answers = predictions(variant.module, batches(), **how)
+            bench.answered(cell.cell_id, answers)
+            top1, correct, count = None, None, len(answers)
+        else:
+            top1, verdicts = evaluate(variant.module, batches(), **how)
+            correct, count = pack_bits(verdicts), len(verdicts)
         each = image_bits(
             variant,
             target,
             dataset.spec.shape,
-            partial(dataset.test_batches, cell.test_subset),
+            batches,
             device=bench.device,
             where=cell.compressor,
         )
     bench.integrity.check()
-    by_image = metrics_of(each, len(correct)) if each else {}
+    by_image = metrics_of(each, count) if each else {}
     layers = layer_table(variant.network or target.module, dataset.spec.shape, variant)
     teacher = _teacher(bench, job)
     # Who taught is part of what is measured: such rows are ranked apart (docs/architecture.md#rule-5).
@@ -234,8 +279,8 @@ def _measure(bench: Bench, job: CompressionJob, cell: CellJob, made: Made, repor
             **complexity(target.module, dataset.spec.shape, variant),
             **by_image,
         },
-        correct=pack_bits(correct),
-        test_count=len(correct),
+        correct=correct,
+        test_count=count,
         image_bits=each,
         costs={
             "synthesis": synthesis_cost(made.images),

@@ -13,7 +13,7 @@ from bench.interfaces import TIERS, ImageSet
 from bench.run.tasks import Failed
 from bench.spec.catalogue import short_name
 from bench.spec.graph import MeasureJob
-from bench.spec.jobs import CellJob, SynthJob
+from bench.spec.jobs import CellJob, SynthJob, brought_by
 from bench.store.image_gate import judged
 from bench.store.records import ResultRecord, StageCost
 
@@ -23,6 +23,8 @@ def cell_record(
 ) -> ResultRecord:
     """A record of a cell: its labels and identities, and ``facts``."""
     resolved = cell.compressor_resolved
+    if "provenance" in facts:
+        facts["provenance"] = {**facts["provenance"], **brought_by(images.source, cell.search_resolved, resolved)}
     return ResultRecord.model_validate(
         {
             "suite": suite,
@@ -61,14 +63,14 @@ def _compressor_params(cell: CellJob) -> dict[str, Any]:
     if resolved is None:
         return {}
     taught = {"teacher": short_name(cell.dataset, resolved.teacher)} if resolved.teacher else {}
-    return {**resolved.params_json, **taught}
+    return {**resolved.described, **taught}
 
 
 def _search(cell: CellJob) -> dict[str, Any]:
     search = cell.search_resolved
     if search is None:
         return {}
-    params = dict(search.params_json)
+    params = search.described
     return {"policy_method": search.method, "policy_version": search.version, "policy_params": params}
 
 

@@ -13,6 +13,7 @@ from bench.run.made import FoundPolicy
 from bench.run.reports import cost, dated, plain
 from bench.run.worker import Bench, Recorder, Report, context_of, waiting
 from bench.spec.graph import PolicyJob
+from bench.spec.jobs import brought_by
 from bench.store.meta import ArtifactMeta
 from bench.store.policies import StoredPolicy
 
@@ -43,7 +44,7 @@ def run_search(bench: Bench, job: PolicyJob, report: Report) -> None:
             },
             curves=found.curves,
             cost=cost(found.spent, found.searched.forward_equivalents).model_dump(),
-            provenance=dated(bench.facts),
+            provenance={**dated(bench.facts), **brought_by(search.search)},
         )
         bench.policies.write(search.policy_id, StoredPolicy(found.searched.policy, meta))
 

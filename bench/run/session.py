@@ -6,8 +6,8 @@ What computes is imported where it is used: a plan, a check and a board need non
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,8 @@ from bench.machine import check_in_process, kernels_chosen
 from bench.spec.catalogue import ShippedCatalogue
 from bench.spec.overrides import parse_override
 from bench.spec.plan import Plan, make_plan
-from bench.spec.suite import load_suite
+from bench.spec.plugins import Plugin, read_plugins
+from bench.spec.suite import load_suite, suite_from_text
 from bench.store.files import require_free
 from bench.store.index import Listing
 from bench.store.packs import PackedRecords
@@ -55,22 +56,28 @@ class Options:
     fresh: bool = False
     dtype: str = "float32"
     job_timeout: float | None = None
+    plugins: Sequence[Path] = ()
 
 
-def plan_of(options: Options) -> Plan:
-    """Load the suite with its overrides and expand it.
+def plan_of(options: Options, text: str | None = None) -> Plan:
+    """Load the suite with its overrides and expand it; with its ``text`` at hand no file is read, and
+    ``options.suite`` is what it is called in messages.
 
     Raises:
-        BenchError: whatever is wrong with the suite, its data or weights.
+        BenchError: whatever is wrong with the suite, its data or weights, or with a method's file.
     """
+    plugins = read_plugins(options.plugins)
     pairs = [parse_override(text) for text in options.overrides]
     if options.dataset is not None:
         pairs.append(("dataset", options.dataset))
-    suite = load_suite(options.suite, dict(pairs))
-    catalogue = ShippedCatalogue(root=options.data_root)
-    return make_plan(
+    suite = (
+        load_suite(options.suite, dict(pairs)) if text is None else suite_from_text(text, options.suite, dict(pairs))
+    )
+    catalogue = ShippedCatalogue.of(options.data_root, plugins)
+    plan = make_plan(
         suite, preset=options.preset, only=options.only, seeds=options.seeds, dtype=options.dtype, catalogue=catalogue
     )
+    return replace(plan, plugins=plugins)
 
 
 def workers_of(options: Options, device: str) -> int:
@@ -90,8 +97,10 @@ def read_records(store: Path) -> RecordReader:
     return RecordReader(store, PackedRecords())
 
 
-def run(options: Options, console: Console) -> tuple[Plan, list[ResultRecord]]:
-    """Run a suite and return its plan and records.
+def run(
+    options: Options, console: Console, planned: Callable[[Options], Plan] = plan_of
+) -> tuple[Plan, list[ResultRecord]]:
+    """Run a suite and return its plan and records; ``planned`` says what of it is run.
 
     Raises:
         BenchError: bad input, before any compute; a store that fails.
@@ -99,10 +108,10 @@ def run(options: Options, console: Console) -> tuple[Plan, list[ResultRecord]]:
     if options.workers == 0:
         check_in_process(options.kernels)
     with kernels_chosen(options.kernels):  # before anything below loads torch, and for the workers
-        return _run(options, console)
+        return _run(options, console, planned)
 
 
-def _run(options: Options, console: Console) -> tuple[Plan, list[ResultRecord]]:
+def _run(options: Options, console: Console, planned: Callable[[Options], Plan]) -> tuple[Plan, list[ResultRecord]]:
     from bench.run.integrity import Integrity
     from bench.run.live import LiveObserver
     from bench.run.observers import Observers
@@ -117,7 +126,7 @@ def _run(options: Options, console: Console) -> tuple[Plan, list[ResultRecord]]:
     workers = workers_of(options, device)
     _check_timeout(options.job_timeout, workers)
     shipped = Integrity()
-    plan = plan_of(options)
+    plan = planned(options)
     shipped.check()  # planning imports the suite's methods, those of installed packages too
     _check_readable(plan)
     _check_made(plan, options)
@@ -128,7 +137,7 @@ def _run(options: Options, console: Console) -> tuple[Plan, list[ResultRecord]]:
     if options.tracker == "mlflow":
         watchers.append(MlflowObserver(tracking_uri()))
     with Observers(watchers) as observers:
-        executor = _executor(options, device, workers, observers)
+        executor = _executor(options, device, workers, plan.plugins, observers)
         return plan, Runner(plan, artifacts, records, executor, observers, options.fresh).run()
 
 
@@ -143,14 +152,16 @@ def _check_timeout(seconds: float | None, workers: int) -> None:
         raise BenchError("a job in this process cannot be ended", where="--job-timeout", got="--workers 0", hint=hint)
 
 
-def _executor(options: Options, device: str, workers: int, observers: Observers) -> Executor:
+def _executor(
+    options: Options, device: str, workers: int, plugins: tuple[Plugin, ...], observers: Observers
+) -> Executor:
     from bench.run.executors.inline import InlineExecutor
     from bench.run.executors.processes import ProcessExecutor
     from bench.run.tasks import Settings
 
     root = str(options.data_root) if options.data_root else None
     store = str(options.store.resolve())
-    settings = Settings(store, device, options.threads, root, dtype=options.dtype)
+    settings = Settings(store, device, options.threads, root, dtype=options.dtype, plugins=plugins)
     if workers == 0:
         return InlineExecutor(settings, lambda event: observers.tell("progress", event))
     return ProcessExecutor(settings, workers, options.job_timeout)

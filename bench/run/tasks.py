@@ -8,13 +8,14 @@ from typing import Literal
 
 from bench.errors import BenchError, GateClosed, NotApplicable
 from bench.spec.graph import Job
+from bench.spec.plugins import Plugin
 from bench.store.records import ResultRecord
 
 
 @dataclass(frozen=True)
 class Settings:
     """How a run works; of it the dtype alone is identity. ``store`` is the store's folder, ``data_root`` the data
-    set's."""
+    set's, ``plugins`` are methods in files."""
 
     store: str
     device: str = "cpu"
@@ -22,6 +23,7 @@ class Settings:
     data_root: str | None = None
     unrelated: str | None = "digits"
     dtype: str = "float32"
+    plugins: tuple[Plugin, ...] = ()
 
 
 @dataclass(frozen=True)

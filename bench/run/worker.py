@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bench import __version__, runtime
 from bench.data.access import DataAccess
-from bench.data.datasets import Dataset, get_dataset
+from bench.data.datasets import Arrays, Dataset, get_dataset
 from bench.data.places import beside
 from bench.interfaces import DatasetSpec, ModelHandle, RunContext, Tier
 from bench.run.fp import FpResult, check_sound, fp_result
 from bench.run.integrity import Integrity
 from bench.run.tasks import Settings
 from bench.spec.plan import SynthJob
+from bench.spec.plugins import PROTOCOLS
 from bench.spec.registry import Registry
 from bench.store.artifacts import ArtifactStore
 from bench.store.policies import PolicyStore
@@ -39,13 +41,13 @@ class Bench:
     """What one process keeps between jobs: networks, data sets, registries. A network is loaded once."""
 
     sealed = False
-    """Whether this is the process of an installed method, which has the engine's files but not its data."""
+    """Whether this is the process of a foreign method, which has the engine's files but not its data."""
 
     def __init__(self, settings: Settings, integrity: Integrity | None = None) -> None:
         self.settings = settings
         self.integrity = Integrity(integrity)
         self.store = ArtifactStore(Path(settings.store))
-        self.sources, self.compressors, self.searches = (Registry(k) for k in ("sources", "compressors", "policies"))
+        self.sources, self.compressors, self.searches = (Registry(kind, plugins=settings.plugins) for kind in PROTOCOLS)
         self.dtype = runtime.compute_dtype(settings.dtype)
         self._models: dict[str, ModelHandle] = {}
         self._datasets: dict[str, Dataset] = {}
@@ -83,6 +85,11 @@ class Bench:
         root = Path(self.settings.data_root) if self.settings.data_root else None
         return root if domain is None else beside(domain, dataset, root)
 
+    def test_batches(self, dataset: str, subset: int | None) -> Iterator[Arrays]:
+        """The test images with their labels, batch by batch, anew with each call; where the engine is not (``sealed``)
+        without: each label is -1."""
+        return self.dataset(dataset).test_batches(subset)
+
     def access(self, dataset: str, constants: SynthJob, tier: Tier) -> DataAccess:
         """A door to the data, in the constants the images of this set are normalised with."""
         found = dataclasses.replace(self.dataset(dataset), spec=constants.dataset)
@@ -94,6 +101,10 @@ class Bench:
         if other is None or other == dataset:
             return None
         return get_dataset(other, self.data_root(dataset, domain))
+
+    def answered(self, cell_id: str, answers: Tensor) -> None:
+        """Keep what a cell's network says of the test images [N], to be marked where their labels are."""
+        raise LookupError("whoever has the labels marks the answers at once")
 
     def ready_to_measure(self) -> None:
         """The methods are done; of their code only the forward of a network runs from here on.

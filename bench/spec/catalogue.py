@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
 from bench.data.table import measured_on_test
+from bench.data.table import seen_in_training as dataset_was_seen
 from bench.errors import SuiteError, nearest
 from bench.interfaces import DatasetSpec, Membership, NetworkInfo
+from bench.spec.plugins import PROTOCOLS, Plugin
 from bench.spec.registry import Registry
-
-OUTSIDE = ("timm:", "torchvision:")
-"""Prefixes of networks that come with a library and belong to no data set of ours."""
+from bench.zoo.names import OUTSIDE_FORMS, is_outside
 
 
 class Catalogue(Protocol):
@@ -70,6 +71,12 @@ class ShippedCatalogue:
     ``root`` is the folder of a data set that is not embedded, where the user named one.
     """
 
+    @classmethod
+    def of(cls, root: Path | None = None, plugins: Sequence[Plugin] = ()) -> ShippedCatalogue:
+        """With methods in files besides."""
+        sources, compressors, policies = (Registry(kind, plugins=plugins) for kind in PROTOCOLS)
+        return cls(sources, compressors, policies, root)
+
     sources: Registry = field(default_factory=lambda: Registry("sources"))
     compressors: Registry = field(default_factory=lambda: Registry("compressors"))
     policies: Registry = field(default_factory=lambda: Registry("policies"))
@@ -120,9 +127,9 @@ class ShippedCatalogue:
         return info(name)
 
     def check_student(self, name: str, dataset: str, where: str) -> None:
-        from bench.zoo.libraries import check_student, library_of
+        from bench.zoo.libraries import check_student
 
-        if library_of(name):
+        if is_outside(name):
             check_student(name, self.dataset(dataset), where)
 
     def membership(self, target: str, models: tuple[str, ...]) -> Membership:
@@ -139,14 +146,20 @@ def _train_digest(dataset: str, root: Path | None) -> str:
 
 
 def full_name(dataset: str, name: str) -> str:
-    """``fashion_mnist/resnet18_w16`` of ``resnet18_w16``; names that are full already, or a library's, stay."""
+    """``fashion_mnist/resnet18_w16`` of ``resnet18_w16``; names that are full already, or of networks from outside,
+    stay."""
     owner = measured_on_test(dataset)
-    return name if name.startswith((f"{owner}/", *OUTSIDE)) else f"{owner}/{name}"
+    return name if name.startswith(f"{owner}/") or is_outside(name) else f"{owner}/{name}"
 
 
 def short_name(dataset: str, name: str) -> str:
     """The inverse of :func:`full_name`: what stands in a row."""
     return name.removeprefix(f"{measured_on_test(dataset)}/")
+
+
+def seen_in_training(dataset: str) -> bool:
+    """Whether the networks of a data set were trained on its test images."""
+    return dataset_was_seen(dataset)
 
 
 def shipped_weights() -> dict[str, str]:
@@ -169,13 +182,13 @@ def find_network(catalogue: Catalogue, dataset: str, name: str, where: str) -> s
     """
     full = full_name(dataset, name)
     known = catalogue.networks(dataset)
-    if not name.startswith(OUTSIDE) and full not in known:
+    if not is_outside(name) and full not in known:
         short = [short_name(dataset, item) for item in known]
         raise SuiteError(
             f"{dataset} has no such network",
             where=where,
             got=name,
-            expected=[*short, "timm:NAME", "torchvision:NAME"],
+            expected=[*short, *OUTSIDE_FORMS],
             nearest=nearest(name, short),
         )
     return full

@@ -66,7 +66,7 @@ class Point:
         return policy_id(
             search=search.method,
             version=search.version,
-            params=search.params_json,
+            params=search.described,
             synth=self.looked_at.synth_id,
             count=self.search_count,
             setting=axes.identity(asked),
@@ -142,7 +142,7 @@ def _cell_id(point: Point, setting: Setting | None, asked: Setting | None, kind:
         count=point.count,
         compressor=compressor.method if compressor else None,
         version=compressor.version if compressor else None,
-        params=compressor.params_json if compressor else {},
+        params=compressor.described if compressor else {},
         setting=axes.identity(setting) if setting else None,
         target_digest=point.target_digest,
         test_digest=point.test_digest,
@@ -194,4 +194,4 @@ def _searched(point: Point, search: ResolvedSearch) -> dict[str, Any]:
 
 
 def _described(row: ResolvedCompressor | ResolvedSearch) -> dict[str, Any]:
-    return {"method": row.method, "version": row.version, "params": row.params_json}
+    return {"method": row.method, "version": row.version, "params": row.described}

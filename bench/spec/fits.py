@@ -7,7 +7,7 @@ import math
 from bench.data.table import VIDEO, resized
 from bench.errors import SuiteError
 from bench.interfaces import DatasetSpec, NetworkInfo
-from bench.spec.catalogue import OUTSIDE
+from bench.zoo.names import is_factory, is_outside
 
 
 def check_fit(info: NetworkInfo, dataset: DatasetSpec, where: str) -> None:
@@ -71,7 +71,7 @@ def _channels_hint(info: NetworkInfo, dataset: DatasetSpec) -> str:
 def _size_hint(info: NetworkInfo, shape: tuple[int, int, int], dataset: DatasetSpec) -> str:
     name = resized(dataset.name, shape[1])
     own = f"Read the images at its size: dataset: {name}." if name and shape[1] == shape[2] else ""
-    if not info.name.startswith(OUTSIDE):
+    if not is_outside(info.name):
         return own or "Choose a network that was trained on images of this size."
     size = dataset.shape[1]
     other = f"For weights trained at {size} pixels: bench zoo add {info.name} FILE --data FOLDER@{size}."
@@ -79,7 +79,7 @@ def _size_hint(info: NetworkInfo, shape: tuple[int, int, int], dataset: DatasetS
 
 
 def _classes_hint(info: NetworkInfo, dataset: DatasetSpec) -> str:
-    if not info.name.startswith(OUTSIDE):
+    if not is_outside(info.name) or is_factory(info.name):
         return "Choose a network that was trained on these classes."
     count = dataset.classes
     return (

@@ -9,11 +9,25 @@ from typing import Any, Protocol
 from bench.identity import SEED_SCHEME, seed_from
 from bench.interfaces import Control, DatasetSpec, Delivery, LabelKind, Membership, MethodParams, Preset, Setting, Tier
 from bench.spec import axes
+from bench.spec.plugins import KEY
+
+BROUGHT = "brought"
+"""Under which a record's provenance says where methods come from that are not the product's own."""
 
 
 class _Resolved:
-    """A method of the grid.  One that an installed package brought crosses to another process without its own
+    """A method of the grid.  One that an installed package or a file brought crosses to another process without its own
     parameters' object, whose code would run there; ``params_json`` says the same."""
+
+    params_json: Mapping[str, Any]
+    code: str | None
+    brought: str
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """``params_json`` and whatever else beside the version decides what it makes: what is hashed, and what a record
+        holds."""
+        return {**self.params_json, **({KEY: self.code} if self.code else {})}
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(vars(self))
@@ -25,9 +39,10 @@ class ResolvedSource(_Resolved):
     """A row of the source axis with its defaults filled in.
 
     ``params`` is the method's own pydantic object, ``params_json`` the same as plain JSON (what is hashed), ``changes``
-    what of it differs from the preset.  ``own``: it is the product's own, not an installed package's; ``hook``: it has
-    an extra for who trains on its images.  ``domain`` names the data set that its unrelated images come from and
-    ``domain_digest`` tells their content, where the suite says so.
+    what of it differs from the preset.  ``own``: it is the product's own; else ``brought`` says whose it is, and
+    ``code`` is the digest of its file where it is one; ``hook``: it has an extra for who trains on its images.
+    ``domain`` names the data set that its unrelated images come from and ``domain_digest`` tells their content, where
+    the suite says so.
     """
 
     method: str
@@ -45,13 +60,16 @@ class ResolvedSource(_Resolved):
     hook: bool = False
     domain: str | None = None
     domain_digest: str | None = None
+    code: str | None = None
+    brought: str = ""
 
     @property
     def described(self) -> dict[str, Any]:
-        """``params_json`` and the row's options that say what it reads: what is hashed, and what a record holds."""
+        """As of every method, and the row's options that say what it reads."""
+        found = super().described
         if self.domain is None:
-            return dict(self.params_json)
-        return {**self.params_json, "domain": self.domain.partition(":")[0], "domain_digest": self.domain_digest}
+            return found
+        return {**found, "domain": self.domain.partition(":")[0], "domain_digest": self.domain_digest}
 
 
 @dataclass(frozen=True)
@@ -76,6 +94,8 @@ class ResolvedCompressor(_Resolved):
     own: bool = True
     teacher: str | None = None
     teacher_digest: str | None = None
+    code: str | None = None
+    brought: str = ""
 
     @property
     def chain(self) -> tuple[ResolvedCompressor, ...]:
@@ -93,6 +113,8 @@ class ResolvedSearch(_Resolved):
     params: MethodParams
     params_json: Mapping[str, Any]
     own: bool = True
+    code: str | None = None
+    brought: str = ""
 
 
 @dataclass(frozen=True)
@@ -150,6 +172,18 @@ class SynthJob:
         """Size of one stored batch: float32 images; labels are small beside them."""
         channels, height, width = self.dataset.shape
         return self.source.batch_size * channels * height * width * 4
+
+
+def brought_by(*rows: ResolvedSource | ResolvedCompressor | ResolvedSearch | None) -> dict[str, Any]:
+    """What a record says of where methods come from that are not the product's own: name → who brought it and, of a
+    file, the digest of its content."""
+    steps = [step for row in rows for step in (row.chain if isinstance(row, ResolvedCompressor) else [row])]
+    found = {
+        step.method: {"by": step.brought, **({"digest": step.code} if step.code else {})}
+        for step in steps
+        if step is not None and step.brought
+    }
+    return {BROUGHT: found} if found else {}
 
 
 @dataclass(frozen=True)

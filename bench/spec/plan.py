@@ -15,6 +15,7 @@ from bench.spec.claims import check_claims
 from bench.spec.expand import Expansion
 from bench.spec.graph import Job, counts, make_graph
 from bench.spec.jobs import CellJob, ResolvedCompressor, ResolvedSource, SearchJob, SynthJob
+from bench.spec.plugins import Plugin
 from bench.spec.select import check_selection, own_labels, parse_only
 from bench.spec.suite import SuiteSpec
 
@@ -33,6 +34,7 @@ class Plan:
     """What a suite asks for: unique image sets and policy searches, then cells in the suite's order.
 
     One that only not-applicable cells would use is not among them; ``idle`` holds such image sets, never made.
+    ``plugins`` are the methods in files that it was made with.
     """
 
     suite: SuiteSpec
@@ -42,6 +44,7 @@ class Plan:
     cells: tuple[CellJob, ...]
     idle: tuple[SynthJob, ...] = ()
     dtype: str = "float32"
+    plugins: tuple[Plugin, ...] = ()
 
     @cached_property
     def _by_id(self) -> dict[str, SynthJob]:

@@ -1,4 +1,5 @@
-"""Methods by name: a name is a public file's stem in methods/<kind>/, or an entry point of an installed package.
+"""Methods by name: a name is a public file's stem in methods/<kind>/, an entry point of an installed package, or the
+stem of a file the user gives (:mod:`bench.spec.plugins`).
 
 Nothing is imported until it is asked for, and no name is known here.  What is imported must declare what its kind's
 Protocol names, so that nobody downstream has to ask whether an attribute is there.
@@ -8,9 +9,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata, resources
 from pathlib import Path
@@ -20,35 +21,48 @@ from pydantic import ValidationError
 
 from bench.errors import SuiteError, nearest
 from bench.identity import canonical
-from bench.interfaces import WORDS, Compressor, DataSource, Method, MethodParams, PolicySearch, Preset
+from bench.interfaces import Method, MethodParams, Preset
 from bench.reading import parse_json
 from bench.spec.explain import explain
 from bench.spec.origin import KeyPath, dotted
+from bench.spec.plugins import PROTOCOLS, SINGULAR, Plugin, undeclared
 
 PACKAGE = "methods"
 """Where the built-in methods lie: the one place of the engine that names it."""
 
-PROTOCOLS: Mapping[str, type] = {"sources": DataSource, "compressors": Compressor, "policies": PolicySearch}
-"""What a method of each kind declares."""
+GROUPS = ("bench.{}", "datafree_bench.{}")
+"""Groups of entry points by kind; the second is the older name of the first."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a method comes from: ``at`` is its module (and attribute) or its file, ``brought`` says who brought it and
+    is empty where it is the product's own; ``plugin`` is its file's content where the user gave one."""
+
+    at: str
+    brought: str = ""
+    plugin: Plugin | None = None
 
 
 class Registry:
     """The methods of one kind: ``sources``, ``compressors``.
 
     Args:
-        kind: folder below ``package`` and suffix of the entry point group ``datafree_bench.<kind>``.
+        kind: folder below ``package`` and suffix of the entry point groups (:data:`GROUPS`).
         package: where the built-in methods lie.
+        plugins: methods in files; those of other kinds are passed over.
     """
 
-    def __init__(self, kind: str, package: str = PACKAGE) -> None:
+    def __init__(self, kind: str, package: str = PACKAGE, plugins: Sequence[Plugin] = ()) -> None:
         self.kind = kind
         self._package = f"{package}.{kind}"
+        self._plugins = tuple(plugin for plugin in plugins if plugin.kind == kind)
         self._loaded: dict[str, Any] = {}
 
     @property
     def singular(self) -> str:
         """``source`` of ``sources``, for messages."""
-        return self.kind.removesuffix("s")
+        return SINGULAR.get(self.kind, self.kind)
 
     def names(self) -> tuple[str, ...]:
         """All names, sorted.
@@ -71,40 +85,77 @@ class Registry:
         if name not in self._places:
             names = self.names()
             raise SuiteError(
-                f"unknown {self.singular}", where=where, got=name, expected=names, nearest=nearest(name, names)
+                f"unknown {self.singular}",
+                where=where,
+                got=name,
+                expected=names,
+                nearest=nearest(name, names),
+                hint="One in a file of yours: --plugin FILE (bench run, plan, check, ls, board).",
             )
         if name not in self._loaded:
             self._loaded[name] = self._load(name, where)
         return self._loaded[name]
 
     def place(self, name: str) -> str:
-        """The module (and attribute) behind a name, for ``bench ls``."""
-        return self._places[name]
+        """The module (and attribute) or the file behind a name."""
+        return self._places[name].at
+
+    def brought(self, name: str) -> str:
+        """Who brought the method: ``file NAME.py``, ``package NAME VERSION``; empty where it is the product's own."""
+        return self._places[name].brought
 
     def own(self, name: str) -> bool:
-        """Whether the method is the product's, and not one that an installed package brought."""
-        return self._places[name].startswith(f"{self._package}.")
+        """Whether the method is the product's, and not one that an installed package or a file brought."""
+        return not self._places[name].brought
+
+    def code(self, name: str) -> str | None:
+        """SHA-256 of the method's source where it came as a file: changed, it is another method under the same name."""
+        plugin = self._places[name].plugin
+        return plugin.digest if plugin else None
+
+    def text(self, stem: str) -> str:
+        """The source text of one of the product's own methods, or of a part they share (``_base``)."""
+        spec = importlib.util.find_spec(f"{self._package}.{stem}")
+        if spec is None or spec.origin is None:
+            raise SuiteError(f"the {self.singular} has no source text", got=stem)
+        return Path(spec.origin).read_text(encoding="utf-8")
 
     @cached_property
-    def _places(self) -> dict[str, str]:
-        """Name → ``module`` or ``module:attribute``."""
-        places: dict[str, str] = {}
+    def _places(self) -> dict[str, Place]:
+        places: dict[str, Place] = {}
         for item in resources.files(self._package).iterdir():
             stem, dot, suffix = item.name.rpartition(".")
             if dot and suffix == "py" and not stem.startswith("_"):
-                places[stem] = f"{self._package}.{stem}"
-        for point in metadata.entry_points(group=f"datafree_bench.{self.kind}"):
-            owner = f"{point.value} ({point.dist.name})" if point.dist else point.value
-            if places.setdefault(point.name, point.value) != point.value:
+                places[stem] = Place(f"{self._package}.{stem}")
+        for group in GROUPS:
+            for point in metadata.entry_points(group=group.format(self.kind)):
+                owner = f"{point.value} ({point.dist.name})" if point.dist else point.value
+                # a value inside the product's own folder is its own code under another name
+                own = point.value.startswith(f"{self._package}.")
+                package = f"package {point.dist.name} {point.dist.version}" if point.dist else f"package {point.value}"
+                place = Place(point.value, "" if own else package)
+                if places.setdefault(point.name, place).at != point.value:
+                    raise SuiteError(
+                        f"two {self.kind} of one name",
+                        got=f"{point.name}: {places[point.name].at} and {owner}",
+                        hint="Uninstall one of the two packages, or rename its entry point.",
+                    )
+        for plugin in self._plugins:
+            place = Place(plugin.file, f"file {Path(plugin.file).name}", plugin)
+            if places.setdefault(plugin.name, place) != place:
                 raise SuiteError(
                     f"two {self.kind} of one name",
-                    got=f"{point.name}: {places[point.name]} and {owner}",
-                    hint="Uninstall one of the two packages, or rename its entry point.",
+                    where="--plugin",
+                    got=f"{plugin.name}: {places[plugin.name].at} and {plugin.file}",
+                    hint="A file's name is its method's name: rename the file.",
                 )
         return places
 
     def _load(self, name: str, where: str | None) -> Any:
-        module_name, _, attribute = self._places[name].partition(":")
+        place = self._places[name]
+        if place.plugin is not None:
+            return place.plugin.method  # it declared all when its kind was told
+        module_name, _, attribute = place.at.partition(":")
         try:
             module = importlib.import_module(module_name)
         except ImportError as error:
@@ -123,21 +174,6 @@ class Registry:
                 hint=f"See bench.interfaces.{PROTOCOLS[self.kind].__name__}.",
             )
         return method
-
-
-def undeclared(method: Any, protocol: type) -> tuple[str, ...]:
-    """What ``protocol`` and its bases name and ``method`` lacks, sorted: attributes, methods, and the methods behind
-    what it says it ``offers``."""
-    bases = [base for base in protocol.__mro__ if getattr(base, "_is_protocol", False)]
-    attributes = [name for base in bases for name in inspect.get_annotations(base)]
-    methods = [name for base in bases for name, item in vars(base).items() if inspect.isfunction(item)]
-    absent = object()
-    lacking = {name for name in attributes if getattr(method, name, absent) is absent}
-    wanted = {name for name in methods if not name.startswith("_")}
-    if "offers" in attributes:
-        wanted |= set(getattr(method, "offers", ())) - WORDS
-    lacking |= {name for name in wanted if not callable(getattr(method, name, None))}
-    return tuple(sorted(lacking))
 
 
 def resolve_params(

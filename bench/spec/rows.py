@@ -9,7 +9,7 @@ from typing import Any
 from bench.errors import SuiteError, nearest
 from bench.interfaces import Preset
 from bench.spec.axes import takes_policy
-from bench.spec.catalogue import OUTSIDE, Catalogue, find_network, full_name, short_name
+from bench.spec.catalogue import Catalogue, find_network, full_name, short_name
 from bench.spec.domains import from_domain
 from bench.spec.jobs import ResolvedCompressor, ResolvedSource
 from bench.spec.models import CompressorEntry, SourceEntry
@@ -18,6 +18,7 @@ from bench.spec.registry import changes, params_json, resolve_params, row_label
 from bench.spec.select import is_pattern, matches
 from bench.spec.suite import SuiteSpec
 from bench.spec.teachers import taught
+from bench.zoo.names import is_outside
 
 SELF = "self"
 EACH_TARGET = "each_target"
@@ -124,6 +125,8 @@ def rows_of(
         delivery=entry.delivery,
         changes=changed,
         own=catalogue.sources.own(entry.method),
+        code=catalogue.sources.code(entry.method),
+        brought=catalogue.sources.brought(entry.method),
         hook="hook" in method.offers,
     )
     if entry.domain is not None:
@@ -185,6 +188,8 @@ def _compressor(
         deliveries=method.deliveries,
         changes=changed,
         own=catalogue.compressors.own(name),
+        code=catalogue.compressors.code(name),
+        brought=catalogue.compressors.brought(name),
     )
 
 
@@ -201,7 +206,7 @@ def _chain(
                 "only the last step may quantise", where=at(()), got=step.method, hint="Put it at the end of `steps`."
             )
         _check_zeros(steps, catalogue, at(()))
-    described = [{"method": step.method, "version": step.version, "params": step.params_json} for step in steps]
+    described = [{"method": step.method, "version": step.version, "params": step.described} for step in steps]
     return ResolvedCompressor(
         method=entry.method,
         label="+".join(step.label for step in steps),
@@ -258,7 +263,7 @@ def _one_model(name: str, dataset: str, catalogue: Catalogue, where: str) -> str
     """The full name of a network; the two words that stand for networks are among what is allowed."""
     known = [short_name(dataset, item) for item in catalogue.networks(dataset)]
     words = [SELF, EACH_TARGET, *known]
-    if full_name(dataset, name) not in catalogue.networks(dataset) and not name.startswith(OUTSIDE):
+    if full_name(dataset, name) not in catalogue.networks(dataset) and not is_outside(name):
         raise SuiteError("unknown model", where=where, got=name, expected=words, nearest=nearest(name, words))
     return full_name(dataset, name)
 
@@ -271,7 +276,7 @@ def _zoo(entries: tuple[str, ...], dataset: str, catalogue: Catalogue, where: st
     for entry in entries:
         if entry in groups:
             out += catalogue.zoo(dataset, entry)
-        elif full_name(dataset, entry) in known or entry.startswith(OUTSIDE):
+        elif full_name(dataset, entry) in known or is_outside(entry):
             out.append(full_name(dataset, entry))
         else:
             allowed = [*groups, *(short_name(dataset, name) for name in known)]

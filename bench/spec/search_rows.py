@@ -48,8 +48,9 @@ def search_rows(
             label = f"{label} on {on.source.label}{f'[{on.model}]' if on.model else ''}"
         if any(old.search.label == label for old in out):
             raise SuiteError("two rows of one name", where=at(()), got=label)
-        own = catalogue.policies.own(name)
-        search = ResolvedSearch(name, label, method.version, params, params_json(params), own)
+        known = catalogue.policies
+        origin = (known.own(name), known.code(name), known.brought(name))
+        search = ResolvedSearch(name, label, method.version, params, params_json(params), *origin)
         out.append(SearchRow(search, on, entry.images))
     return tuple(out)
 

@@ -83,11 +83,28 @@ def load_suite(path_or_name: str | Path, overrides: Mapping[str, Any] | None = N
     Raises:
         SuiteError: naming file, line, key, what was got and what is allowed.
     """
+    return suite_from_text(*suite_text(path_or_name), overrides)
+
+
+def suite_text(path_or_name: str | Path) -> tuple[str, str]:
+    """The text of a suite file, or of a shipped suite, and what the file is called in messages.
+
+    Raises:
+        SuiteError: no such suite, or a file that cannot be read.
+    """
     place, shown = _find(path_or_name)
     try:
-        text = read_bytes(place, MAX_BYTES).decode()
+        return read_bytes(place, MAX_BYTES).decode(), shown
     except (OSError, ValueError) as error:
         raise SuiteError("cannot read the suite", where=shown, got=error) from error
+
+
+def suite_from_text(text: str, shown: str, overrides: Mapping[str, Any] | None = None) -> SuiteSpec:
+    """The suite that a file's ``text`` asks for; ``shown`` is what the file is called in messages.
+
+    Raises:
+        SuiteError: as :func:`load_suite`.
+    """
     raw, origin = read_yaml(text, shown)
     if not isinstance(raw, dict):
         raise SuiteError("is no suite", where=shown, got=type(raw).__name__, expected="a mapping: suite, version, …")

@@ -13,7 +13,8 @@ import pytest
 
 from bench.errors import SuiteError
 from bench.interfaces import Compressor
-from bench.spec.registry import Registry, changes, code_files, params_json, resolve_params, row_label, undeclared
+from bench.spec.plugins import undeclared
+from bench.spec.registry import Registry, changes, code_files, params_json, resolve_params, row_label
 from tests.spec.conftest import ToyCatalogue
 
 
@@ -68,6 +69,19 @@ def test_entry_points_count_and_duplicates_are_refused(package: str, monkeypatch
         Registry("sources", package).names()
     assert f"{package}.sources.kw" in str(caught.value)
     assert "elsewhere.kw" in str(caught.value)
+
+
+def test_the_older_group_of_entry_points_counts_too(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = {
+        "bench.sources": metadata.EntryPoint("new", f"{package}.sources.kw:METHOD", "bench.sources"),
+        "datafree_bench.sources": entry_point("old", "elsewhere.kw"),
+    }
+    monkeypatch.setattr(metadata, "entry_points", lambda group: [groups[group]])
+    registry = Registry("sources", package)
+    assert {"new", "old"} <= set(registry.names())
+    assert registry.own("new")  # the package's own code under another name
+    assert not registry.own("old")
+    assert registry.brought("old") == "package elsewhere.kw"
 
 
 def test_a_module_that_is_no_method(package: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,8 @@ NAMES = (
     "ddpq_candidates",
     "ddpq_mixup",
     "ddpq_similar_classes",
+    "imagenet_lite",
+    "imagenet_lite_w8a8",
     "kd",
     "policy_budget",
     "policy_data_free",
@@ -87,7 +89,7 @@ class UntrainedCatalogue(ShippedCatalogue):
         return tuple(full_name(dataset, name) for name in GROUPS[group])
 
     def info(self, name: str) -> NetworkInfo:
-        channels = spec_of(name.partition("/")[0]).shape[0]
+        channels = 3 if name.startswith("timm:") else spec_of(name.partition("/")[0]).shape[0]
         return NetworkInfo(name, name, (0.2,) * channels, (0.3,) * channels, 20, fp_top1=90.0)
 
 
@@ -148,6 +150,9 @@ SIZES = {
     "ddpq_mixup": (2, 2 * 4),
     "ddpq_similar_classes": (7, 7 * 2),
     "synthesis_ce_only": (3, 3 * 4),
+    # real, noise, kw twice, genie, mixmix; 3 compressors at 2 settings, and one at one
+    "imagenet_lite": (6, 6 * 3 * 2),
+    "imagenet_lite_w8a8": (6, 6),
     # real, noise, mixmix; kw of each of 3 targets; 3 compressors
     "qat_w4a4": (1 + 1 + 3 + 1, 4 * 3 * 3),
     "qat_w2a4": (1 + 1 + 3 + 1, 4 * 3 * 3),

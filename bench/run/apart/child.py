@@ -1,4 +1,4 @@
-"""The process of an installed method: it has networks and images it is given, and asks the engine for all else."""
+"""The process of a foreign method: it has networks and images it is given, and asks the engine for all else."""
 
 from __future__ import annotations
 
@@ -7,18 +7,23 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import singledispatch
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
+from torch import Tensor
+
 from bench import runtime
 from bench.data.access import DataAccess
-from bench.data.datasets import Dataset
+from bench.data.datasets import Arrays, Dataset
+from bench.errors import AccessDenied
 from bench.interfaces import ImageSet, ModelHandle, Tier
 from bench.run.apart.doors import shut
-from bench.run.apart.handle import RemoteData
+from bench.run.apart.exam import sat
+from bench.run.apart.handle import READS, RemoteData
 from bench.run.apart.keeper import Order
 from bench.run.apart.wire import Message, receive, send
 from bench.run.batch import synthesise
@@ -73,18 +78,27 @@ class Line:
 
 
 class SealedBench(Bench):
-    """As :class:`Bench`; the data stay with the engine until all that is left is to measure."""
+    """As :class:`Bench`; the data stay with the engine, the labels of the test images to the end."""
 
     sealed = True
 
     def __init__(self, order: Order, line: Line) -> None:
         super().__init__(order.settings)
         self._line, self._fp_known = line, order.fp
-        self._open = shut(order.hidden, order.guarded, lambda path: line.tell("denied", {"path": path}))
+        self.answers: dict[str, Tensor] = {}
+        shut(order.hidden, order.guarded, lambda path: line.tell("denied", {"path": path}))
 
     def access(self, dataset: str, constants: SynthJob, tier: Tier) -> DataAccess:
         """The engine's door, whatever tier is named here."""
-        return RemoteData(self._line.ask)
+        line = self._line
+
+        def ask(question: Message) -> Message:
+            """What a method's handle can say: nothing but reads."""
+            if question.kind not in READS:
+                raise AccessDenied("a method may not ask this of its door to the data", got=question.kind)
+            return line.ask(question)
+
+        return RemoteData(ask)
 
     def fp(self, target: ModelHandle, dataset: Dataset, subset: int | None) -> FpResult:
         """What the engine measured."""
@@ -92,10 +106,13 @@ class SealedBench(Bench):
             raise LookupError("nothing is measured here")
         return self._fp_known
 
-    def ready_to_measure(self) -> None:
-        """As :meth:`Bench.ready_to_measure`; from here on the data may be opened."""
-        super().ready_to_measure()
-        self._open()
+    def test_batches(self, dataset: str, subset: int | None) -> Iterator[Arrays]:
+        """The images of the job's own cells, whatever is named here; -1 is each label."""
+        return sat(self._line.ask)
+
+    def answered(self, cell_id: str, answers: Tensor) -> None:
+        """As :meth:`Bench.answered`; the engine gets them with the records."""
+        self.answers[cell_id] = answers
 
 
 def main(descriptor: int) -> None:
@@ -158,7 +175,7 @@ def _(job: PolicyJob, bench: SealedBench, line: Line) -> tuple[ResultRecord, ...
 @_work.register
 def _(job: CompressionJob, bench: SealedBench, line: Line) -> tuple[ResultRecord, ...]:
     records = run_compression(bench, job, line.report)
-    line.tell("done", {"records": [record.model_dump(mode="json") for record in records]})
+    line.tell("done", {"records": [record.model_dump(mode="json") for record in records]}, **bench.answers)
     return records
 
 

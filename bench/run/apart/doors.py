@@ -16,18 +16,15 @@ _CHANGES = frozenset(
 )
 
 
-def shut(hidden: Iterable[Path], guarded: Iterable[Path], tell: Callable[[str], None]) -> Callable[[], None]:
+def shut(hidden: Iterable[Path], guarded: Iterable[Path], tell: Callable[[str], None]) -> None:
     """From now on this process opens no file of ``hidden`` and changes none of ``guarded`` (files or folders with all
-    that is in them); who tries gets AccessDenied, and ``tell`` is called with the file.
-
-    Returns what makes ``hidden`` readable again.
-    """
+    that is in them); who tries gets AccessDenied, and ``tell`` is called with the file."""
     closed = {os.path.realpath(path) for path in hidden}
     kept = {os.path.realpath(path) for path in guarded}
 
     def deny(path: str, what: str) -> None:
         tell(path)
-        raise AccessDenied(f"the process of an installed method may not {what} this file", where=path)
+        raise AccessDenied(f"the process of a foreign method may not {what} this file", where=path)
 
     def hook(event: str, facts: tuple[Any, ...]) -> None:
         if event == "open":
@@ -44,7 +41,6 @@ def shut(hidden: Iterable[Path], guarded: Iterable[Path], tell: Callable[[str], 
                     deny(path, "change")
 
     sys.addaudithook(hook)
-    return closed.clear
 
 
 def _real(path: object) -> str | None:

@@ -6,13 +6,17 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
 
 import bench
 from bench import runtime
@@ -20,6 +24,7 @@ from bench.data.access import DataAccess, note_denied
 from bench.data.places import files_of
 from bench.errors import BenchError, NotApplicable
 from bench.interfaces import BitPolicy, ImageBatch, ImageSet, Searched
+from bench.run.apart.exam import QUESTIONS, Exam
 from bench.run.apart.handle import READS, Desk
 from bench.run.apart.wire import Message, receive, send
 from bench.run.fp import FpResult
@@ -34,8 +39,8 @@ if TYPE_CHECKING:
     from bench.run.worker import Bench, Report
 
 _COMMAND = "from bench.run.apart.child import main; main({})"
-_GONE = "the process of the installed method died"
-_BAD_ANSWER = "the process of an installed method answers what was not asked"
+_GONE = "the process of the foreign method died"
+_BAD_ANSWER = "the process of a foreign method answers what was not asked"
 
 
 @dataclass(frozen=True)
@@ -96,18 +101,30 @@ def searched(bench: Bench, job: PolicyJob, images: ImageSet, access: DataAccess,
         return FoundPolicy(searched, dict(body["curves"]), runtime.Spent(**body["spent"]))
 
 
-def compressed(
-    bench: Bench, job: CompressionJob, fp: FpResult, access: DataAccess, report: Report
-) -> Sequence[ResultRecord]:
-    """The records of the job's cells, compressed and measured in a process of their own.
+@dataclass(frozen=True)
+class Answered:
+    """Records without verdicts, and by cell what its network said of each test image."""
+
+    records: Sequence[ResultRecord]
+    said: Mapping[str, Tensor]
+
+    def answers(self, cell_id: str) -> Tensor:
+        """The classes int64 [N] of the cell's network; none where it gave none, or no whole numbers."""
+        found = self.said.get(cell_id)
+        return found if found is not None and found.dtype == torch.int64 else torch.empty(0, dtype=torch.int64)
+
+
+def compressed(bench: Bench, job: CompressionJob, fp: FpResult, access: DataAccess, report: Report) -> Answered:
+    """The job's cells, compressed and run on the test images in a process of their own.
 
     Raises:
         NotApplicable: a method cannot take this network.
         BenchError: its process died.
     """
-    found = _asked(_order(bench, job, job.first.dataset, fp), access, report)
+    exam = Exam(partial(bench.test_batches, job.first.dataset, job.first.test_subset))
+    found = _asked(_order(bench, job, job.first.dataset, fp), access, report, exam=exam)
     with _trusting_nothing():
-        return [ResultRecord.model_validate(record) for record in found.body["records"]]
+        return Answered([ResultRecord.model_validate(record) for record in found.body["records"]], found.tensors)
 
 
 def _order(
@@ -122,8 +139,10 @@ def _order(
     return Order(job, settings, hidden, guarded, os.getpid(), fp)
 
 
-def _asked(order: Order, access: DataAccess, report: Report, given: Message | None = None) -> Message:
-    """What the process answers when it is done; its reads are answered meanwhile."""
+def _asked(
+    order: Order, access: DataAccess, report: Report, given: Message | None = None, exam: Exam | None = None
+) -> Message:
+    """What the process answers when it is done; its reads are answered meanwhile, until the first test image."""
     desk = Desk(access)
     with _process(order.settings.threads) as (process, pipe):
         try:
@@ -135,12 +154,32 @@ def _asked(order: Order, access: DataAccess, report: Report, given: Message | No
                 if message.kind == "done":
                     return message
                 with _trusting_nothing():
-                    _answer(message, pipe, desk, access, report)
+                    _answer(message, pipe, Answerer(desk, exam), access, report)
         except (EOFError, ConnectionError) as error:
             raise BenchError(_died(process)) from error
 
 
-def _answer(message: Message, pipe: Connection, desk: Desk, access: DataAccess, report: Report) -> None:
+@dataclass(frozen=True)
+class Answerer:
+    """Who answers a process: its desk for what methods may read, its exam (a compression's alone) for test images."""
+
+    desk: Desk
+    exam: Exam | None
+
+    def answer(self, question: Message) -> Message:
+        """The answer.
+
+        Raises:
+            KeyError: nobody has one: test images are for networks that are done, and those read nothing more.
+        """
+        if self.exam is not None and question.kind in QUESTIONS:
+            return self.exam.answer(question)
+        if question.kind in READS and not (self.exam and self.exam.begun):
+            return self.desk.answer(question)
+        raise KeyError(question.kind)
+
+
+def _answer(message: Message, pipe: Connection, answerer: Answerer, access: DataAccess, report: Report) -> None:
     body = message.body
     if message.kind == "progress":
         report(str(body["stage"]), int(body["step"]), int(body["total"]))
@@ -148,10 +187,8 @@ def _answer(message: Message, pipe: Connection, desk: Desk, access: DataAccess, 
         note_denied(access, str(body["path"]))
     elif message.kind == "failed":
         raise _failure(body)
-    elif message.kind in READS:
-        send(pipe, desk.answer(message))
     else:
-        raise KeyError(message.kind)
+        send(pipe, answerer.answer(message))
 
 
 def _failure(body: Any) -> BenchError:

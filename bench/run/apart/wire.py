@@ -57,7 +57,7 @@ def receive(pipe: Connection) -> Message:
         tensors = load(pipe.recv_bytes()) if head["tensors"] else {}
         return Message(str(head["kind"]), dict(head["body"]), tensors)
     except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
-        raise BenchError("the process of an installed method sends what is no message", got=error) from error
+        raise BenchError("the process of a foreign method sends what is no message", got=error) from error
 
 
 def _mapping(value: Any) -> Any:
