@@ -68,6 +68,7 @@ COMMANDS: list[tuple[tuple[str, ...], int]] = [
     (("publish", "→.json.xz", "--to", "→"), 0),
     (("mlflow", "sync", *MINE), 0),
     (("data", "fetch", "→"), 2),
+    (("data", "sample", "→.tar", "sample→"), 2),
     (("data", "frames", "→", "frames→"), 2),
     (("data", "clips", "mine.yaml"), 2),
     (("zoo", "train", "fashion_mnist", "--only", "→"), 2),

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.access import DataAccess
+from bench.errors import NotApplicable
 from bench.interfaces import (
     FLOAT_BITS,
     BlockwiseCompressor,
@@ -50,7 +51,31 @@ class Made:
 
     def bits(self) -> list[dict[str, Any]]:
         """Every variant, for comparison bit for bit; the report may hold times, so it is not in it."""
-        return [{k: kit.bits_of(v) for k, v in vars(variant).items()} for variant in self.compressed.variants]
+        return [
+            {name: kit.bits_of(_told(name, value)) for name, value in vars(variant).items()}
+            for variant in self.compressed.variants
+        ]
+
+
+def _told(name: str, value: Any) -> Any:
+    """What a variant's callables and its inspection answer, which are other objects in every compression."""
+    if value is None:
+        return None
+    if name == "inspection":
+        return {layer: (value.bits(layer), value.weight(layer), value.grids(layer)) for layer in value.layers}
+    if name == "image_bitops":
+        return value(images().images)
+    if name == "integers":
+        try:
+            found = value()
+        except NotApplicable as none:
+            return str(none)
+        return {
+            "module": found.module,
+            "points": dict(found.points),
+            "grids": [vars(g) for g in found.weights.values()],
+        }
+    return value
 
 
 class CompressorCase(kit.Case):

@@ -170,6 +170,10 @@ def bits_of(value: Any) -> Any:
         return checksum(value)
     if isinstance(value, nn.Module):
         return {name: checksum(part) for name, part in value.state_dict().items()}
+    if isinstance(value, dict):
+        return {name: bits_of(part) for name, part in value.items()}
+    if isinstance(value, tuple | list):
+        return [bits_of(part) for part in value]
     return value
 
 

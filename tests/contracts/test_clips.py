@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from tests.contracts.compressors import CompressorCase
 from tests.contracts.policies import Search
 from tests.contracts.sources import MODELS, Source
 from tests.quant.nets import randomise
-from tests.sources.toy import COLOUR, ToyNet, randomised
+from tests.sources.toy import COLOUR, ToyNet, ToyTransformer, randomised
 
 FRAMES = 3
 
@@ -56,7 +57,8 @@ def shuffled(x: Tensor) -> Tensor:
 @pytest.mark.parametrize("name", kit.installed("sources"))
 def test_source(name: str) -> None:
     case, dataset = Source(name, Registry("sources").get(name)), clips_of(COLOUR)
-    nets = (Clips(kit.built(lambda i=i: ToyNet(6 + 2 * i, 3), i), FRAMES) for i in range(MODELS[case.method.models]))  # type: ignore[misc]
+    kind: Any = ToyTransformer if "attention" in case.method.needs else ToyNet
+    nets = (Clips(kit.built(lambda i=i: kind(6 + 2 * i, 3), i), FRAMES) for i in range(MODELS[case.method.models]))  # type: ignore[misc]
     models = tuple(kit.frozen(randomised(net, i), f"toy{i}", dataset) for i, net in enumerate(nets))
     request = case.request(dataset=dataset, models=models)
     batch = case.make(request).batch
