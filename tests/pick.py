@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from bench.data.table import shipped_digests
 from bench.spec.registry import Registry
 from bench.spec.suite import load_suite
 
@@ -75,6 +76,11 @@ def lacking(suite: str) -> list[str]:
     if grid.policy:
         missing |= {row.method for row in grid.policy} - {*Registry("policies").names()}
     return sorted(missing)
+
+
+def complete(suite: str) -> bool:
+    """Whether a suite can be planned with what the package brings: all its methods, no data set of the user's."""
+    return not lacking(suite) and load_suite(suite).dataset in shipped_digests()
 
 
 def needs(*suites: str) -> pytest.MarkDecorator:

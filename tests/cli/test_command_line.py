@@ -28,8 +28,8 @@ def loaded(code: str) -> set[str]:
     return set(subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout.split())
 
 
-def test_the_script_gives_the_engines_commands_and_two_more() -> None:
-    assert names(dashboard.cli.app) - names(bench.cli.app) == {"report", "dashboard"}
+def test_the_script_gives_the_engines_commands_and_those_that_draw() -> None:
+    assert names(dashboard.cli.app) - names(bench.cli.app) == {"report", "dashboard", "diagnose"}
     assert names(bench.cli.app) < names(dashboard.cli.app)
 
 

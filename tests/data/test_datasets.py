@@ -116,7 +116,13 @@ def test_unknown_names_come_with_the_nearest() -> None:
     with pytest.raises(DataError, match="fashion_mnist") as caught:
         get_dataset("fashion-mnist")
     assert caught.value.nearest == "fashion_mnist"
-    forms = {"imagenet@SIZE", "imagefolder:PATH[@SIZE]", "videofolder:PATH[@SIZE[xFRAMES]]", "NAME+held_out"}
+    forms = {
+        "imagenet@SIZE",
+        "imagenet_sample@SIZE",
+        "imagefolder:PATH[@SIZE]",
+        "videofolder:PATH[@SIZE[xFRAMES]]",
+        "NAME+held_out",
+    }
     clips = {f"{name}@SIZE[xFRAMES]" for name, spec in SPECS.items() if spec.frames > 1}
     assert {*SPECS, *forms, *clips} == set(dataset_names())
 

@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bench.data.table import shipped_digests
-from bench.spec.suite import load_suite, suite_names
+from bench.spec.suite import suite_names
 from tests import pick
 
 HEAVY = "{'torch', 'timm', 'torchvision', 'pandas', 'scipy', 'sklearn', 'mlflow'} & sys.modules.keys()"
 
-COMPLETE = [name for name in suite_names() if not pick.lacking(name) and load_suite(name).dataset in shipped_digests()]
+COMPLETE = [name for name in suite_names() if pick.complete(name)]
 """Suites all of whose methods are installed, and that need no data set of the user's."""
 
 PLANNING = """
