@@ -19,7 +19,7 @@ from bench.spec.catalogue import ShippedCatalogue
 from bench.spec.graph import CompressionJob
 from bench.spec.jobs import CellJob
 from bench.spec.plan import Plan, make_plan
-from bench.spec.suite import load_suite
+from bench.spec.suite import load_suite, suite_names
 from bench.store.records import ResultRecord
 
 if TYPE_CHECKING:
@@ -108,6 +108,9 @@ def _made(record: ResultRecord, cell: CellJob, job: CompressionJob, place: Place
 
 def _plan(record: ResultRecord, place: Place) -> Plan:
     """The suite's plan at the record's count, preset and seed."""
+    if place.suite is None and record.suite not in suite_names():
+        what = "the cell's suite did not come with the package"
+        raise BenchError(what, where=record.cell_id, got=record.suite, hint="Name its file: --suite FILE")
     overrides = {"images": record.n}
     suite = load_suite(place.suite or record.suite, overrides)
     if suite.dataset != record.dataset:

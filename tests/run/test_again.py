@@ -29,6 +29,9 @@ def test_it_is_right_where_the_record_says_so(run: Run, suite: Path, tmp_path: P
     with pytest.raises(BenchError, match="no such cell") as refused:
         make_again(record.model_copy(update={"cell_id": "0" * 16}), Place(tmp_path / "store", str(suite)), quiet)
     assert "run the suite again" in str(refused.value)
+    with pytest.raises(BenchError, match="did not come with the package") as unnamed:
+        make_again(record, Place(tmp_path / "store"), quiet)
+    assert "--suite FILE" in str(unnamed.value)
     changed = record.model_copy(update={"status": "not_applicable", "reason": "no batch normalisation"})
     with pytest.raises(NotApplicable, match="no network"):
         make_again(changed, Place(tmp_path), quiet)
