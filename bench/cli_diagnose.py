@@ -18,7 +18,7 @@ from bench.errors import BenchError
 from bench.spec.jobs import title_of
 
 if TYPE_CHECKING:
-    from bench.measure.diagnosis import Diagnosis, LayerFinding
+    from bench.measure.findings import Diagnosis, LayerFinding
     from bench.run.again import Again
 
 SHOWN = 20
@@ -103,7 +103,7 @@ def show(found: Diagnosis, facts: dict[str, Any], console: Console) -> None:
 
 def sentences(found: Diagnosis, facts: dict[str, Any]) -> list[str]:
     """What is to be said before any table."""
-    from bench.measure.diagnosis import BITS
+    from bench.measure.findings import BITS
 
     lost = found.plain_top1 - found.top1
     said = [

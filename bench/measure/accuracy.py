@@ -131,9 +131,14 @@ def marked(answers: Tensor, labels: Tensor) -> tuple[float, npt.NDArray[np.bool_
     return 100 * float(correct.mean()), correct
 
 
+def classes_of(logits: Tensor) -> Tensor:
+    """Class of the greatest of logits [N, K], int64 [N]; -1 where one is not finite: no label is that."""
+    return logits.argmax(dim=1).where(torch.isfinite(logits).all(dim=1), -1)
+
+
 def _answers(module: nn.Module, images: Tensor) -> Tensor:
-    """Class [B] of each image, -1 where its logits are not all finite: no label is that."""
+    """Class [B] of each image, as :func:`classes_of`."""
     logits: Tensor = module(images)
     if not is_logits(logits):
         raise no_logits(logits)
-    return logits.argmax(dim=1).where(torch.isfinite(logits).all(dim=1), -1)
+    return classes_of(logits)

@@ -88,3 +88,31 @@ class SingleSource(Defaults, ABC):
         from methods.sources._objectives import run
 
         return run(self.prepare(request, ctx), ctx)
+
+
+class RolledSource(SingleSource):
+    """One network seen through rolls and flips, Adam with warm-up and cosine (per stage with ``restart``), labels as
+    asked for: what ``deepdream``, ``deepinversion`` and ``psaq_vit`` share beyond the network."""
+
+    def augment(self, params: Any, space: PixelSpace) -> Augment:
+        """Roll and flip."""
+        from methods.sources._augment import Augment
+
+        return Augment(space, roll=params.roll, flip=params.flip)
+
+    def settings(self, params: Any) -> LoopSettings:
+        """Adam with warm-up and cosine."""
+        return LoopSettings(
+            iterations=params.iterations,
+            half_iterations=params.half_iterations,
+            lr=params.lr,
+            betas=params.betas,
+            warmup=params.warmup,
+            restart=params.restart,
+            clip=params.clip,
+        )
+
+    def label_law(self, params: Any) -> LabelLaw | None:
+        """As asked for."""
+        law: LabelLaw = params.labels
+        return law

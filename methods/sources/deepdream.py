@@ -13,16 +13,13 @@ Paper's figure (MixMix Table 2, 224 pixels, 21 networks): zoo top-1 24.9 ± 8.23
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
 from bench.interfaces import MethodParams
-from methods.sources._settings import Beta, InversionParams, LabelLaw, LoopSettings, Prior, Terms, TvNorm
-from methods.sources._single import SingleSource
-
-if TYPE_CHECKING:
-    from methods.sources._augment import Augment, PixelSpace
+from methods.sources._settings import Beta, InversionParams, LabelLaw, Prior, Terms, TvNorm
+from methods.sources._single import RolledSource
 
 
 class DeepDreamParams(InversionParams):
@@ -39,7 +36,7 @@ class DeepDreamParams(InversionParams):
     labels: LabelLaw = "balanced"
 
 
-class DeepDream(SingleSource):
+class DeepDream(RolledSource):
     """DataSource ``deepdream``."""
 
     summary = "class images from cross-entropy and an image prior alone (DeepDream)"
@@ -65,28 +62,6 @@ class DeepDream(SingleSource):
     def terms(self, params: DeepDreamParams) -> Terms:
         """CE and prior."""
         return Terms(ce_weight=1.0, prior=Prior(tv_l2=params.tv, l2=params.l2, tv_norm=params.tv_norm))
-
-    def augment(self, params: DeepDreamParams, space: PixelSpace) -> Augment:
-        """Roll and flip."""
-        from methods.sources._augment import Augment
-
-        return Augment(space, roll=params.roll, flip=params.flip)
-
-    def settings(self, params: DeepDreamParams) -> LoopSettings:
-        """Adam with warm-up and cosine."""
-        return LoopSettings(
-            iterations=params.iterations,
-            half_iterations=params.half_iterations,
-            lr=params.lr,
-            betas=params.betas,
-            warmup=params.warmup,
-            restart=params.restart,
-            clip=params.clip,
-        )
-
-    def label_law(self, params: DeepDreamParams) -> LabelLaw | None:
-        """As asked for."""
-        return params.labels
 
 
 METHOD = DeepDream()

@@ -17,16 +17,13 @@ Paper's figure (MixMix Table 2, 224 pixels, 21 networks): zoo top-1 85.96 ± 5.8
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from bench.interfaces import ImageBatch, MethodParams, RunContext, SynthRequest
-from methods.sources._settings import Beta, InversionParams, Kappa, LabelLaw, LoopSettings, Prior, Terms, TvNorm
-from methods.sources._single import SingleSource
-
-if TYPE_CHECKING:
-    from methods.sources._augment import Augment, PixelSpace
+from methods.sources._settings import Beta, InversionParams, Kappa, LabelLaw, Prior, Terms, TvNorm
+from methods.sources._single import RolledSource
 
 
 class DeepInversionParams(InversionParams):
@@ -54,7 +51,7 @@ class DeepInversionParams(InversionParams):
     labels: LabelLaw = "balanced"
 
 
-class DeepInversion(SingleSource):
+class DeepInversion(RolledSource):
     """DataSource ``deepinversion``."""
 
     version = 3
@@ -93,28 +90,6 @@ class DeepInversion(SingleSource):
             competition_js=params.js,
             detach_student=params.detach_student,
         )
-
-    def augment(self, params: DeepInversionParams, space: PixelSpace) -> Augment:
-        """Roll and flip."""
-        from methods.sources._augment import Augment
-
-        return Augment(space, roll=params.roll, flip=params.flip)
-
-    def settings(self, params: DeepInversionParams) -> LoopSettings:
-        """Adam with warm-up and cosine, per stage with ``restart``."""
-        return LoopSettings(
-            iterations=params.iterations,
-            half_iterations=params.half_iterations,
-            lr=params.lr,
-            betas=params.betas,
-            warmup=params.warmup,
-            restart=params.restart,
-            clip=params.clip,
-        )
-
-    def label_law(self, params: DeepInversionParams) -> LabelLaw | None:
-        """As asked for."""
-        return params.labels
 
     def synthesize_batch(self, request: SynthRequest, ctx: RunContext) -> ImageBatch:
         """Invert one batch; the record says which student it competed with."""

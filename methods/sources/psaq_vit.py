@@ -35,11 +35,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from bench.interfaces import ImageBatch, MethodParams, ModelHandle, RunContext, SynthRequest
-from methods.sources._settings import Beta, InversionParams, LabelLaw, LoopSettings, Terms, TvNorm
-from methods.sources._single import SingleSource
+from methods.sources._settings import Beta, InversionParams, LabelLaw, Terms, TvNorm
+from methods.sources._single import RolledSource
 
 if TYPE_CHECKING:
-    from methods.sources._augment import Augment, PixelSpace
     from methods.sources._objectives import Prepared
 
 Rough = Annotated[float, Field(ge=0)]
@@ -63,6 +62,7 @@ class PsaqVitParams(InversionParams):
     roll: int = Field(4, ge=0)
     flip: bool = True
     warmup: int = Field(0, ge=0)
+    restart: bool = False
     labels: LabelLaw = "balanced"
 
     @model_validator(mode="after")
@@ -72,7 +72,7 @@ class PsaqVitParams(InversionParams):
         return self
 
 
-class PsaqVit(SingleSource):
+class PsaqVit(RolledSource):
     """DataSource ``psaq_vit``."""
 
     version = 1
@@ -97,27 +97,6 @@ class PsaqVit(SingleSource):
     def terms(self, params: PsaqVitParams) -> Terms:
         """CE; the rest is the objective's own."""
         return Terms(ce_weight=params.ce)
-
-    def augment(self, params: PsaqVitParams, space: PixelSpace) -> Augment:
-        """Roll and flip."""
-        from methods.sources._augment import Augment
-
-        return Augment(space, roll=params.roll, flip=params.flip)
-
-    def settings(self, params: PsaqVitParams) -> LoopSettings:
-        """Adam with warm-up and cosine."""
-        return LoopSettings(
-            iterations=params.iterations,
-            half_iterations=params.half_iterations,
-            lr=params.lr,
-            betas=params.betas,
-            warmup=params.warmup,
-            clip=params.clip,
-        )
-
-    def label_law(self, params: PsaqVitParams) -> LabelLaw | None:
-        """As asked for."""
-        return params.labels
 
     def check(self, params: PsaqVitParams, models: tuple[ModelHandle, ...]) -> None:
         """Raise NotApplicable without a network, or with one without self-attention."""

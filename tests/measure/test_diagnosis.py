@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from bench.data.datasets import get_dataset
 from bench.interfaces import BitPolicy, LayerBits, Setting
 from bench.measure.accuracy import batches, evaluate, to_input
-from bench.measure.diagnosis import Data, Diagnosis, Gain, LayerFinding, diagnose, predict
+from bench.measure.diagnosis import Data, diagnose, predict
+from bench.measure.findings import Diagnosis, Gain, LayerFinding
 from bench.measure.signals import Channels, LayerSignal, Ratio
 from bench.zoo.targets import load
 from methods.quant.inspected import Inspected
