@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 .PHONY: demo dashboard test test-browser chromium lint install benchmarks sweep views tuning clean
 
 demo: install  ## a real grid in four minutes, no network needed
-	$(BIN)/bench run suites/quickstart.yaml --seeds 1
+	$(BIN)/bench run suites/quickstart.yaml --seeds 1 --fresh  # the package's own records would stand for it
 
 dashboard: install  ## the board in a browser; STORE=DIR shows another store
 	$(BIN)/bench dashboard $(if $(STORE),--store $(STORE))
