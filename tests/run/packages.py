@@ -8,6 +8,31 @@ from textwrap import dedent
 
 import pytest
 
+OPENED = """
+    def tried(*ways):
+        \"\"\"What became of each way; a cheat says nothing of its failures itself.\"\"\"
+        found = {}
+        for way in ways:
+            try:
+                found[way.__name__] = f"got {way()}"
+            except Exception as error:
+                found[way.__name__] = type(error).__name__
+        return found
+
+
+    def by_import():
+        from bench.data.datasets import get_dataset
+
+        return len(get_dataset("fashion_mnist").test().labels)
+
+
+    def by_file():
+        import bench.data
+
+        return len((Path(bench.data.__file__).parent / "embedded" / "fashion_mnist_test_labels.xz").read_bytes())
+"""
+"""What every cheating method tries first, indented as the texts it is put into."""
+
 
 def install(
     site: Path, name: str, text: str, points: Mapping[str, Mapping[str, str]], monkeypatch: pytest.MonkeyPatch

@@ -23,9 +23,12 @@ from bench.store.artifacts import ArtifactStore
 from bench.store.records import ResultRecord
 from tests import pick
 
+from .packages import OPENED
+
 EQUAL = pick.first("policies", control=True)
 
-WAYS = """
+WAYS = (
+    """
     import sys
     from pathlib import Path
 
@@ -36,28 +39,9 @@ WAYS = """
     from bench.spec.registry import Registry
 
 
-    def tried(*ways):
-        \"\"\"What became of each way; a cheat says nothing of its failures itself.\"\"\"
-        found = {}
-        for way in ways:
-            try:
-                found[way.__name__] = f"got {way()}"
-            except Exception as error:
-                found[way.__name__] = type(error).__name__
-        return found
-
-
-    def by_import():
-        from bench.data.datasets import get_dataset
-
-        return len(get_dataset("fashion_mnist").test().labels)
-
-
-    def by_file():
-        import bench.data
-
-        return len((Path(bench.data.__file__).parent / "embedded" / "fashion_mnist_test_labels.xz").read_bytes())
-
+"""
+    + OPENED
+    + """
 
     def callers():
         \"\"\"The variables of every caller.\"\"\"
@@ -103,6 +87,7 @@ WAYS = """
 
         return tried(by_import, by_file, by_frames, by_tier, by_a_cleared_audit, by_its_door, by_patch)
 """
+)
 
 SOURCE = """
     class Cheat(type(Registry("sources").get("@LOWER"))):

@@ -20,9 +20,10 @@ from bench.store.records import ResultRecord
 from tests import pick
 
 from .conftest import assert_same
-from .packages import install
+from .packages import OPENED, install
 
-CHEATS = """
+CHEATS = (
+    """
     from pathlib import Path
 
     import torch
@@ -33,28 +34,9 @@ CHEATS = """
     LOWER, ROUND = Registry("sources").get("@LOWER"), Registry("compressors").get("@ROUND")
 
 
-    def tried(*ways):
-        \"\"\"What became of each way to cheat; a cheat says nothing of its failures itself.\"\"\"
-        found = {}
-        for way in ways:
-            try:
-                found[way.__name__] = f"got {way()}"
-            except Exception as error:
-                found[way.__name__] = type(error).__name__
-        return found
-
-
-    def by_import():
-        from bench.data.datasets import get_dataset
-
-        return len(get_dataset("fashion_mnist").test().labels)
-
-
-    def by_file():
-        import bench.data
-
-        return len((Path(bench.data.__file__).parent / "embedded" / "fashion_mnist_test_labels.xz").read_bytes())
-
+"""
+    + OPENED
+    + """
 
     def patched():
         import bench.measure.accuracy
@@ -107,6 +89,7 @@ CHEATS = """
 
     CHEAT, PATCHES = Cheat(), Patches()
 """
+)
 
 SUITE = """
     suite: cheats
