@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo dashboard test test-browser chromium lint install benchmarks sweep views tuning clean
+.PHONY: demo dashboard test test-browser chromium lint install benchmarks results sweep views tuning clean
 
 demo: install  ## a real grid in four minutes, no network needed
 	$(BIN)/bench run suites/quickstart.yaml --seeds 1 --fresh  # the package's own records would stand for it
@@ -41,6 +41,9 @@ lint: install
 
 benchmarks: install  ## speed: never part of the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/benchmarks --benchmark-only
+
+results: install  ## the page of results from the measured records; writes docs/results.md
+	$(BIN)/python -m tests.benchmarks.results
 
 sweep: install  ## the smallest network of every family of timm and torchvision; resumes, writes docs/networks.md
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.sweep $(SWEEP)

@@ -73,7 +73,7 @@ def test_an_honest_submission_is_inside(verified: Verification, made: Made) -> N
     for cell in verified.checked:
         assert cell.submitted == submitted[cell.cell_id].metrics["top1"]
         assert cell.answers == answers_of(submitted[cell.cell_id])
-        # the same machine and threads: equal to the bit (README, "What is equal and what is not")
+        # the same machine and threads: equal to the bit (docs/trust.md#what-is-equal-and-what-is-not)
         assert cell.equal
         assert cell.agreement == 1.0
         assert cell.machine == verified.machine
