@@ -76,21 +76,27 @@ def test_a_suite_is_an_experiment_and_its_cells_are_comparable_runs(run: Run, se
     assert parent.data.tags["suite"] == "tiny@1"
     assert parent.data.metrics["cells_ok"] == 4
     assert set(cells) == {r.cell_id for r in records}
+    below = client.search_runs([parent.info.experiment_id], f"tags.mlflow.parentRunId = '{parent.info.run_id}'")
+    rows = {r.data.tags["bench_row"]: r.info.run_id for r in below if "bench_row" in r.data.tags}
     for record in records:
         child = cells[record.cell_id]
-        assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert child.data.tags["mlflow.parentRunId"] == rows[record.row_id]
         assert child.info.status == "FINISHED"
         assert child.data.metrics["top1"] == pytest.approx(record.metrics["top1"])
         assert child.data.metrics["compress_s"] == pytest.approx(record.costs["compress"].seconds)
         assert (child.data.params["source"], child.data.params["seed"]) == (record.source, str(record.seed))
     # comparable: all of them have the same parameters and metrics, and differ in what the grid varies
-    names = {frozenset(c.data.params) - {k for k in c.data.params if k.startswith("source.")} for c in cells.values()}
+    own = "with.source."
+    names = {frozenset(k for k in c.data.params if not k.startswith(own)) for c in cells.values()}
     assert len(names) == 1
     assert len({frozenset(c.data.metrics) for c in cells.values()}) == 1
     assert {c.data.params["source"] for c in cells.values()} == {pick.UPPER, pick.LOWER}
-    one = client.search_runs([parent.info.experiment_id], f"params.source = '{pick.LOWER}' and metrics.top1 > 0")
+    query = f"params.source = '{pick.LOWER}' and metrics.top1 > 0 and params.seed != ''"
+    one = client.search_runs([parent.info.experiment_id], query)
     assert {r.data.tags["bench_cell"] for r in one} == {r.cell_id for r in records if r.source == pick.LOWER}
-    assert any(item.path.endswith(".png") for item in client.list_artifacts(parent.info.run_id, "image_sets"))
+    images = [r for r in below if "bench_images" in r.data.tags]
+    assert len(images) == len({r.synth_id for r in records})
+    assert all("grid.png" in {a.path for a in client.list_artifacts(r.info.run_id)} for r in images)
 
     assert run(tracker="mlflow") == records  # resumed: nothing is logged twice
     _, parents, again = found(server)

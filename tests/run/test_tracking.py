@@ -10,7 +10,7 @@ import pytest
 
 from bench.cli_info import sync_mlflow
 from bench.errors import BenchError
-from bench.run import session
+from bench.run import session, tracked
 from bench.run.observers import RunStart
 from bench.run.tracking import MlflowObserver, ui_command
 from tests import pick
@@ -36,20 +36,35 @@ def test_runs_nest_and_are_not_logged_twice(run: Run, uri: str) -> None:
     runs = list(client.search_runs([experiment.experiment_id], max_results=100))
     children = {r.data.tags["bench_cell"]: r for r in runs if "bench_cell" in r.data.tags}
     parents = [r for r in runs if "bench_parent" in r.data.tags]
-    assert len(runs) == 5
+    rows = {r.data.tags["bench_row"]: r for r in runs if "bench_row" in r.data.tags}
+    images = {r.data.tags["bench_images"]: r for r in runs if "bench_images" in r.data.tags}
     assert len(parents) == 1
+    assert set(rows) == {r.row_id for r in records}
+    assert set(images) == {r.synth_id for r in records}
+    assert len(runs) == 1 + len(rows) + len(images) + len(records)
+    assert {r.data.tags["mlflow.parentRunId"] for r in (*rows.values(), *images.values())} == {parents[0].info.run_id}
     assert set(children) == {r.cell_id for r in records}
     for record in records:
         child = children[record.cell_id]
-        assert child.data.tags["mlflow.parentRunId"] == parents[0].info.run_id
+        assert child.data.tags["mlflow.parentRunId"] == rows[record.row_id].info.run_id
         assert child.data.metrics["top1"] == pytest.approx(record.metrics["top1"])
         assert child.data.params["source"] == record.source
-        assert child.data.params["weight_bits"] == "4"
+        assert (child.data.params["bits"], child.data.params["with.weight_bits"]) == ("W4A4", "4")
+        assert images[str(record.synth_id)].info.run_id in child.data.tags["mlflow.note.content"]
+        took = (child.info.end_time - child.info.start_time) / 1000
+        assert took == pytest.approx(record.costs["compress"].seconds + record.costs["measure"].seconds, abs=0.002)
+        assert child.info.end_time == int((record.finished or 0.0) * 1000)
         assert child.inputs.dataset_inputs[0].dataset.digest == record.image_digest[:32]  # type: ignore[index]
         assert child.info.status == "FINISHED"
-    names = {item.path for item in client.list_artifacts(parents[0].info.run_id, "image_sets")}
-    assert f"image_sets/{pick.UPPER}-none-seed0.png" in names
+    (shown,) = [run for run in images.values() if run.info.run_name == f"images: {pick.UPPER} seed 0"]
+    assert shown.data.params["source"] == pick.UPPER
+    assert {item.path for item in client.list_artifacts(shown.info.run_id)} == {"grid.png", "curves.json"}
     assert parents[0].data.metrics["cells_ok"] == 4
+    tags = {"mlflow.user", "mlflow.source.name", "mlflow.source.type"}
+    assert all(tags <= set(run.data.tags) for run in runs)
+    described = client.get_experiment(experiment.experiment_id).tags
+    assert described["mlflow.experimentKind"] == "custom_model_development"
+    assert "tiny" in described["mlflow.note.content"]
 
 
 def test_runs_left_open_are_ended(run: Run, suite: Path, uri: str, tmp_path: Path) -> None:
@@ -62,8 +77,12 @@ def test_runs_left_open_are_ended(run: Run, suite: Path, uri: str, tmp_path: Pat
     def all_runs() -> tuple[Any, dict[str, Any]]:
         runs = list(client.search_runs([experiment], max_results=100))
         (parent,) = [r for r in runs if "bench_parent" in r.data.tags]
-        assert len(runs) == 1 + len(records)
-        return parent, {r.data.tags["bench_cell"]: r for r in runs if "bench_cell" in r.data.tags}
+        cells = {r.data.tags["bench_cell"]: r for r in runs if "bench_cell" in r.data.tags}
+        assert len(cells) == len(records)
+        assert len({r.data.tags["bench_row"] for r in runs if "bench_row" in r.data.tags}) == len(
+            [r for r in runs if "bench_row" in r.data.tags]
+        )
+        return parent, cells
 
     parent, children = all_runs()
     key = parent.info.run_id
@@ -115,3 +134,53 @@ def test_a_dead_server_costs_a_warning_never_a_result(
 def test_the_line_that_shows_the_runs() -> None:
     assert ui_command("sqlite:///mlflow.db") == "mlflow ui"
     assert ui_command("sqlite:////x/y.db") == "mlflow ui --backend-store-uri sqlite:////x/y.db"
+
+
+def test_the_compare_view_opens_on_bits_source_and_accuracy(run: Run) -> None:
+    """It takes the first three names of parameters in which runs differ, and the first metric."""
+    records = run()
+    told = [tracked.params(record) for record in records]
+    differ = {name for name in set().union(*told) if len({str(params.get(name)) for params in told}) > 1}
+    assert "source" in sorted(differ)[:3]
+    other = {**told[0], "bits": "W2A4", "source": "?", "with.weight_bits": 2}
+    assert sorted(name for name in other if other[name] != told[0].get(name))[:2] == ["bits", "source"]
+    assert next(iter(tracked.metrics(records[0]))) == tracked.FIRST
+
+
+def test_rows_have_their_mean_and_interval_and_the_suite_its_board(
+    run: Run, uri: str, suite: Path, tmp_path: Path
+) -> None:
+    import mlflow
+
+    records = run()
+    assert sync_mlflow(str(suite), tmp_path / "store").startswith(f"{len(records)} records")
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("datafree-bench/tiny").experiment_id
+    runs = list(client.search_runs([experiment], max_results=100))
+    (parent,) = [r for r in runs if "bench_parent" in r.data.tags]
+    assert {item.path for item in client.list_artifacts(parent.info.run_id)} >= {"board.md", "board.csv"}
+    for row in (r for r in runs if "bench_row" in r.data.tags):
+        own = [r.metrics["top1"] or 0.0 for r in records if r.row_id == row.data.tags["bench_row"]]
+        assert row.data.metrics["top1"] == pytest.approx(sum(own) / len(own))
+        assert row.data.metrics["top1_low"] <= row.data.metrics["top1"] <= row.data.metrics["top1_high"]
+        assert row.info.status == "FINISHED"
+
+
+def test_cells_of_an_older_version_move_below_their_row(run: Run, uri: str, suite: Path, tmp_path: Path) -> None:
+    import mlflow
+
+    run(tracker="mlflow")
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("datafree-bench/tiny").experiment_id
+
+    def cells() -> dict[str, str]:
+        runs = client.search_runs([experiment], max_results=100)
+        return {r.info.run_id: r.data.tags["mlflow.parentRunId"] for r in runs if "bench_cell" in r.data.tags}
+
+    before = cells()
+    (parent,) = [r for r in client.search_runs([experiment], max_results=100) if "bench_parent" in r.data.tags]
+    for one in before:  # as they were: right below the suite
+        client.set_tag(one, "mlflow.parentRunId", parent.info.run_id)
+        client.delete_tag(one, "bench_within")
+    sync_mlflow(str(suite), tmp_path / "store")
+    assert cells() == before
