@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,19 @@ from bench.reading import parse_json, read_bytes
 
 LIMIT = 2**30
 """Bytes; a note of a million records takes 100 MB."""
+
+
+_kept: ContextVar[bool] = ContextVar("_kept", default=True)
+
+
+@contextmanager
+def nothing_noted() -> Iterator[None]:
+    """Within, notes are read and none is written: for who only looks."""
+    token = _kept.set(False)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
 
 
 def read_note(path: Path, kind: str) -> Any:
@@ -26,7 +42,10 @@ def read_note(path: Path, kind: str) -> Any:
 
 
 def write_note(path: Path, kind: str, value: Any) -> str | None:
-    """Keep ``value`` (plain JSON).  Where that cannot be done, it is learnt again the next time; returns why."""
+    """Keep ``value`` (plain JSON).  Where that cannot be done, it is learnt again the next time; returns why.  Within
+    :func:`nothing_noted` nothing is kept, which is no failure."""
+    if not _kept.get():
+        return None
     body = json.dumps(value, separators=(",", ":")).encode()
     try:
         replace_file(path, _head(kind, body) + b"\n" + body)

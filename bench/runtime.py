@@ -65,6 +65,14 @@ def thread_variables(count: int) -> dict[str, str]:
     return dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(count))
 
 
+def synchronise(device: str) -> None:
+    """Wait until a CUDA device has done what it was given; a CPU has."""
+    if device == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
+
+
 def make_generator(seed: int) -> Any:
     """A CPU torch.Generator with ``seed``; random numbers are drawn on the CPU whatever the device."""
     import torch

@@ -14,7 +14,7 @@ from bench.paths import cache_folder, kept_in
 FETCHABLE = ("fashion_mnist", "cifar10", "cifar100")
 
 _VIDEOS = "Its videos have to be had from their authors; name the folder of their frames with --data-root."
-_HINTS = {
+HINTS = {
     "imagenet": "ImageNet has to be asked for at image-net.org; name its folder with --data-root.",
     "imagenet_sample": "It is cut from images of yours: bench data sample FOLDER.",
     "activitynet": _VIDEOS,
@@ -40,7 +40,7 @@ def fetch(name: str, source: Path | None = None) -> str:
             got=name,
             expected=FETCHABLE,
             nearest=None if known else nearest(name, FETCHABLE),
-            hint=_HINTS.get(name),
+            hint=HINTS.get(name),
         )
     place = cache_folder() / name
     with kept_in(place):

@@ -33,6 +33,9 @@ Measure = Literal["bn_loss", "zoo_top1", "classifier_score", "mmd", "class_simil
 RankWithin = Literal["compressor", "protocol"]
 """Which rows of a target and protocol are ranked against each other: those of one compressor, or all of them."""
 
+FULL_SIZE = "imagenet"
+"""Folder of shipped suites whose networks and data do not come with the package."""
+
 SuiteName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
@@ -43,6 +46,9 @@ class SuiteSpec(Part):
 
     ``measures``: the suite measures image sets (each with every network on the target axis) instead of compressed
     accuracy.
+
+    ``trained``: every network must have weights that somebody brought; without it a library's network may have random
+    ones.
 
     ``rank_within``: ``protocol`` where the suite compares compressors; else ranks are formed within each
     ``compressor``.  It says how the board shows what was measured, so no cell's identity holds it.
@@ -59,6 +65,7 @@ class SuiteSpec(Part):
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     test_subset: Count | None = None
     preset: Preset = "mini"
+    trained: bool = False
     measures: tuple[Measure, ...] = ()
     rank_within: RankWithin = "compressor"
     claims: tuple[Claim, ...] = ()
@@ -137,6 +144,12 @@ def suite_names() -> tuple[str, ...]:
     )
 
 
+def full_size_names() -> tuple[str, ...]:
+    """Names of the shipped suites of full-size networks and data, which the user brings (``suites/imagenet``)."""
+    folder = _shipped() / FULL_SIZE
+    return tuple(sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml")))
+
+
 def _shipped() -> Traversable:
     return resources.files("suites")
 
@@ -150,8 +163,14 @@ def _find(path_or_name: str | Path) -> tuple[Traversable, str]:
     named = path.stem if path.suffix == ".yaml" and path.parent.name in ("", "suites") else str(path_or_name)
     if named in names:
         return _shipped() / f"{named}.yaml", f"suites/{named}.yaml"
+    large = full_size_names()
+    if path.stem in large and path.parent.name in ("", FULL_SIZE) and path.suffix in ("", ".yaml"):
+        return _shipped() / FULL_SIZE / f"{path.stem}.yaml", f"suites/{FULL_SIZE}/{path.stem}.yaml"
     raise SuiteError(
-        "no such suite", where=str(path_or_name), expected=("a file", *names), nearest=nearest(path.stem, names)
+        "no such suite",
+        where=str(path_or_name),
+        expected=("a file", *names, *large),
+        nearest=nearest(path.stem, (*names, *large)),
     )
 
 

@@ -12,7 +12,8 @@ from bench.interfaces import BitPolicy
 from bench.store.meta import ArtifactMeta, seal, unseal
 from bench.store.objects import ObjectReader, ObjectStore, damaged
 
-_NAME = "policy.json"
+POLICY = "policy.json"
+"""File of a policy."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ def read_policy(objects: ObjectReader, key: str) -> StoredPolicy:
         LostArtifact: it is not stored, or (DamagedArtifact) damaged.
         StoreError: its metadata has another form.
     """
-    path = objects.path(key, _NAME)
-    content = unseal(objects.read(key, _NAME), path)
+    path = objects.path(key, POLICY)
+    content = unseal(objects.read(key, POLICY), path)
     try:
         policy = BitPolicy.from_json(content["policy"])
         meta: dict[str, Any] = content["meta"]
@@ -52,11 +53,11 @@ class PolicyStore:
 
     def has(self, key: str) -> bool:
         """Whether the policy is stored; not whether it is intact, which :meth:`read` tells."""
-        return self.objects.has(key, _NAME)
+        return self.objects.has(key, POLICY)
 
     def making(self, key: str, waiting: Callable[[], None] | None = None) -> AbstractContextManager[bool]:
         """Whether the caller is to search; until the block ends nobody else does (:meth:`ObjectStore.making`)."""
-        return self.objects.making(key, _NAME, waiting)
+        return self.objects.making(key, POLICY, waiting)
 
     def write(self, key: str, stored: StoredPolicy) -> bool:
         """Store a policy; one that is there stays as it is. Returns whether this one was written.
@@ -65,7 +66,7 @@ class PolicyStore:
             StoreError: metadata that is no JSON; a folder that cannot be written.
         """
         content = {"policy": stored.policy.to_json(), "meta": stored.meta.to_json()}
-        return self.objects.write(key, _NAME, seal(content, str(Path(key) / _NAME)))
+        return self.objects.write(key, POLICY, seal(content, str(Path(key) / POLICY)))
 
     def read(self, key: str) -> StoredPolicy:
         """As :func:`read_policy`; the artifact's last use moves."""
@@ -73,4 +74,4 @@ class PolicyStore:
 
     def set_aside(self, key: str) -> bool:
         """Give a damaged policy another name, so that it is searched anew; whether it was (still) damaged."""
-        return self.objects.set_aside(key, _NAME, lambda: self.read(key))
+        return self.objects.set_aside(key, POLICY, lambda: self.read(key))

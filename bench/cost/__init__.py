@@ -1,0 +1,1 @@
+"""What a plan will cost: seconds of this machine, or of one that a calibration file describes."""
