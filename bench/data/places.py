@@ -29,6 +29,7 @@ from bench.data.table import (
     shipped_digests,
     spec_of,
 )
+from bench.data.tensors import TENSORS, open_tensors, place_of
 from bench.data.videos import folders_of
 from bench.errors import DataError
 from bench.interfaces import DatasetSpec
@@ -65,6 +66,8 @@ def open_split(name: str, part: Part, root: Path | None = None) -> Split:
     spec = spec_of(name)
     if name.endswith(HELD_OUT):
         return _held_out(name, part, root)
+    if name.startswith(TENSORS):
+        return _tensors(name, part, root)
     folder = "test" if part == "test" else "train"
     if name.startswith(FOLDER):
         return open_folder(FolderSplit(folder_address(name)[0], folder, spec.shape[1], spec.class_names))
@@ -117,6 +120,9 @@ def beside(name: str, dataset: str, root: Path | None) -> Path | None:
 def files_of(name: str, root: Path | None = None) -> tuple[Path, ...]:
     """The files and folders that hold the data set called ``name`` wherever it may lie, there or not; ``root`` as in
     :func:`open_split`.  Nothing is opened."""
+    if name.startswith(TENSORS):
+        owner = measured_on_test(name)
+        return (place_of(name), *(() if owner == name else files_of(owner, root)))
     name = measured_on_test(name)
     if name.startswith(FOLDER):
         return tuple(_parts(folder_address(name)[0]))
@@ -144,6 +150,16 @@ def _held_out(name: str, part: Part, root: Path | None) -> Split:
     whole = open_split(measured_on_test(name), "train", root)
     kept, held = held_out(whole.labels, spec_of(name).classes)
     return PartSplit(whole, held if part == "test" else kept)
+
+
+def _tensors(name: str, part: Part, root: Path | None) -> Split:
+    """Test images are its own, training images those of the data set that its networks belong to."""
+    if part == "test":
+        return open_tensors(name)
+    owner = measured_on_test(name)
+    if owner == name:
+        raise DataError("these are test images alone", where=name, expected="a data set with training images")
+    return open_split(owner, part, root)
 
 
 def _clips(spec: DatasetSpec, place: Path, folder: str) -> Split:

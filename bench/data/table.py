@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.data.listing import class_folders
+from bench.data.tensors import TENSORS, owner_of, tensors_spec
 from bench.data.videos import training_classes
 from bench.errors import DataError, nearest
 from bench.interfaces import DatasetSpec
@@ -102,6 +103,8 @@ def spec_of(name: str) -> DatasetSpec:
         if base.endswith(HELD_OUT):
             raise DataError("images for tuning are held out once", got=name, nearest=base)
         return replace(spec_of(base), name=name)
+    if name.startswith(TENSORS):
+        return tensors_spec(name)
     if name.startswith((FOLDER, VIDEO)):
         return _folder_spec(name)
     at = _address(name)
@@ -113,8 +116,8 @@ def spec_of(name: str) -> DatasetSpec:
 
 
 def measured_on_test(name: str) -> str:
-    """The data set that ``name`` is, or is cut from for tuning: its networks' own."""
-    return name.removesuffix(HELD_OUT)
+    """The data set that ``name`` is, or is cut from for tuning, or serves the networks of: its networks' own."""
+    return owner_of(name) if name.startswith(TENSORS) else name.removesuffix(HELD_OUT)
 
 
 def folder_address(name: str) -> tuple[Path, int, int]:
@@ -141,13 +144,19 @@ def sized(name: str, side: int) -> str:
 def base_name(name: str) -> str:
     """The table's name of a data set without the size: "imagenet" of "imagenet@256"."""
     name = measured_on_test(name)
-    return name if name.startswith((FOLDER, VIDEO)) else _address(name).base
+    return name if name.startswith((FOLDER, VIDEO, TENSORS)) else _address(name).base
 
 
 def shows(name: str) -> str:
     """The base name of the data set whose images the one called ``name`` consists of; mostly its own."""
     base = base_name(name)
     return SHOWN_IN.get(base, base)
+
+
+def has_own_accuracy(name: str) -> bool:
+    """Whether a network's registered accuracy is what it should reach there: not on images held out for tuning, nor on
+    any others that somebody gathered."""
+    return not name.endswith(HELD_OUT) and not name.startswith(TENSORS)
 
 
 def seen_in_training(name: str) -> bool:
@@ -158,7 +167,7 @@ def seen_in_training(name: str) -> bool:
 def resized(name: str, side: int) -> str | None:
     """The name of the same data set at another size where images are read at any; None where they have one."""
     at = _address(measured_on_test(name))
-    if at.base not in SCALED and not at.base.startswith((FOLDER, VIDEO)):
+    if name.startswith(TENSORS) or (at.base not in SCALED and not at.base.startswith((FOLDER, VIDEO))):
         return None
     return f"{at.base}@{side}" + (f"x{at.frames}" if at.frames else "")
 
