@@ -15,6 +15,7 @@ from dashboard.views import (
     ablations,
     bits,
     cell,
+    choose,
     claims,
     cross_validation,
     images,
@@ -27,7 +28,8 @@ from dashboard.views import (
 log = logging.getLogger(__name__)
 
 PAGES = (
-    (leaderboard, "Leaderboard", ""),
+    (choose, "Choose", ""),
+    (leaderboard, "Leaderboard", "leaderboard"),
     (cross_validation, "Cross-validation", "cross-validation"),
     (trade_offs, "Trade-offs", "trade-offs"),
     (ablations, "Ablations", "ablations"),

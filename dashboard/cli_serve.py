@@ -29,7 +29,10 @@ FLAGS = {
     "browser.gatherUsageStats": "false",
     "client.toolbarMode": "minimal",
     "client.showErrorDetails": "none",
-    "theme.primaryColor": "#0072B2",  # of the figures' palette; Streamlit's own red would look like an error
+    # Of the figures' palette; Streamlit's own red would look like an error.  Both: one colour for all would leave the
+    # pages no dark mode.
+    "theme.light.primaryColor": "#0072B2",
+    "theme.dark.primaryColor": "#56B4E9",
 }
 """Nothing leaves the machine, nothing is watched, no traceback is shown to whoever reads a page."""
 

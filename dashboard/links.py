@@ -25,7 +25,7 @@ ROW = [
     "preset",
 ]
 CELL_PAGE = "cell"
-LEADERBOARD_PAGE = ""
+LEADERBOARD_PAGE = "leaderboard"
 _LINK = "color:inherit;text-decoration:underline;text-decoration-thickness:1px;text-underline-offset:.2em"
 
 

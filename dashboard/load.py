@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
+from bench.board.choose import Answer, Question, choose
 from bench.board.claims import Verdict
 from bench.board.dynamic import dynamic_table, equal_table
 from bench.board.index import STORE_VARIABLE, BoardIndex, LiveState, Snapshot
@@ -42,6 +43,21 @@ def snapshot() -> Snapshot:
 def _snapshot(store: str, stamp: str) -> Snapshot:
     # Both arguments are the key; the index holds what they stand for.
     return index().snapshot()
+
+
+def answer_to(question: Question) -> Answer:
+    """:func:`bench.board.choose.choose` over the records as they are now."""
+    return _answer(question, snapshot().stamp)
+
+
+@st.cache_resource(max_entries=64, show_spinner="Comparing rows …")
+def _answer(question: Question, stamp: str) -> Answer:
+    found = snapshot()
+    return choose(question, found.table, found.cells, _opened)
+
+
+def _opened(cells: pd.DataFrame) -> list[ResultRecord]:
+    return _records(tuple(cells["place"]), snapshot().stamp)
 
 
 def live() -> LiveState | None:

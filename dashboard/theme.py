@@ -27,7 +27,8 @@ max-width:none}
 [data-testid="stMainBlockContainer"] h2{font-size:1.45rem}
 [data-testid="stMainBlockContainer"] h3{font-size:1.2rem}
 [data-testid="stHorizontalBlock"]{gap:.6rem}
-[data-testid="stColumn"]:has([data-testid="stSelectbox"],[data-testid="stMultiSelect"],[data-testid="stMetric"]){
+[data-testid="stColumn"]:has([data-testid="stSelectbox"],[data-testid="stMultiSelect"],[data-testid="stMetric"],
+[data-testid="stNumberInput"]){
 min-width:calc(50% - .6rem);flex:1 1 calc(50% - .6rem)}
 }
 </style>"""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from bench.board.claims import MEANING, SEEDS_TO_JUDGE, WORDS, Verdict
+from bench.board.claims import MEANING, SEEDS_TO_JUDGE, SIGN, WORDS, Verdict, Word
 from bench.board.verdicts import ClaimRow, suite_of
 from dashboard.common import heading, problems
 from dashboard.figures.claims import COLOURS, claims_forest, parts_forest
@@ -21,7 +21,6 @@ ALL = "all suites"
 FEW_RECORDS = 5000
 """Above this the page begins with one suite: judging reads its records."""
 
-SIGNS = {"supported": "✓", "refuted": "✗", "depends": "±", "open": "?", "two seeds": "2", "one seed": "1"}
 COLUMNS = (
     Column("side"),
     Column("source"),
@@ -149,10 +148,10 @@ def _row(suite: str, preset: str, row: ClaimRow) -> Sequence[str | Html]:
     )
 
 
-def badge(word: str, text: str = "") -> str:
+def badge(word: Word, text: str = "") -> str:
     """A verdict as a pill with a sign, so that colour alone never tells; ``text``: more than the word."""
     style = f"border:1.5px solid {COLOURS[word]};border-radius:1rem;padding:.05rem .6rem;white-space:nowrap"
-    return f'<span style="{style}"><b style="color:{COLOURS[word]}">{SIGNS[word]}</b> {html_text(text or word)}</span>'
+    return f'<span style="{style}"><b style="color:{COLOURS[word]}">{SIGN[word]}</b> {html_text(text or word)}</span>'
 
 
 def sentence(verdict: Verdict) -> str:

@@ -77,14 +77,14 @@ def test_rows_shown_are_rows_stored(shipped: str, tab: New) -> None:
         chosen = [r for r in records if r.suite == suite]
         scope = {name: getattr(chosen[0], name) for name in ("suite", "preset", "dataset", "target")}
         stored = {tuple(getattr(r, k) for k in ROW_KEY) for r in chosen if scope.items() <= vars(r).items()}
-        here = tab().open(f"{shipped}/?{urlencode(scope)}")
+        here = tab().open(f"{shipped}/leaderboard?{urlencode(scope)}")
         here.check()
         assert len(here.rows()) == len(stored), suite
         assert here.page.locator(".js-plotly-plot").count() > 0
 
 
 def test_a_filter_changes_the_view_and_its_link_repeats_it(shipped: str, tab: New) -> None:
-    here = tab().open(shipped)
+    here = tab().open(f"{shipped}/leaderboard")
     before = here.rows()
     assert before
     suite = choose_another(here, "Suite")
@@ -98,6 +98,31 @@ def test_a_filter_changes_the_view_and_its_link_repeats_it(shipped: str, tab: Ne
     assert linked.page.url == here.page.url
 
 
+def test_the_first_page_answers_and_its_link_repeats_it(shipped: str, tab: New) -> None:
+    here = tab().open(shipped)
+    here.check()
+    answer = here.page.locator('[role="status"]').filter(has_text="W4A4 on mobilenetv2_w035")
+    answer.wait_for()
+    before = here.rows()
+    assert choose_another(here, "Bits") != "W4A4"
+    answer.wait_for(state="detached")
+    here.settle()
+    assert here.rows() != before
+    linked = tab().open(here.page.url)
+    assert linked.rows() == here.rows()
+
+
+def test_the_pages_have_a_dark_mode(shipped: str, tab: New) -> None:
+    grounds = []
+    for scheme in ("light", "dark"):
+        here = tab()
+        here.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        here.open(shipped).check()
+        ground = here.page.evaluate("getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor")
+        grounds.append(sum(int(part) for part in ground.strip("rgba() ").split(",")[:3]))
+    assert grounds[0] > 600 > 150 > grounds[1]
+
+
 def test_text_of_records_is_text(attacked: str, tab: New) -> None:
     offered = pages(tab(), attacked)
     for title, address in offered.items():
@@ -106,7 +131,7 @@ def test_text_of_records_is_text(attacked: str, tab: New) -> None:
         here.page.wait_for_timeout(300)
         assert here.page.evaluate("window.hacked === undefined"), title
         here.check()
-    first = tab().open(f"{attacked}/?{urlencode({'suite': 'evil'})}")
+    first = tab().open(f"{attacked}/leaderboard?{urlencode({'suite': 'evil'})}")
     assert EVIL in first.text()
     assert first.page.locator(".df-table script, .df-table img").count() == 0
 

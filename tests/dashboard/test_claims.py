@@ -118,4 +118,4 @@ def test_an_opened_claim_shows_its_rows(store: RecordStore, app: App) -> None:
     assert not test.exception
     said = shown(test)
     assert "./cell?suite=ablation_zoo" in said
-    assert "./?suite=ablation_zoo&amp;preset=mini&amp;target=" in said
+    assert "./leaderboard?suite=ablation_zoo&amp;preset=mini&amp;target=" in said

@@ -27,7 +27,7 @@ PICTURE = "![p](http://a.example/p.png)"
 EVIL = f"<img src=x onerror=alert(1)>{PICTURE}<b>b</b>%{{x}}\x1b[31m"
 PAGES = (
     *("leaderboard", "cross_validation", "trade_offs", "ablations", "images", "bits", "policies", "cell", "claims"),
-    "live",
+    *("choose", "live"),
 )
 MARKDOWN = ("title", "header", "subheader", "caption", "markdown", "info", "warning", "error", "success")
 
