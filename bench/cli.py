@@ -9,7 +9,9 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from bench.cli_edge import at_the_edge, command_line
+from bench.cli_advise import advising
+from bench.cli_choose import choose
+from bench.cli_edge import all_resumable, at_the_edge, command_line, resumable
 from bench.cli_export import exporting
 from bench.cli_new import new
 from bench.cli_options import (
@@ -27,13 +29,14 @@ from bench.cli_options import (
     StoreOpt,
     SuiteArg,
     err,
+    options_of,
     out,
 )
+from bench.cli_plan import calibrate_cost, plan
 from bench.cli_policy import policy
 from bench.cli_stores import data, measured, mlflow
 from bench.cli_submit import submission
 from bench.cli_zoo import zoo
-from bench.errors import BenchError
 from bench.text import visible
 
 HELP = """The reference benchmark for compressing neural networks without their training data.
@@ -44,23 +47,8 @@ Examples: `bench run suites/quickstart.yaml` · `bench ls suites` · `bench boar
 app = command_line(HELP)
 
 
-def _options(suite: str, **given: Any) -> Any:
-    from bench.run.session import Options
-
-    preset = given.get("preset")
-    if preset not in (None, "mini", "thorough", "paper"):
-        from bench.errors import nearest
-
-        allowed = ("mini", "thorough", "paper")
-        raise BenchError(
-            "unknown preset", where="--preset", got=preset, expected=allowed, nearest=nearest(preset, allowed)
-        )
-    given["overrides"] = tuple(given.pop("sets", None) or ())
-    given["plugins"] = tuple(given.pop("plugin", None) or ())
-    return Options(suite=suite, **given)
-
-
 @app.command()
+@resumable()
 def run(
     suite: SuiteArg,
     only: Only = None,
@@ -95,10 +83,10 @@ def run(
     `bench run ptq_w4a4 --only "source=mixmix,target=resnet18*"` · `bench run ptq_bits --set images=64 --tracker none` ·
     `bench run mine.yaml --plugin my_source.py`
     """
-    from bench.cli_board import board_of
+    from bench.cli_board import board_of, echo
     from bench.run import session
 
-    options = _options(
+    options = options_of(
         suite,
         only=only,
         sets=sets,
@@ -117,15 +105,17 @@ def run(
         plugin=plugin,
     )
     if dry_run:
-        from bench.cli_info import show_plan
+        from bench.cli_plan import show_plan
 
         show_plan(options, out, as_json)
         return
-    found, records = session.run(options, err if as_json else out)
+    from bench.cli_tracking import summary_of
+
+    found, records = session.run(options, err if as_json else out, summarise=summary_of)
     if as_json:
         typer.echo(board_of(records, "json", found))
     else:
-        out.print(board_of(records, "table", found))
+        echo(board_of(records, "table", found, out.width), out)
         _where_everything_is(options, records)
     raise typer.Exit(0 if session.succeeded(records) else 1)
 
@@ -140,39 +130,6 @@ def _where_everything_is(options: Any, records: Any) -> None:
     out.print(f"records and image sets: {options.store}   board again: {again}", highlight=False)
     if options.tracker == "mlflow":
         out.print(f"compare runs: {ui_command(tracking_uri())}", highlight=False)
-
-
-@app.command()
-def plan(
-    suite: SuiteArg,
-    only: Only = None,
-    sets: Sets = None,
-    dataset: DatasetOpt = None,
-    preset: PresetOpt = None,
-    seeds: Seeds = None,
-    store: StoreOpt = STORE,
-    data_root: DataRoot = None,
-    plugin: Plugins = None,
-    as_json: Json = False,
-) -> None:
-    """Show what a suite would do: image sets, cells, what stands already, disk.
-
-    Examples: `bench plan ptq_w4a4 --seeds 1` · `bench plan suites/quickstart.yaml --json`
-    """
-    from bench.cli_info import show_plan
-
-    options = _options(
-        suite,
-        only=only,
-        sets=sets,
-        dataset=dataset,
-        preset=preset,
-        seeds=seeds,
-        store=store,
-        data_root=data_root,
-        plugin=plugin,
-    )
-    show_plan(options, out, as_json)
 
 
 @app.command()
@@ -191,7 +148,7 @@ def check(
     from bench.cli_info import refused_records
     from bench.run.session import plan_of
 
-    found = plan_of(_options(suite, sets=sets, dataset=dataset, data_root=data_root, plugin=plugin))
+    found = plan_of(options_of(suite, sets=sets, dataset=dataset, data_root=data_root, plugin=plugin))
     out.print(
         f"{found.suite.suite}@{found.suite.version}: {len(found.cells)} cells, {len(found.synths)} image sets, ok",
         highlight=False,
@@ -237,26 +194,41 @@ def board(
     ] = False,
     store: StoreOpt = STORE,
     seeds: Seeds = None,
-    details: Annotated[bool, typer.Option("--details/--pivots", help="Ranked table per target besides.")] = True,
+    only: Only = None,
+    brief: Annotated[bool, typer.Option("--brief", help="Claims and the first line of each table.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Every line, and what claims are made of.")] = False,
+    wide: Annotated[bool, typer.Option("--wide", help="Every column and table; wider than a screen.")] = False,
+    details: Annotated[
+        Optional[bool],  # noqa: UP045
+        typer.Option("--details/--pivots", help="Of --wide and files: with or without a ranked table per target."),
+    ] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Show the board of a suite (or of all) from the store and the measured records that came with the package.
+    """Show what a suite found, on one screen: its claims, then who comes first; without a suite, what there is.
 
-    Examples: `bench board ptq_w4a4` · `bench board ptq_w4a4 --published` · `bench board ptq_w4a4 --pivots -f latex` ·
-    `bench board --out board.parquet`
+    From the store and the measured records that came with the package. Files and formats other than a table hold every
+    row.
+
+    Examples: `bench board ptq_w4a4` · `bench board ptq_w4a4 --only "target=mobilenet*,compressor=brecq"` ·
+    `bench board ptq_w4a4 --published` · `bench board ptq_w4a4 --pivots -f latex` · `bench board --out board.parquet`
     """
+    from bench.board.view import Extent
     from bench.cli_board import BoardRequest, show_board
 
-    show_board(BoardRequest(suite, form, store, seeds, details, published, file, tuple(plugin or ())), out)
+    extent: Extent = "wide" if wide or details is not None else "all" if every else "brief" if brief else "screen"
+    whole, plugins = details is not False, tuple(plugin or ())
+    show_board(BoardRequest(suite, form, store, seeds, whole, published, file, plugins, only, extent), out)
 
 
 @app.command()
 def diff(first: str, second: str, store: StoreOpt = STORE) -> None:
-    """Print what differs between two cells (their ids or unique beginnings of them).
+    """Print how far apart the rows of two cells are, with interval and verdict, and every field that differs.
+
+    Cells are named by their ids or unique beginnings of them.
 
     Example: `bench diff ff304265 1c0a91b2`; the ids: `bench plan ptq_w4a4 --json`
     """
-    from bench.cli_info import show_diff
+    from bench.cli_diff import show_diff
 
     show_diff(first, second, store, out)
 
@@ -287,7 +259,11 @@ def doctor(store: StoreOpt = STORE) -> None:
 for name, sub in (("measured", measured), ("mlflow", mlflow), ("zoo", zoo), ("data", data), ("policy", policy)):
     app.add_typer(sub, name=name)
 app.add_typer(exporting)
+app.add_typer(all_resumable(advising))
+app.command()(choose)
 app.command()(new)
+app.command()(plan)
+app.command("calibrate-cost")(calibrate_cost)
 app.add_typer(submission)  # without a name: its commands stand on the first level
 
 

@@ -7,6 +7,8 @@ import io
 import logging
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -19,16 +21,42 @@ from bench.errors import BenchError
 from bench.terminal import take_any_text
 
 
+class Resumable(KeyboardInterrupt):
+    """An interrupt of work that the same command goes on with."""
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Within (or in a command that this decorates) finished parts stay: who interrupts it is told that the same command
+    resumes."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Resumable from None
+
+
+def all_resumable(commands: typer.Typer) -> typer.Typer:
+    """``commands``, each of them :func:`resumable`."""
+    for command in commands.registered_commands:
+        if command.callback is not None:
+            command.callback = resumable()(command.callback)
+    return commands
+
+
+def _say_interrupted(stop: KeyboardInterrupt) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # another one could only cut this short
+    said = "interrupted; the same command resumes" if isinstance(stop, Resumable) else "interrupted"
+    err.print(said, highlight=False)
+
+
 class Commands(TyperGroup):
     """Says what an interrupt means; left to itself, typer ends without a word."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # another one could only cut this short
-            resumes = "; the same command resumes" if ctx.invoked_subcommand == "run" else ""
-            err.print(f"interrupted{resumes}", highlight=False)
+        except KeyboardInterrupt as stop:
+            _say_interrupted(stop)
             raise typer.Exit(130) from None
 
 
@@ -53,10 +81,11 @@ def at_the_edge(commands: typer.Typer) -> None:
     try:
         commands()
     except BenchError as error:
-        err.print(Text.assemble(("error:", "red"), f" {error}"))
+        said = Text.assemble(("error:", "red"), f" {error}")
+        err.print(said, soft_wrap=True)  # commands in it are to be copied whole
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        err.print("interrupted; the same command resumes", highlight=False)
+    except KeyboardInterrupt as stop:  # before a command began
+        _say_interrupted(stop)
         raise SystemExit(130) from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):

@@ -17,56 +17,15 @@ from rich.table import Table
 from bench.errors import BenchError, StoreError, SuiteError, nearest
 from bench.interfaces import Units
 from bench.run import session
-from bench.spec.graph import counts
 from bench.spec.plan import Plan
 from bench.spec.plugins import read_plugins
 from bench.spec.registry import Registry
+from bench.store.exports import parities, with_parity
 from bench.store.files import check_layout
 from bench.store.index import Listing
 from bench.store.records import ResultRecord, refused
 
-SHOWN_CELLS = 1000
-"""Rows of a plan's table; a table of a hundred thousand takes a minute to lay out and nobody reads it."""
-
 KINDS = ("sources", "compressors", "policies", "targets", "datasets", "suites", "records")
-
-
-def show_plan(options: session.Options, console: Console, as_json: bool) -> None:
-    """Print what a run would do and what stands already; nothing is written."""
-    plan = session.plan_of(options)
-    if as_json:
-        typer.echo(json.dumps(plan.to_json(), indent=1, default=str))
-        return
-    suite = plan.suite
-    console.print(f"{suite.suite}@{suite.version} on {suite.dataset}, preset {plan.preset}", highlight=False)
-    standing = _standing(plan, options.store)
-    sets = Table("image set", "made from", "seed", "images", "batches", title="syntheses")
-    for job in plan.synths:
-        sets.add_row(job.source.label, job.model or "–", str(job.seed), str(job.count), str(job.batches))
-    console.print(sets)
-    grid = Table("source", "made from", "target", "compressor", "setting", "seed", "", title="cells")
-    for cell in plan.cells[:SHOWN_CELLS]:
-        note = "n/a" if cell.not_applicable else ("stands" if cell.cell_id in standing else "")
-        treatment = " · ".join(filter(None, (cell.policy, cell.compressor)))
-        row = (cell.source, cell.model or "–", cell.target, treatment, cell.setting_label, str(cell.seed), note)
-        grid.add_row(*row)
-    console.print(grid)
-    if len(plan.cells) > SHOWN_CELLS:
-        console.print(f"… and {len(plan.cells) - SHOWN_CELLS} more cells: --json lists all", highlight=False)
-    todo = [cell for cell in plan.applicable if cell.cell_id not in standing]
-    size = plan.disk_bytes() / 2**20
-    console.print(f"{len(todo)} of {len(plan.cells)} cells to do, image sets {size:.0f} MiB", highlight=False)
-    jobs = ", ".join(f"{kind} {n}" for kind, n in counts(plan.graph(todo)).items())
-    console.print(f"jobs: {jobs or 'none'}; those whose results are stored are not run again", highlight=False)
-    lacking = session.not_made(plan, options)
-    if lacking is not None and todo:
-        console.print(str(lacking), highlight=False, markup=False)
-
-
-def _standing(plan: Plan, store: Path) -> set[str]:
-    found, suite = Listing(session.read_records(store)), plan.suite
-    keys = (cell.cell_id for cell in plan.applicable)
-    return {key for key in keys if found.standing(key, suite.suite, suite.version) is not None}
 
 
 def refused_records(plan: Plan, store: Path) -> str:
@@ -222,35 +181,13 @@ def cell_of(prefix: str, store: Path) -> ResultRecord:
     Raises:
         BenchError: none begins so, or several do.
     """
-    from bench.cli_board import all_records
-
-    records = all_records(store)
-    found = {r.cell_id: r for r in records if r.cell_id.startswith(prefix)}
-    if len(found) != 1:
-        what = "no cell begins so" if not found else f"{len(found)} cells begin so"
-        raise BenchError(what, got=prefix, expected=sorted(found)[:5] or None, hint="ids: bench board --format json")
-    return next(iter(found.values()))
-
-
-def show_diff(first: str, second: str, store: Path, console: Console) -> None:
-    """Print the fields in which two cells differ: what is measured first, then how, then the outcome."""
-    a, b = (
-        _flat(cell_of(prefix, store).model_dump(exclude={"correct", "curves", "report", "traceback"}))
-        for prefix in (first, second)
-    )
-    table = Table("field", first[:12], second[:12])
-    for key in [*a, *(k for k in b if k not in a)]:
-        if a.get(key) != b.get(key):
-            table.add_row(key, str(a.get(key, "–")), str(b.get(key, "–")))
-    console.print(table)
-
-
-def _flat(value: dict[str, Any], before: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, item in value.items():
-        name = f"{before}{key}"
-        found |= _flat(item, f"{name}.") if isinstance(item, dict) else {name: item}
-    return found
+    records = session.read_records(store)
+    found = sorted({key[2] for key in records.cells() if key[2].startswith(prefix)})
+    record = records.find(found[0]) if len(found) == 1 else None
+    if record is None:
+        what = f"{len(found)} cells begin so" if len(found) > 1 else "no cell begins so"
+        raise BenchError(what, got=prefix, expected=found[:5] or None, hint="ids: bench board --format json")
+    return with_parity([record], parities(store))[0]
 
 
 def repro(prefix: str, store: Path) -> str:
@@ -287,12 +224,13 @@ def sync_mlflow(suite: str, store: Path) -> str:
     """
     from mlflow.exceptions import MlflowException
 
+    from bench.cli_tracking import summary_of
     from bench.run.observers import RunStart
     from bench.run.tracking import MlflowObserver, tracking_uri, ui_command
 
     plan, uri = session.plan_of(session.Options(suite)), tracking_uri()
     records = session.read_records(store).all(plan.suite.suite, plan.suite.version)
-    observer = MlflowObserver(uri)
+    observer = MlflowObserver(uri, summary_of)
     try:
         observer.run_started(RunStart(plan, store, {record.cell_id: record for record in records}, ()))
         observer.run_ended(records)

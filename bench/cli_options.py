@@ -65,3 +65,24 @@ OutOpt = Annotated[
 ]
 
 STORE = Path(".bench")
+
+
+def options_of(suite: str, **given: Any) -> Any:
+    """What a command that takes a suite was asked for, as ``bench.run.session`` has it.
+
+    Raises:
+        BenchError: no such preset.
+    """
+    from bench.run.session import Options
+
+    preset = given.get("preset")
+    if preset not in (None, "mini", "thorough", "paper"):
+        from bench.errors import BenchError, nearest
+
+        allowed = ("mini", "thorough", "paper")
+        raise BenchError(
+            "unknown preset", where="--preset", got=preset, expected=allowed, nearest=nearest(preset, allowed)
+        )
+    given["overrides"] = tuple(given.pop("sets", None) or ())
+    given["plugins"] = tuple(given.pop("plugin", None) or ())
+    return Options(suite=suite, **given)

@@ -10,6 +10,7 @@ from typing import Annotated, Optional
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from bench.cli_edge import resumable
 from bench.cli_options import STORE, StoreOpt, SuiteArg, err, out
 from bench.errors import BenchError
 
@@ -107,6 +108,7 @@ def data_sample(
 
 
 @data.command("frames")
+@resumable()
 def data_frames(
     videos: Annotated[Path, typer.Argument(metavar="VIDEOS", exists=True, file_okay=False)],
     to: Annotated[Path, typer.Argument(metavar="OUT")],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -12,6 +13,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from bench.cli_edge import resumable
 from bench.cli_options import DataRoot, Json, out
 from bench.errors import BenchError
 
@@ -62,12 +64,13 @@ def train(
             bar.update(lines[name], completed=step, loss=f"loss {loss:.3f}")
 
         count = 0
-        for fact in recipe.train(
-            dataset, names, folder, log, root=data_root, holdout=holdout, epochs=(epochs, view_epochs), start=start
-        ):
-            count += 1
-            found = f"{fact['holdout_top1']:.2f} on held-out images" if holdout else f"{fact['top1']:.2f}"
-            bar.console.print(f"{fact['name']}: top-1 {found}", highlight=False)
+        with nullcontext() if holdout else resumable():
+            for fact in recipe.train(
+                dataset, names, folder, log, root=data_root, holdout=holdout, epochs=(epochs, view_epochs), start=start
+            ):
+                count += 1
+                found = f"{fact['holdout_top1']:.2f} on held-out images" if holdout else f"{fact['top1']:.2f}"
+                bar.console.print(f"{fact['name']}: top-1 {found}", highlight=False)
     where = "nothing was written (tuning)" if holdout else f"weights in {folder}"
     out.print(f"{count} networks trained, {where}", highlight=False)
 

@@ -48,7 +48,9 @@ ALLOWED: dict[str, set[str]] = {
     "board": {"store", "spec", *BASE},
     "export": {"run", "spec", "store", "measure", "zoo", "data", *BASE},
     "submit": {"run", "board", "spec", "store", *BASE},
-    "cli": {"export", "submit", "run", "board", "spec", "store", "measure", "zoo", "data", *BASE},
+    "cost": {"spec", "store", "zoo", "data", *BASE},
+    "advise": {"run", "board", "spec", "store", "measure", "zoo", "data", *BASE},
+    "cli": {"advise", "cost", "export", "submit", "run", "board", "spec", "store", "measure", "zoo", "data", *BASE},
 }
 """Part of bench → the other parts it may import (docs/architecture.md#rule-2: cli → run → spec, store, measure → zoo,
 data)."""

@@ -34,6 +34,16 @@ MEANING: Mapping[Word, str] = {
     "one seed": "no verdict on one seed",
 }
 
+SIGN: Mapping[Word, str] = {
+    "supported": "✓",
+    "refuted": "✗",
+    "depends": "±",
+    "open": "?",
+    "two seeds": "2",
+    "one seed": "1",
+}
+"""The mark of a verdict, wherever one is shown."""
+
 _FEW: Mapping[int, Word] = {1: "one seed", 2: "two seeds"}
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri, stdtrit
 
-from bench.board.frame import row_interval
+from bench.board.averages import row_interval
 from bench.board.grids import BLANK, Cell, Grid, line_dicts, missing, number
 from bench.board.moderation import Term, moderated
 from bench.board.rows import Asked, Row, Versions, make_rows

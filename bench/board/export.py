@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 from rich.console import Console, RenderableType
 
-from bench.board.report import FORMATS
+from bench.board.words import FORMATS
 from bench.errors import BenchError, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd  # takes longer to load than a board to print
 
 PARQUET = "parquet"
 FILE_FORMATS = (*FORMATS, PARQUET)

@@ -7,12 +7,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
-import numpy as np
 import pandas as pd
 
+from bench.board.averages import row_interval
 from bench.board.columns import COLUMNS, Column
 from bench.board.costs import SERVED
-from bench.board.intervals import accuracy_interval, totals_interval
 from bench.board.ladder import rung_of_records
 from bench.board.machines import content_of, mixed_rows, several_contents
 from bench.board.ranks import RANKED_FROM, group_keys
@@ -102,19 +101,6 @@ def in_order(table: pd.DataFrame) -> pd.DataFrame:
     """Within a group: ranked rows by rank and accuracy, then controls, then what could not be measured."""
     order = ["suite", "dataset", "preset", "target", "setting_label", "rank_group", "rank", "top1_mean"]
     return table.sort_values(order, ascending=[name != "top1_mean" for name in order], kind="stable")
-
-
-def row_interval(row: Row, level: float = LEVEL) -> tuple[float, Interval] | None:
-    """Mean top-1 of a complete row and its interval in percent; None when a seed or the metric is missing."""
-    top1 = row.metric("top1")
-    if not top1:
-        return None
-    if row.bitmaps:
-        _, ends = accuracy_interval(np.stack([row.bitmaps[r.seed] for r in row.measured]), level, row.between)
-        return float(np.mean(top1)), ends
-    if row.head.test_count > 0:
-        return totals_interval(top1, row.head.test_count, level, row.between)
-    return float(np.mean(top1)), Interval(float("nan"), float("nan"))
 
 
 def _contexts(rows: Sequence[Row], level: float, ranked: Ranked, remade: Collection[str]) -> list[Context]:

@@ -14,10 +14,10 @@ import pandas as pd
 from bench.board.ladder import SELF_REPORTED
 from bench.board.letters import letter_of, short_letters
 from bench.board.signs import legend, marks
+from bench.board.words import BLANK as BLANK
+from bench.board.words import TIED as TIED
 from bench.store.records import ResultRecord, StageCost
 
-BLANK = "–"
-TIED = "="
 TOP1 = "top-1 %"
 RANKS = "ranks"
 """Header of the rank interval."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,12 +20,11 @@ from filelock import FileLock
 
 from bench import __version__
 from bench.board.columns import COLUMNS
-from bench.board.frame import frame_of_rows, rank_within
+from bench.board.frame import rank_within
 from bench.board.listing import CELL_COLUMNS, DTYPES, FILE, STANDARD, Place, cell_row, cell_table, checked, one_per_cell
 from bench.board.machines import several_contents
-from bench.board.parts import joined, read_parquet, remove_others, typed, write_parquet
-from bench.board.rows import Versions, make_rows
-from bench.board.versions import board_stamp, code_stamp, versions
+from bench.board.parts import joined, of_cells, part_of, read_parquet, remove_others, typed, write_parquet
+from bench.board.versions import board_stamp, code_stamp, noted_versions
 from bench.errors import StoreError
 from bench.paths import cache_folder
 from bench.reading import read_json
@@ -35,7 +34,7 @@ from bench.store.live import LiveState, read_live
 from bench.store.measured import measured_folder, read_pack
 from bench.store.records import ResultRecord, parse_record, read_record
 from bench.store.scan import FileStamp, pack_files, record_files, record_folders
-from bench.store.verifications import SUBMISSIONS, Answers, Outcome, outcomes_beside, verification_files
+from bench.store.verifications import SUBMISSIONS, outcomes_beside, verification_files
 
 __all__ = ["CELL_COLUMNS", "STANDARD", "STORE_VARIABLE", "BoardIndex", "LiveState", "Problem", "Progress", "Snapshot"]
 
@@ -146,17 +145,7 @@ class BoardIndex:
 
     def versions(self) -> dict[tuple[str, str], int | str]:
         """Versions of methods and weights; asked again only when their files changed."""
-        path, stamp = self.cache / "versions.json", self._code[1]
-        try:
-            raw = read_json(path)
-            if raw["stamp"] == stamp:
-                return {(kind, name): version for kind, name, version in raw["versions"]}
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # not there yet, or cut off: asked again
-        found = versions()
-        content = {"stamp": stamp, "versions": [[*key, version] for key, version in found.items()]}
-        write_atomic(path, json.dumps(content).encode())
-        return found
+        return noted_versions(note=self.cache / "versions.json", stamp=self._code[1])
 
     def _report_folders(self) -> list[Path]:
         """Where reports on re-runs lie: beside the package's records and beside the store's submissions."""
@@ -271,7 +260,7 @@ class BoardIndex:
             done += len(part)
             seeds = [[str(run), found] for run, found in asked.items() if run[0] == key[0]]
             twice = sorted(remade.intersection(part["synth_id"].dropna()))  # other parts' records may tell of it
-            told = _of_cells(rerun, set(part["cell_id"]))
+            told = of_cells(rerun, set(part["cell_id"]))
             again = sorted([*answers, sorted(one.inside), sorted(one.outside)] for answers, one in told.items())
             agreed = {cell: exported[cell] for cell in sorted(exported.keys() & set(part["cell_id"]))}
             about = (seeds, twice, again, agreed, fixed)
@@ -283,7 +272,7 @@ class BoardIndex:
                 before = len(problems)
                 records = [parsed[p] if p in parsed else self._try(p, problems) for p in part["place"]]
                 sound = with_parity([record for record in records if record is not None], agreed)
-                found = _part(sound, known, asked, twice, told)
+                found = part_of(sound, known, asked, twice, told)
                 if len(problems) == before:
                     write_parquet(self.cache / "parts" / name, found)
             frames.append(found)
@@ -314,23 +303,3 @@ class BoardIndex:
         meta = {"stamp": found.stamp, "problems": [{"where": p.where, "says": p.says} for p in found.problems]}
         write_atomic(self.cache / "meta.json", json.dumps(meta).encode())
         remove_others(self.cache, set(names))
-
-
-def _of_cells(found: Mapping[Answers, Outcome], cells: set[str]) -> dict[Answers, Outcome]:
-    """What re-runs of these cells found."""
-    return {answers: outcome for answers, outcome in found.items() if answers[0] in cells}
-
-
-def _part(
-    records: list[ResultRecord],
-    known: Versions,
-    asked: dict[Any, list[int]],
-    remade: list[str],
-    rerun: Mapping[Answers, Outcome],
-) -> pd.DataFrame:
-    """The frame of one target's records, with the ids of each line's image sets."""
-    extra = sorted({name for record in records for name in record.metrics} - STANDARD)
-    rows = make_rows(records, versions=known, seeds=asked)
-    table = frame_of_rows(rows, extra, remade=remade, rerun=rerun)
-    sets = [sorted({r.synth_id for r in rows[i].records if r.synth_id}) for i in table.index]
-    return table.assign(image_sets=pd.Series(sets, index=table.index, dtype=object)).reset_index(drop=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import Any, NamedTuple
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.spec.axes import columns
 from bench.store.exports import PARITY
 from bench.store.records import DamagedRecord, ResultRecord, refused
+
+if TYPE_CHECKING:
+    import pandas as pd  # takes longer to load than a board to print
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +88,8 @@ def checked(record: ResultRecord, where: str) -> ResultRecord:
 
 def cell_table(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """The lines as a table whose types do not depend on what is in it."""
+    import pandas as pd
+
     return pd.DataFrame(list(rows), columns=list(CELL_COLUMNS)).astype(DTYPES)
 
 

@@ -1,16 +1,42 @@
-"""Parts of the board's frame: kept as Parquet, and joined."""
+"""Parts of the board's frame: formed, kept as Parquet, and joined."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from bench.board.columns import COLUMNS
 from bench.board.costs import SERVED, amortised
-from bench.board.frame import frame, in_order
+from bench.board.frame import frame, frame_of_rows, in_order
+from bench.board.listing import STANDARD
+from bench.board.rows import Versions, make_rows
 from bench.store.files import write_atomic
+from bench.store.records import ResultRecord
+from bench.store.verifications import Answers, Outcome
+
+
+def of_cells(found: Mapping[Answers, Outcome], cells: set[str]) -> dict[Answers, Outcome]:
+    """What re-runs of these cells found."""
+    return {answers: outcome for answers, outcome in found.items() if answers[0] in cells}
+
+
+def part_of(
+    records: list[ResultRecord],
+    known: Versions,
+    asked: dict[Any, list[int]],
+    remade: list[str],
+    rerun: Mapping[Answers, Outcome],
+) -> pd.DataFrame:
+    """The frame of one target's records, with the ids of each line's image sets."""
+    extra = sorted({name for record in records for name in record.metrics} - STANDARD)
+    rows = make_rows(records, versions=known, seeds=asked)
+    table = frame_of_rows(rows, extra, remade=remade, rerun=rerun)
+    sets = [sorted({r.synth_id for r in rows[i].records if r.synth_id}) for i in table.index]
+    return table.assign(image_sets=pd.Series(sets, index=table.index, dtype=object)).reset_index(drop=True)
 
 
 def joined(frames: list[pd.DataFrame]) -> pd.DataFrame:

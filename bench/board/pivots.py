@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -25,6 +24,7 @@ from bench.board.grids import (
 )
 from bench.board.means import RowsByKey, setting_groups, target_mean
 from bench.board.signs import marks
+from bench.board.words import significant
 
 _PLAIN_STATUS = ("ok", "incomplete")
 _ORDER = {"upper": 0, "lower": 1, "none": 2}
@@ -126,26 +126,20 @@ def _average(found: Sequence[Sequence[Mapping[str, Any]]], metric: str) -> Cell:
     values = [float(rows[0][metric]) for rows in fresh if len(rows) == 1 and not missing(rows[0][metric])]
     if len(values) < len(fresh):
         return Cell(f"{BLANK} {len(values)} of {len(fresh)}")
-    return Cell(f"{_significant(statistics.fmean(values))} ± {_significant(statistics.pstdev(values))}")
-
-
-def _significant(value: float, digits: int = 4) -> str:
-    """``value`` to four significant digits, at most as many decimals."""
-    whole = math.floor(math.log10(abs(value))) + 1 if value else 0
-    return f"{value:.{min(max(digits - whole, 0), digits)}f}"
+    return Cell(f"{significant(statistics.fmean(values))} ± {significant(statistics.pstdev(values))}")
 
 
 def _metric_cell(rows: Sequence[Mapping[str, Any]], metric: str) -> Cell:
     """The value, with its interval or its deviation over splits where the measure has one."""
     texts = []
     for row in rows:
-        text = _significant(float(row[metric])) if not missing(row[metric]) else f"{BLANK} {row['seeds']}"
+        text = significant(float(row[metric])) if not missing(row[metric]) else f"{BLANK} {row['seeds']}"
         low, high = row.get(f"{metric}_low"), row.get(f"{metric}_high")
         if low is not None and high is not None and not (missing(low) or missing(high)):
-            text += f" [{_significant(float(low), 3)}, {_significant(float(high), 3)}]"
+            text += f" [{significant(float(low), 3)}, {significant(float(high), 3)}]"
         deviation = row.get(f"{metric}_std")
         if not missing(deviation) and deviation:
-            text += f" ± {_significant(float(deviation), 2)}"
+            text += f" ± {significant(float(deviation), 2)}"
         texts.append(text + marks(row))
     return Cell(" / ".join(texts) or BLANK)
 

@@ -12,17 +12,19 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from bench.board.bootstrap import skewness_of
 from bench.board.moderation import SeedVariance, harmonic, moderate
 from bench.board.multiple import holm
 from bench.board.stats import BOOTSTRAP_SEEDS, LEVEL, Bitmaps, Floats, half_widths, p_values, shapes
 from bench.spec.suite import RankWithin
+
+if TYPE_CHECKING:
+    import pandas as pd  # takes longer to load than a board to print
 
 GROUP = ("suite", "suite_version", "dataset", "target", "target_digest", "protocol_id", "test_digest")
 """Keys of a rank group, of records and of the frame: accuracies are compared within, never across.  The compressor is
@@ -222,6 +224,8 @@ def win_matrix(table: PairTable, names: Sequence[str]) -> pd.DataFrame:
     interval, not corrected), ``p``, ``p_holm``, ``outcome`` (win, tie, loss of the row after correction),
     ``detectable`` (points, one comparison, 80 % power).
     """
+    import pandas as pd
+
     words = {1: "win", 0: "tie", -1: "loss"}
     lines = []
     for i, j in itertools.permutations(table.order, 2):

@@ -77,16 +77,18 @@ def parity(row: Row, _: Context) -> float | None:
 def cost(field: str, stages: Sequence[str] = STAGES) -> Value:
     """Mean over the seeds of a cost summed over stages; blank unless complete, or when a seed recorded none."""
 
-    def value(row: Row, _: Context) -> float | None:
-        sums = []
-        for record in row.measured if row.complete else ():
-            known = [getattr(record.costs[stage], field) for stage in stages if stage in record.costs]
-            if not known or None in known:
-                return None
-            sums.append(sum(known))
-        return float(np.mean(sums)) if sums else None
+    return lambda row, _: cost_of(row, field, stages)
 
-    return value
+
+def cost_of(row: Row, field: str, stages: Sequence[str] = STAGES) -> float | None:
+    """As :func:`cost`."""
+    sums = []
+    for record in row.measured if row.complete else ():
+        known = [getattr(record.costs[stage], field) for stage in stages if stage in record.costs]
+        if not known or None in known:
+            return None
+        sums.append(sum(known))
+    return float(np.mean(sums)) if sums else None
 
 
 def gmacs(row: Row, context: Context) -> float | None:

@@ -23,6 +23,7 @@ from bench.board.pivots import metric_grids, pivot_grids
 from bench.board.verdict_grids import verdict_grid
 from bench.board.width_grids import width_grids
 from bench.board.widths import line_table, width_lines
+from bench.board.words import FORMATS as FORMATS
 from bench.errors import BenchError, nearest
 from bench.store.records import ResultRecord
 from bench.text import visible
@@ -145,7 +146,6 @@ def _json_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
 _GRIDS: Mapping[str, Callable[[Iterable[Grid]], Any]] = {"table": to_rich, "md": to_markdown, "latex": to_latex}
 _UNBROKEN = 8  # characters that a column of numbers keeps in one line on a narrow terminal
 _KNOWN = {column.name for column in COLUMNS}
-FORMATS = ("table", "csv", "md", "json", "latex")
 
 
 def report(
@@ -188,7 +188,8 @@ def report(
         *dynamic_grids(*_dynamic(table, records)),
         *width_grids(line_table(width_lines(_fresh(table, records)))),
     ]
-    sets = image_set_grid(records)
+    listed = set(table["row_id"])
+    sets = image_set_grid(record for record in records if record.row_id in listed)
     grids += [sets] if sets.rows else []
     grids += [verdict_grid(verdicts, details)] if verdicts else []
     grids += [beside_grid(found)] if found is not None else []

@@ -6,15 +6,18 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from scipy.special import ndtri, stdtrit
 
 from bench.board.moderation import SeedVariance, Term, harmonic, moderate, moderated
 from bench.board.ranks import GROUP
 from bench.board.rows import Row
 from bench.board.stats import LEVEL, Bitmaps, Floats, common_table, credit_share, paired_difference, spread
+
+if TYPE_CHECKING:
+    import pandas as pd  # takes longer to load than a board to print
 
 Three = tuple[SeedVariance, SeedVariance, SeedVariance]
 

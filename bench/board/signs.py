@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+import numpy as np
 
 from bench.store.image_gate import MEANING
+
+if TYPE_CHECKING:
+    import pandas as pd  # takes longer to load than a board to print
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Sign:
     def on(self, row: Mapping[str, Any]) -> bool:
         """Whether the row bears it; a blank, or a table without that column, says no."""
         value = row.get(self.column)
-        return value is not None and not pd.isna(value) and bool(value)
+        return isinstance(value, bool | np.bool_) and bool(value)
 
 
 STALE = Sign("†", "stale", "stale: measured with an older version of its method or other weights; not ranked")

@@ -7,6 +7,8 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from bench.notes import read_note, write_note
+from bench.paths import cache_folder
 from bench.spec.catalogue import shipped_weights
 from bench.spec.plugins import Plugin
 from bench.spec.registry import Registry, code_files
@@ -33,6 +35,24 @@ def versions(plugins: Iterable[Plugin] = ()) -> dict[tuple[str, str], int | str]
         found |= {(kind, name): int(registry.get(name).version) for name in registry.names()}
     found |= {(FILES, f"{plugin.kind}/{plugin.name}"): plugin.digest for plugin in plugins}
     return found | {(NETWORKS, name): digest for name, digest in shipped_weights().items()}
+
+
+def noted_versions(
+    plugins: Iterable[Plugin] = (), note: Path | None = None, stamp: str | None = None
+) -> dict[tuple[str, str], int | str]:
+    """As :func:`versions`, asked again only when :func:`code_stamp` has changed since it was noted.
+
+    Args:
+        note: the file of the note; one in the user's cache folder unless given.
+        stamp: what :func:`code_stamp` says, where that is known.
+    """
+    path, kind = note or cache_folder() / "versions.json", f"versions of {stamp or code_stamp()}"
+    noted = read_note(path, kind)
+    if noted is None:
+        noted = [[*key, version] for key, version in versions().items()]
+        write_note(path, kind, noted)
+    files = {(FILES, f"{plugin.kind}/{plugin.name}"): plugin.digest for plugin in plugins}
+    return {(str(kind), str(name)): version for kind, name, version in noted} | files
 
 
 def code_stamp() -> str:

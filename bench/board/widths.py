@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.board.frame import row_interval
+from bench.board.averages import row_interval
 from bench.board.moderation import Term, moderated
 from bench.board.rows import Asked, Row, Versions, make_rows
 from bench.board.stats import LEVEL, Floats, Spread, common_table, floor_variance, spread

@@ -16,6 +16,7 @@ from bench.errors import BenchError
 from bench.interfaces import Preset
 from bench.machine import check_in_process, kernels_chosen
 from bench.spec.catalogue import ShippedCatalogue
+from bench.spec.lacking import LackingCatalogue, Lacks
 from bench.spec.overrides import parse_override
 from bench.spec.plan import Plan, make_plan
 from bench.spec.plugins import Plugin, read_plugins
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from bench.run.executors.base import Executor
     from bench.run.observers import Observer, Observers
+    from bench.run.tracked import Summarise
 
 TRACKERS = ("mlflow", "none")
 DEFAULT_STORE = Path(".bench")
@@ -59,12 +61,40 @@ class Options:
     plugins: Sequence[Path] = ()
 
 
+@dataclass(frozen=True)
+class Draft:
+    """A plan, what it was made from, and what of weights and data is not here: where something lacks, its ids are none
+    and it is for showing alone."""
+
+    plan: Plan
+    catalogue: ShippedCatalogue
+    lacks: Lacks
+
+    def error(self, root: Path | None) -> BenchError:
+        """The one error that lists what lacks; ``root`` is the data set's folder where the user named one."""
+        suite = self.plan.suite
+        return self.lacks.error(suite.dataset, suite.at("grid"), root)
+
+
 def plan_of(options: Options, text: str | None = None) -> Plan:
     """Load the suite with its overrides and expand it; with its ``text`` at hand no file is read, and
     ``options.suite`` is what it is called in messages.
 
     Raises:
         BenchError: whatever is wrong with the suite, its data or weights, or with a method's file.
+    """
+    draft = draft_of(options, text)
+    if draft.lacks:
+        raise draft.error(options.data_root)
+    return draft.plan
+
+
+def draft_of(options: Options, text: str | None = None) -> Draft:
+    """As :func:`plan_of`, but that a suite of trained networks is planned before its weights and data are here.
+
+    Raises:
+        BenchError: whatever else is wrong with the suite, or with a method's file; any missing data or weights of a
+            suite that does not say ``trained``.
     """
     plugins = read_plugins(options.plugins)
     pairs = [parse_override(text) for text in options.overrides]
@@ -73,11 +103,12 @@ def plan_of(options: Options, text: str | None = None) -> Plan:
     suite = (
         load_suite(options.suite, dict(pairs)) if text is None else suite_from_text(text, options.suite, dict(pairs))
     )
-    catalogue = ShippedCatalogue.of(options.data_root, plugins)
+    catalogue = (LackingCatalogue if suite.trained else ShippedCatalogue).of(options.data_root, plugins)
     plan = make_plan(
         suite, preset=options.preset, only=options.only, seeds=options.seeds, dtype=options.dtype, catalogue=catalogue
     )
-    return replace(plan, plugins=plugins)
+    lacks = catalogue.lacks if isinstance(catalogue, LackingCatalogue) else Lacks()
+    return Draft(replace(plan, plugins=plugins), catalogue, lacks)
 
 
 def workers_of(options: Options, device: str) -> int:
@@ -98,9 +129,13 @@ def read_records(store: Path) -> RecordReader:
 
 
 def run(
-    options: Options, console: Console, planned: Callable[[Options], Plan] = plan_of
+    options: Options,
+    console: Console,
+    planned: Callable[[Options], Plan] = plan_of,
+    summarise: Summarise | None = None,
 ) -> tuple[Plan, list[ResultRecord]]:
-    """Run a suite and return its plan and records; ``planned`` says what of it is run.
+    """Run a suite and return its plan and records; ``planned`` says what of it is run, ``summarise`` makes the board
+    that a tracker is told.
 
     Raises:
         BenchError: bad input, before any compute; a store that fails.
@@ -108,10 +143,12 @@ def run(
     if options.workers == 0:
         check_in_process(options.kernels)
     with kernels_chosen(options.kernels):  # before anything below loads torch, and for the workers
-        return _run(options, console, planned)
+        return _run(options, console, planned, summarise)
 
 
-def _run(options: Options, console: Console, planned: Callable[[Options], Plan]) -> tuple[Plan, list[ResultRecord]]:
+def _run(
+    options: Options, console: Console, planned: Callable[[Options], Plan], summarise: Summarise | None
+) -> tuple[Plan, list[ResultRecord]]:
     from bench.run.integrity import Integrity
     from bench.run.live import LiveObserver
     from bench.run.observers import Observers
@@ -135,7 +172,7 @@ def _run(options: Options, console: Console, planned: Callable[[Options], Plan])
     artifacts.sweep()
     watchers: list[Observer] = [ProgressObserver(console, workers), LiveObserver(options.store, workers)]
     if options.tracker == "mlflow":
-        watchers.append(MlflowObserver(tracking_uri()))
+        watchers.append(MlflowObserver(tracking_uri(), summarise))
     with Observers(watchers) as observers:
         executor = _executor(options, device, workers, plan.plugins, observers)
         return plan, Runner(plan, artifacts, records, executor, observers, options.fresh).run()

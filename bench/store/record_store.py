@@ -66,6 +66,10 @@ class RecordReader:
         found += [self.measured[key] for key in self.measured if key[2] == cell_id]
         return min(found, key=lambda record: record.status != "ok", default=None)
 
+    def cells(self) -> list[Key]:
+        """Suite, version and cell of every record, those of the package first; none is opened."""
+        return [*self.measured, *((*_suite(path), path.stem) for path in self._paths())]
+
     def all(self, suite: str | None = None, version: int | None = None) -> list[ResultRecord]:
         """All records (of a suite, of one version of it), the store's own in place of measured ones of their cell.
 

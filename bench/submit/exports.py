@@ -25,7 +25,7 @@ from typing import Any
 
 import yaml
 
-from bench.board.frame import row_interval
+from bench.board.averages import row_interval
 from bench.board.ladder import Rung
 from bench.board.rows import Row, make_rows
 from bench.board.stats import LEVEL

@@ -33,7 +33,7 @@ IMAGES = 60
 @pytest.fixture(autouse=True)
 def _versions(monkeypatch: pytest.MonkeyPatch) -> None:
     """The methods' versions, without importing them all; kw's records are stale."""
-    monkeypatch.setattr(module, "versions", lambda: VERSIONS)
+    monkeypatch.setattr("bench.board.versions.versions", lambda: VERSIONS)
 
 
 def made(correct: float | None = 0.5, **fields: Any) -> ResultRecord:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-import bench.board.index as module
 from bench.board.frame import frame
 from bench.board.grids import board_grids
 from bench.board.index import BoardIndex
@@ -128,7 +127,7 @@ def test_tables_show_it_where_something_is_reproduced() -> None:
 
 
 def test_the_index_follows_the_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "versions", dict)
+    monkeypatch.setattr("bench.board.versions.versions", dict)
     store = tmp_path / "store"
     one, other = cell(0.7), cell(0.6, source="zeroq")
     records = RecordStore(store)

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from scipy.special import ndtri
 
-from bench.board.frame import frame, row_interval
+from bench.board.averages import row_interval
+from bench.board.frame import frame
 from bench.board.moderation import Term, moderated
 from bench.board.report import report
 from bench.board.rows import make_rows

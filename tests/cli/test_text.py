@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from bench.board.frame import frame
 from bench.board.report import report
 from bench.cli import app
-from bench.cli_board import _echo
+from bench.cli_board import echo
 from bench.cli_options import Terminal
 from bench.errors import BenchError
 from bench.store.record_store import RecordStore
@@ -71,7 +71,7 @@ def test_a_board_of_records_with_such_names(form: str, capsys: pytest.CaptureFix
     names = {"source": EVIL, "target": EVIL, "compressor": EVIL, "dataset": EVIL, "setting_label": EVIL}
     records = [record(0.5, **names), record(None, seed=1, reason=EVIL, **names)]
     file = io.StringIO()
-    _echo(report(frame(records), form, records=records), Terminal(file=file, width=300))
+    echo(report(frame(records), form, records=records), Terminal(file=file, width=300))
     said = file.getvalue() + capsys.readouterr().out
     assert r"\u001b" in said or "textbackslash" in said
     assert not set(RAW) & set(said)
