@@ -27,7 +27,7 @@ def sentence(answer: Answer) -> str:
         only = main.references[0] if main.references else None
         known = "" if only is None else f" The best of these is {named(only)}: {percent(only)}."
         return f"At {where} only controls are measured, which are no answer without data.{known}"
-    found = f"{named(pick)} at {where}: {percent(pick)}{_of(pick)}."
+    found = f"{named(pick)} at {where}: {percent(pick)}{_of(pick)}, on {number(pick.n, 0)} images."
     if main.level == "one seed":
         found = f"One seed of each is all that is measured here, so this settles little. The highest is {found}"
     elif main.level == "older version":

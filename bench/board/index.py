@@ -33,7 +33,7 @@ from bench.store.files import write_atomic
 from bench.store.live import LiveState, read_live
 from bench.store.measured import measured_folder, read_pack
 from bench.store.records import ResultRecord, parse_record, read_record
-from bench.store.scan import FileStamp, pack_files, record_files, record_folders
+from bench.store.scan import FileStamp, pack_file, pack_files, record_files, record_folders
 from bench.store.verifications import SUBMISSIONS, outcomes_beside, verification_files
 
 __all__ = ["CELL_COLUMNS", "STANDARD", "STORE_VARIABLE", "BoardIndex", "LiveState", "Problem", "Progress", "Snapshot"]
@@ -172,9 +172,10 @@ class BoardIndex:
         return parse_record(pack[int(position)], place)
 
     def _pack(self, name: str) -> list[Any]:
-        stamp = next((item for item in pack_files(self.measured) if item.name == name), None)
-        if stamp is None:
-            raise StoreError("the measured records are gone", where=name)
+        try:
+            stamp = pack_file(self.measured / name)  # for every record: listing them all takes half of reading a board
+        except OSError as error:
+            raise StoreError("the measured records are gone", where=name) from error
         packs = self._packs
         if stamp not in packs:
             packs = {key: raw for key, raw in packs.items() if key.name != name}

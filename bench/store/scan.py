@@ -52,6 +52,15 @@ def pack_files(folder: Traversable | None = None) -> list[FileStamp]:
     found = []
     for item in folder.iterdir() if folder.is_dir() else ():
         if item.name.endswith((".json", ".json.xz")):
-            status = Path(str(item)).stat()
-            found.append(FileStamp(item.name, status.st_size, status.st_mtime_ns, status.st_ino))
+            found.append(pack_file(Path(str(item))))
     return sorted(found)
+
+
+def pack_file(path: Path) -> FileStamp:
+    """One file of measured records.
+
+    Raises:
+        OSError: it is not there.
+    """
+    status = path.stat()
+    return FileStamp(path.name, status.st_size, status.st_mtime_ns, status.st_ino)

@@ -29,9 +29,9 @@ COLUMNS = (
     Column("95 % interval", True),
     Column("CPU", True, "of one image set and one compression"),
     Column("seeds", True, "of all suites together"),
-    Column("", help="the mean and its 95 % interval"),
-    Column("of it images", True, "CPU time of the image set"),
     Column("images", True),
+    Column("", help="the mean and its 95 % interval"),
+    Column("CPU of images", True, "CPU time of the image set"),
     Column("access", help="what the source may look at: T0 nothing … T6 the training set"),
     Column("suites", help="which measured it"),
 )
@@ -142,9 +142,9 @@ def _line(one: Choice, ends: tuple[float, float]) -> Sequence[str | Html]:
         interval(low, high),
         cpu(one.cpu_s),
         str(len(one.seeds)),
+        number(one.n, 0),
         Html(f'<div role="img" aria-label="{says}">{bar.markup}</div>'),
         cpu(one.synthesis_s),
-        number(one.n, 0),
         one.access,
         ", ".join(one.suites),
     ]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from bench import cli_options
 from bench.cli import app
 from bench.errors import BenchError
 from bench.store.record_store import RecordStore
@@ -41,11 +42,12 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "none").mkdir()
     monkeypatch.setattr("bench.board.index.measured_folder", lambda: tmp_path / "none")
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "cache"))
+    monkeypatch.setattr(cli_options.out, "width", 100)  # read once, at the import, from whatever ran the tests
 
 
 def said(store: Path, *words: str) -> str:
     given = ["choose", "--store", str(store), "--dataset", "d", "--network", "resnet18_w10", *words]
-    done = CliRunner().invoke(app, given, env={"COLUMNS": "100"}, catch_exceptions=False)
+    done = CliRunner().invoke(app, given, catch_exceptions=False)
     assert done.exit_code == 0
     return done.stdout
 

@@ -58,6 +58,8 @@ COMMANDS: list[tuple[tuple[str, ...], int]] = [
     (("diagnose", "FIRST", "--store", "store", "--suite", "mine.yaml", "--images", "10", "--html", "→.html"), 0),
     (("export", "→", "--onnx", "→.onnx", "--store", "store"), 2),
     (("advise", "→", "--bits", "W4A4", "--store", "store"), 2),
+    (("choose", "--network", "→", "--store", "store"), 2),
+    (("calibrate-cost", "--network", "→", "--store", "store"), 2),
     (("policy", "solve", f"{SIGNS}.csv"), 2),
     (("policy", "show", f"{SIGNS}.json", "--target", "resnet18_w10"), 2),
     (("policy", "ranks", *MINE), 2),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from bench import cli_options
 from bench.cli import app
 from bench.cost import calibration
 from bench.store.packs import PackedRecords
@@ -26,6 +27,11 @@ test_subset: 110
 seeds: [0]
 """
 """A suite that no shipped record answers: nothing else tests on so few images."""
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli_options.out, "width", 200)  # read once, at the import, from whatever ran the tests
 
 
 def plan(*words: str) -> tuple[int, str]:
