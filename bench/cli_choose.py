@@ -50,7 +50,7 @@ def choose(
     Examples: `bench choose` · `bench choose --network mobilenetv2_w035 --bits W4A4 --minutes 5 --images 256 --tier T2`
     · `bench choose --network "resnet*" --bits W2A4 --json` · `bench choose --bits W3A3 --bits-per-layer`
     """
-    from bench.board.choose import Question, checked
+    from bench.board.asked import Question, checked
     from bench.board.choose import choose as answer_of
     from bench.board.choose_text import to_json
     from bench.board.index import BoardIndex

@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from bench.board.choose import Answer, Question, choose
+from bench.board.asked import Question
+from bench.board.choose import Answer, choose
 from bench.board.claims import Verdict
 from bench.board.dynamic import dynamic_table, equal_table
 from bench.board.index import STORE_VARIABLE, BoardIndex, LiveState, Snapshot

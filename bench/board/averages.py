@@ -58,39 +58,47 @@ def apart(rows: Sequence[Row]) -> str:
 
 
 def average(rows: Sequence[Row]) -> Average:
-    """The mean of ``rows``, which nothing keeps :func:`apart`.
+    """The mean of ``rows``, which nothing keeps :func:`apart`."""
+    return averaged([row.bitmaps for row in rows], [row.between for row in rows])
+
+
+def averaged(tables: Sequence[Bitmaps], between: Sequence[SeedVariance]) -> Average:
+    """The mean of rows of several targets (seed → correctness [N], on the same images), over the seeds in common.
 
     The variance between seeds is that of a mean of independent rows, on the degrees of freedom that
     :func:`bench.board.moderation.moderated` gives it: a difference of two averages has those of all their rows.
     """
-    seeds = sorted(rows[0].bitmaps)
-    bitmaps = {seed: np.mean([row.bitmaps[seed] for row in rows], axis=0) for seed in seeds}
+    seeds = sorted(set.intersection(*(set(table) for table in tables)))
+    bitmaps = {seed: np.mean([table[seed] for table in tables], axis=0) for seed in seeds}
     known, freedom, own = (
-        np.array([getattr(row.between, name) for row in rows]) for name in ("moderated", "degrees", "own")
+        np.array([getattr(one, name) for one in between]) for name in ("moderated", "degrees", "own")
     )
-    squares = len(rows) ** 2
-    between = SeedVariance(
+    squares = len(between) ** 2
+    variance = SeedVariance(
         float(known.sum()) / squares, float(harmonic(known / squares, freedom)), float(own.sum()) / squares
     )
-    return Average(bitmaps, between)
+    return Average(bitmaps, variance)
+
+
+def average_interval(found: Average, between: Sequence[SeedVariance], level: float = LEVEL) -> Interval:
+    """The interval in percent of the mean that ``found`` is; ``between`` of the rows it was made of.
+
+    The mean of the table [S, N] has the variance of :func:`bench.board.stats.spread`.  So images that are hard for
+    every target and seeds that move all of them count once; the variance between seeds is moderated
+    (:mod:`bench.board.moderation`).  The targets are taken as they are, not as a sample of networks.
+    """
+    terms = [Term(i, 1 / len(between), one) for i, one in enumerate(between)]
+    table = 100 * np.stack([found.bitmaps[seed] for seed in sorted(found.bitmaps)])
+    low, high = moderated(floor_variance(spread(table)), terms).interval(level)
+    return Interval(max(0.0, low), min(100.0, high))
 
 
 def mean_interval(rows: Sequence[Row], level: float = LEVEL) -> TargetMean:
-    """The interval of the mean over ``rows``, one per target.
-
-    Correctness is averaged over the targets for every seed and image, and the mean of that table [S, N] has the
-    variance of :func:`bench.board.stats.spread`.  So images that are hard for every target and seeds that move all of
-    them count once; the variance between seeds is moderated (:mod:`bench.board.moderation`).  The targets are taken as
-    they are, not as a sample of networks.
-    """
+    """The interval of the mean over ``rows``, one per target (:func:`average_interval`)."""
     why = apart(rows)
     if why:
         return TargetMean(None, why)
-    found = average(rows).bitmaps
-    terms = [Term(i, 1 / len(rows), row.between) for i, row in enumerate(rows)]
-    table = 100 * np.stack([found[seed] for seed in sorted(found)])
-    low, high = moderated(floor_variance(spread(table)), terms).interval(level)
-    return TargetMean(Interval(max(0.0, low), min(100.0, high)))
+    return TargetMean(average_interval(average(rows), [row.between for row in rows], level))
 
 
 def joined_settings(targets: Mapping[str, set[str]], alike: Mapping[str, object]) -> dict[str, list[str]]:

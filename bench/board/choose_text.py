@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from bench.board.choose import Answer, Question, Table
+from bench.board.asked import Question
+from bench.board.choose import Answer, Table
 from bench.board.grids import BLANK, number
 from bench.board.joined import Choice
 from bench.board.names import OWN

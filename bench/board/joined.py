@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.board.averages import average_interval, averaged
 from bench.board.intervals import accuracy_interval
 from bench.board.machines import machines_of
-from bench.board.moderation import Replicates, SeedVariance, Term, harmonic, moderated, seed_variances
+from bench.board.moderation import Replicates, SeedVariance, seed_variances
 from bench.board.names import OWN
 from bench.board.rows import UNKNOWN
-from bench.board.stats import Bitmaps, Interval, floor_variance, spread
+from bench.board.stats import Bitmaps, Interval
 from bench.store.bitmaps import unpack_bits
 from bench.store.records import ResultRecord
 
@@ -183,25 +184,18 @@ class Choice:
     def over(cls, choices: Sequence[Choice]) -> Choice | None:
         """The mean over networks that share test images; None where they share no seed or lack answers per image.
 
-        The interval is that of :func:`bench.board.means.target_mean`: images that are hard for every network and seeds
-        that move all of them count once.
+        The interval is that of a board's means (:func:`bench.board.averages.average_interval`).
         """
-        seeds = set.intersection(*(set(one.bitmaps) for one in choices))
-        if not seeds or len({np.shape(bits) for one in choices for bits in one.bitmaps.values()}) > 1:
+        bitmaps, between = [one.bitmaps for one in choices], [one.between for one in choices]
+        if len({np.shape(bits) for table in bitmaps for bits in table.values()}) > 1:
             return None
-        tables = {seed: np.mean([one.bitmaps[seed] for one in choices], axis=0) for seed in sorted(seeds)}
-        weight = 1 / len(choices)
-        known, degrees, own = (
-            np.array([getattr(one.between, name) for one in choices]) for name in ("moderated", "degrees", "own")
-        )
-        freedom = float(harmonic(weight**2 * known, degrees))
-        between = SeedVariance(float(weight**2 * known.sum()), freedom, float(weight**2 * own.sum()))
-        stack = np.stack(list(tables.values()))
-        terms = [Term(i, weight, one.between) for i, one in enumerate(choices)]
-        low, high = moderated(floor_variance(spread(100 * stack)), terms).interval()
+        found = averaged(bitmaps, between)
+        if not found.bitmaps:
+            return None
         members = tuple(member for one in choices for member in one.members)
-        ends = Interval(max(0.0, low), min(100.0, high))
-        return cls(members, any(one.control for one in choices), tables, between, 100 * float(stack.mean()), ends)
+        top1 = 100 * float(np.mean(list(found.bitmaps.values())))
+        control = any(one.control for one in choices)
+        return cls(members, control, found.bitmaps, found.between, top1, average_interval(found, between))
 
 
 def chosen(

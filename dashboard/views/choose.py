@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from bench.board.choose import TIERS, Question, Table, asked_of, networks, settings
+from bench.board.asked import TIERS, Question, asked_of, networks, settings
+from bench.board.choose import Table
 from bench.board.choose_text import advise_command, command, cpu, elsewhere, export_command, named, sentence, sure
 from bench.board.joined import Choice
 from dashboard.common import heading, problems

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.board.choose import Answer, Question, checked, choose, networks, settings, tier_of
+from bench.board.asked import Question, checked, networks, settings, tier_of
+from bench.board.choose import Answer, choose
 from bench.board.choose_text import cpu, sentence, sure, to_json
 from bench.board.frame import frame
 from bench.board.joined import Choice
