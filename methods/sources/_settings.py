@@ -5,7 +5,7 @@ and of a loop. No torch: a plan reads it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -73,6 +73,19 @@ class LoopSettings:
     floor: float = 1e-4
     stop_below: float | None = None
     log_interval: int | None = None
+
+    @classmethod
+    def warmed(cls, params: Any) -> LoopSettings:
+        """Adam with warm-up and cosine, its numbers called by a source's parameters as they are here."""
+        return cls(
+            iterations=params.iterations,
+            half_iterations=params.half_iterations,
+            lr=params.lr,
+            betas=params.betas,
+            warmup=params.warmup,
+            restart=params.restart,
+            clip=params.clip,
+        )
 
     def stages(self) -> list[tuple[int, int]]:
         """(iterations, scale) of each stage with any iterations."""

@@ -102,15 +102,7 @@ class RolledSource(SingleSource):
 
     def settings(self, params: Any) -> LoopSettings:
         """Adam with warm-up and cosine."""
-        return LoopSettings(
-            iterations=params.iterations,
-            half_iterations=params.half_iterations,
-            lr=params.lr,
-            betas=params.betas,
-            warmup=params.warmup,
-            restart=params.restart,
-            clip=params.clip,
-        )
+        return LoopSettings.warmed(params)
 
     def label_law(self, params: Any) -> LabelLaw | None:
         """As asked for."""

@@ -129,15 +129,7 @@ class MixMix(Defaults):
         return Prepared(
             networks=networks,
             objective=MixMixObjective(networks, labels, params, augment, ctx.generator),
-            settings=LoopSettings(
-                iterations=params.iterations,
-                half_iterations=params.half_iterations,
-                lr=params.lr,
-                betas=params.betas,
-                warmup=params.warmup,
-                restart=params.restart,
-                clip=params.clip,
-            ),
+            settings=LoopSettings.warmed(params),
             augment=augment,
             init=start_images((request.batch_size, *request.dataset.shape), ctx),
             labels=labels,
