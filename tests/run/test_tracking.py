@@ -142,7 +142,8 @@ def test_the_compare_view_opens_on_bits_source_and_accuracy(run: Run) -> None:
     told = [tracked.params(record) for record in records]
     differ = {name for name in set().union(*told) if len({str(params.get(name)) for params in told}) > 1}
     assert "source" in sorted(differ)[:3]
-    other = {**told[0], "bits": "W2A4", "source": "?", "with.weight_bits": 2}
+    changed = {"setting_label": "W2A4", "setting": {**records[0].setting, "weight_bits": 2}, "source": "another"}
+    other = tracked.params(records[0].model_copy(update=changed))
     assert sorted(name for name in other if other[name] != told[0].get(name))[:2] == ["bits", "source"]
     assert next(iter(tracked.metrics(records[0]))) == tracked.FIRST
 
