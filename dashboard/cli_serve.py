@@ -114,7 +114,7 @@ def serve(store: Path | None, address: str, port: int, browser: bool) -> None:
         if browser:
             with suppress(webbrowser.Error):
                 webbrowser.open(url)
-        code = process.wait()
+        code = _ended(process)
     except KeyboardInterrupt:
         out.print("dashboard ended", highlight=False)
         return
@@ -165,6 +165,14 @@ def _wait(process: subprocess.Popen[bytes], url: str) -> None:
                 return
         time.sleep(0.1)
     raise BenchError("the dashboard's server does not start", where=url, got=f"exit code {process.poll()}")
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int:
+    """The exit code, once there is one. In short waits: an interrupt that comes just before a wait without an end begins
+    would not be seen until the server ends by itself."""
+    while (code := process.poll()) is None:
+        time.sleep(0.2)
+    return code
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,14 +12,6 @@ from bench.cli_edge import command_line, resumable
 from bench.run import session
 
 RESUMES = "the same command resumes"
-
-
-@pytest.fixture(autouse=True)
-def _own_interrupts() -> Iterator[None]:
-    """The edge ignores further interrupts, which is right for a process that ends."""
-    before = signal.getsignal(signal.SIGINT)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def interrupted(*arguments: str, commands: object = app) -> str:
