@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from bench.board.grids import rank_interval, tie_letters
-from bench.board.ladder import SELF_REPORTED
-from bench.board.signs import SIGNS, marks
+from bench.board.index.ladder import SELF_REPORTED
+from bench.board.tables.grids import rank_interval, tie_letters
+from bench.board.tables.signs import SIGNS, marks
 from dashboard.links import cell_link
 from dashboard.tables import Column, Html, interval_bar
 from dashboard.text import BLANK, digits_for, html_text, interval, missing, number, rounded, row_name, seconds, size

@@ -1,6 +1,6 @@
 """The command line ``bench``: the engine's commands, and those that show what was measured in a browser or a file.
 
-The engine (``bench.cli``) knows no user interface and works without this package; here the two are put together.
+The engine (``bench.cli.app``) knows no user interface and works without this package; here the two are put together.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import Annotated, Optional
 
 import typer
 
-import bench.cli
-from bench.cli_edge import command_line
-from bench.cli_options import STORE, StoreOpt
+import bench.cli.app
+from bench.cli.edge import command_line
+from bench.cli.options import STORE, StoreOpt
 from dashboard.cli_diagnose import diagnose
 from dashboard.cli_serve import dashboard
 
@@ -39,11 +39,11 @@ def report(
     write_report(tuple(suites or ()), file, store)
 
 
-app = command_line(f"{bench.cli.HELP} · `bench report --out report.html`")
-for part in (bench.cli.app, own):
+app = command_line(f"{bench.cli.app.HELP} · `bench report --out report.html`")
+for part in (bench.cli.app.app, own):
     app.add_typer(part)  # without a name: its commands stand on the first level
 
 
 def main() -> None:
     """The console script."""
-    bench.cli.main(app)
+    bench.cli.app.main(app)

@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from bench.cli_options import STORE, DataRoot, Json, StoreOpt, err, out
+from bench.cli.options import STORE, DataRoot, Json, StoreOpt, err, out
 from bench.errors import BenchError
 
 IMAGES = 2000
@@ -39,11 +39,11 @@ def diagnose(
     """
     if html is not None and html.suffix not in (".html", ".htm"):
         raise BenchError("the page is HTML", where="--html", got=str(html), expected=".html, .htm")
-    from bench.cli_diagnose import Request, diagnosed, show
+    from bench.cli.diagnose import Request, diagnosed, show
 
     found, facts = diagnosed(Request(cell, store, images, suite, data_root, device), err)
     if html is not None:
-        from bench.cli_board import write_file
+        from bench.cli.board import write_file
         from dashboard.cli_diagnose_page import page
 
         write_file(html, page(found, facts).encode())

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import typer
 
-from bench.cli_board import all_records, prints_a_table, published_of, records_of, tabled, write_file
-from bench.cli_options import STORE
+from bench.cli.board import all_records, prints_a_table, published_of, records_of, tabled, write_file
+from bench.cli.options import STORE
 from bench.errors import BenchError
 from bench.spec.suite import suite_names
 from bench.store.records import ResultRecord
-from dashboard.report import Part, build
+from dashboard.report.page import Part, build
 
 
 def write_report(suites: Sequence[str], file: Path, store: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from bench.cli_options import STORE, err, out
+from bench.cli.options import STORE, err, out
 from bench.errors import BenchError, StoreError
 
 LOOPBACK = "127.0.0.1"
@@ -72,7 +72,7 @@ def build(store: Path | None) -> None:
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from bench.board.index import BoardIndex
+    from bench.board.index.board_index import BoardIndex
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as bars:
@@ -98,7 +98,7 @@ def serve(store: Path | None, address: str, port: int, browser: bool) -> None:
     Raises:
         BenchError: it does not start.
     """
-    from bench.board.index import STORE_VARIABLE
+    from bench.board.index.board_index import STORE_VARIABLE
 
     flags = {**FLAGS, "server.address": address, "server.port": str(port)}
     command = [sys.executable, "-m", "dashboard", *(f"--{k}={v}" for k, v in flags.items())]
@@ -168,7 +168,7 @@ def _wait(process: subprocess.Popen[bytes], url: str) -> None:
 
 
 def _ended(process: subprocess.Popen[bytes]) -> int:
-    """The exit code, once there is one. In short waits: an interrupt that comes just before a wait without an end begins
+    """The exit code, once there is one. In short waits: an interrupt that comes just before an endless wait begins
     would not be seen until the server ends by itself."""
     while (code := process.poll()) is None:
         time.sleep(0.2)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from bench.board.grids import line_dicts
-from bench.board.means import RowsByKey, TargetMean, target_mean
-from bench.board.signs import DOUBTS, marks
+from bench.board.tables.grids import line_dicts
+from bench.board.tables.means import RowsByKey, TargetMean, target_mean
+from bench.board.tables.signs import DOUBTS, marks
 from dashboard.text import digits_for, missing, number, row_name
 
 Square = dict[str, Any]

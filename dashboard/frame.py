@@ -27,7 +27,7 @@ def framed(title: str, header: str, body: str, footer: str) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html_text(title)}</title>\n<style>{_resource('report_page.css')}</style></head>\n<body>"
+        f"<title>{html_text(title)}</title>\n<style>{_resource('page.css')}</style></head>\n<body>"
         f'<header class="top"><h1>{html_text(title)}</h1>{header}</header>\n'
         f"<main>{body}</main>\n<footer>{footer}</footer>\n"
         f"<script>{bundle}</script>\n<script>{script}</script></body></html>\n"
@@ -43,7 +43,7 @@ def _source(script: str) -> str:
 def _scripts() -> tuple[str, str]:
     """Plotly's bundle and the page's own script.  A parser turns carriage returns into newlines, which would break the
     hashes, so there are none."""
-    return get_plotlyjs().replace("\r\n", "\n").replace("\r", "\n"), _resource("report_page.js")
+    return get_plotlyjs().replace("\r\n", "\n").replace("\r", "\n"), _resource("page.js")
 
 
 def _resource(name: str) -> str:

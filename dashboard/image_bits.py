@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from bench.board.dynamic import MEANING, NEAR, ranged
-from bench.board.grids import line_dicts
-from bench.board.searches import INTERVAL_FROM
+from bench.board.tables.dynamic import MEANING, NEAR, ranged
+from bench.board.tables.grids import line_dicts
+from bench.board.tables.searches import INTERVAL_FROM
 from bench.store.records import ResultRecord
 from dashboard.figures.image_bits import PARTS, against_difficulty, histogram, training_curves
 from dashboard.load import dynamic_of

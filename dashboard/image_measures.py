@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 import streamlit as st
 
-from bench.board.imagesets import StoredImages
+from bench.board.index.imagesets import StoredImages
 from dashboard.figures.ablation_axes import metrics
 from dashboard.figures.images import EXPLAINED, measure_dots, titled, words
 from dashboard.filters import choice

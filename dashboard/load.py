@@ -8,15 +8,15 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from bench.board.asked import Question
-from bench.board.choose import Answer, choose
-from bench.board.claims import Verdict
-from bench.board.dynamic import dynamic_table, equal_table
-from bench.board.index import STORE_VARIABLE, BoardIndex, LiveState, Snapshot
-from bench.board.means import RowsByKey, rows_by_key
-from bench.board.searches import search_table
-from bench.board.verdicts import ClaimRow, claim_rows, suite_of, suite_verdicts
-from bench.board.widths import line_table, point_table, width_lines
+from bench.board.choose.answer import Answer, choose
+from bench.board.choose.asked import Question
+from bench.board.claims.judging import Verdict
+from bench.board.claims.verdicts import ClaimRow, claim_rows, suite_of, suite_verdicts
+from bench.board.index.board_index import STORE_VARIABLE, BoardIndex, LiveState, Snapshot
+from bench.board.tables.dynamic import dynamic_table, equal_table
+from bench.board.tables.means import RowsByKey, rows_by_key
+from bench.board.tables.searches import search_table
+from bench.board.tables.widths import line_table, point_table, width_lines
 from bench.store.records import ResultRecord
 
 
@@ -47,7 +47,7 @@ def _snapshot(store: str, stamp: str) -> Snapshot:
 
 
 def answer_to(question: Question) -> Answer:
-    """:func:`bench.board.choose.choose` over the records as they are now."""
+    """:func:`bench.board.choose.answer.choose` over the records as they are now."""
     return _answer(question, snapshot().stamp)
 
 
@@ -98,7 +98,7 @@ def _rows(places: tuple[str, ...], stamp: str) -> RowsByKey:
 
 
 def searches_of(cells: pd.DataFrame) -> pd.DataFrame:
-    """:func:`bench.board.searches.search_table` of the records behind rows of ``snapshot().cells``."""
+    """:func:`bench.board.tables.searches.search_table` of the records behind rows of ``snapshot().cells``."""
     return _searches(tuple(cells["place"]), snapshot().stamp)
 
 
@@ -109,7 +109,7 @@ def _searches(places: tuple[str, ...], stamp: str) -> pd.DataFrame:
 
 
 def dynamic_of(cells: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """:func:`bench.board.dynamic.dynamic_table` and :func:`bench.board.dynamic.equal_table` of the records behind rows
+    """:func:`tables.dynamic.dynamic_table` and :func:`tables.dynamic.equal_table` of the records behind rows
     of ``snapshot().cells``."""
     return _dynamic(tuple(cells["place"]), snapshot().stamp)
 
@@ -122,7 +122,7 @@ def _dynamic(places: tuple[str, ...], stamp: str) -> tuple[pd.DataFrame, pd.Data
 
 
 def widths_of(cells: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """:func:`bench.board.widths.line_table` and :func:`bench.board.widths.point_table` of the records behind rows of
+    """:func:`tables.widths.line_table` and :func:`tables.widths.point_table` of the records behind rows of
     ``snapshot().cells``."""
     return _widths(tuple(cells["place"]), snapshot().stamp)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from bench.board.cells import mlflow_run
+from bench.board.index.cells import mlflow_run
 from bench.store.records import ResultRecord
 from dashboard.facts import facts, listing
 from dashboard.text import plain

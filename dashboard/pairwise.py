@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from bench.board.demsar import critical_difference
-from bench.board.pairing import short
-from bench.board.ranks import RANKED_FROM, pair_table, win_matrix
-from bench.board.rows import BESIDE, Row, make_rows
-from bench.board.scores import target_scores
+from bench.board.claims.pairing import short
+from bench.board.index.rows import BESIDE, Row, make_rows
+from bench.board.stats.demsar import critical_difference
+from bench.board.stats.ranks import RANKED_FROM, pair_table, win_matrix
+from bench.board.tables.scores import target_scores
 from bench.store.records import ResultRecord
 from dashboard.figures.ranks import critical_difference_plot, win_map
 from dashboard.filters import switch
@@ -49,7 +49,7 @@ def pairwise(part: pd.DataFrame, name: str) -> None:
 
 
 def matrix(records: Sequence[ResultRecord], protocol: str, shown: Collection[str]) -> pd.DataFrame:
-    """:func:`bench.board.ranks.win_matrix` of the complete rows of several seeds among ``records`` that follow one
+    """:func:`stats.ranks.win_matrix` of the complete rows of several seeds among ``records`` that follow one
     protocol and whose ``row_id`` is in ``shown``; the others are there for the variance between seeds."""
     rows = [r for r in make_rows(records) if r.bitmaps and str(r.head.protocol_id) == protocol]
     rows = [r for r in rows if r.head.row_id in shown and len(r.measured) >= RANKED_FROM]

@@ -6,8 +6,8 @@ from typing import Any
 
 import streamlit as st
 
-from bench.board.width_grids import group_name, notes
-from bench.board.widths import GROUP
+from bench.board.tables.width_grids import group_name, notes
+from bench.board.tables.widths import GROUP
 from dashboard.common import Scope
 from dashboard.figures.widths import accuracy_over_widths
 from dashboard.filters import choice

@@ -102,12 +102,7 @@ def imports_of(file: Path) -> tuple[Import, ...]:
 
 def part_of(file: Path) -> str:
     """The part of bench a file belongs to."""
-    return part(file.relative_to(ROOT / "bench").parts[0].removesuffix(".py"))
-
-
-def part(name: str) -> str:
-    """cli.py and its helpers cli_*.py are one part."""
-    return "cli" if name.startswith("cli_") else name
+    return file.relative_to(ROOT / "bench").parts[0].removesuffix(".py")
 
 
 def all_imports(*packages: str) -> list[Found]:
@@ -123,7 +118,7 @@ def test_parts_of_bench_import_downwards_only() -> None:
     for found in all_imports("bench"):
         if not found.module.startswith("bench."):
             continue
-        here, there = part_of(found.file), part(found.module.split(".")[1])
+        here, there = part_of(found.file), found.module.split(".")[1]
         if there == "__version__":
             continue
         assert here in ALLOWED, f"{here} is a new part of bench: say in ALLOWED what it may import"
@@ -182,9 +177,9 @@ def test_the_registry_names_one_package_in_one_place() -> None:
     [
         "import methods",
         "import methods.quant.units as units",
-        "def f():\n    from dashboard.report import build",
+        "def f():\n    from dashboard.report.page import build",
         "class A:\n    def f(self):\n        if self:\n            import dashboard",
-        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from dashboard.report import Part",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from dashboard.report.page import Part",
         "try:\n    from methods import sources\nexcept ImportError:\n    pass",
         "import importlib",
         "from importlib import import_module as get",
@@ -202,7 +197,7 @@ def test_the_registry_names_one_package_in_one_place() -> None:
         "import sys\nm = sys.modules['methods.quant.units']",
         "command = [python, '-m', 'dashboard']",
         "folder = root / 'methods/sources'",
-        "PLACE = 'dashboard.report:build'",
+        "PLACE = 'dashboard.report.page:build'",
     ],
 )
 def test_a_way_out_of_the_engine_is_caught(mutant: str) -> None:
@@ -214,7 +209,7 @@ def test_a_way_out_of_the_engine_is_caught(mutant: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        '"""Uses what methods.quant.units finds; see dashboard.report."""',
+        '"""Uses what methods.quant.units finds; see dashboard.report.page."""',
         "# import methods\nx = 1",
         "from bench.interfaces import methods",
         "import methodsx",
@@ -271,11 +266,11 @@ SHOWN = (
 )
 """What a page may read: the board and the records behind it."""
 COMMANDS = (
-    "bench.cli",
-    "bench.cli_edge",
-    "bench.cli_options",
-    "bench.cli_board",
-    "bench.cli_diagnose",
+    "bench.cli.app",
+    "bench.cli.edge",
+    "bench.cli.options",
+    "bench.cli.board",
+    "bench.cli.diagnose",
     "bench.spec.suite",
     "bench.store.files",
 )

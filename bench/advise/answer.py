@@ -1,7 +1,7 @@
 """What the rounds say: which candidate to use, how sure that is, and what is cheaper and not told apart from it.
 
 The half of the images that choices were made by is not looked at again: the best of many is partly the luckiest
-(:mod:`bench.board.picks`).  Every percentage, interval and comparison here is one of the other half.
+(:mod:`bench.board.stats.picks`).  Every percentage, interval and comparison here is one of the other half.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from bench.advise.candidates import LeftOut
 from bench.advise.proxy import proxy
 from bench.advise.rounds import Field
 from bench.advise.search import CHOICE, Search, Stage
-from bench.board.intervals import accuracy_interval
-from bench.board.multiple import holm
-from bench.board.picks import HALVES
-from bench.board.stats import LEVEL, Interval, common_table, paired_difference
+from bench.board.stats.intervals import accuracy_interval
+from bench.board.stats.multiple import holm
+from bench.board.stats.paired import LEVEL, Interval, common_table, paired_difference
+from bench.board.stats.picks import HALVES
 from bench.store.bitmaps import unpack_bits
 from bench.store.records import ResultRecord
 

@@ -18,7 +18,7 @@ from bench.advise.budget import Candidate, Costs
 from bench.advise.candidates import LeftOut, Level, Source
 from bench.advise.rounds import FIRST_SHARE, LEVELS, SECOND_SHARE, Field, better_half, finals, only, parts, seconds_of
 from bench.atomic import replace_file
-from bench.board.picks import HALVES
+from bench.board.stats.picks import HALVES
 from bench.reading import read_json
 from bench.run.progress import clock
 from bench.run.session import Options, plan_of, read_records, run

@@ -124,7 +124,7 @@ class Variant:
     ``activation_levels`` maps layers whose input is quantised to how many values its quantiser has.  ``protocol`` holds
     what is measured (bits per tensor class, granularity, placement…), JSON; where a training may serve several
     settings, also ``widths``, those it was for, widest first, and ``zero_shot``, whether this one is none of them
-    (`bench.board.widths` reads both).  ``bitops`` are the mean bit operations per
+    (`bench.board.tables.widths` reads both).  ``bitops`` are the mean bit operations per
     image where bits depend on the image and only the compressor can tell, else None: they then follow from
     ``layer_bits``, or from ``image_bitops``.  That is pure: images [N, C, H, W] as ``module`` takes them, on its device
     → bit operations of each [N] float64, over the layers and by the count of `bench.measure.complexity.bitops`

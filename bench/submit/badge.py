@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
-from bench.board.ladder import CLAIMED, REPRODUCED, SELF_REPORTED, Rung
+from bench.board.index.ladder import CLAIMED, REPRODUCED, SELF_REPORTED, Rung
 from bench.text import visible
 
 LABEL = "datafree-bench"

@@ -25,10 +25,10 @@ from typing import Any
 
 import yaml
 
-from bench.board.averages import row_interval
-from bench.board.ladder import Rung
-from bench.board.rows import Row, make_rows
-from bench.board.stats import LEVEL
+from bench.board.index.ladder import Rung
+from bench.board.index.rows import Row, make_rows
+from bench.board.stats.paired import LEVEL
+from bench.board.tables.averages import row_interval
 from bench.errors import BenchError
 from bench.store.files import write_atomic
 from bench.submit.package import Submission

@@ -1,6 +1,6 @@
 """Run some cells of a submission again, in a fresh store, and say of each whether it is inside what runs spread.
 
-What "inside" means is :mod:`bench.board.rerun`'s.  The spread of a kind of cell is taken from rows that the verifier
+What "inside" means is :mod:`stats.rerun`'s.  The spread of a kind of cell is taken from rows that the verifier
 already has (those that came with the package, and his own store's), so that who submits cannot widen it; only a kind of
 which he has no row of several seeds takes it from the submission, and the report says so.
 """
@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench import __version__
-from bench.board.rerun import RunSpread, enough, kinds, run_spreads
-from bench.board.stats import LEVEL
+from bench.board.stats.paired import LEVEL
+from bench.board.stats.rerun import RunSpread, enough, kinds, run_spreads
 from bench.errors import BenchError
 from bench.machine import KEYED, machine_key
 from bench.run import session

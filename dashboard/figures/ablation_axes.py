@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.board.settings import Level, axis_names, levels
+from bench.board.tables.settings import Level, axis_names, levels
 from dashboard.text import missing
 
 ITSELF = "the target itself"

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from bench.board.settings import Level
+from bench.board.tables.settings import Level
 from dashboard.figures.ablation_axes import (
     PARAM,
     SETTING,

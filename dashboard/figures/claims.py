@@ -7,7 +7,7 @@ from textwrap import wrap
 
 import plotly.graph_objects as go
 
-from bench.board.claims import Part, Verdict
+from bench.board.claims.judging import Part, Verdict
 from dashboard.text import figure_text, interval, missing, number, rounded
 from dashboard.theme import GREY, PALETTE, styled
 

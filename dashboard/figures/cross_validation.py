@@ -8,7 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from bench.board.signs import DOUBTS
+from bench.board.tables.signs import DOUBTS
 from dashboard.crosstable import CrossTable, Square, value_text
 from dashboard.text import figure_text, interval, missing, number, rounded, seconds
 from dashboard.theme import HEAT, PALETTE, styled

@@ -10,8 +10,8 @@ import numpy as np
 import plotly.graph_objects as go
 from scipy.special import ndtri
 
-from bench.board.dynamic import per_image
-from bench.board.stats import LEVEL, Floats
+from bench.board.stats.paired import LEVEL, Floats
+from bench.board.tables.dynamic import per_image
 from bench.store.records import ResultRecord
 from dashboard.figures.cell import DECADES
 from dashboard.text import figure_text

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from bench.board.demsar import CriticalDifference
+from bench.board.stats.demsar import CriticalDifference
 from dashboard.text import digits_for, figure_text, interval, number
 from dashboard.theme import GREY, PALETTE, styled
 
@@ -21,7 +21,7 @@ def win_map(pairs: pd.DataFrame) -> go.Figure:
     it is shown to be worse, grey with = where nothing is shown.
 
     Args:
-        pairs: from :func:`bench.board.ranks.win_matrix`.
+        pairs: from :func:`bench.board.stats.ranks.win_matrix`.
     """
     names = list(dict.fromkeys(pairs["row"]))
     found = {(pair.row, pair.column): pair for pair in pairs.itertuples()}

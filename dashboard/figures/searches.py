@@ -1,6 +1,6 @@
 """Searches of bits per layer: complexity against accuracy, and cost against gain.
 
-Frames are those of :func:`bench.board.searches.search_table`.
+Frames are those of :func:`bench.board.tables.searches.search_table`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from bench.board.costs import pareto_front
-from bench.board.searches import INTERVAL_FROM, PASSES, epochs
+from bench.board.tables.costs import pareto_front
+from bench.board.tables.searches import INTERVAL_FROM, PASSES, epochs
 from dashboard.figures.scales import log_axis
 from dashboard.figures.trade_offs import SYMBOLS
 from dashboard.text import counted, figure_text, interval, missing, number, rounded, seconds
@@ -125,7 +125,7 @@ def cost_gain(table: pd.DataFrame, images: int) -> go.Figure:
 
     Args:
         table: of one group of rows; those without a gain are left out, and equal bits are the line at 0.
-        images: of the epoch (:func:`bench.board.searches.epoch_of`).
+        images: of the epoch (:func:`bench.board.tables.searches.epoch_of`).
     """
     known = table[table["gain"].notna() & ~table["equal"]]
     known = known.assign(_epochs=epochs(known["search_forwards"], images), _name=_names(known))

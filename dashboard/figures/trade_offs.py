@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from bench.board.costs import pareto_front
-from bench.board.grids import line_dicts
-from bench.board.signs import DOUBTS, marks
+from bench.board.tables.costs import pareto_front
+from bench.board.tables.grids import line_dicts
+from bench.board.tables.signs import DOUBTS, marks
 from dashboard.figures.scales import log_axis
 from dashboard.text import BLANK, figure_text, interval, missing, number, rounded, row_name, seconds, size
 from dashboard.theme import CONTROLS, GREY, PALETTE, styled

@@ -1,6 +1,6 @@
 """Accuracy over bit-width: a line per network of several bit-widths, beside networks trained at one each.
 
-The frame is that of :func:`bench.board.widths.point_table`.
+The frame is that of :func:`bench.board.tables.widths.point_table`.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from bench.board.claims import SEEDS_TO_JUDGE, Verdict
-from bench.board.settings import setting_name
+from bench.board.claims.judging import SEEDS_TO_JUDGE, Verdict
+from bench.board.tables.settings import setting_name
 from dashboard.common import Scope, heading, problems, scope
 from dashboard.figures import ablation_axes as axes_of
 from dashboard.figures import ablations as figures

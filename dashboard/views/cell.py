@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from bench.board.cells import repro_command
-from bench.board.intervals import accuracy_interval
-from bench.board.settings import setting_name
-from bench.board.signs import FLAGGED
+from bench.board.index.cells import repro_command
+from bench.board.stats.intervals import accuracy_interval
+from bench.board.tables.settings import setting_name
+from bench.board.tables.signs import FLAGGED
 from bench.store.bitmaps import unpack_bits
 from bench.store.records import ResultRecord
 from dashboard.common import heading, problems

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from bench.board.asked import TIERS, Question, asked_of, networks, settings
-from bench.board.choose import Table
-from bench.board.choose_text import advise_command, command, cpu, elsewhere, export_command, named, sentence, sure
-from bench.board.joined import Choice
+from bench.board.choose.answer import Table
+from bench.board.choose.asked import TIERS, Question, asked_of, networks, settings
+from bench.board.choose.joined import Choice
+from bench.board.choose.text import advise_command, command, cpu, elsewhere, export_command, named, sentence, sure
 from dashboard.common import heading, problems
 from dashboard.filters import amount, choice, switch
 from dashboard.links import cell_link

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from bench.board.claims import MEANING, SEEDS_TO_JUDGE, SIGN, WORDS, Verdict, Word
-from bench.board.verdicts import ClaimRow, suite_of
+from bench.board.claims.judging import MEANING, SEEDS_TO_JUDGE, SIGN, WORDS, Verdict, Word
+from bench.board.claims.verdicts import ClaimRow, suite_of
 from dashboard.common import heading, problems
 from dashboard.figures.claims import COLOURS, claims_forest, parts_forest
 from dashboard.filters import choice, choices

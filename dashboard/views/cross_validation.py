@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from bench.board.means import setting_groups
-from bench.board.published import join
-from bench.board.settings import setting_name
-from bench.board.signs import DOUBTS, legend
-from bench.board.verdicts import suite_of
+from bench.board.claims.verdicts import suite_of
+from bench.board.tables.means import setting_groups
+from bench.board.tables.published import join
+from bench.board.tables.settings import setting_name
+from bench.board.tables.signs import DOUBTS, legend
 from bench.errors import DataError
 from dashboard.common import heading, problems, scope
 from dashboard.crosstable import CrossTable, cross_table, one_seed, value_text

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from bench.board.imagesets import is_stored, pixels, read_images, sheet
+from bench.board.index.imagesets import is_stored, pixels, read_images, sheet
 from bench.errors import StoreError
 from bench.store.measured import read_grid, suites_with_grids
 from bench.store.records import ResultRecord

@@ -8,13 +8,13 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from bench.board.costs import equal_budget
-from bench.board.grids import best_notes
-from bench.board.means import RowsByKey, setting_groups
-from bench.board.rows import BESIDE
-from bench.board.settings import setting_name
-from bench.board.signs import DOUBTS, legend
-from bench.board.verdicts import suite_of
+from bench.board.claims.verdicts import suite_of
+from bench.board.index.rows import BESIDE
+from bench.board.tables.costs import equal_budget
+from bench.board.tables.grids import best_notes
+from bench.board.tables.means import RowsByKey, setting_groups
+from bench.board.tables.settings import setting_name
+from bench.board.tables.signs import DOUBTS, legend
 from dashboard.board_columns import SAID_ONCE, classes, rows, shown_columns, values
 from dashboard.common import Scope, heading, problems, scope
 from dashboard.crosstable import CrossTable, Mean, cross_table, mean_of, one_seed, value_text

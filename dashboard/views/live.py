@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from bench.board.index import LiveState
+from bench.board.index.board_index import LiveState
 from bench.errors import BenchError
 from dashboard.common import heading
 from dashboard.figures.live import done_over_time

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from bench.board.searches import GROUP, INTERVAL_FROM, epoch_of, epochs
+from bench.board.tables.searches import GROUP, INTERVAL_FROM, epoch_of, epochs
 from bench.store.records import ResultRecord
 from dashboard.common import Scope, heading, problems, scope
 from dashboard.figures.bits import layer_bits

@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from bench.board.costs import best_under
-from bench.board.ranks import GROUP
-from bench.board.settings import setting_name
-from bench.board.signs import legend
+from bench.board.stats.ranks import GROUP
+from bench.board.tables.costs import best_under
+from bench.board.tables.settings import setting_name
+from bench.board.tables.signs import legend
 from dashboard.board_columns import source_name
 from dashboard.common import heading, problems, scope
 from dashboard.figures.trade_offs import Cost, offered_costs, on_front, trade_off, varying

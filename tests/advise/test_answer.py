@@ -16,7 +16,7 @@ from bench.advise.exam import Exam
 from bench.advise.network import Network
 from bench.advise.rounds import LEVELS, Field
 from bench.advise.search import Clock, Search, Stage
-from bench.cli_advise import show
+from bench.cli.advise import show
 from bench.interfaces import NetworkInfo
 from bench.run.session import Options
 from bench.store.bitmaps import pack_bits

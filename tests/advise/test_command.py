@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from bench.advise.rounds import LEVELS
 from bench.advise.search import Search
-from bench.cli import app
+from bench.cli.app import app
 from bench.errors import BenchError
 from bench.spec.registry import Registry
 from tests import pick

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.board.claims import Verdict
-from bench.board.report import report
-from bench.cli_board import records_of, tabled
+from bench.board.claims.judging import Verdict
+from bench.board.tables.report import report
+from bench.cli.board import records_of, tabled
 from bench.machine import machine_key
 from bench.store.files import write_atomic
 from bench.store.measured import read_measured

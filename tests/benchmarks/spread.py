@@ -155,7 +155,16 @@ def measure(name: str, store: Path, suite: str, options: Sequence[str]) -> None:
         CalledProcessError: a cell failed.
     """
     environment = {key: value for key, value in os.environ.items() if key not in VARIABLES} | dict(SETS[name])
-    command = [sys.executable, "-c", "from bench.cli import main; main()", "run", suite, "--fresh", "--tracker", "none"]
+    command = [
+        sys.executable,
+        "-c",
+        "from bench.cli.app import main; main()",
+        "run",
+        suite,
+        "--fresh",
+        "--tracker",
+        "none",
+    ]
     subprocess.run([*command, "--store", str(store), *options], env=environment, check=True)
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.board.frame import frame
-from bench.board.standings import standings
-from bench.board.stats import spread
+from bench.board.index.frame import frame
+from bench.board.stats.paired import spread
+from bench.board.stats.standings import standings
 from tests.board.make import paired_rows, record
 
 pytestmark = pytest.mark.skipif("--benchmark-only" not in sys.argv, reason="timed; `make benchmarks`")

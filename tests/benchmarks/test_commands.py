@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif("--benchmark-only" not in sys.argv, reason="time
 
 def cpu_seconds(words: str) -> float:
     """User and system seconds of ``bench WORDS`` in a process of its own."""
-    code = "from bench.cli import main; main()"
+    code = "from bench.cli.app import main; main()"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(
         [sys.executable, "-c", code, *words.split()],

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bench.board.index import STORE_VARIABLE, BoardIndex
+from bench.board.index.board_index import STORE_VARIABLE, BoardIndex
 
 from .records import write_records
 

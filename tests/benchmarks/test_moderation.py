@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from scipy.special import stdtrit
 
-from bench.board.moderation import SHIPPED, Replicates, Term, moderated, place_of, seed_variances
-from bench.board.rows import make_rows
-from bench.board.stats import Floats, spread
+from bench.board.index.rows import make_rows
+from bench.board.stats.moderation import SHIPPED, Replicates, Term, moderated, place_of, seed_variances
+from bench.board.stats.paired import Floats, spread
 from bench.store.measured import read_measured
 
 pytestmark = pytest.mark.skipif("--benchmark-only" not in sys.argv, reason="a study of minutes; `make benchmarks`")

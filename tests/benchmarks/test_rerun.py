@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from bench.board.rerun import Kind, kind_of, run_spreads
+from bench.board.stats.rerun import Kind, kind_of, run_spreads
 from bench.store.measured import read_measured
 from bench.store.records import ResultRecord
 

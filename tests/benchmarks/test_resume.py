@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench.cli_plan import show_plan
+from bench.cli.plan import show_plan
 from bench.run import session
 from bench.run.executors.inline import InlineExecutor
 from bench.run.observers import Observer, Observers, RunStart

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.board.stats import Bitmaps
+from bench.board.stats.paired import Bitmaps
 from bench.store.bitmaps import pack_bits
 from bench.store.image_gate import ImageGate
 from bench.store.records import ResultRecord, StageCost

@@ -7,12 +7,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from bench.board.answers import Line, SourceTable, source_tables
-from bench.board.averages import apart, average, mean_interval
-from bench.board.frame import frame
-from bench.board.moderation import Term, moderated
-from bench.board.rows import make_rows
-from bench.board.stats import paired_difference
+from bench.board.index.frame import frame
+from bench.board.index.rows import make_rows
+from bench.board.stats.moderation import Term, moderated
+from bench.board.stats.paired import paired_difference
+from bench.board.tables.answers import Line, SourceTable, source_tables
+from bench.board.tables.averages import apart, average, mean_interval
 from bench.store.records import ResultRecord
 
 from .make import paired_rows, record

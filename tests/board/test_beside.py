@@ -9,11 +9,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.board import published as module
-from bench.board.beside import beside, beside_grid
-from bench.board.claims import judge
-from bench.board.frame import frame
-from bench.board.report import FORMATS, report
+from bench.board.claims.judging import judge
+from bench.board.index.frame import frame
+from bench.board.tables import published as module
+from bench.board.tables.comparison import beside, beside_grid
+from bench.board.tables.report import FORMATS, report
 from bench.errors import DataError
 from bench.store.records import ResultRecord
 
@@ -166,7 +166,7 @@ def test_nothing_that_measures_knows_of_published_numbers() -> None:
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
             if isinstance(node, ast.ImportFrom) and node.module
         }
-        if names & {"bench.board.published", "bench.board.beside"}:
+        if names & {"bench.board.tables.published", "bench.board.tables.comparison"}:
             assert file.name in may
 
 

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.board.asked import Question, checked, networks, settings, tier_of
-from bench.board.choose import Answer, choose
-from bench.board.choose_text import cpu, sentence, sure, to_json
-from bench.board.frame import frame
-from bench.board.joined import Choice
-from bench.board.listing import Place, cell_row, cell_table
-from bench.board.moderation import Replicates, Term, moderated, seed_variances
-from bench.board.multiple import holm
-from bench.board.stats import paired_difference
+from bench.board.choose.answer import Answer, choose
+from bench.board.choose.asked import Question, checked, networks, settings, tier_of
+from bench.board.choose.joined import Choice
+from bench.board.choose.text import cpu, sentence, sure, to_json
+from bench.board.index.frame import frame
+from bench.board.index.listing import Place, cell_row, cell_table
+from bench.board.stats.moderation import Replicates, Term, moderated, seed_variances
+from bench.board.stats.multiple import holm
+from bench.board.stats.paired import paired_difference
 from bench.errors import BenchError
 from bench.store.measured import read_measured
 from bench.store.records import ResultRecord, StageCost

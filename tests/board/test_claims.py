@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from bench.board.claims import Verdict, judge
-from bench.board.stats import paired_difference
+from bench.board.claims.judging import Verdict, judge
+from bench.board.stats.paired import paired_difference
 from bench.store.records import ResultRecord
 
 from .make import bits, record, seeds

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.board.costs import best_under, equal_budget, pareto_front
-from bench.board.frame import frame
-from bench.board.letters import split_letters
+from bench.board.index.frame import frame
+from bench.board.stats.letters import split_letters
+from bench.board.tables.costs import best_under, equal_budget, pareto_front
 from bench.store.records import StageCost
 
 from .make import bits, twice

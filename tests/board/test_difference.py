@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bench.board.claims import judge
-from bench.board.difference import Difference, difference
-from bench.board.rows import Row, make_rows
+from bench.board.claims.difference import Difference, difference
+from bench.board.claims.judging import judge
+from bench.board.index.rows import Row, make_rows
 from bench.store.records import ResultRecord
 
 from .make import paired_rows, record

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from bench.board.dynamic import FULL, correlation_interval, dynamic_grids, dynamic_table, equal_table
-from bench.board.frame import frame
-from bench.board.grids import missing
-from bench.board.report import report, to_markdown
+from bench.board.index.frame import frame
+from bench.board.tables.dynamic import FULL, correlation_interval, dynamic_grids, dynamic_table, equal_table
+from bench.board.tables.grids import missing
+from bench.board.tables.report import report, to_markdown
 from bench.store.image_bits import ImageBits, pack_floats, unpack_floats
 from bench.store.records import ResultRecord
 from tests.board.make import IMAGES, bits, record

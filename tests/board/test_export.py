@@ -8,12 +8,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.board.export import FILE_FORMATS, chosen_format, to_bytes, to_parquet
-from bench.board.frame import frame
-from bench.board.grids import Cell, Grid, tie_letters
-from bench.board.letters import short_letters
-from bench.board.pivots import pivot_grids
-from bench.board.report import report, to_latex, to_markdown
+from bench.board.index.frame import frame
+from bench.board.stats.letters import short_letters
+from bench.board.tables.export import FILE_FORMATS, chosen_format, to_bytes, to_parquet
+from bench.board.tables.grids import Cell, Grid, tie_letters
+from bench.board.tables.pivots import pivot_grids
+from bench.board.tables.report import report, to_latex, to_markdown
 from bench.errors import BenchError
 
 from .make import seeds

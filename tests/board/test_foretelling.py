@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.board.foretelling import FEWEST, cost_of, foretelling
+from bench.board.tables.foretelling import FEWEST, cost_of, foretelling
 from bench.store.records import ResultRecord
 from tests.board.make import record
 

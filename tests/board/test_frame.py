@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.board.columns import COLUMNS, describe_columns
-from bench.board.frame import frame
-from bench.board.intervals import accuracy_interval, wilson
-from bench.board.rows import make_rows
+from bench.board.index.columns import COLUMNS, describe_columns
+from bench.board.index.frame import frame
+from bench.board.index.rows import make_rows
+from bench.board.stats.intervals import accuracy_interval, wilson
 from bench.store.records import ResultRecord, StageCost
 
 from .make import bits, gate, record, seeds, twice

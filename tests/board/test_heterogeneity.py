@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from bench.board.heterogeneity import heterogeneity
-from bench.board.stats import Spread
+from bench.board.stats.heterogeneity import heterogeneity
+from bench.board.stats.paired import Spread
 
 
 def part(estimate: float, variance: float, degrees: float = 1e8) -> Spread:

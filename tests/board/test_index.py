@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import bench.board.index as module
-from bench.board.frame import frame
-from bench.board.index import BoardIndex
-from bench.board.listing import CELL_COLUMNS, STANDARD
+import bench.board.index.board_index as module
+from bench.board.index.board_index import BoardIndex
+from bench.board.index.frame import frame
+from bench.board.index.listing import CELL_COLUMNS, STANDARD
 from bench.errors import StoreError
 from bench.store.live import LiveState, live_path, write_live
 from bench.store.record_store import RecordStore
@@ -33,7 +33,7 @@ IMAGES = 60
 @pytest.fixture(autouse=True)
 def _versions(monkeypatch: pytest.MonkeyPatch) -> None:
     """The methods' versions, without importing them all; kw's records are stale."""
-    monkeypatch.setattr("bench.board.versions.versions", lambda: VERSIONS)
+    monkeypatch.setattr("bench.board.index.versions.versions", lambda: VERSIONS)
 
 
 def made(correct: float | None = 0.5, **fields: Any) -> ResultRecord:

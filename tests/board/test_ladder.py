@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from bench.board.frame import frame
-from bench.board.grids import board_grids
-from bench.board.index import BoardIndex
-from bench.board.ladder import Rung, rung_of_records, rung_of_submission
-from bench.board.machines import machines_of
-from bench.board.names import parse
-from bench.board.published import papers, published
-from bench.cli_board import reruns
+from bench.board.index.board_index import BoardIndex
+from bench.board.index.frame import frame
+from bench.board.index.ladder import Rung, rung_of_records, rung_of_submission
+from bench.board.index.machines import machines_of
+from bench.board.tables.grids import board_grids
+from bench.board.tables.names import parse
+from bench.board.tables.published import papers, published
+from bench.cli.board import reruns
 from bench.store.record_store import RecordStore
 from bench.store.records import ResultRecord
 from bench.store.verifications import (
@@ -127,7 +127,7 @@ def test_tables_show_it_where_something_is_reproduced() -> None:
 
 
 def test_the_index_follows_the_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.board.versions.versions", dict)
+    monkeypatch.setattr("bench.board.index.versions.versions", dict)
     store = tmp_path / "store"
     one, other = cell(0.7), cell(0.6, source="zeroq")
     records = RecordStore(store)

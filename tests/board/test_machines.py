@@ -9,15 +9,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench.board.claims import judge
-from bench.board.frame import frame
-from bench.board.grids import Grid, board_grids
-from bench.board.pivots import pivot_grids
-from bench.board.report import report
-from bench.board.signs import MIXED, REMADE
+from bench.board.claims.judging import judge
+from bench.board.index.frame import frame
+from bench.board.tables.grids import Grid, board_grids
+from bench.board.tables.pivots import pivot_grids
+from bench.board.tables.report import report
+from bench.board.tables.signs import MIXED, REMADE
 from bench.machine import machine_key
 from bench.store.records import ResultRecord
-from dashboard.report_html import ranked_html
+from dashboard.report.html import ranked_html
 
 from .make import record, seeds
 from .test_index import World, made

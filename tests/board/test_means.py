@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from bench.board.frame import frame
-from bench.board.grids import line_dicts
-from bench.board.means import rows_by_key, target_mean
-from bench.board.pivots import pivot_grids
-from bench.board.report import to_markdown
+from bench.board.index.frame import frame
+from bench.board.tables.grids import line_dicts
+from bench.board.tables.means import rows_by_key, target_mean
+from bench.board.tables.pivots import pivot_grids
+from bench.board.tables.report import to_markdown
 from bench.store.records import ResultRecord
 
 from .make import record, seeds

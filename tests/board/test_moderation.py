@@ -10,7 +10,7 @@ from scipy import optimize
 from scipy import stats as scipy_stats
 from scipy.special import polygamma
 
-from bench.board.moderation import (
+from bench.board.stats.moderation import (
     LEAST,
     MIN_ROWS,
     SHIPPED,
@@ -22,7 +22,7 @@ from bench.board.moderation import (
     seed_variances,
     trigamma_inverse,
 )
-from bench.board.stats import spread
+from bench.board.stats.paired import spread
 
 
 def replicates(values: np.ndarray, seeds: int | None = None, top1: float = 80.0, group: str = "g") -> Replicates:

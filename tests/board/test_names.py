@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.board.names import names, parse
-from bench.board.published import papers, published
+from bench.board.tables.names import names, parse
+from bench.board.tables.published import papers, published
 from bench.errors import DataError
 
 FILE = Path(__file__).parents[2] / "suites" / "published" / "names.yaml"

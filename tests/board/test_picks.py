@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.board.picks import fold_means, lead, picked
+from bench.board.stats.picks import fold_means, lead, picked
 
 
 def rows(

@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench.board.claims import judge
-from bench.board.frame import frame
+from bench.board.claims.judging import judge
+from bench.board.index.frame import frame
 from bench.store.measured import read_measured
 from bench.store.records import ResultRecord
 

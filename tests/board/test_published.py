@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench.board.frame import frame
-from bench.board.published import (
+from bench.board.index.frame import frame
+from bench.board.tables.published import (
     architecture,
     hyperparameters,
     join,

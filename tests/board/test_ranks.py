@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from bench.board.demsar import critical_difference, nemenyi_q
-from bench.board.moderation import SeedVariance, Term, moderated
-from bench.board.multiple import holm
-from bench.board.ranks import PairTable, pair_table, win_matrix
-from bench.board.standings import letters, rank_intervals, standings, tie_ranks
-from bench.board.stats import common_table, paired_difference
+from bench.board.stats.demsar import critical_difference, nemenyi_q
+from bench.board.stats.moderation import SeedVariance, Term, moderated
+from bench.board.stats.multiple import holm
+from bench.board.stats.paired import common_table, paired_difference
+from bench.board.stats.ranks import PairTable, pair_table, win_matrix
+from bench.board.stats.standings import letters, rank_intervals, standings, tie_ranks
 
 from .make import paired_rows
 

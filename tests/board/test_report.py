@@ -8,18 +8,18 @@ import json
 import pandas as pd
 import pytest
 
-from bench.board.claims import Verdict, judge
-from bench.board.columns import COLUMNS
-from bench.board.frame import frame
-from bench.board.grids import BLANK, RANKS, Grid, board_grids, image_set_grid
-from bench.board.pivots import metric_grids, pivot_grids
-from bench.board.report import FORMATS, report, to_json, to_latex, to_markdown, to_text
-from bench.board.signs import FLAGGED
-from bench.board.verdict_grids import verdict_grid
+from bench.board.claims.judging import Verdict, judge
+from bench.board.index.columns import COLUMNS
+from bench.board.index.frame import frame
+from bench.board.tables.grids import BLANK, RANKS, Grid, board_grids, image_set_grid
+from bench.board.tables.pivots import metric_grids, pivot_grids
+from bench.board.tables.report import FORMATS, report, to_json, to_latex, to_markdown, to_text
+from bench.board.tables.signs import FLAGGED
+from bench.board.tables.verdict_grids import verdict_grid
 from bench.errors import BenchError
 from bench.store.image_gate import MEANING
 from bench.store.records import ResultRecord, StageCost
-from dashboard.report_html import ranked_html
+from dashboard.report.html import ranked_html
 
 from .make import gate, record, seeds
 

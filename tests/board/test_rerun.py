@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from bench.board.moderation import Replicates, seed_variances
-from bench.board.rerun import caught, enough, kind_of, kinds, run_spreads
+from bench.board.stats.moderation import Replicates, seed_variances
+from bench.board.stats.rerun import caught, enough, kind_of, kinds, run_spreads
 from bench.store.records import ResultRecord
 
 from .make import record

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
 
-from bench.board.frame import frame
-from bench.board.scores import method_names, recovered_share, target_scores
-from bench.board.stats import paired_difference
+from bench.board.index.frame import frame
+from bench.board.stats.paired import paired_difference
+from bench.board.tables.scores import method_names, recovered_share, target_scores
 
 from .make import bits, record, seeds
 

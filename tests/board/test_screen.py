@@ -8,13 +8,13 @@ from itertools import product
 import pytest
 from rich.console import Console
 
-from bench.board.answers import Line, SourceTable
-from bench.board.claims import Part, Verdict
-from bench.board.layout import WIDTH, Column, aligned, total
-from bench.board.measures import MeasureTable, measure_tables
-from bench.board.rows import make_rows
-from bench.board.screen import SCREEN, View, screen
-from bench.board.stats import Interval
+from bench.board.claims.judging import Part, Verdict
+from bench.board.index.rows import make_rows
+from bench.board.stats.paired import Interval
+from bench.board.tables.answers import Line, SourceTable
+from bench.board.tables.layout import WIDTH, Column, aligned, total
+from bench.board.tables.measures import MeasureTable, measure_tables
+from bench.board.tables.screen import SCREEN, View, screen
 
 from .make import record
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.board.searches import COLUMNS, controls, epoch_of, epochs, equal_bits, search_table
+from bench.board.tables.searches import COLUMNS, controls, epoch_of, epochs, equal_bits, search_table
 from bench.spec.registry import Registry
 from bench.store.records import ResultRecord, StageCost
 from tests.board.make import bits, record

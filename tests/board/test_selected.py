@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.board.selected import select
+from bench.board.index.selected import select
 from bench.errors import SuiteError
 from bench.spec.plan import only_axes
 

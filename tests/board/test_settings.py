@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bench.board.frame import frame
-from bench.board.means import setting_groups
-from bench.board.settings import Level, levels, setting_name
+from bench.board.index.frame import frame
+from bench.board.tables.means import setting_groups
+from bench.board.tables.settings import Level, levels, setting_name
 
 from .make import record
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from bench.board.bootstrap import Floats, mean_skewness, two_level_tails
-from bench.board.intervals import accuracy_interval, totals_interval, wilson
-from bench.board.multiple import holm, holm_levels
-from bench.board.stats import Spread, common_table, half_widths, paired_difference, spread
+from bench.board.stats.bootstrap import Floats, mean_skewness, two_level_tails
+from bench.board.stats.intervals import accuracy_interval, totals_interval, wilson
+from bench.board.stats.multiple import holm, holm_levels
+from bench.board.stats.paired import Spread, common_table, half_widths, paired_difference, spread
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (10, 10), (1, 2000), (850, 1000), (9234, 10000)])

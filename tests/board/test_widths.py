@@ -10,14 +10,14 @@ import pandas as pd
 import pytest
 from scipy.special import ndtri
 
-from bench.board.averages import row_interval
-from bench.board.frame import frame
-from bench.board.moderation import Term, moderated
-from bench.board.report import report
-from bench.board.rows import make_rows
-from bench.board.stats import spread
-from bench.board.width_grids import DEFINITION, width_grids
-from bench.board.widths import alone_methods, delta_b, line_table, point_table, width_lines
+from bench.board.index.frame import frame
+from bench.board.index.rows import make_rows
+from bench.board.stats.moderation import Term, moderated
+from bench.board.stats.paired import spread
+from bench.board.tables.averages import row_interval
+from bench.board.tables.report import report
+from bench.board.tables.width_grids import DEFINITION, width_grids
+from bench.board.tables.widths import alone_methods, delta_b, line_table, point_table, width_lines
 from bench.spec.registry import Registry
 from bench.store.bitmaps import unpack_bits
 from bench.store.records import ResultRecord, StageCost

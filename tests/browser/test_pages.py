@@ -9,7 +9,7 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 
-from bench.board.rows import ROW_KEY
+from bench.board.index.rows import ROW_KEY
 from bench.store.measured import read_measured
 from bench.store.record_store import RecordStore
 

@@ -12,7 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from bench.board.export import FILE_FORMATS
+from bench.board.tables.export import FILE_FORMATS
 from bench.errors import BenchError
 from bench.spec.suite import suite_names
 from bench.store.measured import measured_folder

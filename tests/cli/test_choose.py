@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bench import cli_options
-from bench.cli import app
+from bench.cli.app import app
+from bench.cli.app import options as cli_options
 from bench.errors import BenchError
 from bench.store.record_store import RecordStore
 from dashboard.cli_serve import FLAGS
@@ -40,7 +40,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No records of the package, a cache of the test's own."""
     (tmp_path / "none").mkdir()
-    monkeypatch.setattr("bench.board.index.measured_folder", lambda: tmp_path / "none")
+    monkeypatch.setattr("bench.board.index.board_index.measured_folder", lambda: tmp_path / "none")
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "cache"))
     monkeypatch.setattr(cli_options.out, "width", 100)  # read once, at the import, from whatever ran the tests
 

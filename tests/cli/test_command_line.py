@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 
-import bench.cli
+import bench.cli.app
 import dashboard.cli
 
 ROOT = Path(__file__).parents[2]
@@ -29,8 +29,8 @@ def loaded(code: str) -> set[str]:
 
 
 def test_the_script_gives_the_engines_commands_and_those_that_draw() -> None:
-    assert names(dashboard.cli.app) - names(bench.cli.app) == {"report", "dashboard", "diagnose"}
-    assert names(bench.cli.app) < names(dashboard.cli.app)
+    assert names(dashboard.cli.app) - names(bench.cli.app.app) == {"report", "dashboard", "diagnose"}
+    assert names(bench.cli.app.app) < names(dashboard.cli.app)
 
 
 def test_the_installed_script_is_the_whole_command_line() -> None:
@@ -41,7 +41,7 @@ def test_the_installed_script_is_the_whole_command_line() -> None:
 
 
 def test_the_engine_starts_without_its_user_interface() -> None:
-    assert "dashboard" not in loaded("import bench.cli, bench.cli_board, bench.cli_info")
+    assert "dashboard" not in loaded("import bench.cli.app, bench.cli.board, bench.cli.info")
 
 
 def test_nothing_heavy_is_loaded_before_a_command_runs() -> None:

@@ -18,7 +18,7 @@ from tests import pick
 
 from .test_bad_input import GOOD
 
-BENCH = [sys.executable, "-c", "from bench.cli import main; main()"]
+BENCH = [sys.executable, "-c", "from bench.cli.app import main; main()"]
 
 
 def bench(folder: Path, *arguments: str, code: int = 0) -> str:

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
-from bench.cli_progress import Pace, reported
+from bench.cli.progress import Pace, reported
 from bench.data.table import spec_of
 from bench.errors import BenchError
 from bench.interfaces.inventory import probe_images, take_inventory
@@ -99,7 +99,7 @@ def test_the_time_left_is_that_of_the_stage() -> None:
 def test_where_there_is_no_terminal_lines_come_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     said = StringIO()
     now = iter([0.0, 0.0, 0.0, 20.0, 20.0, 20.0, 21.0, 21.0, 21.0])
-    monkeypatch.setattr("bench.cli_progress.time.monotonic", lambda: next(now, 22.0))
+    monkeypatch.setattr("bench.cli.progress.time.monotonic", lambda: next(now, 22.0))
     with reported(Console(file=said), "a cell") as report:
         for step in range(3):
             report("signals", step, 4)

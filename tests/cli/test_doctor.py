@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench import runtime
-from bench.cli_doctor import packs_table, show_doctor
+from bench.cli.doctor import packs_table, show_doctor
 from bench.machine import machine_key
 from tests.board.make import record
 

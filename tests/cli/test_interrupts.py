@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bench.cli import app
-from bench.cli_edge import command_line, resumable
+from bench.cli.app import app
+from bench.cli.edge import command_line, resumable
 from bench.run import session
 
 RESUMES = "the same command resumes"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from bench.cli_policy import policy
+from bench.cli.policy import policy
 from bench.errors import BenchError
 
 from .test_commands import bench

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
-from bench.board.beside import beside
-from bench.board.claims import judge
-from bench.board.frame import frame
+from bench.board.claims.judging import judge
+from bench.board.index.frame import frame
+from bench.board.tables.comparison import beside
 from bench.store.record_store import RecordStore
 from bench.store.records import ResultRecord
-from dashboard.report import Part, build, records_digest
+from dashboard.report.page import Part, build, records_digest
 from tests import pick
 from tests.board.make import record, seeds
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from bench.board.claims import judge
-from bench.board.frame import frame
+from bench.board.claims.judging import judge
+from bench.board.index.frame import frame
 from bench.store.records import StageCost
-from dashboard.report import Part, build
-from dashboard.report_figures import (
+from dashboard.report.figures import (
     claims_forest,
     cross_validation,
     cross_validation_parts,
@@ -17,6 +16,7 @@ from dashboard.report_figures import (
     trade_off,
     trade_off_points,
 )
+from dashboard.report.page import Part, build
 from tests.board.make import record, seeds
 
 A, B = "resnet18_w10", "vgg_bn_w12"

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bench import cli_options
-from bench.board.screen import SCREEN
-from bench.cli import app
+from bench.board.tables.screen import SCREEN
+from bench.cli.app import app
+from bench.cli.app import options as cli_options
 from bench.errors import BenchError
 from bench.store.measured import measured_folder, read_measured
 from tests import pick
@@ -144,7 +144,7 @@ def test_a_screen_needs_neither_pandas_nor_torch() -> None:
     """Each of them takes longer to load than the board to form."""
     code = (
         "import sys\nfrom pathlib import Path\nfrom rich.console import Console\n"
-        "from bench.cli_board import BoardRequest, show_board\n"
+        "from bench.cli.board import BoardRequest, show_board\n"
         f"show_board(BoardRequest({SUITE!r}, None, Path('none')), Console(width=100))\n"
         "sys.exit(sum(name in sys.modules for name in ('pandas', 'torch', 'streamlit')))"
     )

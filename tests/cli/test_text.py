@@ -14,11 +14,11 @@ from rich.table import Table
 from rich.text import Text
 from typer.testing import CliRunner
 
-from bench.board.frame import frame
-from bench.board.report import report
-from bench.cli import app
-from bench.cli_board import echo
-from bench.cli_options import Terminal
+from bench.board.index.frame import frame
+from bench.board.tables.report import report
+from bench.cli.app import app
+from bench.cli.board import echo
+from bench.cli.options import Terminal
 from bench.errors import BenchError
 from bench.store.record_store import RecordStore
 from bench.text import cut, visible

@@ -86,7 +86,7 @@ def gives_bits_to_layers_that_exist(case: Search) -> None:
 
 
 def rates_pairs_of_the_layers_it_searched(case: Search) -> None:
-    """Where the report has ``pair_costs`` (bench.board.foretelling reads them): finite, one for each pair of a layer
+    """Where the report has ``pair_costs`` (tables.foretelling reads them): finite, one for each pair of a layer
     that the policy names, the policy's own pairs among them."""
     searched = case.make().searched
     costs = searched.report.get("pair_costs")

@@ -12,7 +12,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from bench.board.index import STORE_VARIABLE
+from bench.board.index.board_index import STORE_VARIABLE
 from bench.store.record_store import RecordStore
 from bench.store.records import ResultRecord
 
@@ -40,7 +40,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordSto
 def alone(store: RecordStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RecordStore:
     """The store without the records that came with the package."""
     (tmp_path / "no_measured").mkdir()
-    monkeypatch.setattr("bench.board.index.measured_folder", lambda: tmp_path / "no_measured")
+    monkeypatch.setattr("bench.board.index.board_index.measured_folder", lambda: tmp_path / "no_measured")
     return store
 
 

@@ -73,7 +73,7 @@ def pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pages]:
     empty.mkdir()
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "cache"))
     monkeypatch.setenv("DATAFREE_BENCH_STORE", str(tmp_path / "store"))
-    monkeypatch.setattr("bench.board.index.measured_folder", lambda: empty)
+    monkeypatch.setattr("bench.board.index.board_index.measured_folder", lambda: empty)
     st.cache_resource.clear()
     st.cache_data.clear()
     yield Pages(tmp_path / "store")

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench.board.frame import frame
+from bench.board.index.frame import frame
 from dashboard.figures import ablation_axes as axes_of
 from dashboard.figures import ablations as figures
 from tests.board.make import record

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from bench.board.cells import mlflow_run, repro_command
-from bench.board.intervals import accuracy_interval
+from bench.board.index.cells import mlflow_run, repro_command
+from bench.board.stats.intervals import accuracy_interval
 from bench.store.bitmaps import unpack_bits
 from bench.store.record_store import RecordStore
 from dashboard.facts import listing, plain

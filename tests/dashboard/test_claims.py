@@ -8,9 +8,9 @@ from html import escape
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from bench.board.claims import Part, Verdict
-from bench.board.index import BoardIndex
-from bench.board.verdicts import claim_rows, suite_of, suite_verdicts
+from bench.board.claims.judging import Part, Verdict
+from bench.board.claims.verdicts import claim_rows, suite_of, suite_verdicts
+from bench.board.index.board_index import BoardIndex
 from bench.store.measured import read_measured
 from bench.store.record_store import RecordStore
 from dashboard.figures.claims import claims_forest, parts_forest

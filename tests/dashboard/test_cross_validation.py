@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from bench.board.frame import frame
-from bench.board.published import join, published
-from bench.board.signs import FLAGGED as SIGN
-from bench.board.signs import MIXED
+from bench.board.index.frame import frame
+from bench.board.tables.published import join, published
+from bench.board.tables.signs import FLAGGED as SIGN
+from bench.board.tables.signs import MIXED
 from bench.store.image_gate import MEANING
 from bench.store.measured import read_measured
 from bench.store.record_store import RecordStore

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.board.dynamic import per_image
+from bench.board.tables.dynamic import per_image
 from bench.store.image_bits import unpack_floats
 from dashboard.figures.image_bits import PARTS, against_difficulty, histogram, parts_of, training_curves
 from tests.board.make import IMAGES, record

@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.numpy import save
 
-from bench.board.imagesets import is_stored, pixels, read_images, sheet
-from bench.board.verdicts import suite_of
+from bench.board.claims.verdicts import suite_of
+from bench.board.index.imagesets import is_stored, pixels, read_images, sheet
 from bench.errors import StoreError
 from bench.interfaces import ImageBatch
 from bench.store.artifacts import ArtifactStore

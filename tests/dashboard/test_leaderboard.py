@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from bench.board.frame import frame
-from bench.board.means import rows_by_key, setting_groups
-from bench.board.signs import MIXED
+from bench.board.index.frame import frame
+from bench.board.tables.means import rows_by_key, setting_groups
+from bench.board.tables.signs import MIXED
 from bench.machine import machine_key
 from bench.store.record_store import RecordStore
 from dashboard.board_columns import recovered, shown_columns

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from bench.board.demsar import critical_difference
+from bench.board.stats.demsar import critical_difference
 from bench.store.record_store import RecordStore
 from dashboard.figures.ranks import critical_difference_plot, win_map
 from dashboard.pairwise import matrix, pair_rows

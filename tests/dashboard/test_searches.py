@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench.board.claims import judge
-from bench.board.frame import frame
-from bench.board.searches import COLUMNS
+from bench.board.claims.judging import judge
+from bench.board.index.frame import frame
+from bench.board.tables.searches import COLUMNS
 from bench.store.records import ResultRecord, StageCost
 from dashboard.figures.searches import (
     complexity,
@@ -22,8 +22,8 @@ from dashboard.figures.searches import (
     search_colours,
     search_dashes,
 )
-from dashboard.report import Part, build
-from dashboard.report_figures import search_figures
+from dashboard.report.figures import search_figures
+from dashboard.report.page import Part, build
 from dashboard.theme import GREY
 from tests.board.make import record
 

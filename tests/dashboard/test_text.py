@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from bench.board.claims import Verdict
+from bench.board.claims.judging import Verdict
 from bench.store.record_store import RecordStore
 from dashboard.cli_report import _part
-from dashboard.report import build
+from dashboard.report.page import build
 from dashboard.text import figure_text, plain
 from tests.board.make import record
 from tests.dashboard.conftest import read, shown, stored

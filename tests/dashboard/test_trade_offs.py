@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.board.frame import frame
-from bench.board.signs import FLAGGED as SIGN
-from bench.board.signs import MIXED, REMADE
+from bench.board.index.frame import frame
+from bench.board.tables.signs import FLAGGED as SIGN
+from bench.board.tables.signs import MIXED, REMADE
 from bench.store.image_gate import MEANING
 from dashboard.figures.scales import log_axis, short
 from dashboard.figures.trade_offs import (

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from bench.board.frame import frame
-from bench.board.widths import point_table, width_lines
+from bench.board.index.frame import frame
+from bench.board.tables.widths import point_table, width_lines
 from bench.store.records import ResultRecord
 from dashboard.figures.widths import SHIFT, accuracy_over_widths, line_names
-from dashboard.report import Part, build
+from dashboard.report.page import Part, build
 from dashboard.theme import GREY
 from tests import pick
 from tests.dashboard.fixtures_pages2 import Pages, charts, made, pages, raw_of, text_of

@@ -26,7 +26,7 @@ seeds: [0]
 IMPORTS = """
 import importlib, pkgutil
 import timm, torchvision
-import bench.cli, bench.cli_board, bench.run
+import bench.cli.app, bench.cli.board, bench.run
 for found in pkgutil.walk_packages(bench.run.__path__, "bench.run."):
     importlib.import_module(found.name)
 from bench.spec.registry import Registry
@@ -36,7 +36,7 @@ for kind in ("sources", "compressors"):
 
 RUN = """
 import sys
-from bench.cli import main
+from bench.cli.app import main
 sys.argv = ["bench", "run", *{arguments}]
 try:
     main()

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from bench.cli import app
+from bench.cli.app import app
 from bench.data import clips, fashion, fashion_clips, table
 from bench.data.clips import segment_frames
 from bench.data.datasets import get_dataset, whole

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from bench.cli import app
+from bench.cli.app import app
 from bench.data.access import MANY, DataAccess, balanced_order
 from bench.data.datasets import get_dataset
 from bench.data.places import synsets

@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from bench.atomic import temporary_name
-from bench.cli import app
+from bench.cli.app import app
 from bench.data import video_files
 from bench.data.datasets import get_dataset
 from bench.data.video_files import Taken, extract

@@ -11,8 +11,8 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
-from bench.board.index import BoardIndex
-from bench.cli_board import all_records
+from bench.board.index.board_index import BoardIndex
+from bench.cli.board import all_records
 from bench.run import session
 from bench.store.records import ResultRecord
 from dashboard.cli import app

@@ -20,7 +20,7 @@ from tests import pick
 from .conftest import SUITE, Run, assert_same
 from .packages import install
 
-COMMAND = [sys.executable, "-c", "from bench.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from bench.cli.app import main; main()"]
 
 COUNTED = """
     import os, time

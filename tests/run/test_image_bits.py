@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 
-from bench.board.index import STORE_VARIABLE
+from bench.board.index.board_index import STORE_VARIABLE
 from bench.data.datasets import get_dataset
 from bench.measure.accuracy import to_input
 from bench.measure.complexity import bitops, count
@@ -210,7 +210,7 @@ def test_the_page_draws_it(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_pa
     (tmp_path / "none").mkdir()
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "cache"))
     monkeypatch.setenv(STORE_VARIABLE, str(folder / "store"))
-    monkeypatch.setattr("bench.board.index.measured_folder", lambda: tmp_path / "none")
+    monkeypatch.setattr("bench.board.index.board_index.measured_folder", lambda: tmp_path / "none")
     st.cache_resource.clear()
     st.cache_data.clear()
     page = AppTest.from_string("from dashboard.views import bits\nbits.show()", default_timeout=120)

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from bench.board.cells import repro_command
-from bench.board.frame import frame
+from bench.board.index.cells import repro_command
+from bench.board.index.frame import frame
 from bench.errors import BenchError
 from bench.machine import VARIABLES, cpu_facts, machine_key
 

@@ -16,7 +16,7 @@ from bench.store.record_store import RecordStore
 
 from .conftest import Run, assert_same
 
-COMMAND = [sys.executable, "-c", "from bench.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from bench.cli.app import main; main()"]
 
 
 def _start(suite: Path, store: Path, workers: int) -> subprocess.Popen[str]:

@@ -26,7 +26,7 @@ from bench.store.live import MISSED, SILENT, LiveState, live_path, read_live, wr
 from ..board.make import record
 from .conftest import Run
 
-COMMAND = [sys.executable, "-c", "from bench.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from bench.cli.app import main; main()"]
 
 
 def state(**changes: Any) -> LiveState:

@@ -8,8 +8,8 @@ from textwrap import dedent
 import pytest
 from rich.console import Console
 
-from bench.board.frame import frame
-from bench.board.grids import board_grids
+from bench.board.index.frame import frame
+from bench.board.tables.grids import board_grids
 from bench.run import session
 from bench.run.session import Options
 from tests import pick

@@ -37,7 +37,7 @@ from tests.disk import small_disk
 
 from .conftest import Run, assert_same
 
-COMMAND = [sys.executable, "-c", "from bench.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from bench.cli.app import main; main()"]
 NOBODY = 65534
 
 
@@ -238,8 +238,8 @@ def test_a_store_that_can_only_be_read_serves_all_who_read(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from bench.cli_board import BoardRequest, show_board
-    from bench.cli_plan import show_plan
+    from bench.cli.board import BoardRequest, show_board
+    from bench.cli.plan import show_plan
     from dashboard.cli_report import write_report
 
     records = run()
@@ -266,7 +266,7 @@ def test_a_store_that_can_only_be_read_serves_all_who_read(
 
 
 def test_planning_writes_nothing(run: Run, suite: Path, tmp_path: Path) -> None:
-    from bench.cli_plan import show_plan
+    from bench.cli.plan import show_plan
 
     empty, full = tmp_path / "empty", tmp_path / "store"
     empty.mkdir()

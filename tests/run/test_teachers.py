@@ -11,7 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from bench.board.frame import frame
+from bench.board.index.frame import frame
 from bench.interfaces import ModelHandle
 from bench.run import session
 from bench.spec.registry import Registry

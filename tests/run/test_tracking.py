@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.cli_info import sync_mlflow
+from bench.cli.info import sync_mlflow
 from bench.errors import BenchError
 from bench.run import session, tracked
 from bench.run.observers import RunStart

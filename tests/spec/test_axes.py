@@ -89,9 +89,9 @@ FOURTH = """
     from pathlib import Path
     from bench.spec.plan import make_plan
     from bench.spec.suite import load_suite
-    from bench.board.claims import judge
-    from bench.board.frame import frame
-    from bench.board.settings import levels, setting_name
+    from bench.board.claims.judging import judge
+    from bench.board.index.frame import frame
+    from bench.board.tables.settings import levels, setting_name
     from bench.errors import SuiteError
     from bench.spec.catalogue import ShippedCatalogue
     from bench.spec.registry import Registry

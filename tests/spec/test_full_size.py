@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bench.board.published import published
+from bench.board.tables.published import published
 from bench.errors import BenchError
 from bench.run.session import Draft, Options, draft_of, plan_of
 from bench.spec.lacking import known
@@ -191,7 +191,7 @@ def test_each_network_is_listed_once() -> None:
 
 
 def test_the_plan_is_shown_with_its_cost_and_then_refused(tmp_path: Path) -> None:
-    from bench.cli import app
+    from bench.cli.app import app
 
     draft("seam_t2_pact")
     words = ["plan", "imagenet/seam_t2_pact", "--cost", str(gpu(tmp_path / "gpu.json", 0.01))]

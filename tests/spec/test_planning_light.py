@@ -82,7 +82,7 @@ def test_a_librarys_network_is_planned_without_it_once_it_was_seen(tmp_path: Pat
     ],
 )
 def test_the_commands_that_inform_load_nothing_heavy(words: str, tmp_path: Path) -> None:
-    code = f"import sys\nfrom bench.cli import app\napp({words.split()!r}, standalone_mode=False)\nprint('done')"
+    code = f"import sys\nfrom bench.cli.app import app\napp({words.split()!r}, standalone_mode=False)\nprint('done')"
     printed, heavy = run(code, tmp_path)
     assert printed.endswith("done")
     assert heavy == ""

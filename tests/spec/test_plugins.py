@@ -12,9 +12,9 @@ from textwrap import dedent
 import pytest
 from typer.testing import CliRunner
 
-from bench.board.cells import repro_command
-from bench.board.rows import make_rows
-from bench.board.versions import FILES
+from bench.board.index.cells import repro_command
+from bench.board.index.rows import make_rows
+from bench.board.index.versions import FILES
 from bench.errors import SuiteError
 from bench.run import session
 from bench.run.session import Options

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.board.cells import repro_command
+from bench.board.index.cells import repro_command
 from bench.data.table import spec_of
 from bench.errors import SuiteError
 from bench.interfaces import NetworkInfo, Preset

@@ -19,9 +19,9 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from bench.board.frame import frame
-from bench.board.imagesets import pixels, read_images, sheet
-from bench.board.listing import Place, cell_row, cell_table, sound
+from bench.board.index.frame import frame
+from bench.board.index.imagesets import pixels, read_images, sheet
+from bench.board.index.listing import Place, cell_row, cell_table, sound
 from bench.data.fashion import read_idx
 from bench.data.manifests import Manifest
 from bench.errors import BenchError

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from bench.board.rows import make_rows
-from bench.board.versions import versions
+from bench.board.index.rows import make_rows
+from bench.board.index.versions import versions
 from bench.errors import StoreError
 from bench.spec import axes
 from bench.spec.plan import make_plan

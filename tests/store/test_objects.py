@@ -202,7 +202,7 @@ def test_an_error_names_its_object_also_from_another_process(tmp_path: Path) -> 
 READER = """
     import sys
     from pathlib import Path
-    from bench.board.imagesets import is_stored, read_images
+    from bench.board.index.imagesets import is_stored, read_images
     from bench.store.meta import batch_name, header_meta, read_header
     from bench.store.objects import ObjectReader
     from bench.store.policies import read_policy

@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench import cli
-from bench.board.ladder import Rung
+from bench.board.index.ladder import Rung
+from bench.cli.app import app as cli
 from bench.submit.badge import COLOURS, DOUBTED, badge
 from bench.submit.package import Submission
 

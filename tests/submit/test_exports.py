@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import yaml
 
-from bench import cli
-from bench.board.frame import frame
-from bench.board.ladder import Rung
+from bench.board.index.frame import frame
+from bench.board.index.ladder import Rung
+from bench.cli.app import app as cli
 from bench.errors import BenchError
 from bench.submit.exports import eval_results, every_eval_ever, write_all
 from bench.submit.package import Submission

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import cli
-from bench.board.frame import frame
-from bench.board.ladder import rung_of_submission
-from bench.board.rerun import run_spreads
+from bench.board.index.frame import frame
+from bench.board.index.ladder import rung_of_submission
+from bench.board.stats.rerun import run_spreads
+from bench.cli.app import app as cli
 from bench.errors import BenchError, StoreError
 from bench.run.session import Options
 from bench.store.bitmaps import pack_bits, unpack_bits

@@ -10,7 +10,7 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
-from bench.cli import app
+from bench.cli.app import app
 from bench.data.datasets import get_dataset
 from bench.errors import BenchError, DataError, SuiteError, WeightsError
 from bench.run import session

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from bench.board.imagesets import sheet
+from bench.board.index.imagesets import sheet
 from bench.data.datasets import Dataset, get_dataset
 from bench.data.splits import ArraySplit
 from bench.errors import SuiteError

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
-from bench.cli import app
+from bench.cli.app import app
 from bench.data.datasets import get_dataset
 from bench.data.table import spec_of
 from bench.errors import BenchError, GateClosed, SuiteError, WeightsError

@@ -1,0 +1,1 @@
+"""Records as rows and columns, kept as an index."""

@@ -1,0 +1,1 @@
+"""What may be said of measured numbers: intervals, paired differences, ranks, corrections."""
