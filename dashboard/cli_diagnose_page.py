@@ -6,7 +6,7 @@ from typing import Any
 
 from bench.cli.diagnose import HEADERS, NOTE, line, sentences
 from dashboard.figures.diagnosis import block_figure, class_figure, depth_figure, gain_figure
-from dashboard.frame import framed
+from dashboard.report.frame import framed
 from dashboard.report.html import figure_html, notes_html, table_html
 from dashboard.text import html_text
 

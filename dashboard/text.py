@@ -9,9 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from bench.board.tables.words import BLANK
 from bench.text import visible
-
-BLANK = "–"
 
 
 def missing(value: Any) -> bool:

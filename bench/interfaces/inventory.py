@@ -178,7 +178,7 @@ class _Watch(TorchDispatchMode):
             self._depth -= 1
             use = self.found.layers.setdefault(name, LayerUse(part))
             use.calls += 1
-            macs = _macs(part, inputs, out)
+            macs = layer_macs(part, inputs, out)
             use.macs += macs // self._images
             use.legacy_macs += _legacy(part, inputs, out, macs) // self._images
             self._producer[id(out)] = (name, out)
@@ -198,8 +198,8 @@ def _unquantised(operation: str) -> tuple[str, ...]:
     return (_PRODUCTS, _SOFTMAX) if _ATTENTION in name else _UNQUANTISED.get(name, ())
 
 
-def _macs(part: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> int:
-    """Multiply-accumulates of one call."""
+def layer_macs(part: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> int:
+    """Multiply-accumulates of one call of a convolution or linear layer, its bias left out; of any other module 0."""
     if isinstance(part, _ConvTransposeNd) and inputs:
         # every input scalar meets the kernel once per output channel of its group
         return inputs[0].numel() * part.out_channels // part.groups * math.prod(part.kernel_size)

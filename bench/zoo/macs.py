@@ -4,12 +4,13 @@ left out), parameters, layers.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from bench.interfaces.inventory import layer_macs
 
 
 def count_macs(module: nn.Module, shape: tuple[int, int, int]) -> int:
@@ -41,12 +42,9 @@ def _one_forward(module: nn.Module, shape: tuple[int, int, int]) -> tuple[int, T
     are rows inside, so all rows count."""
     total = 0
 
-    def add(layer: nn.Module, _: tuple[Tensor, ...], out: Tensor) -> None:
+    def add(layer: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
         nonlocal total
-        if isinstance(layer, nn.Conv2d):
-            total += out.numel() * (layer.in_channels // layer.groups) * math.prod(layer.kernel_size)
-        elif isinstance(layer, nn.Linear):
-            total += out.numel() * layer.in_features
+        total += layer_macs(layer, inputs, out)
 
     hooks = [m.register_forward_hook(add) for m in module.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     was_training = {m: m.training for m in module.modules()}

@@ -22,7 +22,6 @@ from bench.board.tables.widths import GROUP as WIDTH_GROUP
 from bench.board.tables.widths import line_table, point_table, width_lines
 from bench.store.records import ResultRecord, record_bytes
 from dashboard.figures.searches import cost_notes
-from dashboard.frame import framed
 from dashboard.report.figures import (
     claims_forest,
     cross_validation,
@@ -33,6 +32,7 @@ from dashboard.report.figures import (
     trade_off_points,
     width_figure,
 )
+from dashboard.report.frame import framed
 from dashboard.report.html import claims_html, figure_html, grid_html, notes_html, ranked_html, table_html
 from dashboard.text import html_text, row_name
 

@@ -75,17 +75,20 @@ class LoopSettings:
     log_interval: int | None = None
 
     @classmethod
+    def of(cls, params: InversionParams, **other: Any) -> LoopSettings:
+        """The numbers that the switches of every inversion name; ``other`` ones by their names here."""
+        switches = params.iterations, params.half_iterations, params.lr, params.clip
+        return cls(**dict(zip(("iterations", "half_iterations", "lr", "clip"), switches, strict=True)) | other)
+
+    @classmethod
+    def plateau(cls, params: InversionParams, patience: int, **other: Any) -> LoopSettings:
+        """Adam whose rate falls after ``patience`` iterations without a new best loss."""
+        return cls.of(params, schedule="plateau", patience=patience, **other)
+
+    @classmethod
     def warmed(cls, params: Any) -> LoopSettings:
         """Adam with warm-up and cosine, its numbers called by a source's parameters as they are here."""
-        return cls(
-            iterations=params.iterations,
-            half_iterations=params.half_iterations,
-            lr=params.lr,
-            betas=params.betas,
-            warmup=params.warmup,
-            restart=params.restart,
-            clip=params.clip,
-        )
+        return cls.of(params, betas=params.betas, warmup=params.warmup, restart=params.restart)
 
     def stages(self) -> list[tuple[int, int]]:
         """(iterations, scale) of each stage with any iterations."""

@@ -79,13 +79,7 @@ class ClassImpression(SingleSource):
 
     def settings(self, params: ClassImpressionParams) -> LoopSettings:
         """Adam."""
-        return LoopSettings(
-            iterations=params.iterations,
-            half_iterations=params.half_iterations,
-            lr=params.lr,
-            schedule=params.schedule,
-            clip=params.clip,
-        )
+        return LoopSettings.of(params, schedule=params.schedule)
 
     def prepare(self, request: SynthRequest, ctx: RunContext) -> Prepared:
         """As every one-network source, with soft labels in place of the classes.

@@ -81,14 +81,7 @@ class Dsg(SingleSource):
 
     def settings(self, params: DsgParams) -> LoopSettings:
         """Adam on a plateau schedule, stepped every iteration."""
-        return LoopSettings(
-            iterations=params.iterations,
-            half_iterations=params.half_iterations,
-            lr=params.lr,
-            schedule="plateau",
-            patience=params.patience or max(1, params.iterations * 260 // 500),
-            clip=params.clip,
-        )
+        return LoopSettings.plateau(params, params.patience or max(1, params.iterations * 260 // 500))
 
     def label_law(self, params: DsgParams) -> LabelLaw | None:
         """Random targets for ``journal`` only."""

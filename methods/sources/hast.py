@@ -120,14 +120,7 @@ class Hast(SingleSource):
 
     def settings(self, params: HastParams) -> LoopSettings:
         """Adam on a plateau schedule, stepped every iteration."""
-        return LoopSettings(
-            iterations=params.iterations,
-            half_iterations=params.half_iterations,
-            lr=params.lr,
-            schedule="plateau",
-            patience=patience(params.patience, params.iterations, crops=params.crop > 0),
-            clip=params.clip,
-        )
+        return LoopSettings.plateau(params, patience(params.patience, params.iterations, crops=params.crop > 0))
 
     def hook(self, params: HastParams) -> Promotion:
         """Sample difficulty promotion at the strength asked for."""

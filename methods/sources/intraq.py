@@ -87,14 +87,7 @@ class Intraq(SingleSource):
 
     def settings(self, params: IntraqParams) -> LoopSettings:
         """Adam on a plateau schedule, stepped every iteration."""
-        return LoopSettings(
-            iterations=params.iterations,
-            half_iterations=params.half_iterations,
-            lr=params.lr,
-            schedule="plateau",
-            patience=patience(params.patience, params.iterations, crops=True),
-            clip=params.clip,
-        )
+        return LoopSettings.plateau(params, patience(params.patience, params.iterations, crops=True))
 
     def label_law(self, params: IntraqParams) -> LabelLaw | None:
         """As asked for."""

@@ -76,12 +76,7 @@ class Kw(SingleSource):
 
     def settings(self, params: KwParams) -> LoopSettings:
         """Adam with one cosine."""
-        return LoopSettings(
-            iterations=params.iterations,
-            half_iterations=params.half_iterations,
-            lr=params.lr,
-            clip=params.clip,
-        )
+        return LoopSettings.of(params)
 
     def label_law(self, params: KwParams) -> LabelLaw | None:
         """As asked for."""

@@ -68,14 +68,8 @@ class ZeroQ(SingleSource):
 
     def settings(self, params: ZeroQParams) -> LoopSettings:
         """Adam on a plateau schedule, stepped every iteration."""
-        return LoopSettings(
-            iterations=params.iterations,
-            half_iterations=params.half_iterations,
-            lr=0.1 if params.recon else params.lr,
-            schedule="plateau",
-            patience=params.patience or max(1, params.iterations // 5),
-            clip=params.clip,
-        )
+        wait = params.patience or max(1, params.iterations // 5)
+        return LoopSettings.plateau(params, wait, lr=0.1 if params.recon else params.lr)
 
     def label_law(self, params: ZeroQParams) -> LabelLaw | None:
         """No targets."""

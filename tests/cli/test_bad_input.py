@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli.app import app as cli
+from bench.cli import app as cli
 from tests import pick
 
 GOOD = f"""suite: mine

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from bench.cli import options as cli_options
 from bench.cli.app import app
-from bench.cli.app import options as cli_options
 from bench.errors import BenchError
 from bench.store.record_store import RecordStore
 from dashboard.cli_serve import FLAGS

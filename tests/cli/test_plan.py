@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from bench.cli import options as cli_options
 from bench.cli.app import app
-from bench.cli.app import options as cli_options
 from bench.cost import calibration
 from bench.store.packs import PackedRecords
 from tests import pick

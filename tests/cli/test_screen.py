@@ -13,8 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from bench.board.tables.screen import SCREEN
+from bench.cli import options as cli_options
 from bench.cli.app import app
-from bench.cli.app import options as cli_options
 from bench.errors import BenchError
 from bench.store.measured import measured_folder, read_measured
 from tests import pick

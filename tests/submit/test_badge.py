@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bench.board.index.ladder import Rung
-from bench.cli.app import app as cli
+from bench.cli import app as cli
 from bench.submit.badge import COLOURS, DOUBTED, badge
 from bench.submit.package import Submission
 

@@ -14,7 +14,7 @@ import yaml
 
 from bench.board.index.frame import frame
 from bench.board.index.ladder import Rung
-from bench.cli.app import app as cli
+from bench.cli import app as cli
 from bench.errors import BenchError
 from bench.submit.exports import eval_results, every_eval_ever, write_all
 from bench.submit.package import Submission

@@ -14,7 +14,7 @@ import pytest
 from bench.board.index.frame import frame
 from bench.board.index.ladder import rung_of_submission
 from bench.board.stats.rerun import run_spreads
-from bench.cli.app import app as cli
+from bench.cli import app as cli
 from bench.errors import BenchError, StoreError
 from bench.run.session import Options
 from bench.store.bitmaps import pack_bits, unpack_bits

@@ -53,7 +53,7 @@ def half_widths(
     known from (S-1)(N-1) degrees of freedom and needs no t.  It is shrunk by v²/(v²+2), because a seed part that is
     small by luck would otherwise pass for the interaction alone; and by alpha/5 % below 5 %, where such luck is what
     decides (without it p-values near 0.001 would come out several times too often).  The shrinkage is chosen for its
-    coverage, which test_stats.py computes for normal errors over all ratios of the parts: at 95 %, without moderation,
+    coverage, which test_paired.py computes for normal errors over all ratios of the parts: at 95 %, without moderation,
     92.4 to 97.2 % for three seeds (97.7 % without any interaction), 92.8 to 97 % for four and more, 91.2 to 97.8 % for
     two (98.7 %).  With two degrees no half width that grows with the seed part does better than 91.6 to 97.9 %.
 

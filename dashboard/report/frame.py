@@ -47,4 +47,4 @@ def _scripts() -> tuple[str, str]:
 
 
 def _resource(name: str) -> str:
-    return resources.files("dashboard").joinpath(name).read_text(encoding="utf-8")
+    return resources.files("dashboard.report").joinpath(name).read_text(encoding="utf-8")
