@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.board.tables.words import BLANK
+from bench.board.tables.words import BLANK as BLANK
 from bench.text import visible
 
 
