@@ -118,7 +118,7 @@ def finals(
     return None
 
 
-def parts(cells: Sequence[Candidate]) -> list[list[Candidate]]:
+def by_source_and_bits(cells: Sequence[Candidate]) -> list[list[Candidate]]:
     """Candidates of one source and bit-width at a time, in their order."""
     out: dict[tuple[str, str], list[Candidate]] = {}
     for cell in cells:

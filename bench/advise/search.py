@@ -16,7 +16,17 @@ from rich.console import Console
 
 from bench.advise.budget import Candidate, Costs
 from bench.advise.candidates import LeftOut, Level, Source
-from bench.advise.rounds import FIRST_SHARE, LEVELS, SECOND_SHARE, Field, better_half, finals, only, parts, seconds_of
+from bench.advise.rounds import (
+    FIRST_SHARE,
+    LEVELS,
+    SECOND_SHARE,
+    Field,
+    better_half,
+    by_source_and_bits,
+    finals,
+    only,
+    seconds_of,
+)
 from bench.atomic import replace_file
 from bench.board.stats.picks import HALVES
 from bench.reading import read_json
@@ -152,7 +162,7 @@ class Search:
         if self._takes(cells, level, seeds) <= self.clock.left:
             return True
         text = self._suite(level, cells)
-        return all(self._stands(text, part, seeds) for part in parts(cells))
+        return all(self._stands(text, part, seeds) for part in by_source_and_bits(cells))
 
     def _widths(self, bits: Sequence[str], size: int | None) -> list[str]:
         """Bits to choose among: those whose weights fit into ``size`` bytes and have the most bits.  The first cells:
@@ -194,7 +204,7 @@ class Search:
         before = self.stages[-1] if self.stages and self.stages[-1].level == level else None
         found = {cell: dict(before.records.get(cell, {})) for cell in cells} if before else {}
         text, ran = self._suite(level, cells), False
-        for part in parts(cells):
+        for part in by_source_and_bits(cells):
             takes = self._takes(part, level, 1)
             late = takes > self.clock.left or (ran and self.clock.used + takes > stops)
             if late and not self._stands(text, part, seeds):

@@ -105,7 +105,7 @@ def _check_pixels(folder: Path) -> None:
         log.warning("%s: JPEG files are not CIFAR-10's pixels; as a data set they are called cifar10_jpeg", folder)
 
 
-def beside(name: str, dataset: str, root: Path | None) -> Path | None:
+def domain_root(name: str, dataset: str, root: Path | None) -> Path | None:
     """The folder of the data set ``name`` that serves as another domain in a run on ``dataset`` whose own folder is
     ``root``: ``root/NAME`` where that is there, else ``root`` itself where ``dataset`` is embedded and needs none, else
     None (the cache folder)."""

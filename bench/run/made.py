@@ -19,7 +19,7 @@ class MadeBatch:
 
 
 @dataclass(frozen=True)
-class FoundPolicy:
+class SearchedPolicy:
     """What a search answered, the curves it logged, and what searching took."""
 
     searched: Searched

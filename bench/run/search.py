@@ -9,7 +9,7 @@ from bench.data.access import DataAccess
 from bench.interfaces import ImageSet
 from bench.run.apart import keeper
 from bench.run.batch import read_images, renormalised
-from bench.run.made import FoundPolicy
+from bench.run.made import SearchedPolicy
 from bench.run.reports import cost, dated, plain
 from bench.run.worker import Bench, Recorder, Report, context_of, waiting
 from bench.spec.graph import PolicyJob
@@ -49,7 +49,7 @@ def run_search(bench: Bench, job: PolicyJob, report: Report) -> None:
         bench.policies.write(search.policy_id, StoredPolicy(found.searched.policy, meta))
 
 
-def find_policy(bench: Bench, job: PolicyJob, images: ImageSet, access: DataAccess, report: Report) -> FoundPolicy:
+def find_policy(bench: Bench, job: PolicyJob, images: ImageSet, access: DataAccess, report: Report) -> SearchedPolicy:
     """Search in this process, on images in the target's constants.
 
     Raises:
@@ -63,4 +63,4 @@ def find_policy(bench: Bench, job: PolicyJob, images: ImageSet, access: DataAcce
     with tempfile.TemporaryDirectory() as scratch, runtime.measure() as spent:
         context = context_of(bench, job.images.dataset, access, search.generator_seed, recorder, scratch)
         searched = method.search(target, images, search.setting, search.search.params, context)
-    return FoundPolicy(searched, recorder.curves, spent)
+    return SearchedPolicy(searched, recorder.curves, spent)

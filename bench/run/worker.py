@@ -15,7 +15,7 @@ from torch import Tensor
 from bench import __version__, runtime
 from bench.data.access import DataAccess
 from bench.data.datasets import Arrays, Dataset, get_dataset
-from bench.data.places import beside
+from bench.data.places import domain_root
 from bench.interfaces import DatasetSpec, ModelHandle, RunContext, Tier
 from bench.run.fp import FpResult, check_sound, fp_result
 from bench.run.integrity import Integrity
@@ -83,7 +83,7 @@ class Bench:
         """The folder of the run's data, or the one in which the images of another domain are looked for beside
         ``dataset``."""
         root = Path(self.settings.data_root) if self.settings.data_root else None
-        return root if domain is None else beside(domain, dataset, root)
+        return root if domain is None else domain_root(domain, dataset, root)
 
     def test_batches(self, dataset: str, subset: int | None) -> Iterator[Arrays]:
         """The test images with their labels, batch by batch, anew with each call; where the engine is not (``sealed``)

@@ -96,9 +96,9 @@ class ShippedCatalogue:
         return _train_digest(dataset, self.root)
 
     def domain_digest(self, name: str, dataset: str) -> str:
-        from bench.data.places import beside
+        from bench.data.places import domain_root
 
-        return _train_digest(name, beside(name, dataset, self.root))
+        return _train_digest(name, domain_root(name, dataset, self.root))
 
     def targets(self, dataset: str) -> tuple[str, ...]:
         from bench.zoo.targets import target_names

@@ -187,7 +187,7 @@ def outcomes(reports: Iterable[Verification]) -> Mapping[Answers, Outcome]:
     return {key: Outcome(frozenset(a), frozenset(b)) for key, (a, b) in found.items()}
 
 
-def outcomes_beside(*folders: Path) -> Mapping[Answers, Outcome]:
+def outcomes_of_folders(*folders: Path) -> Mapping[Answers, Outcome]:
     """As :func:`outcomes`, of the reports in these folders; damaged ones are left out, and it is said."""
     found = []
     for path in verification_files(*folders):

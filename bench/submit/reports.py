@@ -8,7 +8,7 @@ from bench.errors import StoreError
 from bench.store.verifications import Verification, read_verification, stem_of, verification_files
 
 
-def reports_beside(submission: Path, digest: str) -> tuple[list[Verification], list[StoreError]]:
+def reports_of(submission: Path, digest: str) -> tuple[list[Verification], list[StoreError]]:
     """The sound reports of this very submission, oldest first, and what is wrong with others of its name.
 
     One of another content (an earlier submission of this name) is passed over.

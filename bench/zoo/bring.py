@@ -130,7 +130,7 @@ def _load(name: str, module: nn.Module, weights: Path | None, own: Own) -> tuple
         found, place = read_state(weights, own.key), weights
     found = matched(module, found, str(place))
     cast = load_state(module, found.state, str(place), None if weights is None else _head_hint(module, found.state))
-    return found.said, cast
+    return found.notes, cast
 
 
 def _input(name: str, module: nn.Module, own: Own) -> InputSpec:

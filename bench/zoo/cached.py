@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import WeightsError
 from bench.zoo.packages import EXTRA, SHIPPED, file_of, load_shipped
-from bench.zoo.state_dicts import Found, read_state
+from bench.zoo.state_dicts import LoadedState, read_state
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,7 +20,7 @@ _HINT = "Load the network once by the library itself on a machine that can downl
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
-def load_cached(name: str, module: nn.Module) -> tuple[Found, Path]:
+def load_cached(name: str, module: nn.Module) -> tuple[LoadedState, Path]:
     """The weights that the library names for its network ``name``, under the names of ``module``, and their file.
 
     timm's own filter of old checkpoints is applied: some networks' names changed since their weights were published.
@@ -34,10 +34,10 @@ def load_cached(name: str, module: nn.Module) -> tuple[Found, Path]:
     library, short = name.split(":", 1)
     place = _timm_file(name, module) if library == "timm" else _torchvision_file(name, short)
     found = read_state(place)
-    said = (*found.said, f"from the cache: {place.name}")
+    said = (*found.notes, f"from the cache: {place.name}")
     if library == "timm":
-        return Found(_filtered(name, found), said), place
-    return Found(found.state, said), place
+        return LoadedState(_filtered(name, found), said), place
+    return LoadedState(found.state, said), place
 
 
 def _timm_file(name: str, module: nn.Module) -> Path:
@@ -90,12 +90,12 @@ def _check_hash(place: Path) -> None:
         raise WeightsError("the cached weights are damaged", where=str(place), got=got, expected=f"{named[1]}…")
 
 
-def _filtered(name: str, found: Found) -> dict[str, Any]:
+def _filtered(name: str, loaded: LoadedState) -> dict[str, Any]:
     """The state dict of timm's network ``name`` after loading: by timm itself, from the tensors that were read."""
     import timm
 
     try:
-        overlay: Mapping[str, Any] = {"state_dict": found.state}
+        overlay: Mapping[str, Any] = {"state_dict": loaded.state}
         module = timm.create_model(name.split(":", 1)[1], pretrained=True, pretrained_cfg_overlay=dict(overlay))
     except (RuntimeError, KeyError, TypeError, ValueError) as error:
         raise WeightsError("the cached weights do not fit the network", where=name, got=str(error)[:300]) from error

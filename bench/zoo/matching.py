@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from bench.errors import WeightsError
-from bench.zoo.state_dicts import Found, some_of
+from bench.zoo.state_dicts import LoadedState, some_of
 
 COMPILED = "_orig_mod"
 """The part of a name that torch.compile puts in, before all or within."""
@@ -25,7 +25,7 @@ _AUXILIARY = {_COUNTER, "total_ops", "total_params", "relative_position_index", 
 """Tensors that profilers leave in layers, or that layers compute themselves: no weights."""
 
 
-def matched(module: nn.Module, found: Found, where: str) -> Found:
+def matched(module: nn.Module, loaded: LoadedState, where: str) -> LoadedState:
     """``found`` under the names of ``module``, and in words what was done.
 
     1. Parts of names that parallel training and torch.compile put in are dropped where the network's names then agree.
@@ -41,8 +41,8 @@ def matched(module: nn.Module, found: Found, where: str) -> Found:
         WeightsError: the network's names stand there under several prefixes.
     """
     own: Mapping[str, Tensor] = module.state_dict()
-    said = list(found.said)
-    state = _without(_without(found.state, COMPILED, own, said), PARALLEL, own, said)
+    said = list(loaded.notes)
+    state = _without(_without(loaded.state, COMPILED, own, said), PARALLEL, own, said)
     state = _unprefixed(state, own, where, said)
     kept = {name: value for name, value in state.items() if name in own or _is_another_layer(module, name)}
     if kept.keys() & own.keys():
@@ -53,7 +53,7 @@ def matched(module: nn.Module, found: Found, where: str) -> Found:
             said.append(f"{len(counters)} counters {_COUNTER} are missing and stand at 0; nothing reads them")
             kept |= {name: own[name] for name in counters}
         state = kept
-    return Found({name: state[name] for name in sorted(state)}, tuple(said))
+    return LoadedState({name: state[name] for name in sorted(state)}, tuple(said))
 
 
 def _without(state: dict[str, Tensor], part: str, own: Mapping[str, Tensor], said: list[str]) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import WeightsError
-from bench.zoo.state_dicts import Found, read_state
+from bench.zoo.state_dicts import LoadedState, read_state
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,7 +60,7 @@ def file_of(name: str) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def load_shipped(name: str, place: Path, module: nn.Module) -> Found:
+def load_shipped(name: str, place: Path, module: nn.Module) -> LoadedState:
     """The weights in ``place`` (:func:`file_of`) under the names of ``module``, which they have in its order.
 
     Raises:
@@ -81,4 +81,4 @@ def load_shipped(name: str, place: Path, module: nn.Module) -> Found:
         got = ", ".join(unlike[:3]) or f"{len(state)} tensors for {len(own)}"
         raise WeightsError("the package's tensors are not the network's", where=str(place), got=got)
     said = (f"from the package {known.package}: {len(own)} tensors in the network's order",)
-    return Found({mine: given for (mine, _), (_, given) in pairs}, said)
+    return LoadedState({mine: given for (mine, _), (_, given) in pairs}, said)

@@ -45,14 +45,14 @@ _OTHERS = {
 
 
 @dataclass(frozen=True)
-class Found:
+class LoadedState:
     """A state dict on the CPU, and in words what was taken off or left out on the way to it."""
 
     state: dict[str, Tensor]
-    said: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-def read_state(path: Path, key: str | None = None) -> Found:
+def read_state(path: Path, key: str | None = None) -> LoadedState:
     """The state dict in a file, without what wraps it.  Its names are as they stand there
     (``bench.zoo.matching.matched`` fits them to a network's).
 
@@ -68,7 +68,7 @@ def read_state(path: Path, key: str | None = None) -> Found:
         if key is not None:
             raise WeightsError("a safetensors file holds one state dict and no wrappers", where=str(path), got=key)
         try:
-            return Found(load_file(path))
+            return LoadedState(load_file(path))
         except (OSError, SafetensorError) as error:
             raise WeightsError("cannot read the weights file", where=str(path), got=error) from error
     return _state_in(_torch_content(path), path, key)
@@ -107,7 +107,7 @@ def _torch_content(path: Path) -> Any:
         raise WeightsError("cannot read the weights file", where=str(path), got=_said(error), hint=_HINT) from error
 
 
-def _state_in(content: Any, path: Path, key: str | None) -> Found:
+def _state_in(content: Any, path: Path, key: str | None) -> LoadedState:
     """The state dict within what was loaded: itself, or below ``key`` or one of WRAPPERS, else of AVERAGED."""
     said: list[str] = []
     for depth in range(4):
@@ -130,7 +130,7 @@ def _state_in(content: Any, path: Path, key: str | None) -> Found:
         raise WeightsError("holds no state dict", where=str(path), got=got or "nothing", expected=allowed, hint=_HINT)
     if others:
         said.append(f"left out, no tensors: {some_of(list(others))}")
-    return Found(tensors, tuple(said))
+    return LoadedState(tensors, tuple(said))
 
 
 def _check_key(content: Mapping[Any, Any], key: str, path: Path) -> None:

@@ -46,7 +46,7 @@ class Episode:
 
 
 @dataclass(frozen=True)
-class Found:
+class Exploration:
     """The best episode (the first of equals), all accuracies, how many policies were looked at."""
 
     best: Episode
@@ -56,7 +56,7 @@ class Found:
 
 def explore(
     space: Space, module: nn.Module, limits: Limits, params: HaqParams, ctx: RunContext, full: float, worth: Worth
-) -> Found:
+) -> Exploration:
     """Let an agent choose bits for ``params.trials`` episodes and learn from them.
 
     Args:
@@ -91,7 +91,7 @@ def explore(
         ctx.report("episodes", trial + 1, params.trials)
         ctx.log_scalar("accuracy", trial, known[policy])
     assert best is not None
-    return Found(best, tuple(accuracies), len(known))
+    return Exploration(best, tuple(accuracies), len(known))
 
 
 def _actions(agent: Agent, states: Tensor, noise: float | None) -> tuple[list[Tensor], list[float]]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bench.advise.budget import Candidate, Costs
 from bench.advise.candidates import Compressor, Level, Source
-from bench.advise.rounds import FINALS, better_half, finals, only, parts
+from bench.advise.rounds import FINALS, better_half, by_source_and_bits, finals, only
 from bench.advise.search import Clock
 from bench.store.records import ResultRecord, StageCost
 
@@ -96,8 +96,8 @@ def test_cells_run_together_at_as_many_workers() -> None:
 
 def test_parts_are_of_one_source_and_width_and_name_their_cells() -> None:
     cells = [Candidate("a", "x", "W4A4"), Candidate("b", "x", "W4A4"), Candidate("a", "y", "W4A4")]
-    assert parts(cells) == [[cells[0], cells[2]], [cells[1]]]
-    assert only(parts(cells)[0]) == "source=a,compressor=x|y,bits=W4A4"
+    assert by_source_and_bits(cells) == [[cells[0], cells[2]], [cells[1]]]
+    assert only(by_source_and_bits(cells)[0]) == "source=a,compressor=x|y,bits=W4A4"
 
 
 def test_the_clock_counts_what_an_interrupted_run_used(tmp_path) -> None:  # type: ignore[no-untyped-def]

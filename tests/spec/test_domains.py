@@ -12,7 +12,7 @@ from PIL import Image
 
 from bench.data.datasets import get_dataset
 from bench.data.folders import open_folder
-from bench.data.places import beside
+from bench.data.places import domain_root
 from bench.errors import SuiteError
 from bench.run import session
 from bench.run.apart import keeper
@@ -107,11 +107,11 @@ def test_the_row_holds_name_and_content_not_the_place(folder: Path, tmp_path: Pa
 
 
 def test_where_it_is_looked_for(folder: Path, tmp_path: Path) -> None:
-    assert beside(DOMAIN, "fashion_mnist", None) is None
-    assert beside(DOMAIN, "fashion_mnist+held_out", folder) == folder
-    assert beside(DOMAIN, "imagenet@64", folder) is None
+    assert domain_root(DOMAIN, "fashion_mnist", None) is None
+    assert domain_root(DOMAIN, "fashion_mnist+held_out", folder) == folder
+    assert domain_root(DOMAIN, "imagenet@64", folder) is None
     below = folder.rename(tmp_path / DOMAIN)
-    assert beside(DOMAIN, "imagenet@64", tmp_path) == beside(DOMAIN, "fashion_mnist", tmp_path) == below
+    assert domain_root(DOMAIN, "imagenet@64", tmp_path) == domain_root(DOMAIN, "fashion_mnist", tmp_path) == below
     (tmp_path / "cache").mkdir()
     below.rename(tmp_path / "cache" / DOMAIN)
     open_folder.cache_clear()

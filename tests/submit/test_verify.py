@@ -24,13 +24,13 @@ from bench.store.verifications import (
     Verification,
     answers_of,
     outcomes,
-    outcomes_beside,
+    outcomes_of_folders,
     read_verification,
     verification_files,
     write_verification,
 )
 from bench.submit.package import Submission, read_submission
-from bench.submit.reports import reports_beside
+from bench.submit.reports import reports_of
 from bench.submit.verify import draw, fresh_seed, spreads_of, verify
 
 from .conftest import quiet, resealed
@@ -198,7 +198,7 @@ def test_a_report_that_contradicts_itself(key: str, value: Any, verified: Verifi
     path.write_bytes(sealed(raw))
     with pytest.raises(StoreError, match="verification"):
         read_verification(path)
-    assert outcomes_beside(tmp_path) == {}
+    assert outcomes_of_folders(tmp_path) == {}
 
 
 def test_a_report_that_was_changed(verified: Verification, tmp_path: Path) -> None:
@@ -249,6 +249,6 @@ def test_reports_of_this_submission(verified: Verification, made: Made, tmp_path
     write_verification(verified, tmp_path / "another.json.xz")
     write_verification(verified.model_copy(update={"submission": "1" * 64}), path)
     (tmp_path / "mine.damaged.verification").write_text(json.dumps({"format": "?"}))
-    found, errors = reports_beside(path, made[1].digest)
+    found, errors = reports_of(path, made[1].digest)
     assert len(found) == 2
     assert [str(error.where) for error in errors] == [str(tmp_path / "mine.damaged.verification")]

@@ -31,7 +31,7 @@ from bench.zoo.libraries import check_student, create
 from bench.zoo.matching import matched
 from bench.zoo.names import is_factory, is_outside
 from bench.zoo.registered import data_key, expected_top1
-from bench.zoo.state_dicts import Found
+from bench.zoo.state_dicts import LoadedState
 from bench.zoo.targets import check_weights, info, load, membership
 from tests import pick
 
@@ -263,16 +263,16 @@ def test_names_as_trainings_leave_them(rename: Any, extra: tuple[str, ...]) -> N
     module = net()
     state = module.state_dict()
     given = {rename(key): value for key, value in state.items()} | {key: torch.ones(1) for key in extra}
-    found = matched(module, Found(given), "a.th")
+    found = matched(module, LoadedState(given), "a.th")
     assert found.state.keys() == state.keys()
     assert all(torch.equal(found.state[key], value) for key, value in state.items())
-    assert any("left out" in words and all(key in words for key in extra) for words in found.said) == bool(extra)
-    assert bool(found.said) == (bool(extra) or set(given) != set(state))
+    assert any("left out" in words and all(key in words for key in extra) for words in found.notes) == bool(extra)
+    assert bool(found.notes) == (bool(extra) or set(given) != set(state))
 
 
 def test_a_network_whose_own_names_have_the_prefix() -> None:
     module = nn.ModuleDict({"module": net()})
-    found = matched(module, Found({f"net.{key}": value for key, value in module.state_dict().items()}), "a.th")
+    found = matched(module, LoadedState({f"net.{key}": value for key, value in module.state_dict().items()}), "a.th")
     assert found.state.keys() == module.state_dict().keys()
 
 
@@ -280,7 +280,7 @@ def test_a_network_whose_own_names_have_the_prefix() -> None:
 def test_a_tensor_within_the_network_is_another_networks(extra: str) -> None:
     """A deeper network's weights hold all of a shallower one's: they are not taken for it."""
     module = net()
-    found = matched(module, Found(module.state_dict() | {extra: torch.ones(2)}), "a.th")
+    found = matched(module, LoadedState(module.state_dict() | {extra: torch.ones(2)}), "a.th")
     assert extra in found.state
 
 
@@ -293,14 +293,14 @@ def test_a_deeper_networks_weights_are_refused(own: Path) -> None:
 def test_counters_of_profilers_are_left_out() -> None:
     module = net()
     extra = {"layer1.0.0.total_ops": torch.ones(1), "total_params": torch.ones(1)}
-    found = matched(module, Found(module.state_dict() | extra), "a.th")
+    found = matched(module, LoadedState(module.state_dict() | extra), "a.th")
     assert found.state.keys() == module.state_dict().keys()
 
 
 def test_two_networks_in_one_file_are_asked_about() -> None:
     state = {f"{who}.{key}": value for who in ("student", "teacher") for key, value in net().state_dict().items()}
     with pytest.raises(WeightsError, match="several networks"):
-        matched(net(), Found(state), "a.th")
+        matched(net(), LoadedState(state), "a.th")
 
 
 # The libraries' own caches

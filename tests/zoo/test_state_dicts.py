@@ -15,13 +15,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from bench.errors import WeightsError
-from bench.zoo.state_dicts import Found, read_state
+from bench.zoo.state_dicts import LoadedState, read_state
 
 STATE = {"conv.weight": torch.arange(6.0).reshape(2, 3), "bn.num_batches_tracked": torch.tensor(7)}
 
 
-def same(found: Found) -> bool:
-    state = found.state
+def same(loaded: LoadedState) -> bool:
+    state = loaded.state
     return state.keys() == STATE.keys() and all(torch.equal(state[key], value) for key, value in STATE.items())
 
 
@@ -70,13 +70,13 @@ def test_what_was_taken_and_what_was_left_is_said(tmp_path: Path) -> None:
     torch.save({"state_dict": STATE, "state_dict_ema": other, "best_prec1": torch.tensor(91.25)}, tmp_path / "a.th")
     found = read_state(tmp_path / "a.th")
     assert same(found)
-    said = " | ".join(found.said)
+    said = " | ".join(found.notes)
     assert "under 'state_dict' are taken" in said
     assert "state_dict_ema (--key state_dict_ema takes it)" in said
     assert "best_prec1 = 91.25" in said
     averaged = read_state(tmp_path / "a.th", "state_dict_ema")
     assert torch.equal(averaged.state["conv.weight"], other["conv.weight"])
-    assert "running averages" in averaged.said[0]
+    assert "running averages" in averaged.notes[0]
     with pytest.raises(WeightsError, match="no such state dict") as caught:
         read_state(tmp_path / "a.th", "state_dict_em")
     assert caught.value.nearest == "state_dict_ema"

@@ -28,7 +28,7 @@ from bench.run.apart.exam import QUESTIONS, Exam
 from bench.run.apart.handle import READS, Desk
 from bench.run.apart.wire import Message, receive, send
 from bench.run.fp import FpResult
-from bench.run.made import FoundPolicy, MadeBatch
+from bench.run.made import MadeBatch, SearchedPolicy
 from bench.run.tasks import Settings
 from bench.spec.graph import BatchJob, CompressionJob, Job, PolicyJob
 from bench.spec.jobs import SynthJob
@@ -79,7 +79,7 @@ def synthesised(bench: Bench, job: SynthJob, index: int, access: DataAccess, rep
         return MadeBatch(batch, dict(body["curves"]), runtime.Spent(**body["spent"]))
 
 
-def searched(bench: Bench, job: PolicyJob, images: ImageSet, access: DataAccess, report: Report) -> FoundPolicy:
+def searched(bench: Bench, job: PolicyJob, images: ImageSet, access: DataAccess, report: Report) -> SearchedPolicy:
     """As :func:`bench.run.search.find_policy`, in a process of its own.
 
     Raises:
@@ -98,7 +98,7 @@ def searched(bench: Bench, job: PolicyJob, images: ImageSet, access: DataAccess,
         searched = Searched(
             BitPolicy.from_json(body["policy"]), dict(body["report"]), float(body["forward_equivalents"])
         )
-        return FoundPolicy(searched, dict(body["curves"]), runtime.Spent(**body["spent"]))
+        return SearchedPolicy(searched, dict(body["curves"]), runtime.Spent(**body["spent"]))
 
 
 @dataclass(frozen=True)
