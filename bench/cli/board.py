@@ -31,7 +31,7 @@ from bench.store.exports import parities, with_parity
 from bench.store.files import write_atomic
 from bench.store.measured import measured_folder
 from bench.store.records import ResultRecord
-from bench.store.verifications import SUBMISSIONS, Answers, Outcome, outcomes_beside
+from bench.store.verifications import SUBMISSIONS, Answers, Outcome, outcomes_of_folders
 from bench.text import visible
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def tabled(
 
 def reruns(store: Path) -> Mapping[Answers, Outcome]:
     """What re-runs of the package's and the store's submissions found, by the reports that lie beside them."""
-    return outcomes_beside(Path(str(measured_folder())), store / SUBMISSIONS)
+    return outcomes_of_folders(Path(str(measured_folder())), store / SUBMISSIONS)
 
 
 def board_of(records: Sequence[ResultRecord], form: str, plan: Plan, width: int = WIDTH) -> Any:

@@ -250,10 +250,10 @@ def _printed(reference: str) -> tuple[Rung, list[str]]:
 def _with_reports(path: Path) -> tuple[Submission, list[Verification]]:
     """A submission and the sound reports beside it; others are said."""
     from bench.submit.package import read_submission
-    from bench.submit.reports import reports_beside
+    from bench.submit.reports import reports_of
 
     found = read_submission(path)
-    reports, damaged = reports_beside(path, found.digest)
+    reports, damaged = reports_of(path, found.digest)
     for error in damaged:
         err.print(f"left out: {error}", highlight=False)
     return found, reports

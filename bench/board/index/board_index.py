@@ -44,7 +44,7 @@ from bench.store.live import LiveState, read_live
 from bench.store.measured import measured_folder, read_pack
 from bench.store.records import ResultRecord, parse_record, read_record
 from bench.store.scan import FileStamp, pack_file, pack_files, record_files, record_folders
-from bench.store.verifications import SUBMISSIONS, outcomes_beside, verification_files
+from bench.store.verifications import SUBMISSIONS, outcomes_of_folders, verification_files
 
 __all__ = ["CELL_COLUMNS", "STANDARD", "STORE_VARIABLE", "BoardIndex", "LiveState", "Problem", "Progress", "Snapshot"]
 
@@ -263,7 +263,7 @@ class BoardIndex:
         }
         fixed = [sorted(map(str, known.items())), self._code]
         remade = several_contents(zip(cells["synth_id"], cells["n"], cells["image_digest"], strict=True))
-        rerun = outcomes_beside(*self._report_folders())
+        rerun = outcomes_of_folders(*self._report_folders())
         exported = parities(self.store)
         frames, used, done = [], set(), 0
         for key, part in cells.groupby(["suite", "dataset", "target"], sort=True):
