@@ -55,6 +55,7 @@ NAMES = (
     "qat_w2a4",
     "qat_w4a4",
     "quickstart",
+    "seam_digits",
     "seam_kd",
     "seam_lambda",
     "seam_mobilenet",
@@ -174,6 +175,7 @@ SIZES = {
     # real; digits
     "seam_resnet": (2, 17 * 2),
     "seam_mobilenet": (2, 17 * 2),
+    "seam_digits": (2, 8),
     "seam_proxy": (2, 10),
     "seam_on_edmips": (1, 8),
     "seam_lambda": (2, 11),
