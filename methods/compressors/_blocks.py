@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from bench.interfaces import RunContext
@@ -22,8 +21,8 @@ from methods.compressors._caches import EVALUATION_BATCH, Cache, Inputs, MixedIn
 from methods.compressors._fisher import fisher_weights
 from methods.compressors._reconstruct import (
     Learner,
-    RoundingRule,
     StepLearner,
+    WeightRule,
     draw_batches,
     learning,
     mean_error,
@@ -51,7 +50,7 @@ class Recipe:
     ``guard`` goes back to nearest rounding (or calibrated steps) where learning did not help on all cached inputs.
     """
 
-    rounding: RoundingRule
+    rounding: WeightRule
     iterations: int
     batch: int
     step_iterations: int = 0
@@ -143,10 +142,9 @@ class Walk:
         """Fit rounding (and steps), harden, guard; fill in ``row`` and return the unit's output."""
         recipe, (x, x_full, target, nearest) = self._recipe, caches
         learners: list[Learner] = []
-        rounding = None
-        if learned:
-            rounding, filler = self._quantisers.attach(learned, recipe.rounding)
-            learners.append(filler)
+        own = self._quantisers.attach(learned, recipe.rounding) if learned else None
+        if own is not None:
+            learners += own.learners
         before = [q.scale.detach().clone() for q in quantisers]
         inputs: Inputs = x
         if quantisers:
@@ -159,16 +157,16 @@ class Walk:
         row["degraded"] = not fine
         output, error = nearest, math.inf
         if fine:
-            if rounding is not None:
-                with torch.no_grad():
-                    filler.fill(rounding.soft()[0])
-                row |= {"flipped": rounding.flipped(), "converged": rounding.converged()}
+            if own is not None:
+                own.soften()
+                row |= {"flipped": own.rounding.flipped(), "converged": own.rounding.converged()}
                 row["soft"] = mean_error(run(module, x, EVALUATION_BATCH), target.all())
-                filler.fill(rounding.hard())
+                own.harden()
             output = cached(module, x)
             error = row["hard"] = mean_error(output.all(), target.all())
         if not math.isfinite(error) or (recipe.guard and error > row["rtn"]):
-            self._quantisers.detach(learned)
+            if own is not None:
+                self._quantisers.detach(own)
             restore(quantisers, before)
             return nearest
         row["kept"] = "learned"

@@ -13,7 +13,7 @@ from methods.quant.choices import RangeMethod
 
 if TYPE_CHECKING:
     from methods.compressors._blocks import Recipe, Row
-    from methods.compressors._reconstruct import RoundingRule
+    from methods.compressors._reconstruct import RoundingRule, WeightRule
     from methods.quant.units import Unit
 
 ROUNDING_TRAVEL = 20.0
@@ -27,26 +27,23 @@ STEP_TRAVEL = 0.2
 PENALTY_BY_FAMILY = {"mnasnet": 0.2, "mobilenet": 0.1, "resnet": 0.01, "regnet": 0.01}
 """lambda = auto: the values that BRECQ and QDrop use per architecture (docs/methods/compressors.md#penalty)."""
 
+JOINT_STEP_TRAVEL = 0.8
+"""lr * T of QDrop's activation steps as published: 4e-5 for 20000 iterations."""
+
 DEFAULT_PENALTY = 0.1
 
 Positive = Annotated[float, Field(gt=0)]
 
 
-class RoundingParams(MethodParams):
-    """Learned rounding (docs/methods/compressors.md#rounding).
+class ReconstructionParams(MethodParams):
+    """What every reconstruction is asked.
 
-    ``lr`` auto is 20 / iterations (0.1 at 200, the published 1e-3 at 20000), ``penalty`` is lambda, auto looks the
-    architecture up.  ``calibration`` images at most choose the activation ranges, from ``range_values`` values per
-    tensor (both as in rtn, so that the two start from the same grids); ``batch`` is drawn without replacement.
+    ``calibration`` images at most choose the activation ranges, from ``range_values`` values per tensor (both as in
+    rtn, so that the two start from the same grids); ``batch`` is drawn without replacement.
     """
 
     iterations: int = Field(default=200, ge=0, le=1_000_000)
     batch: int = Field(default=32, ge=1, le=4096)
-    lr: Annotated[float, Field(ge=0, le=10)] | Literal["auto"] = "auto"
-    penalty: Annotated[float, Field(ge=0, le=100)] | Literal["auto"] = 0.1
-    warmup: float = Field(default=0.2, ge=0, lt=1)
-    beta_start: float = Field(default=20.0, ge=1, le=100)
-    beta_end: float = Field(default=2.0, ge=1, le=100)
     guard: bool = True
     calibration: int = Field(default=256, ge=1)
     range_values: int = Field(default=1 << 16, ge=1 << 8, le=1 << 24)
@@ -55,13 +52,42 @@ class RoundingParams(MethodParams):
     max_layers: int = Field(default=8, ge=1, le=64)
 
 
-class StepParams(RoundingParams):
-    """Learned activation steps besides; ``step_lr`` auto keeps the published lr * T (4e-5 in the preset paper)."""
+class SoftParams(MethodParams):
+    """Learned rounding (docs/methods/compressors.md#rounding).
+
+    ``lr`` auto is 20 / iterations (0.1 at 200, the published 1e-3 at 20000), ``penalty`` is lambda, auto looks the
+    architecture up.
+    """
+
+    lr: Annotated[float, Field(ge=0, le=10)] | Literal["auto"] = "auto"
+    penalty: Annotated[float, Field(ge=0, le=100)] | Literal["auto"] = 0.1
+    warmup: float = Field(default=0.2, ge=0, lt=1)
+    beta_start: float = Field(default=20.0, ge=1, le=100)
+    beta_end: float = Field(default=2.0, ge=1, le=100)
+
+
+class StepParams(MethodParams):
+    """Learned activation steps; ``step_lr`` auto keeps the published lr * T (4e-5 in the preset paper)."""
 
     step_lr: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = "auto"
 
 
-def penalty_for(params: RoundingParams, model: ModelHandle) -> float:
+class RoundingParams(SoftParams, ReconstructionParams):
+    """Learned rounding by reconstruction."""
+
+
+class DropParams(StepParams, ReconstructionParams):
+    """Weights and steps learned together; ``keep``: the probability that an element is quantised while learning."""
+
+    iterations: int = Field(default=280, ge=0, le=1_000_000)
+    keep: float = Field(default=0.5, ge=0, le=1)
+
+
+class JointParams(SoftParams, DropParams):
+    """As DropParams, the weights by learned rounding."""
+
+
+def penalty_for(params: SoftParams, model: ModelHandle) -> float:
     """lambda for this network: as given, or by its architecture's name."""
     if params.penalty != "auto":
         return params.penalty
@@ -69,7 +95,7 @@ def penalty_for(params: RoundingParams, model: ModelHandle) -> float:
     return next((value for key, value in PENALTY_BY_FAMILY.items() if key in name), DEFAULT_PENALTY)
 
 
-def rule_for(params: RoundingParams, model: ModelHandle) -> RoundingRule:
+def rule_for(params: RoundingParams | JointParams, model: ModelHandle) -> RoundingRule:
     """The rounding rule with lr and lambda resolved."""
     from methods.compressors._reconstruct import RoundingRule
 
@@ -80,6 +106,21 @@ def rule_for(params: RoundingParams, model: ModelHandle) -> RoundingRule:
 def step_rate(params: StepParams, iterations: int, travel: float = STEP_TRAVEL) -> float:
     """Learning rate of the activation steps over ``iterations``; auto keeps lr * T = ``travel``."""
     return travel / max(iterations, 1) if params.step_lr == "auto" else params.step_lr
+
+
+def joint_recipe(params: DropParams, rule: WeightRule) -> Recipe:
+    """QDrop's stage: weights by ``rule`` and activation steps at once, activations quantised at random."""
+    from methods.compressors._blocks import Recipe
+
+    return Recipe(
+        rule,
+        params.iterations,
+        params.batch,
+        step_lr=step_rate(params, params.iterations, JOINT_STEP_TRAVEL),
+        guard=params.guard,
+        joint=True,
+        keep=params.keep,
+    )
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
@@ -93,7 +134,12 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def compress(
-    model: ModelHandle, images: ImageSet, setting: Setting, params: RoundingParams, recipe: Recipe, ctx: RunContext
+    model: ModelHandle,
+    images: ImageSet,
+    setting: Setting,
+    params: ReconstructionParams,
+    recipe: Recipe,
+    ctx: RunContext,
 ) -> Compressed:
     """Quantise a copy of ``model`` on ``images``, reconstruct it by ``recipe`` and wrap it up."""
     from methods.compressors._blocks import reconstruct

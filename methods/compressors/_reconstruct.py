@@ -9,7 +9,7 @@ are known beforehand and losses stay in a tensor that is read a few times per un
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.compressors._caches import Cache, Inputs
-from methods.compressors._rounding import Substitute, UnitRounding, anneal
+from methods.compressors._rounding import Grid, Substitute, UnitRounding, anneal
 
 READ_EVERY = 50
 """Steps between two looks at the losses (progress, curve, and whether they are still finite)."""
@@ -84,6 +84,32 @@ class Learner(Protocol):
         """Bring the variables back into their domain after an update."""
 
 
+class Rounding(Protocol):
+    """How a unit's weights round, while it is learned and after."""
+
+    def soft(self) -> tuple[dict[str, Tensor], Any]:
+        """The weights per layer as learning has them, and a penalty."""
+
+    def hard(self) -> dict[str, Tensor]:
+        """The weights per layer as they stay, on the grids of :meth:`scales`; detached, of their own memory."""
+
+    def scales(self) -> dict[str, Tensor]:
+        """The layers' steps, where these were learned."""
+
+    def flipped(self) -> float:
+        """Fraction of the weights within the grid that round otherwise than to the nearest."""
+
+    def converged(self) -> float:
+        """Fraction of the weights that learning has decided on."""
+
+
+class WeightRule(Protocol):
+    """How a unit's weights are learned."""
+
+    def begin(self, grids: Mapping[str, Grid], slots: dict[str, Substitute]) -> tuple[Rounding, list[Learner]]:
+        """Variables for layers on ``grids`` and what learns them; ``slots`` are where the layers read their weights."""
+
+
 @dataclass(frozen=True)
 class RoundingRule:
     """How rounding is learned: Adam's rate, weight of the regulariser (lambda) and its annealing
@@ -94,6 +120,17 @@ class RoundingRule:
     warmup: float = 0.2
     beta_start: float = 20.0
     beta_end: float = 2.0
+
+    def begin(self, grids: Mapping[str, Grid], slots: dict[str, Substitute]) -> tuple[Rounding, list[Learner]]:
+        """AdaRound's variables."""
+        rounding = UnitRounding(grids, channels_last=True)
+        return rounding, [RoundingLearner(rounding, slots, self)]
+
+
+def fill(slots: Mapping[str, Substitute], weights: Mapping[str, Tensor]) -> None:
+    """Hand ``weights`` to the layers that read from ``slots``."""
+    for name, slot in slots.items():
+        slot.value = weights[name]
 
 
 class RoundingLearner:
@@ -112,13 +149,8 @@ class RoundingLearner:
         rule = self._rule
         beta = anneal(step + 1, total, warmup=rule.warmup, start=rule.beta_start, end=rule.beta_end)
         weights, penalty = self.rounding.soft(rule.weight, beta)
-        self.fill(weights)
+        fill(self._slots, weights)
         return penalty if beta is not None else None
-
-    def fill(self, weights: dict[str, Tensor]) -> None:
-        """Hand ``weights`` to the layers."""
-        for name, slot in self._slots.items():
-            slot.value = weights[name]
 
     def settle(self) -> None:
         return None
@@ -144,7 +176,7 @@ class CosineLearner:
 
 
 class StepLearner(CosineLearner):
-    """Activation steps, which stay positive."""
+    """Steps, or their ratios to where they started, which stay positive."""
 
     @torch.no_grad()
     def settle(self) -> None:

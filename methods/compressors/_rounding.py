@@ -168,6 +168,10 @@ class UnitRounding:
         flat = self._scale * (self._level + (self._inside & (self.logits.detach() >= 0)))
         return {name: view.clone() for name, view in self.views(flat).items()}
 
+    def scales(self) -> dict[str, Tensor]:
+        """None: the grids are given."""
+        return {}
+
     def flipped(self) -> float:
         """Fraction of the weights within the grid that round otherwise than to the nearest."""
         changed = ((self.logits.detach() >= 0) != (self._fraction >= 0.5)) & self._inside

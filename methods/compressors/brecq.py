@@ -44,10 +44,10 @@ from pydantic import Field
 
 from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting
 from methods.compressors._base import Blockwise
-from methods.compressors._recipes import StepParams, compress, rule_for, step_rate
+from methods.compressors._recipes import RoundingParams, StepParams, compress, rule_for, step_rate
 
 
-class BrecqParams(StepParams):
+class BrecqParams(StepParams, RoundingParams):
     """As RoundingParams, the ``objective`` of stage 1, ``step_iterations`` of stage 2 (0 leaves the calibrated steps),
     and behind which prefix, the full-precision or the quantised one, activation ranges are chosen and stage 2's units
     are learned."""

@@ -24,21 +24,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field
-
 from bench.interfaces import Compressed, ImageSet, MethodParams, ModelHandle, RunContext, Setting
 from methods.compressors._base import Blockwise
-from methods.compressors._recipes import StepParams, compress, rule_for, step_rate
-
-STEP_TRAVEL = 0.8
-"""lr * T of the activation steps as published: 4e-5 for 20000 iterations."""
-
-
-class QDropParams(StepParams):
-    """As RoundingParams, with ``keep``, the probability that an element is quantised while learning."""
-
-    iterations: int = Field(default=280, ge=0, le=1_000_000)
-    keep: float = Field(default=0.5, ge=0, le=1)
+from methods.compressors._recipes import JointParams, compress, joint_recipe, rule_for
 
 
 class QDrop(Blockwise):
@@ -49,7 +37,7 @@ class QDrop(Blockwise):
     paper = "Wei et al., QDrop: Randomly Dropping Quantization for Extremely Low-bit PTQ, ICLR 2022"
     accepts = frozenset({"bits"})
     keeps_zeros = True
-    Params: type[MethodParams] = QDropParams
+    Params: type[MethodParams] = JointParams
     presets: Mapping[str, Mapping[str, Any]] = {
         "mini": {},
         "thorough": {"iterations": 700},
@@ -60,18 +48,7 @@ class QDrop(Blockwise):
         self, model: ModelHandle, images: ImageSet, setting: Setting, params: Any, ctx: RunContext
     ) -> Compressed:
         """Quantise ``model`` to ``setting``'s bits; the report holds a row per unit."""
-        from methods.compressors._blocks import Recipe
-
-        recipe = Recipe(
-            rule_for(params, model),
-            params.iterations,
-            params.batch,
-            step_lr=step_rate(params, params.iterations, STEP_TRAVEL),
-            guard=params.guard,
-            joint=True,
-            keep=params.keep,
-        )
-        return compress(model, images, setting, params, recipe, ctx)
+        return compress(model, images, setting, params, joint_recipe(params, rule_for(params, model)), ctx)
 
 
 METHOD = QDrop()

@@ -9,14 +9,15 @@ import torch
 
 from bench.interfaces import Setting
 from methods.compressors import _recipes, _unit_quantisers
-from methods.compressors.qdrop import METHOD, STEP_TRAVEL, QDropParams
+from methods.compressors._recipes import JOINT_STEP_TRAVEL, JointParams
+from methods.compressors.qdrop import METHOD
 from tests.compressors.recon_toys import context, digest, handle, image_set, nearest, quantised_weights
 
 W3A4 = Setting(3, 4)
 
 
 def compress(seed: int = 0, **params: Any) -> Any:
-    return METHOD.compress(handle(), image_set(), W3A4, QDropParams(**params), context(seed))
+    return METHOD.compress(handle(), image_set(), W3A4, JointParams(**params), context(seed))
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,7 @@ def test_guard_restores_steps_too() -> None:
 def test_same_generator_same_network_and_inputs_stay() -> None:
     model, images = handle(), image_set()
     before, pixels = digest(model.module), images.images.clone()
-    params = QDropParams(iterations=20)
+    params = JointParams(iterations=20)
     nets = [METHOD.compress(model, images, W3A4, params, context(s)).variants[0].module for s in (0, 0, 1)]
     assert digest(nets[0]) == digest(nets[1])
     assert digest(nets[0]) != digest(nets[2])
@@ -110,6 +111,6 @@ def test_presets_keep_the_travel() -> None:
         ("thorough", 20 / 700, 0.8 / 700),
         ("paper", 1e-3, 4e-5),
     ):
-        params = QDropParams(**METHOD.presets[preset])
+        params = JointParams(**METHOD.presets[preset])
         assert _recipes.rule_for(params, handle()).lr == pytest.approx(lr)
-        assert _recipes.step_rate(params, params.iterations, STEP_TRAVEL) == pytest.approx(step_lr)
+        assert _recipes.step_rate(params, params.iterations, JOINT_STEP_TRAVEL) == pytest.approx(step_lr)
