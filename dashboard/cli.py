@@ -14,11 +14,13 @@ import bench.cli.app
 from bench.cli.edge import command_line
 from bench.cli.options import STORE, StoreOpt
 from dashboard.cli_diagnose import diagnose
+from dashboard.cli_figure import figure
 from dashboard.cli_serve import dashboard
 
 own = typer.Typer()
 own.command()(dashboard)
 own.command()(diagnose)
+own.command()(figure)
 
 
 @own.command()

@@ -114,7 +114,7 @@ def source_tables(
     namer = Namer(rows)
     tables = []
     for (dataset, preset, compressor), members in parts.items():
-        for setting, labels in _settings([rows[i] for i in members]).items():
+        for setting, labels in settings_of([rows[i] for i in members]).items():
             own = [i for i in members if rows[i].head.setting_label in labels]
             empty = SourceTable(dataset, preset, compressor, setting, (), (), None, ())
             tables += _tables(empty, own, rows, signs, namer, shown)
@@ -144,7 +144,8 @@ class Namer:
         return " · ".join(filter(None, words))
 
 
-def _settings(rows: Sequence[Row]) -> dict[str, list[str]]:
+def settings_of(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """Settings of rows that belong in one table: :func:`bench.board.tables.averages.joined_settings`."""
     keys = [column.key for column in columns() if column.key != "act_bits"]
     targets: dict[str, set[str]] = defaultdict(set)
     alike: dict[str, object] = {}

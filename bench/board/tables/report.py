@@ -77,20 +77,20 @@ def to_markdown(grids: Iterable[Grid]) -> str:
 
 def to_latex(grids: Iterable[Grid]) -> str:
     """``table`` environments with booktabs rules; needs ``\\usepackage{booktabs}`` and UTF-8 input."""
-    blocks, style = [], _Style(r"\textbf{{{}}}", r"\textsuperscript{{{}}}", _tex)
+    blocks, style = [], _Style(r"\textbf{{{}}}", r"\textsuperscript{{{}}}", tex_text)
     for grid in grids:
         columns = "".join("l" if i in grid.text else "r" for i in range(len(grid.headers)))
         lines = [
             r"\\begin{table}"[1:],
-            rf"\caption{{{_tex(grid.title)}}}",
+            rf"\caption{{{tex_text(grid.title)}}}",
             rf"\begin{{tabular}}{{{columns}}}",
             r"\toprule",
         ]
-        lines.append(" & ".join(map(_tex, grid.headers)) + r" \\")
+        lines.append(" & ".join(map(tex_text, grid.headers)) + r" \\")
         lines.append(r"\midrule")
         lines += [" & ".join(map(style.cell, row)) + r" \\" for row in grid.rows]
         lines += [r"\bottomrule", r"\end{tabular}"]
-        lines += [rf"\par\footnotesize {_tex(note)}" for note in _print_notes(grid)]
+        lines += [rf"\par\footnotesize {tex_text(note)}" for note in _print_notes(grid)]
         blocks.append("\n".join([*lines, r"\end{table}"]))
     return "\n\n".join(blocks) + "\n"
 
@@ -242,8 +242,10 @@ _TEX = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "†": r"$\dagger$",
     "‡": r"$\ddagger$", "§": r"\S{}", "¶": r"\P{}", "→": r"$\rightarrow$", "–": "--",
     "<": "$<$", ">": "$>$", "|": "$|$", "×": r"$\times$", "·": r"$\cdot$", "²": "$^2$", "±": r"$\pm$",
+    "✓": r"$\surd$", "✗": r"$\times$",
 }  # fmt: skip
 
 
-def _tex(text: str) -> str:
+def tex_text(text: str) -> str:
+    """Text as LaTeX that shows it as it is."""
     return "".join(_TEX.get(sign, sign) for sign in visible(text))
