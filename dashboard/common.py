@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
+from dashboard.described import described
 from dashboard.filters import choice
 from dashboard.load import snapshot
 from dashboard.text import plain
@@ -26,6 +28,22 @@ def heading(title: str, says: str) -> None:
     """The page's title and, for who sees it first, what it shows."""
     st.title(plain(title))
     st.caption(plain(says))
+
+
+def chart(figure: go.Figure, key: str, name: str = "", **options: Any) -> Any:
+    """Draw a figure as wide as its place, with one button: to download it as SVG; a screen reader says what it shows.
+
+    Args:
+        name: of the file; the key unless given.
+        options: as ``st.plotly_chart`` takes them.
+    """
+    config = {
+        "displaylogo": False,
+        "modeBarButtons": [["toImage"]],
+        "toImageButtonOptions": {"format": "svg", "filename": (name or key).replace("/", "-")},
+    }
+    said = {"alt": described(figure)} | options
+    return st.plotly_chart(figure, width="stretch", key=key, config=config, **said)
 
 
 def problems() -> None:
@@ -73,3 +91,10 @@ def _first(suites: Sequence[str]) -> str:
     cells = snapshot().cells
     counts = cells[cells["status"] == "ok"]["suite"].value_counts()
     return max(suites, key=lambda name: (counts.get(name, 0), name))
+
+
+def telling_target(table: pd.DataFrame) -> str | None:
+    """The target on which the methods differ most, which is shown at first."""
+    top1 = table[table["control"] == "none"].groupby("target")["top1_mean"]
+    spans = (top1.max() - top1.min()).dropna()
+    return str(spans.astype(float).idxmax()) if len(spans) else None

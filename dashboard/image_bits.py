@@ -12,6 +12,7 @@ from bench.board.tables.dynamic import MEANING, NEAR, ranged
 from bench.board.tables.grids import line_dicts
 from bench.board.tables.searches import INTERVAL_FROM
 from bench.store.records import ResultRecord
+from dashboard.common import chart
 from dashboard.figures.image_bits import PARTS, against_difficulty, histogram, training_curves
 from dashboard.load import dynamic_of
 from dashboard.tables import Column, Html, html_table
@@ -56,9 +57,9 @@ def show_image_bits(chosen: Mapping[str, ResultRecord], cells: pd.DataFrame) -> 
     st.caption(plain(f"{counted(images, 'test image')} · bits of an image: {MEANING}"))
     left, right = st.columns(2)
     with left:
-        st.plotly_chart(histogram(moving), width="stretch", key="image-bits")
+        chart(histogram(moving), "image-bits")
     with right:
-        st.plotly_chart(against_difficulty(moving), width="stretch", key="image-difficulty")
+        chart(against_difficulty(moving), "image-difficulty")
     st.caption(plain(f"Right: {PARTS} parts of equally many images, bars are 95 % intervals over a part's images."))
     _tables(cells)
     _trainings(moving)
@@ -86,7 +87,7 @@ def _trainings(moving: Mapping[str, ResultRecord]) -> None:
         return
     with st.expander("Curves of the trainings", expanded=True):
         for i, figure in enumerate(figures.values()):
-            st.plotly_chart(figure, width="stretch", key=f"image-training-{i}")
+            chart(figure, f"image-training-{i}")
 
 
 def _name(row: Mapping[str, Any]) -> str:

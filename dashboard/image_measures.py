@@ -1,4 +1,4 @@
-"""Measures of two image sets, as networks see them: the second half of the page Images."""
+"""Measures of image sets, as networks see them: the second half of the page Images."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from bench.board.index.imagesets import StoredImages
+from dashboard.common import chart
 from dashboard.figures.ablation_axes import metrics
 from dashboard.figures.images import EXPLAINED, measure_dots, titled, words
 from dashboard.filters import choice
@@ -16,21 +17,14 @@ from dashboard.load import snapshot
 from dashboard.tables import Column, Html, html_table
 from dashboard.text import html_text, number, plain, row_name, significant
 
-MEASURES = (
-    Column("measure"),
-    Column("A: mean over networks", True),
-    Column("A: range", True),
-    Column("B: mean over networks", True),
-    Column("B: range", True),
-    Column("networks", True, "measured for A and for B"),
-)
 STATISTICS = "bn_loss"
 """Start of the measures that are distances between the images' batch-norm statistics and a network's own."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two image sets: its letter and name, the cells fed by it, and the images if the store holds them."""
+    """One of the image sets side by side: its letter and name, the cells fed by it, and the images if the store holds
+    them."""
 
     letter: str
     name: str
@@ -46,25 +40,29 @@ class Side:
 
 
 def measures(sides: Sequence[Side]) -> None:
-    """The table of both sets, one measure over all networks, and whose statistics the images are nearest to."""
+    """The table of the sets, one measure over all networks, and whose statistics the images are nearest to."""
     st.subheader("Measures of the images")
     values = _values(sides)
     names = sorted(metrics(values), key=lambda name: (not name.startswith(STATISTICS), name))
     pair = [side.name for side in sides]
     if not names or not set(pair) & set(values["name"]):
         st.info(
-            "Not measured: no suite here measures these two image sets. One that lists `measures:` does, "
+            "Not measured: no suite here measures these image sets. One that lists `measures:` does, "
             "such as `bench run suites/synthesis_quality.yaml`."
         )
         return
-    st.html(html_table(MEASURES, [_measure_row(values, name, pair) for name in names]))
+    columns = [Column("measure")]
+    for side in sides:
+        columns += [Column(f"{side.letter}: mean over networks", True), Column(f"{side.letter}: range", True)]
+    columns.append(Column("networks", True, f"measured for {', '.join(side.letter for side in sides)}"))
+    st.html(html_table(columns, [_measure_row(values, name, pair) for name in names]))
     for side in sides:
         if side.name not in set(values["name"]):
             st.caption(plain(f"{side.letter}: {side.said}: not measured by any suite here."))
     measure = choice("Measure", "measure", names, shown=titled)
     real = next(iter(values.loc[values["control"] == "upper", "name"]), None)
     order = sorted(set(values["network"]))
-    st.plotly_chart(measure_dots(values, measure, pair, order, real), width="stretch", key=f"measure-{measure}")
+    chart(measure_dots(values, measure, pair, order, real), f"measure-{measure}")
     seeds = ", ".join(sorted(set(values["seeds"])))
     suites = ", ".join(sorted(set(values["suite"])))
     st.caption(plain(f"each network of suite {suites} measures every image set; seeds {seeds}"))
@@ -76,7 +74,7 @@ def measures(sides: Sequence[Side]) -> None:
 
 
 def _values(sides: Sequence[Side]) -> pd.DataFrame:
-    """Rows of the board that measure images, of every suite that measured one of the two sets, with ``name`` of the
+    """Rows of the board that measure images, of every suite that measured one of the sets, with ``name`` of the
     source and ``network``; exact by the sets' ids."""
     cells, table = snapshot().cells, snapshot().table
     measuring = cells[(cells["metrics"] != "") & (cells["compressor"] == "")]

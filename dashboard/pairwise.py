@@ -14,6 +14,7 @@ from bench.board.stats.demsar import critical_difference
 from bench.board.stats.ranks import RANKED_FROM, pair_table, win_matrix
 from bench.board.tables.scores import target_scores
 from bench.store.records import ResultRecord
+from dashboard.common import chart
 from dashboard.figures.ranks import critical_difference_plot, win_map
 from dashboard.filters import switch
 from dashboard.load import records_of, snapshot
@@ -39,7 +40,7 @@ def pairwise(part: pd.DataFrame, name: str) -> None:
     if pairs.empty:
         st.info("No two of these rows share test images and two seeds.")
         return
-    st.plotly_chart(win_map(pairs), width="stretch", key=f"map-{name}", config={"displayModeBar": False})
+    chart(win_map(pairs), f"map-{name}")
     st.caption(
         "Row minus column in points. ▲ better, ▼ worse, = nothing shown: paired by seed and test image, Holm-corrected "
         "within each row's comparisons, and both rows must agree. Intervals in the table are of one comparison alone."
@@ -90,9 +91,7 @@ def critical_differences(table: pd.DataFrame) -> None:
             continue
         *_, compressor, count, bits = key
         st.markdown(f"**Average ranks · {plain(compressor)} · {plain(bits)} · {plain(count)} images**")
-        st.plotly_chart(
-            critical_difference_plot(found), width="stretch", key=f"cd-{key}", config={"displayModeBar": False}
-        )
+        chart(critical_difference_plot(found), f"cd-{key}")
         notes = [f"grey bars span methods that Nemenyi's test does not tell apart (critical difference {found.cd:.2f})"]
         if found.p_friedman is not None:
             notes.append(f"Friedman's test of no difference at all: p = {found.p_friedman:.2g}")

@@ -17,7 +17,7 @@ padding:.35rem .6rem;white-space:pre;vertical-align:bottom}
 .df-table td{padding:.28rem .6rem;border-bottom:1px solid rgba(128,128,128,.18);white-space:nowrap}
 .df-table .num{text-align:right}
 .df-table tr.best td{font-weight:650}
-.df-table tr.control td{opacity:.75;font-style:italic}
+.df-table tr.control td{opacity:.85;font-style:italic}
 .df-bar{position:relative;width:9rem;height:.9rem;background:linear-gradient(rgba(128,128,128,.25),
 rgba(128,128,128,.25)) center/100% 1px no-repeat}
 .df-bar .line{position:absolute;top:calc(50% - 1px);height:2px}
@@ -48,7 +48,9 @@ def html_table(columns: Sequence[Column], rows: Sequence[Sequence[str | Html]], 
         classes: one CSS class (or "") per row: ``best``, ``control``.
     """
     head = "".join(
-        f'<th class="{"num" if c.numeric else ""}" title="{html_text(c.help)}">{html_text(c.header)}</th>'
+        f'<th scope="col" class="{"num" if c.numeric else ""}" title="{html_text(c.help)}">{html_text(c.header)}</th>'
+        if c.header
+        else f'<td title="{html_text(c.help)}"></td>'  # an empty header is none
         for c in columns
     )
     body = []
@@ -59,7 +61,7 @@ def html_table(columns: Sequence[Column], rows: Sequence[Sequence[str | Html]], 
         )
         body.append(f'<tr class="{html_text(classes[i]) if classes else ""}">{cells}</tr>')
     table = f'<table class="df-table"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
-    return f'{STYLE}<div class="df-wrap">{table}</div>'
+    return f'{STYLE}<div class="df-wrap" tabindex="0">{table}</div>'
 
 
 def interval_bar(value: Any, low: Any, high: Any, ends: tuple[float, float], control: str = "none") -> Html:

@@ -8,7 +8,7 @@ import streamlit as st
 
 from bench.board.tables.width_grids import group_name, notes
 from bench.board.tables.widths import GROUP
-from dashboard.common import Scope
+from dashboard.common import Scope, chart
 from dashboard.figures.widths import accuracy_over_widths
 from dashboard.filters import choice
 from dashboard.load import snapshot, widths_of
@@ -53,7 +53,7 @@ def accuracy_over_bits(found: Scope, target: str) -> None:
     if group["top1_mean"].isna().all():
         st.info("None of these networks has a mean yet: every one still lacks a seed.")
         return
-    st.plotly_chart(accuracy_over_widths(group), width="stretch", key=f"widths-{name}")
+    chart(accuracy_over_widths(group), f"widths-{name}")
     same = (lines[list(GROUP)] == group[list(GROUP)].iloc[0]).all(axis=1)
     own = lines[same & ~lines["alone"]]
     st.html(html_table(DELTAS, [_row(r) for r in own.itertuples()]))

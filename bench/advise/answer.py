@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from bench.advise.budget import Candidate
 from bench.advise.candidates import LeftOut
+from bench.advise.network import Network
 from bench.advise.proxy import proxy
 from bench.advise.rounds import Field
 from bench.advise.search import CHOICE, Search, Stage
@@ -25,8 +26,22 @@ from bench.board.stats.picks import HALVES
 from bench.store.bitmaps import unpack_bits
 from bench.store.records import ResultRecord
 
+GUESSING = 3
+"""Times the accuracy of guessing below which a float network has learned next to nothing."""
+
+MOSTLY = 0.5
+"""Share of one answer from which agreement tells little."""
+
 REPORTED = 1 - CHOICE
 """The half of the images that is reported."""
+
+
+def random_weights(network: Network) -> str:
+    """What is to be said of a network that nobody brought weights for."""
+    return (
+        f"{network.shown} has random weights, for nobody brought others. Its accuracy, and agreement with it, say "
+        f"nothing of a trained network: bench zoo add {network.shown} FILE (or --pretrained), then ask again."
+    )
 
 
 @dataclass(frozen=True)
@@ -117,6 +132,9 @@ class Answer:
         )
         seeds = f"{pick.seeds} seed{'s' if pick.seeds > 1 else ''}"
         out = [said + "."]
+        if self.field.network.random:
+            out.insert(0, f"No advice: {random_weights(self.field.network)}")
+        out += self._little()
         float_said = f"; the float network has {self.fp:.2f} %" if exam.kind == "accuracy" and self.fp else ""
         out.append(
             f"Compared on {exam.images}: chosen by one half, reported on the {self.images} images of the other, "
@@ -128,13 +146,23 @@ class Answer:
             out.append("One seed: the intervals hold for it alone, and another may rank otherwise.")
         if any(one.control == "lower" and one.name == pick.cell.source for one in self.field.candidates.sources):
             out.append("No other source applies to this network: what is left is a control.")
-        if self.field.network.random:
-            out.append("Nobody brought weights for this network: it was measured with random ones (bench zoo add).")
         if exam.kind == "agreement":
             out.append(
                 "This is not accuracy: no label was looked at. " + (proxy(exam.proxy).sentence() if exam.proxy else "")
             )
         return out
+
+    def _little(self) -> list[str]:
+        """What takes the numbers their meaning: a float network that guesses, or gives one answer to most images."""
+        exam, guess = self.field.exam, 100 / self.field.network.classes
+        if exam.kind == "accuracy" and self.fp is not None and self.fp < GUESSING * guess:
+            return [f"The float network itself has {self.fp:.2f} %, guessing {guess:.2f} %: there is little to lose."]
+        if exam.kind == "agreement" and exam.common > MOSTLY:
+            return [
+                f"The float network gives one answer to {100 * exam.common:.0f} % of these images: a network that "
+                "always gave it would agree as often, so agreement tells little."
+            ]
+        return []
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain values."""

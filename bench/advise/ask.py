@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from bench.advise import candidates, exam, network
-from bench.advise.answer import Answer, answer
+from bench.advise.answer import Answer, answer, random_weights
 from bench.advise.budget import Candidate, Costs
 from bench.advise.rounds import LEVELS, Field
 from bench.advise.search import Clock, NothingRuns, Search
@@ -68,6 +68,8 @@ def ask(request: Request, console: Console) -> tuple[Answer, Path]:
     catalogue = ShippedCatalogue.of(request.data_root, plugins)
     found = network.find(request.network, request.dataset, catalogue)
     bench = _bench(request, plugins)
+    if found.random:
+        console.print(f"warning: {random_weights(found)}", highlight=False)
     place = request.store / "advise" / found.slug
     asked = exam.Asked(request.test, request.images, request.blind, request.data_root)
     chosen = exam.choose(asked, found, place, bench)
@@ -79,9 +81,11 @@ def ask(request: Request, console: Console) -> tuple[Answer, Path]:
     try:
         search.run(bits, request.size)
     except NothingRuns as error:
-        raise BenchError("nothing can be compared", where=found.shown, got=error) from error
+        hint = "Give it more --minutes." if search.clock.left <= 0 else None
+        raise BenchError("nothing can be compared", where=found.shown, got=error, hint=hint) from error
     if not search.stages or not search.stages[-1].full:
-        got = "; ".join(f"{one.name}: {one.why}" for one in search.left_out)
+        # in the order of what they take: the first tells how much time is needed
+        got = "; ".join(f"{one.name}: {one.why}" for one in search.left_out[:2])
         raise BenchError("no candidate was measured", where=found.shown, got=got, hint="Give it more --minutes.")
     said = answer(search)
     file = request.suite or Path(f"{search.name}.yaml")

@@ -56,13 +56,15 @@ class Asked:
 class Exam:
     """Data sets by name: ``small`` for early rounds, ``full`` for the last; ``images`` says which they are.
 
-    ``proxy``: of agreement, the kind of images by which `bench.advise.proxy` knows how well it foretells accuracy."""
+    ``proxy``: of agreement, the kind of images by which `bench.advise.proxy` knows how well it foretells accuracy;
+    ``common``: of agreement, the share of the images to which the float network gives its most frequent answer."""
 
     kind: Kind
     small: str
     full: str
     images: str
     proxy: str | None = None
+    common: float = 0.0
 
     @property
     def word(self) -> str:
@@ -139,7 +141,8 @@ def _answered(images: Bytes, words: str, proxy: str, network: Network, folder: P
     if int(answers.min()) < 0:
         raise BenchError("the float network has no finite answer to some of the images", where=network.shown, got=words)
     name = _written(images, answers.numpy(), f"answers of {network.shown}", words, network, folder)
-    return Exam("agreement", name, name, words, proxy)
+    common = float(answers.bincount().max()) / len(answers)
+    return Exam("agreement", name, name, words, proxy, common)
 
 
 def _written(images: Bytes, labels: Ints, said: str, words: str, network: Network, folder: Path) -> str:

@@ -176,6 +176,8 @@ class Search:
         self._learn(records, LEVELS[0])
         sizes = {record.setting_label: record.metrics.get("size_bytes") for record in records if record.status == "ok"}
         if not sizes:
+            if self.clock.left <= 0:
+                raise NothingRuns("the time ended within the first compression")
             reasons = {record.reason or record.status for record in records}
             raise NothingRuns("; ".join(sorted(reasons)))
         if size is None:
@@ -204,7 +206,10 @@ class Search:
         before = self.stages[-1] if self.stages and self.stages[-1].level == level else None
         found = {cell: dict(before.records.get(cell, {})) for cell in cells} if before else {}
         text, ran = self._suite(level, cells), False
-        for part in by_source_and_bits(cells):
+        parts = by_source_and_bits(cells)
+        if parts and self._takes(parts[0], level, 1) > self.clock.left:
+            parts = self._cheapest(parts, level)
+        for part in parts:
             takes = self._takes(part, level, 1)
             late = takes > self.clock.left or (ran and self.clock.used + takes > stops)
             if late and not self._stands(text, part, seeds):
@@ -222,6 +227,13 @@ class Search:
                     self._leave([cell], (record.reason or record.status).splitlines()[0])
             self.clock.note()
         self._keep(Stage(level, tuple(cells), found))
+
+    def _cheapest(self, parts: Sequence[Sequence[Candidate]], level: Level) -> list[list[Candidate]]:
+        """Of parts of which none fits as a whole, each compressor by itself, the cheapest with all sources first: on a
+        large network a few candidates are more than none."""
+        order = {one.name: one.passes(level) for one in self.field.candidates.compressors}
+        every = [cell for part in parts for cell in part]
+        return [[cell] for cell in sorted(every, key=lambda cell: order[cell.compressor])]
 
     def _keep(self, stage: Stage) -> None:
         """A round with more seeds of the same cells takes the place of the one before."""

@@ -10,9 +10,11 @@ from typing import Annotated, Any, Optional
 import typer
 
 from bench.cli.advise import advising
+from bench.cli.calibrate import calibrate_cost
 from bench.cli.choose import choose
 from bench.cli.edge import all_resumable, at_the_edge, command_line, resumable
 from bench.cli.export import exporting
+from bench.cli.history import history
 from bench.cli.new import new
 from bench.cli.options import (
     STORE,
@@ -32,7 +34,7 @@ from bench.cli.options import (
     options_of,
     out,
 )
-from bench.cli.plan import calibrate_cost, plan
+from bench.cli.plan import plan
 from bench.cli.policy import policy
 from bench.cli.stores import data, measured, mlflow
 from bench.cli.submit import submission
@@ -261,6 +263,7 @@ for name, sub in (("measured", measured), ("mlflow", mlflow), ("zoo", zoo), ("da
 app.add_typer(exporting)
 app.add_typer(all_resumable(advising))
 app.command()(choose)
+app.command()(history)
 app.command()(new)
 app.command()(plan)
 app.command("calibrate-cost")(calibrate_cost)

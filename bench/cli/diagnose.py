@@ -15,9 +15,11 @@ from rich.table import Table
 from bench.cli.info import cell_of
 from bench.cli.progress import Report, reported
 from bench.errors import BenchError
+from bench.interfaces import FLOAT_BITS
 from bench.spec.jobs import title_of
 
 if TYPE_CHECKING:
+    from bench.interfaces import Variant
     from bench.measure.findings import Diagnosis, LayerFinding
     from bench.run.again import Again
 
@@ -86,7 +88,21 @@ def _look(again: Again, images: int, report: Report) -> Diagnosis:
         again.bench.device,
         again.images.images,
     )
-    return diagnose(target.module, again.variant.module, again.variant.inspection, data, report)
+    variant = again.variant
+    return diagnose(target.module, variant.module, variant.inspection, data, report, _closed(variant))
+
+
+def _closed(variant: Variant) -> str:
+    """Why a network without inspection is closed, and what to do."""
+    from bench.measure.diagnosis import CLOSED
+
+    if variant.bits_between or variant.image_bitops is not None:
+        what = "each image decides on its bits, so that no layer has bits of its own to raise"
+        return f"{what}; diagnose the cell of the same target at fixed bits, and see the board's table of bits by image"
+    if all(bits.weight >= FLOAT_BITS and bits.input >= FLOAT_BITS for bits in variant.layer_bits.values()):
+        what = "no layer of it is quantised, so that none has bits to raise"
+        return f"{what}; what each layer keeps stands in the record, under report.layers"
+    return CLOSED
 
 
 def show(found: Diagnosis, facts: dict[str, Any], console: Console) -> None:
@@ -112,6 +128,11 @@ def sentences(found: Diagnosis, facts: dict[str, Any]) -> list[str]:
     ]
     if found.histogram.broken:
         said.append(f"{found.histogram.broken} images have logits that are not finite")
+    if found.baseline:
+        said.append(
+            f"it was trained quantised: floating point below is {found.baseline}, top-1 {found.baseline_top1:.2f} %; "
+            "a layer's neighbours learned around its rounding, so that more bits for it alone may win nothing"
+        )
     if found.closed:
         return [*said, f"{facts['cell']}: {found.closed}"]
     worst = found.ranked()[0]

@@ -11,29 +11,21 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 import onnxscript.optimizer
 import torch
 from torch import Tensor, nn
 
 from bench.errors import NotApplicable
+from bench.export.biases import free_biases
+from bench.export.nodes import LAYER, TENSOR, constant, floats, node_like
 from bench.export.packing import PACKED_OPSET, TWO_BIT_OPSET, container
 from bench.interfaces.grids import GridPoint, Integers, WeightGrid
 
 _MARK = "datafree_bench"
 INPUT, OUTPUT = "images", "logits"
-LAYER, TENSOR = "layer", "tensor"
-"""Keys under which a DequantizeLinear says whose it is."""
-
-WEIGHTED = frozenset(["Conv", "ConvTranspose", "Gemm", "MatMul"])
-"""Operations of weighted layers."""
-
-COARSE = 1 / 64
-"""Of an output's step: what the rounding of a bias may take at most is half of it."""
 
 
 class _Marker(nn.Module):
@@ -87,7 +79,7 @@ def integer_model(integers: Integers, example: Tensor, *, two_bits: bool) -> ir.
         _put_point(model.graph, node, tensor, points[tensor])
     model.opset_imports.pop(_MARK, None)
     onnxscript.optimizer.optimize(model)
-    _free_biases(model.graph, integers.weights)
+    free_biases(model.graph, integers.weights)
     small = any(value.dtype in (ir.DataType.UINT2, ir.DataType.INT2) for value in model.graph.initializers.values())
     return _finished(model, TWO_BIT_OPSET if small else PACKED_OPSET)
 
@@ -161,16 +153,6 @@ def _quiet() -> Iterator[None]:
             logging.getLogger(name).setLevel(level)
 
 
-def _constant(graph: ir.Graph, tensor: ir.Tensor[Any]) -> ir.Value:
-    value = ir.Value(name=tensor.name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=tensor.shape)
-    graph.register_initializer(value)
-    return value
-
-
-def _floats(values: npt.ArrayLike, name: str) -> ir.Tensor[Any]:
-    return ir.Tensor(np.asarray(values, dtype=np.float32), name=name)
-
-
 def _put_weight(graph: ir.Graph, layer: str, name: str, grid: WeightGrid, weight: Tensor, least: int) -> None:
     """In the place of the parameter ``name`` its codes, and what makes the weight of them."""
     codes = _checked(layer, grid, weight)
@@ -179,18 +161,18 @@ def _put_weight(graph: ir.Graph, layer: str, name: str, grid: WeightGrid, weight
     if old is None:
         raise NotApplicable("a weight is not to be found in the translated network", where=layer, got=name)
     inputs = [
-        _constant(graph, box.tensor(codes.cpu().numpy(), f"{name}.codes")),
-        _constant(graph, _floats(grid.scale.cpu(), f"{name}.scale")),
+        constant(graph, box.tensor(codes.cpu().numpy(), f"{name}.codes")),
+        constant(graph, floats(grid.scale.cpu(), f"{name}.scale")),
     ]
     zeros = grid.zero_point.cpu().numpy()
     if zeros.any():
-        inputs.append(_constant(graph, box.tensor(zeros.astype(np.int64), f"{name}.zero_point")))
+        inputs.append(constant(graph, box.tensor(zeros.astype(np.int64), f"{name}.zero_point")))
     attributes = [ir.AttrInt64("axis", 0)] if grid.scale.dim() else []
     node = ir.Node("", "DequantizeLinear", inputs, attributes, name=f"{name}.dequantize", metadata_props={LAYER: layer})
     added = [node]
     if grid.offset is not None:
         shape = (-1, *[1] * (weight.dim() - 1)) if grid.offset.dim() else ()
-        offset = _constant(graph, _floats(grid.offset.cpu().numpy().reshape(shape), f"{name}.offset"))
+        offset = constant(graph, floats(grid.offset.cpu().numpy().reshape(shape), f"{name}.offset"))
         added.append(ir.Node("", "Add", [node.outputs[0], offset], name=f"{name}.shift"))
     for made in added:
         made.outputs[0].dtype, made.outputs[0].shape = ir.DataType.FLOAT, ir.Shape(weight.shape)
@@ -227,105 +209,23 @@ def _put_point(graph: ir.Graph, marker: ir.Node, tensor: str, point: GridPoint) 
     """
     box = container(point.low, point.high, least=8)
     name = f"{tensor}.quantizer"
-    scale = _constant(graph, _floats(float(point.scale), f"{name}.scale"))
-    zero = _constant(graph, box.tensor(np.int64(point.zero_point), f"{name}.zero_point"))
+    scale = constant(graph, floats(float(point.scale), f"{name}.scale"))
+    zero = constant(graph, box.tensor(np.int64(point.zero_point), f"{name}.zero_point"))
     (source,) = marker.inputs
     like = marker.outputs[0]
     assert source is not None
-    nodes = [_node("QuantizeLinear", [source, scale, zero], f"{name}.quantize", box.type, like)]
+    nodes = [node_like("QuantizeLinear", [source, scale, zero], f"{name}.quantize", box.type, like)]
     nodes.append(
-        _node("DequantizeLinear", [nodes[0].outputs[0], scale, zero], f"{name}.dequantize", ir.DataType.FLOAT, like)
+        node_like("DequantizeLinear", [nodes[0].outputs[0], scale, zero], f"{name}.dequantize", ir.DataType.FLOAT, like)
     )
     nodes[1].metadata_props[TENSOR] = tensor
     if (point.low, point.high) != (box.low, box.high):
         step = np.float32(point.scale)
         ends = [
-            _constant(graph, _floats(np.float32(end - point.zero_point) * step, f"{name}.{what}"))
+            constant(graph, floats(np.float32(end - point.zero_point) * step, f"{name}.{what}"))
             for what, end in (("low", point.low), ("high", point.high))
         ]
-        nodes.append(_node("Clip", [nodes[1].outputs[0], *ends], f"{name}.clip", ir.DataType.FLOAT, like))
+        nodes.append(node_like("Clip", [nodes[1].outputs[0], *ends], f"{name}.clip", ir.DataType.FLOAT, like))
     graph.insert_before(marker, nodes)
     ir.convenience.replace_all_uses_with(like, nodes[-1].outputs[0])
     graph.remove(marker, safe=True)
-
-
-def _free_biases(graph: ir.Graph, grids: Mapping[str, WeightGrid]) -> None:
-    """Give a bias an Add of its own behind its layer where ONNX Runtime would round it too coarsely.
-
-    It rounds the bias of a layer whose input and weight are dequantised to the product of both steps, as integer
-    kernels need it: no loss where that is far below a step of the output (docs/export.md#bias).
-    """
-    for node in list(graph):
-        weight = node.inputs[1] if node.op_type in ("Conv", "Gemm") and len(node.inputs) > 2 else None
-        layer = _layer_of(weight) if weight is not None else None
-        bias = node.inputs[2] if layer is not None else None
-        if layer is None or weight is None or bias is None or bias.const_value is None:
-            continue
-        if grids[layer].bits >= 8 and not _rounds_coarsely(node, grids[layer]):
-            continue
-        values = bias.const_value.numpy()
-        if node.op_type == "Conv":
-            assert weight.shape is not None
-            values = values.reshape(-1, *[1] * (len(weight.shape) - 2))
-        out = node.outputs[0]
-        shift = _constant(graph, _floats(values, f"{node.name}.bias"))
-        node.resize_inputs(2)
-        users = list(out.uses())
-        add = ir.Node("", "Add", [out, shift], name=f"{node.name}.add")
-        add.outputs[0].type, add.outputs[0].shape, add.outputs[0].name = out.type, out.shape, f"{node.name}.shifted"
-        graph.insert_after(node, add)
-        for user, place in users:
-            user.replace_input_with(place, add.outputs[0])
-        for place, output in enumerate(graph.outputs):
-            if output is out:
-                graph.outputs[place] = add.outputs[0]
-        if not bias.uses():
-            del graph.initializers[str(bias.name)]
-
-
-def _layer_of(weight: ir.Value) -> str | None:
-    """The layer whose codes a weight is made of, perhaps through the offset of a grid without a zero."""
-    made = weight.producer()
-    if made is not None and made.op_type == "Add" and made.inputs[0] is not None:
-        made = made.inputs[0].producer()
-    return made.metadata_props.get(LAYER) if made is not None else None
-
-
-def _rounds_coarsely(node: ir.Node, grid: WeightGrid) -> bool:
-    """Whether a step of the layer's sums is more than `COARSE` of a step of the tensor it ends in."""
-    before, behind = _steps(node.inputs[0], forwards=False), _steps(node.outputs[0], forwards=True)
-    if not before or not behind:
-        return False
-    return max(before) * float(grid.scale.abs().max()) > COARSE * min(behind)
-
-
-def _steps(value: ir.Value | None, *, forwards: bool) -> set[float]:
-    """Steps of the quantisers next to a tensor, before or behind it, no weighted layer between."""
-    found: set[float] = set()
-    todo, seen = [value], set[ir.Value]()
-    while todo:
-        one = todo.pop()
-        if one is None or one in seen:
-            continue
-        seen.add(one)
-        if forwards:
-            nodes = [user for user, _ in one.uses()]
-        else:
-            made = one.producer()
-            nodes = [made] if made is not None else []
-        for node in nodes:
-            if node.op_type == ("QuantizeLinear" if forwards else "DequantizeLinear"):
-                step = node.inputs[1]
-                assert step is not None
-                assert step.const_value is not None
-                found.add(float(np.max(step.const_value.numpy())))
-            elif node.op_type not in WEIGHTED:
-                todo.extend(node.outputs if forwards else node.inputs)
-    return found
-
-
-def _node(kind: str, inputs: list[ir.Value], name: str, dtype: ir.DataType, like: ir.Value) -> ir.Node:
-    """A node whose output has ``like``'s shape and its own name."""
-    node = ir.Node("", kind, inputs, name=name)
-    node.outputs[0].dtype, node.outputs[0].shape, node.outputs[0].name = dtype, like.shape, name
-    return node

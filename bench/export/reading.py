@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bench.errors import BenchError
-from bench.export.graph import LAYER, TENSOR, WEIGHTED
+from bench.export.nodes import LAYER, TENSOR, WEIGHTED
 from bench.interfaces.grids import GridPoint, Integers
 
 _SEEN_THROUGH = frozenset(

@@ -17,7 +17,8 @@ import torch
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from bench.errors import BenchError
-from bench.export.graph import INPUT, TENSOR
+from bench.export.graph import INPUT
+from bench.export.nodes import TENSOR
 from bench.export.packing import TWO_BIT_OPSET, container
 
 Floats = npt.NDArray[np.float32]

@@ -32,7 +32,14 @@ class Inspection(Protocol):
 
     A layer's own quantisers are that of its weight and those of the tensors it reads.  A tensor that several layers
     read has one quantiser, which belongs to each of them.
+
+    ``baseline`` says what :meth:`floating` computes where that is not the network that was compressed; else it is
+    empty.
     """
+
+    @property
+    def baseline(self) -> str:
+        """See the class."""
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -66,14 +73,16 @@ class Inspection(Protocol):
         network's graph is not known."""
 
     def floating(self) -> AbstractContextManager[None]:
-        """Within: no quantiser works, which is the network that was compressed."""
+        """Within: no quantiser works, which is the network that was compressed, or what
+        ``baseline`` says."""
 
     def alone(self, layer: str) -> AbstractContextManager[None]:
         """Within: this layer's own quantisers work and no others."""
 
     def calibrate(self, images: Tensor, bits: int) -> None:
         """Choose, for every tensor that has fewer, a grid of ``bits`` bits for what one pass of ``images`` [N, C, H, W]
-        in floating point shows; :meth:`lifted` takes them."""
+        shows, in floating point, or in the network as it is where that is what was trained; :meth:`lifted` takes
+        them."""
 
     def lifted(self, layer: str, bits: int) -> AbstractContextManager[None]:
         """Within: this layer's own quantisers of fewer bits are replaced by ones of ``bits`` bits, its weight's rounds

@@ -20,6 +20,8 @@ from bench.measure.signals import Ratio, Signals, alone, signals, weight_ratio
 ALONE = 128
 """At most so many images show what a layer loses by itself."""
 
+CLOSED = "its compressor does not open it up, so nothing is said of its layers"
+
 _PIXELS = 64 * 32 * 32  # of the images that go through two networks side by side, all layers' outputs held
 
 Report = Callable[[str, int, int], None]
@@ -58,13 +60,18 @@ class Data:
 
 
 def diagnose(
-    plain: nn.Module, module: nn.Module, inspection: Inspection | None, data: Data, report: Report
+    plain: nn.Module,
+    module: nn.Module,
+    inspection: Inspection | None,
+    data: Data,
+    report: Report,
+    closed: str = CLOSED,
 ) -> Diagnosis:
     """Find out which layer of ``module`` loses what.
 
     Args:
         plain: the network that was compressed.
-        inspection: opens ``module`` up; without it only predictions are compared.
+        inspection: opens ``module`` up; without it only predictions are compared, and ``closed`` says why.
 
     All networks lie on ``data.device`` and are left as they were.
 
@@ -83,8 +90,11 @@ def diagnose(
     histogram = _histogram(labels, first, second, data.classes)
     accuracies = (_percent(right), _percent(first == labels))
     if inspection is None:
-        why = "its compressor does not open it up, so nothing is said of its layers"
-        return Diagnosis(count, *accuracies, histogram, closed=why)
+        return Diagnosis(count, *accuracies, histogram, closed=closed)
+    baseline = math.nan
+    if inspection.baseline:
+        with inspection.floating():
+            baseline = _percent(predict(module, data) == labels)
     found = signals(inspection, module, _images(data.small()), lambda done: report("signals", done, count))
     few = min(ALONE, count)
     total = few * len(inspection.layers)
@@ -92,7 +102,17 @@ def diagnose(
     gains = _gains(module, inspection, data, report)
     blocks = _blocks(inspection, found)
     layers = tuple(_layer(inspection, found, name, gains.get(name)) for name in inspection.layers)
-    return Diagnosis(count, *accuracies, histogram, layers, blocks, found.logits.decibels)
+    logits = found.logits.decibels
+    return Diagnosis(
+        count,
+        *accuracies,
+        histogram,
+        layers,
+        blocks,
+        logits,
+        baseline=inspection.baseline,
+        baseline_top1=baseline,
+    )
 
 
 def predict(module: nn.Module, data: Data) -> Tensor:

@@ -109,7 +109,8 @@ class Histogram:
 @dataclass(frozen=True)
 class Diagnosis:
     """The whole answer; ``layers`` in order of execution, ``logits`` the ratio of the logits.  ``closed`` says why the
-    network could not be opened up; there are then no layers."""
+    network could not be opened up; there are then no layers.  ``baseline`` says what the floating-point side of the
+    layers is where that is not the network that was compressed, with its top-1."""
 
     images: int
     top1: float
@@ -119,6 +120,8 @@ class Diagnosis:
     blocks: tuple[BlockFinding, ...] = ()
     logits: float = math.nan
     closed: str = ""
+    baseline: str = ""
+    baseline_top1: float = math.nan
 
     def ranked(self) -> tuple[LayerFinding, ...]:
         """Worst layer first; see the module's docstring."""
@@ -158,6 +161,7 @@ class Diagnosis:
                 "without_finite_logits": self.histogram.broken,
             },
             **({"closed": self.closed} if self.closed else {}),
+            **({"baseline": self.baseline, "baseline_top1": self.baseline_top1} if self.baseline else {}),
         }
 
 

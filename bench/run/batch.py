@@ -18,7 +18,8 @@ from bench.run.made import MadeBatch
 from bench.run.readings import own_readings
 from bench.run.reports import now
 from bench.run.worker import Bench, Recorder, Report, context_of, waiting
-from bench.spec.jobs import SynthJob, brought_by
+from bench.spec.jobs import SynthJob
+from bench.spec.resolved import brought_by
 from bench.store.artifacts import checked
 from bench.store.image_gate import INVERSION
 from bench.store.meta import CLASS_NAMES, ArtifactMeta

@@ -28,7 +28,8 @@ from bench.run.steps import run_steps
 from bench.run.worker import Bench, Recorder, Report, context_of
 from bench.spec import axes
 from bench.spec.graph import CompressionJob, PolicyJob
-from bench.spec.jobs import CellJob, brought_by
+from bench.spec.jobs import CellJob
+from bench.spec.resolved import brought_by
 from bench.store.bitmaps import pack_bits
 from bench.store.objects import LostArtifact
 from bench.store.policies import StoredPolicy

@@ -13,7 +13,8 @@ from bench.interfaces import TIERS, ImageSet
 from bench.run.tasks import Failed
 from bench.spec.catalogue import short_name
 from bench.spec.graph import MeasureJob
-from bench.spec.jobs import CellJob, SynthJob, brought_by
+from bench.spec.jobs import CellJob, SynthJob
+from bench.spec.resolved import brought_by
 from bench.store.image_gate import judged
 from bench.store.records import ResultRecord, StageCost
 

@@ -13,7 +13,7 @@ from bench.run.made import SearchedPolicy
 from bench.run.reports import cost, dated, plain
 from bench.run.worker import Bench, Recorder, Report, context_of, waiting
 from bench.spec.graph import PolicyJob
-from bench.spec.jobs import brought_by
+from bench.spec.resolved import brought_by
 from bench.store.meta import ArtifactMeta
 from bench.store.policies import StoredPolicy
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.interfaces import Compressed, Compressor, ImageSet, ModelHandle, RunContext, Setting, Variant
 from bench.spec import axes
-from bench.spec.jobs import ResolvedCompressor
+from bench.spec.resolved import ResolvedCompressor
 from bench.zoo.checkpoints import digest_of, freeze
 
 Find = Callable[[str], Compressor]

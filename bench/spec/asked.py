@@ -10,7 +10,7 @@ from bench.errors import SuiteError, nearest
 from bench.interfaces import Setting
 from bench.spec.axes import AXES, Axis, label, only
 from bench.spec.catalogue import Catalogue, find_network, short_name
-from bench.spec.jobs import ResolvedCompressor
+from bench.spec.resolved import ResolvedCompressor
 from bench.spec.select import matches
 from bench.spec.suite import SuiteSpec
 

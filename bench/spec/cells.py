@@ -9,7 +9,8 @@ from bench.identity import cell_id, policy_id, row_id, source_identity
 from bench.interfaces import Membership, Preset, Setting
 from bench.spec import axes
 from bench.spec.catalogue import short_name
-from bench.spec.jobs import CellJob, ResolvedCompressor, ResolvedSearch, SearchJob, SynthJob
+from bench.spec.jobs import CellJob, SearchJob, SynthJob
+from bench.spec.resolved import ResolvedCompressor, ResolvedSearch
 from bench.spec.search_rows import SearchRow
 from bench.spec.suite import SuiteSpec
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from bench.data.table import shows
 from bench.errors import DataError, SuiteError
 from bench.spec.catalogue import Catalogue
-from bench.spec.jobs import ResolvedSource
 from bench.spec.registry import row_label
+from bench.spec.resolved import ResolvedSource
 
 TIER = "T3"
 """Sources of this tier look at unrelated images and at nothing nearer to the data."""

@@ -15,7 +15,8 @@ from bench.spec.asked import promised, settings_of
 from bench.spec.catalogue import Catalogue, full_name, short_name
 from bench.spec.cells import Point, Treatment, make_cell, make_search
 from bench.spec.fits import check_fit
-from bench.spec.jobs import CellJob, ResolvedCompressor, SearchJob, SynthJob
+from bench.spec.jobs import CellJob, SearchJob, SynthJob
+from bench.spec.resolved import ResolvedCompressor
 from bench.spec.rows import SourceRow, compressor_rows, source_rows, target_rows
 from bench.spec.search_rows import search_rows
 from bench.spec.suite import SuiteSpec

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from bench.interfaces import Setting
-from bench.spec.jobs import CellJob, ResolvedCompressor, SearchJob, SynthJob
+from bench.spec.jobs import CellJob, SearchJob, SynthJob
+from bench.spec.resolved import ResolvedCompressor
 
 if TYPE_CHECKING:
     from bench.spec.plan import Plan

@@ -14,8 +14,9 @@ from bench.spec.catalogue import Catalogue, ShippedCatalogue
 from bench.spec.claims import check_claims
 from bench.spec.expand import Expansion
 from bench.spec.graph import Job, counts, make_graph
-from bench.spec.jobs import CellJob, ResolvedCompressor, ResolvedSource, SearchJob, SynthJob
+from bench.spec.jobs import CellJob, SearchJob, SynthJob
 from bench.spec.plugins import Plugin
+from bench.spec.resolved import ResolvedCompressor, ResolvedSource
 from bench.spec.select import check_selection, own_labels, parse_only
 from bench.spec.suite import SuiteSpec
 

@@ -11,10 +11,10 @@ from bench.interfaces import Preset
 from bench.spec.axes import takes_policy
 from bench.spec.catalogue import Catalogue, find_network, full_name, short_name
 from bench.spec.domains import from_domain
-from bench.spec.jobs import ResolvedCompressor, ResolvedSource
 from bench.spec.models import CompressorEntry, SourceEntry
 from bench.spec.origin import KeyPath
 from bench.spec.registry import changes, params_json, resolve_params, row_label
+from bench.spec.resolved import ResolvedCompressor, ResolvedSource
 from bench.spec.select import is_pattern, matches
 from bench.spec.suite import SuiteSpec
 from bench.spec.teachers import taught

@@ -8,8 +8,8 @@ from bench.errors import SuiteError
 from bench.interfaces import NetworkInfo
 from bench.spec.catalogue import Catalogue, find_network, short_name
 from bench.spec.fits import check_fit
-from bench.spec.jobs import ResolvedCompressor
 from bench.spec.registry import row_label
+from bench.spec.resolved import ResolvedCompressor
 
 
 def taught(row: ResolvedCompressor, name: str, dataset: str, catalogue: Catalogue, where: str) -> ResolvedCompressor:

@@ -200,7 +200,7 @@ def _beyond(figure: go.Figure, row: Any, measure: str, *, below: bool) -> None:
     """A control that lies too far off, in words at the edge it lies beyond."""
     text = f"{figure_text(row.source)} {number(getattr(row, measure), 1)} {'↓' if below else '↑'}"
     place = {"xref": "paper", "yref": "paper", "x": 1, "y": 0.01 if below else 0.99, "xanchor": "right"}
-    figure.add_annotation(text=text, showarrow=False, font={"size": 11, "color": GREY}, **place)
+    figure.add_annotation(text=text, showarrow=False, font={"size": 11}, **place)
 
 
 def _upright(figure: go.Figure, rows: pd.DataFrame, plan: Layout, unit: str) -> go.Figure:

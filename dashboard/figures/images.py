@@ -16,9 +16,10 @@ from dashboard.figures.scales import log_axis
 from dashboard.text import figure_text
 from dashboard.theme import GREY, PALETTE, styled
 
-PAIR = (PALETTE[0], PALETTE[1])
-"""Colours of the two sources that stand side by side."""
-MARKERS = ("circle", "square")
+PAIR = (PALETTE[0], PALETTE[1], PALETTE[2])
+"""Colours of the sources that stand side by side."""
+MARKERS = ("circle", "square", "triangle-up")
+DASHES = ("solid", "dash", "dot")
 NAME_WIDTH = 6.6
 """Pixels that a character of a class's name takes at most, on average."""
 DECADES = 20.0
@@ -83,17 +84,17 @@ def class_grid(picture: npt.NDArray[np.uint8], names: Sequence[str]) -> go.Figur
 
 
 def curve_figure(name: str, curves: Sequence[tuple[str, Curve]]) -> go.Figure:
-    """One quantity over the iterations, for the source or the two that have it.
+    """One quantity over the iterations, for the sources that have it (at most three).
 
     Args:
-        curves: (the source's name, its points); an empty curve leaves its colour to the other.
+        curves: (the source's name, its points); an empty curve leaves its colour unused.
     """
     figure = go.Figure()
     values = [v for _, curve in curves for _, v in curve]
     for i, (source, curve) in enumerate(curves):
         if curve:
             x, y = zip(*curve, strict=True)
-            line = {"color": PAIR[i], "width": 2, "dash": ("solid", "dash")[i]}
+            line = {"color": PAIR[i], "width": 2, "dash": DASHES[i]}
             hover = f"iteration %{{x}}: %{{y:.4g}}<extra>{figure_text(source)}</extra>"
             figure.add_trace(
                 go.Scatter(x=x, y=y, mode="lines", line=line, name=figure_text(source), hovertemplate=hover)
@@ -108,7 +109,7 @@ def curve_figure(name: str, curves: Sequence[tuple[str, Curve]]) -> go.Figure:
 def measure_dots(
     values: pd.DataFrame, measure: str, pair: Sequence[str], order: Sequence[str], reference: str | None = None
 ) -> go.Figure:
-    """A measure per network: the two chosen sources in colour, the others of the suite in grey.
+    """A measure per network: the chosen sources (at most three) in colour, the others of the suite in grey.
 
     Args:
         values: columns ``network``, ``name`` (of the source), ``measure`` and, where recorded, its ``_low``, ``_high``.

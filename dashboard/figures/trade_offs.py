@@ -1,4 +1,8 @@
-"""Accuracy against a cost, with the Pareto front drawn as a step line."""
+"""Accuracy against a cost, with the Pareto front as a labelled step line and its band of intervals.
+
+The axes reach as far as the methods do.  A control is a grey diamond; one that lies outside stands at the edge, with an
+arrow and its value.
+"""
 
 from __future__ import annotations
 
@@ -17,42 +21,68 @@ from dashboard.figures.scales import log_axis
 from dashboard.text import BLANK, figure_text, interval, missing, number, rounded, row_name, seconds, size
 from dashboard.theme import CONTROLS, GREY, PALETTE, styled
 
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon")
+SYMBOLS = ("circle", "square", "triangle-up", "cross", "x", "star", "pentagon", "triangle-down")
+CONTROL_SYMBOLS = {"upper": "diamond", "lower": "diamond-open"}
+"""Diamonds are of controls alone."""
+BAND = "rgba(127,129,134,0.22)"
+LABELLED = 5
+"""A front of more points bears their numbers, which the table beneath explains; their names would cover each other."""
+LABEL = 30
+"""Characters of a name at a point."""
+ROOM = 0.08
+"""Part of the methods' span that an axis is longer at either end."""
+NEAR = 0.06
+"""Controls at an edge within this part of the axis share a label."""
 DECADE = 10.0
 """A cost that spans this factor is drawn on a logarithmic axis."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """A column of the board that costs something: its name in words, the axis's title, and ``scale`` = what the
-    column is divided by to be in the axis's unit."""
+    """A column of the board that costs something: its name in words, the axis's title, its unit, and ``scale`` = what
+    the column is divided by to be in that unit."""
 
     column: str
     label: str
     axis: str
+    unit: str
     scale: float = 1.0
 
 
+WORK = "work_cpu_s"
 COSTS = (
-    Cost("bitops_g", "bit operations", "bit operations of one image, GBitOPs"),
+    Cost(WORK, "CPU time", "CPU time of synthesis and compression, s", "s"),
+    Cost("bitops_g", "bit operations", "bit operations of one image, GBitOPs", "GBitOPs"),
     Cost(
         "macs_effective",
         "effective MACs, zeroed weights not counted",
         "multiply-accumulates of one image, zeroed weights not counted, M",
+        "M",
         1e6,
     ),
-    Cost("size_bytes", "bytes", "size of the compressed network, kB", 1e3),
-    Cost("synthesis_s", "synthesis time", "wall time of the image set, s"),
-    Cost("compress_s", "compression time", "wall time of the compression, s"),
-    Cost("forward_equivalents", "forward-equivalents", "one image through one network, synthesis and compression"),
-    Cost("peak_memory_mib", "peak memory", "highest of all stages, MiB"),
+    Cost("size_bytes", "bytes", "size of the compressed network, kB", "kB", 1e3),
+    Cost("synthesis_s", "synthesis time", "wall time of the image set, s", "s"),
+    Cost("compress_s", "compression time", "wall time of the compression, s", "s"),
+    Cost(
+        "forward_equivalents",
+        "forward-equivalents",
+        "synthesis and compression, passes of one image through one network",
+        "passes",
+    ),
+    Cost("peak_memory_mib", "peak memory", "highest of all stages, MiB", "MiB"),
 )
+
+
+def with_work(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with :data:`WORK`: CPU seconds of synthesis (in full) and compression; blank where one is."""
+    return rows.assign(**{WORK: rows["synthesis_cpu_s"] + rows["compress_cpu_s"]})
 
 
 def offered_costs(rows: pd.DataFrame) -> list[Cost]:
     """The costs a reader may choose; effective MACs where they tell more than MACs: where weights were zeroed."""
     zeroed = bool((rows["macs_effective"] != rows["macs"]).fillna(False).any())
-    return [cost for cost in COSTS if zeroed or cost.column != "macs_effective"]
+    known = [cost for cost in COSTS if cost.column in rows]
+    return [cost for cost in known if zeroed or cost.column != "macs_effective"]
 
 
 def varying(rows: pd.DataFrame) -> list[str]:
@@ -72,42 +102,112 @@ def on_front(rows: pd.DataFrame, cost: Cost) -> pd.DataFrame:
     return found.sort_values([cost.column, "top1_mean"], kind="stable")
 
 
-def trade_off(rows: pd.DataFrame, cost: Cost) -> go.Figure:
-    """Top-1 with its 95 % interval against ``cost``: colour = source method, marker = compressor, line = front; where
-    bits or images differ, the points on the front say theirs.  Points whose images do not invert their network bear ‡.
+def front_labels(best: pd.DataFrame, known: pd.DataFrame) -> list[str]:
+    """What the points of a front are called: source, and what else tells rows of ``known`` apart; numbers from 1 where
+    there are more than :data:`LABELLED`."""
+    if len(best) > LABELLED:
+        return [str(i + 1) for i in range(len(best))]
+    names = ["source", *(["compressor"] if known["compressor"].nunique() > 1 else []), *varying(known)]
+    return [" · ".join(_short(said(name, getattr(row, name))) for name in names) for row in best.itertuples()]
 
-    The axis is logarithmic where the cost spans a decade or more; what costs nothing then stands at its left edge.
+
+def _short(text: str) -> str:
+    return text if len(text) <= LABEL else text[: LABEL - 1] + "…"
+
+
+def trade_off(rows: pd.DataFrame, cost: Cost) -> go.Figure:
+    """Top-1 with its 95 % interval against ``cost``: colour = source method, marker = compressor, line = front, band =
+    the intervals along it; grey diamonds = controls.  The front's points bear names.  Points whose images do not invert
+    their network bear ‡.
+
+    The axes span the methods (all rows where there is none).  The axis is logarithmic where their cost spans a decade
+    or more; what costs nothing then stands at its left edge.
 
     Args:
         rows: rows of the board of one target and test set; those without mean or cost are left out.
     """
     known = rows[rows["top1_mean"].notna() & rows[cost.column].notna()]
     x = _floats(known[cost.column]) / cost.scale
-    log, edge = _axis(x)
-    known = known.assign(_x=np.where(x > 0, x, edge) if log else x)
+    spanning = (known["control"] == "none").to_numpy(bool)
+    spanning = spanning if spanning.any() else np.ones(len(known), dtype=bool)
+    log, edge = _axis(x[spanning])
+    across, up = _across(x[spanning], log, edge), _up(known[spanning])
+    known = _placed(known.assign(_x=np.where(x > 0, x, edge) if log else x), across, up, log)
     figure = go.Figure()
-    _front_line(figure, known, cost)
+    _front_line(figure, known, cost, across)
     colours, fills, symbols = source_colours(known), source_fills(known), compressor_symbols(known)
     for (method, control), part in known.groupby([_methods(known), known["control"]], sort=False):
         pair = (str(method), str(control))
-        drawn = {name: symbol + fills[pair] for name, symbol in symbols.items()}
+        diamond = CONTROL_SYMBOLS.get(pair[1])
+        drawn = {name: diamond or symbol + fills[pair] for name, symbol in symbols.items()}
         figure.add_trace(_points(part, str(method), colours[pair], drawn, cost))
         _signs(figure, part, str(method))
     for (method, control), colour in colours.items():
-        figure.add_trace(_key(method, {"size": 11, "color": colour, "symbol": "circle" + fills[method, control]}))
-    _symbol_legend(figure, symbols)
-    _reference(figure, known)
-    figure.update_xaxes(title=cost.axis, **_ticks(x, log, edge))
-    figure.update_yaxes(title="top-1 accuracy, %")
+        symbol = CONTROL_SYMBOLS.get(control, "circle" + fills[method, control])
+        name = method if control == "none" else f"{method} (control)"
+        figure.add_trace(_key(name, {"size": 11, "color": colour, "symbol": symbol}, method))
+    _symbol_legend(figure, symbols if spanning.any() else {})
+    _outside(figure, known, cost, across, up, log)
+    _reference(figure, known, up)
+    ends = [float(np.log10(end)) for end in across] if log else list(across)
+    figure.update_xaxes(title=cost.axis, range=ends, **_ticks(x[spanning], log, edge))
+    figure.update_yaxes(title="top-1 accuracy, %", range=list(up))
     return styled(figure, 520)
+
+
+def _across(x: np.ndarray, log: bool, edge: float) -> tuple[float, float]:
+    """The ends of the cost axis, as costs."""
+    if not len(x):
+        return 0.0, 1.0
+    if log:
+        low, high = np.log10(edge if (x <= 0).any() else x[x > 0].min()), np.log10(x.max())
+        room = ROOM * float(high - low)
+        return float(10 ** (low - room)), float(10 ** (high + room))
+    low, high = float(x.min()), float(x.max())
+    room = ROOM * (high - low) or abs(high) / 2 or 1.0
+    return low - room, high + room
+
+
+def _up(rows: pd.DataFrame) -> tuple[float, float]:
+    """The ends of the accuracy axis: all intervals, and room for a name above the best."""
+    if rows.empty:
+        return 0.0, 100.0
+    ends = np.concatenate([_floats(rows[name]) for name in ("top1_mean", "top1_low", "top1_high")])
+    low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
+    room = ROOM * (high - low) or 1.0
+    return low - room, high + room
+
+
+def _placed(known: pd.DataFrame, across: tuple[float, float], up: tuple[float, float], log: bool) -> pd.DataFrame:
+    """The rows with the place of their marker: their own, or at the edge of the axes beyond which they lie."""
+    place = _inwards(across, log)
+    x, y = known["_x"].to_numpy(float), _floats(known["top1_mean"])
+    return known.assign(
+        _y=np.clip(y, *_inwards(up)),
+        _left=x < across[0],
+        _right=x > across[1],
+        _below=y < up[0],
+        _above=y > up[1],
+        _x=np.clip(x, *place),
+        _out=(x < across[0]) | (x > across[1]) | (y < up[0]) | (y > up[1]),
+    )
+
+
+def _inwards(ends: tuple[float, float], log: bool = False) -> tuple[float, float]:
+    """The ends, a marker's half further in."""
+    low, high = np.log10(ends) if log else ends
+    step = 0.02 * (high - low)
+    return (float(10 ** (low + step)), float(10 ** (high - step))) if log else (low + step, high - step)
 
 
 def _points(part: pd.DataFrame, name: str, colour: str, symbols: Mapping[str, str], cost: Cost) -> go.Scatter:
     mean, low, high = (_floats(part[c]) for c in ("top1_mean", "top1_low", "top1_high"))
-    error = {"type": "data", "symmetric": False, "array": high - mean, "arrayminus": mean - low}
+    bare = (part["_below"] | part["_above"]).to_numpy(bool)  # its interval is not where its marker stands
+    error = {"type": "data", "symmetric": False}
+    error |= {"array": np.where(bare, np.nan, high - mean), "arrayminus": np.where(bare, np.nan, mean - low)}
     return go.Scatter(
         x=part["_x"].to_numpy(float),
-        y=mean,
+        y=part["_y"].to_numpy(float),
         error_y={**error, "thickness": 1.2, "width": 3},
         mode="markers",
         marker={"size": 10, "color": colour, "symbol": [symbols[c] for c in part["compressor"]]},
@@ -119,6 +219,53 @@ def _points(part: pd.DataFrame, name: str, colour: str, symbols: Mapping[str, st
     )
 
 
+def _outside(
+    figure: go.Figure,
+    known: pd.DataFrame,
+    cost: Cost,
+    across: tuple[float, float],
+    up: tuple[float, float],
+    log: bool,
+) -> None:
+    """An arrow and the value at each place of the edge where controls stand for what lies beyond; controls that would
+    cover each other's label share one."""
+    out = known[known["_out"]]
+    ends = np.log10(across) if log else np.asarray(across)
+    groups: list[tuple[float, float, Any, list[Any]]] = []
+    for row in out.sort_values(["_x", "_y"]).to_dict("records"):
+        at = np.log10(row["_x"]) if log else row["_x"]
+        x, y = (at - ends[0]) / (ends[1] - ends[0]), (row["_y"] - up[0]) / (up[1] - up[0])
+        for ax, ay, _, rows in groups:
+            if abs(ax - x) <= 2 * NEAR and abs(ay - y) <= NEAR:
+                rows.append(row)
+                break
+        else:
+            groups.append((x, y, at, [row]))
+    for x, y, at, rows in groups:
+        values = dict.fromkeys(_beyond(row, cost) for row in rows)
+        figure.add_annotation(
+            x=at,
+            y=rows[0]["_y"],
+            text="<br>".join(figure_text(value) for value in values),
+            showarrow=False,
+            xanchor="left" if x < 0.5 else "right",
+            yanchor="top" if y > 0.5 else "bottom",
+            align="left" if x < 0.5 else "right",
+            xshift=8 if x < 0.5 else -8,
+            font={"size": 11},
+        )
+
+
+def _beyond(row: Mapping[str, Any], cost: Cost) -> str:
+    """``real ← 1.8 s``: where a control lies that stands at the edge."""
+    arrows = "".join(
+        sign for name, sign in (("_left", "←"), ("_right", "→"), ("_below", "↓"), ("_above", "↑")) if row[name]
+    )
+    paid = f"{number(row[cost.column] / cost.scale, 2)} {cost.unit}" if row["_left"] or row["_right"] else ""
+    top1 = f"{number(row['top1_mean'], 1)} %" if row["_below"] or row["_above"] else ""
+    return f"{row['source']} {arrows} {', '.join(filter(None, (paid, top1)))}"
+
+
 def _signs(figure: go.Figure, part: pd.DataFrame, name: str) -> None:
     """The signs beside each point of which something may be doubted; hidden with its source's points."""
     signs = pd.Series([marks(row, DOUBTS) for row in line_dicts(part)], index=part.index, dtype=object)
@@ -128,7 +275,7 @@ def _signs(figure: go.Figure, part: pd.DataFrame, name: str) -> None:
     figure.add_trace(
         go.Scatter(
             x=wrong["_x"].to_numpy(float),
-            y=_floats(wrong["top1_mean"]),
+            y=wrong["_y"].to_numpy(float),
             mode="text",
             text=signs.tolist(),
             textposition="bottom right",  # the front's labels stand top left
@@ -140,27 +287,30 @@ def _signs(figure: go.Figure, part: pd.DataFrame, name: str) -> None:
     )
 
 
-def _front_line(figure: go.Figure, known: pd.DataFrame, cost: Cost) -> None:
-    """The step line: the best accuracy to be had for at most this cost."""
+def _front_line(figure: go.Figure, known: pd.DataFrame, cost: Cost, across: tuple[float, float]) -> None:
+    """The step line, the best accuracy to be had for at most this cost, over the band of its rows' intervals."""
     best = on_front(known, cost)
     if best.empty:
         return
-    xs, ys = best["_x"].to_numpy(float), _floats(best["top1_mean"])
-    right = max(float(known["_x"].max()), float(xs[-1]))
-    names = varying(known)
-    labels = [figure_text(" · ".join(said(name, getattr(row, name)) for name in names)) for row in best.itertuples()]
+    xs, mean = best["_x"].to_numpy(float), _floats(best["top1_mean"])
+    right = float(contenders(known)["_x"].max())
+    low, high = (np.where(np.isnan(ends := _floats(best[c])), mean, ends) for c in ("top1_low", "top1_high"))
+    step = {"x": [*xs, right], "hoverinfo": "skip", "legendgroup": "front"}
+    line = {"shape": "hv", "color": "rgba(0,0,0,0)", "width": 0}
+    figure.add_trace(go.Scatter(**step, y=[*low, low[-1]], mode="lines", line=line, showlegend=False, name="band"))
+    band = {"fill": "tonexty", "fillcolor": BAND, "name": "its 95 % intervals"}
+    figure.add_trace(go.Scatter(**step, y=[*high, high[-1]], mode="lines", line=line, **band))
+    half = np.sqrt(across[0] * across[1]) if across[0] > 0 else sum(across) / 2
     figure.add_trace(
         go.Scatter(
-            x=[*xs, right],
-            y=[*ys, ys[-1]],
-            mode="lines+text" if names else "lines",
-            text=[*(f"{label}\u00a0\u00a0" for label in labels), ""] if names else None,  # clear of the marker
-            textposition="top left",  # where no method is: it would beat the point
+            **step,
+            y=[*mean, mean[-1]],
+            mode="lines+text",
+            text=[*(f"\u00a0{figure_text(label)}\u00a0" for label in front_labels(best, known)), ""],
+            textposition=["top right" if x < half else "top left" for x in xs] + ["top left"],
             textfont={"size": 11},
-            cliponaxis=False,
             line={"shape": "hv", "color": GREY, "width": 2, "dash": "dot"},
             name="Pareto front",
-            hoverinfo="skip",
         )
     )
 
@@ -177,36 +327,47 @@ def _symbol_legend(figure: go.Figure, symbols: Mapping[str, str]) -> None:
         figure.add_trace(_key(name, marker))
 
 
-def _key(name: str, marker: Mapping[str, Any]) -> go.Scatter:
+def _key(name: str, marker: Mapping[str, Any], group: str | None = None) -> go.Scatter:
     """An entry of the legend without points of its own; a click on a source's hides its points."""
+    group = figure_text(name if group is None else group)
     return go.Scatter(
-        x=[None], y=[None], mode="markers", marker=dict(marker), name=figure_text(name), legendgroup=figure_text(name)
+        x=[None], y=[None], mode="markers", marker=dict(marker), name=figure_text(name), legendgroup=group
     )
 
 
-def _reference(figure: go.Figure, known: pd.DataFrame) -> None:
+def _reference(figure: go.Figure, known: pd.DataFrame, up: tuple[float, float]) -> None:
+    """The uncompressed network's accuracy: a dashed line, or an arrow and the value where the line lies outside."""
     reference = known["fp_top1"].dropna()
-    if len(reference):
-        figure.add_hline(
-            float(reference.iloc[0]),
-            line_dash="dash",
-            line_color=GREY,
-            line_width=1,
-            annotation_text="uncompressed",
-            annotation_position="top left",
+    if not len(reference):
+        return
+    value = float(reference.iloc[0])
+    words = f"uncompressed {number(value, 1)} %"
+    if not up[0] <= value <= up[1]:
+        arrow, edge = ("↑", 1) if value > up[1] else ("↓", 0)
+        place = {"xref": "paper", "yref": "paper", "x": 0.5, "xanchor": "center"}
+        figure.add_annotation(
+            **place, y=edge, text=f"{words} {arrow}", showarrow=False, yanchor=("bottom", "top")[edge]
         )
+        return
+    figure.add_hline(value, line_dash="dash", line_color=GREY, line_width=1)
+    above = value < (up[0] + up[1]) / 2
+    figure.add_annotation(
+        xref="paper", x=0.5, y=value, text=words, showarrow=False, yanchor="bottom" if above else "top"
+    )
 
 
 def hover(row: Any, cost: Cost) -> str:
     """All of a row that matters for a trade-off, as lines."""
     paid = getattr(row, cost.column)
+    cpu = seconds(getattr(row, WORK, None))
     what = f"{row.compressor} · {row.setting_label}"
     lines = [
         f"<b>{figure_text(row_name(row.source, row.model, row.policy))}</b> · {figure_text(what)}",
         f"top-1 {rounded(row.top1_mean, row.top1_low, row.top1_high)} % {interval(row.top1_low, row.top1_high)}",
-        f"{cost.label}: {number(None if missing(paid) else paid / cost.scale, 3)}",
+        f"{cost.label}: {number(None if missing(paid) else paid / cost.scale, 3)} {cost.unit}",
         f"{number(row.bitops_g, 3)} GBitOPs · {size(row.size_bytes)}",
-        f"synthesis {seconds(row.synthesis_s)}, compression {seconds(row.compress_s)}",
+        f"wall time: synthesis {seconds(row.synthesis_s)}, compression {seconds(row.compress_s)}",
+        f"CPU time: {cpu}",
         f"{number(row.forward_equivalents, 0)} forward-equivalents",
         f"{row.n} images, seeds {row.seeds}",
     ]
@@ -255,9 +416,7 @@ def _axis(x: np.ndarray) -> tuple[bool, float]:
 
 def _ticks(x: np.ndarray, log: bool, edge: float) -> dict[str, Any]:
     """The axis's kind; on a logarithmic one the left edge bears a zero where something costs nothing."""
-    if log:
-        return log_axis(x[x > 0].tolist(), edge if (x <= 0).any() else None)
-    return {"rangemode": "tozero"} if len(x) and (x <= 0).any() else {}
+    return log_axis(x[x > 0].tolist(), edge if (x <= 0).any() else None) if log else {}
 
 
 def _floats(column: pd.Series) -> np.ndarray:

@@ -30,20 +30,34 @@ from dashboard.text import html_text, row_name
 _WIDTH, _PAD = 180, 6  # of an interval bar, in its own units
 
 
-def figure_html(figure: go.Figure, *, wide: bool = False) -> str:
-    """A place for a figure and its data, which the page's script draws; ``wide``: scrolls on a narrow screen."""
+def figure_html(figure: go.Figure, caption: str = "", *, wide: bool = False) -> str:
+    """A place for a figure and its data, which the page's script draws; ``wide``: scrolls on a narrow screen.
+
+    Args:
+        caption: text below it, and what a screen reader says in its place.
+    """
     data = figure.to_json()  # plotly writes "<", ">" and "/" as escapes, so that no text can end the script element
     height = int(figure.layout.height or 400)
-    place = f'<div class="plot{" wide" if wide else ""}" style="height:{height}px"></div>'
-    return f'<div class="figure">{place}<script type="application/json">{data}</script></div>'
+    said = f' role="img" aria-label="{html_text(caption)}"' if caption else ""
+    place = f'<div class="plot{" wide" if wide else ""}" style="height:{height}px"{said}></div>'
+    below = f"<figcaption>{html_text(caption)}</figcaption>" if caption else ""
+    return (
+        f'<figure><div class="figure" tabindex="0">{place}<script type="application/json">{data}</script></div>'
+        f"{below}</figure>"
+    )
 
 
 def table_html(headers: Sequence[str], text: Iterable[int], rows: Iterable[str]) -> str:
     """A table whose columns ``text`` are left-aligned; ``rows`` are finished ``<tr>`` elements."""
     left = set(text)
-    head = "".join(f'<th class="{"t" if i in left else ""}">{html_text(h)}</th>' for i, h in enumerate(headers))
+    head = "".join(_header(h, i in left) for i, h in enumerate(headers))
     body = "".join(rows)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _header(text: str, left: bool) -> str:
+    """A column's header; one without text is none, or a screen reader would announce it."""
+    return f'<th scope="col" class="{"t" if left else ""}">{html_text(text)}</th>' if text else "<td></td>"
 
 
 def notes_html(notes: Iterable[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ import pandas as pd
 
 from bench.board.claims.judging import Verdict
 from bench.board.index.columns import COLUMNS
-from bench.board.index.machines import machines_of
 from bench.board.tables.comparison import Beside, beside_grid
 from bench.board.tables.dynamic import dynamic_grids, dynamic_table, equal_table
 from bench.board.tables.grids import image_set_grid, number
@@ -20,7 +18,7 @@ from bench.board.tables.searches import GROUP, epoch_of, search_table
 from bench.board.tables.width_grids import group_name, width_grids
 from bench.board.tables.widths import GROUP as WIDTH_GROUP
 from bench.board.tables.widths import line_table, point_table, width_lines
-from bench.store.records import ResultRecord, record_bytes
+from bench.store.records import ResultRecord
 from dashboard.figures.searches import cost_notes
 from dashboard.report.figures import (
     claims_forest,
@@ -32,15 +30,14 @@ from dashboard.report.figures import (
     trade_off_points,
     width_figure,
 )
+from dashboard.report.findings import findings_html
 from dashboard.report.frame import framed
-from dashboard.report.html import claims_html, figure_html, grid_html, notes_html, ranked_html, table_html
+from dashboard.report.html import claims_html, figure_html, grid_html, notes_html, ranked_html
+from dashboard.report.provenance import fingerprints_html, records_digest
+from dashboard.report.sample import sample, sample_of_claims, sample_of_group, sample_of_rows
 from dashboard.text import html_text, row_name
 
 _KNOWN = {column.name for column in COLUMNS}
-_PROVENANCE = (
-    *("datafree_bench", "python", "torch", "torchvision", "platform", "cpu", "instruction_sets", "aten", "onednn"),
-    *("blas", "kernels", "kernel_variables", "device", "threads"),
-)
 
 
 @dataclass(frozen=True)
@@ -86,6 +83,7 @@ def _summary(parts: Sequence[Part]) -> str:
     return (
         '<p class="soft">Compressing neural networks without their training data: measured rows with 95 % intervals. '
         "Rows that are tied were not shown to differ; a missing cell is blank, never part of a mean.</p>"
+        + findings_html([(part.name, part.verdicts) for part in parts])
         + _facts(facts)
     )
 
@@ -99,17 +97,17 @@ def _section(part: Part) -> str:
         f'<section id="{html_text(part.name)}"><h2>{html_text(title)}</h2>{about}{notes_html(part.notes)}',
         _coverage(part),
         _claims(part.verdicts),
-        *(_cross_validation(name, rows) for name, rows in cross_validation_parts(compressed)),
-        _trade_off(compressed),
+        *(_cross_validation(part, name, rows) for name, rows in cross_validation_parts(compressed)),
+        _trade_off(part, compressed),
         _searches(part),
         _image_bits(part),
         _widths(part),
-        _ranked(compressed),
-        _measures(table),
+        _ranked(part, compressed),
+        _measures(part),
         _published(part.found),
         _costs(part.records),
         _repeat(part.commands),
-        _fingerprints(part),
+        fingerprints_html(part.records),
     ]
     return "".join(pieces) + "</section>\n"
 
@@ -132,21 +130,28 @@ def _claims(verdicts: Sequence[Verdict]) -> str:
     if not verdicts:
         return ""
     drawn = [verdict for verdict in verdicts if verdict.difference is not None]
-    return "<h3>Claims</h3>" + claims_html(verdicts) + (figure_html(claims_forest(verdicts)) if drawn else "")
+    caption = f"Difference of each claim with its interval. {sample_of_claims(drawn)}."
+    figure = figure_html(claims_forest(verdicts), caption) if drawn else ""
+    return "<h3>Claims</h3>" + claims_html(verdicts) + figure
 
 
-def _cross_validation(name: str, part: pd.DataFrame) -> str:
+def _cross_validation(part: Part, name: str, rows: pd.DataFrame) -> str:
     """The heat map, where there are enough sources and targets for one."""
-    if part["source"].nunique() < 3 or part["target"].nunique() < 2 or part["top1_mean"].isna().all():
+    if rows["source"].nunique() < 3 or rows["target"].nunique() < 2 or rows["top1_mean"].isna().all():
         return ""
-    return (
-        f"<h3>Sources by targets, {html_text(name)}</h3>"
-        '<p class="soft">Top-1 in percent; colour: drop from the uncompressed network. Framed: images made from the '
-        "target itself.</p>" + figure_html(cross_validation(part), wide=True)
+    caption = (
+        "Top-1 in percent; colour: drop from the uncompressed network. Framed: images made from the target itself. "
+        f"{_behind(part, rows)}."
     )
+    return f"<h3>Sources by targets, {html_text(name)}</h3>{figure_html(cross_validation(rows), caption, wide=True)}"
 
 
-def _trade_off(table: pd.DataFrame) -> str:
+def _behind(part: Part, rows: pd.DataFrame) -> str:
+    """Seeds and images behind rows of the part's frame."""
+    return sample_of_rows(part.records, set(rows["row_id"]))
+
+
+def _trade_off(part: Part, table: pd.DataFrame) -> str:
     points = trade_off_points(table)
     if len(points) < 3:
         return ""
@@ -155,7 +160,8 @@ def _trade_off(table: pd.DataFrame) -> str:
     counts = sorted({point["n"] for point in points})
     if len(counts) > 1:
         note += f"; larger markers: more images ({', '.join(f'{count:,}' for count in counts)})"
-    return "<h3>Accuracy against time</h3>" + figure_html(trade_off(table)) + notes_html([note])
+    caption = f"Mean top-1 over the targets against seconds per cell. {_behind(part, table)}."
+    return "<h3>Accuracy against time</h3>" + figure_html(trade_off(table), caption) + notes_html([note])
 
 
 def _fresh(part: Part) -> list[ResultRecord]:
@@ -174,10 +180,11 @@ def _searches(part: Part) -> str:
             continue
         of = dict(zip(GROUP, key, strict=True))
         name = f"{row_name(str(of['source']), str(of['model']))} → {of['target']}, {of['compressor']}, {of['n']} images"
-        drawn = search_figures(group)
+        caption = f"Accuracy, BitOPs and cost of searched bits. {_behind(part, group)}."
+        drawn = [figure_html(figure, caption) for figure in search_figures(group)]
         notes = ["grey: controls, hollow in the first figure; the front is of searches"]
         notes += cost_notes(group, epoch_of(group)) if len(drawn) > 1 else []
-        pieces.append(f"<h4>{html_text(name)}</h4>{''.join(map(figure_html, drawn))}{notes_html(notes)}")
+        pieces.append(f"<h4>{html_text(name)}</h4>{''.join(drawn)}{notes_html(notes)}")
     return "<h3>Searched bits</h3>" + "".join(pieces) if pieces else ""
 
 
@@ -188,7 +195,9 @@ def _widths(part: Part) -> str:
     pieces = []
     for key, group in points.groupby(list(WIDTH_GROUP), sort=False):
         if not group["alone"].all() and group["bits"].nunique() > 1:
-            pieces.append(f"<h4>{html_text(group_name(key))}</h4>{figure_html(width_figure(group))}")
+            behind = sample_of_group(part.records, dict(zip(WIDTH_GROUP, key, strict=True)))
+            figure = figure_html(width_figure(group), f"Top-1 over bit-width. {behind}.")
+            pieces.append(f"<h4>{html_text(group_name(key))}</h4>{figure}")
     for grid in width_grids(line_table(lines)):
         pieces.append(f"<h4>{html_text(grid.title)}</h4>{grid_html(grid)}")
     return "<h3>Accuracy over bit-width</h3>" + "".join(pieces) if pieces else ""
@@ -215,26 +224,32 @@ def _image_bits(part: Part) -> str:
             name += f" · seed {seeds.pop()}"
         else:  # a row lacks the lowest seed of the others
             rows = {f"{row} · seed {record.seed}": record for row, record in rows.items()}
-        figures = "".join(map(figure_html, image_bits_figures(rows)))
+        caption = f"Bits per image. {sample(rows.values())}."
+        figures = "".join(figure_html(figure, caption) for figure in image_bits_figures(rows))
         pieces.append(f"<details><summary>{html_text(name)}</summary>{figures}</details>")
     return "<h3>Bits per image</h3>" + "".join(pieces)
 
 
-def _ranked(table: pd.DataFrame) -> str:
+def _ranked(part: Part, table: pd.DataFrame) -> str:
     pieces: list[str] = []
-    for key, part in table.groupby(["dataset", "preset", "target", "setting_label"], sort=False):
+    for key, rows in table.groupby(["dataset", "preset", "target", "setting_label"], sort=False):
         dataset, preset, target, bits = (str(item) for item in key)
-        fp = next((float(value) for value in part["fp_top1"].dropna()), None)
+        fp = next((float(value) for value in rows["fp_top1"].dropna()), None)
         name = f"{dataset}/{target} · {bits} · uncompressed {number(fp)} % · preset {preset}"
+        name = " · ".join(filter(None, (name, _behind(part, rows))))
         opened = "" if pieces else " open"
-        pieces.append(f"<details{opened}><summary>{html_text(name)}</summary>{ranked_html(part)}</details>")
+        pieces.append(f"<details{opened}><summary>{html_text(name)}</summary>{ranked_html(rows)}</details>")
     return "<h3>Leaderboards</h3>" + "".join(pieces) if pieces else ""
 
 
-def _measures(table: pd.DataFrame) -> str:
-    extra = [str(name) for name in table.columns if name not in _KNOWN]
-    grids = metric_grids(table, extra)
-    blocks = [f"<details><summary>{html_text(g.title)}</summary>{grid_html(g)}</details>" for g in grids]
+def _measures(part: Part) -> str:
+    extra = [str(name) for name in part.table.columns if name not in _KNOWN]
+    grids = metric_grids(part.table, extra)
+    behind = sample(record for record in part.records if not record.compressor)
+    blocks = [
+        f"<details><summary>{html_text(' · '.join(filter(None, (g.title, behind))))}</summary>{grid_html(g)}</details>"
+        for g in grids
+    ]
     return "<h3>Image measures</h3>" + "".join(blocks) if blocks else ""
 
 
@@ -258,41 +273,6 @@ def _costs(records: Sequence[ResultRecord]) -> str:
 def _repeat(commands: Sequence[tuple[str, str]]) -> str:
     lines = "\n".join(f"{command:<58}  # {what}" for what, command in commands)
     return f"<h3>How to repeat it</h3><pre><code>{html_text(lines)}</code></pre>"
-
-
-def _fingerprints(part: Part) -> str:
-    """Versions of what measured, and the fingerprints of what was measured."""
-    records = part.records
-    made = {
-        "suite": sorted({f"{r.suite}@{r.suite_version}" for r in records}),
-        "sources": sorted({f"{r.source_method} v{r.source_version}" for r in records}),
-        "compressors": sorted(
-            {f"{r.compressor_method} v{r.compressor_version}" for r in records if r.compressor_method}
-        ),
-        "record schema": sorted({str(r.schema_version) for r in records}),
-        "protocols": sorted({f"{r.protocol_id} ({r.setting_label})" for r in records if r.protocol_id}),
-        "test images": sorted({f"{r.test_digest[:16]} ({r.test_count:,})" for r in records if r.test_digest}),
-        "target weights": sorted({f"{r.target} {str(r.target_digest)[:16]}" for r in records}),
-        "records": [records_digest(records)],
-    }
-    made["machines"] = [key for key in machines_of(records) if key]
-    for key in _PROVENANCE:
-        made[key] = sorted({str(r.provenance[key]) for r in records if key in r.provenance})
-    rows = [
-        f'<tr><td class="t">{html_text(name)}</td><td class="wrap">{html_text(", ".join(values))}</td></tr>'
-        for name, values in made.items()
-        if values
-    ]
-    table = table_html(("", "value"), (0, 1), rows)
-    return f"<h3>Versions and fingerprints</h3><details><summary>What measured what</summary>{table}</details>"
-
-
-def records_digest(records: Iterable[ResultRecord]) -> str:
-    """SHA-256 over the records in the order of their cells: two reports with equal digests show the same records."""
-    digest = hashlib.sha256()
-    for record in sorted(records, key=lambda r: (r.suite, r.suite_version, r.cell_id)):
-        digest.update(record_bytes(record))
-    return digest.hexdigest()
 
 
 def _footer(parts: Sequence[Part]) -> str:

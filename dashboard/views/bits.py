@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from bench.store.records import ResultRecord
-from dashboard.common import Scope, heading, problems, scope
+from dashboard.common import Scope, chart, heading, problems, scope
 from dashboard.figures.bits import (
     FLOAT,
     alone,
@@ -133,7 +133,7 @@ def _row(name: str, record: ResultRecord, table: pd.DataFrame, listed: ResultRec
     if layers.empty:
         _protocol(name, record)
         return
-    st.plotly_chart(layer_figure(layers, figure_text(name)), width="stretch", key=f"layers-{record.cell_id}")
+    chart(layer_figure(layers, figure_text(name)), f"layers-{record.cell_id}")
     weights, inputs = mean_bits(layers)
     says = [
         f"{len(layers)} layers of {int(layers['parameters'].sum()):,} weights",
@@ -165,7 +165,7 @@ def _protocol(name: str, record: ResultRecord) -> None:
     if not found:
         st.info("This record holds neither a list of its layers nor a protocol that speaks of bits.")
         return
-    st.plotly_chart(protocol_figure(found), width="stretch", key=f"protocol-{record.cell_id}")
+    chart(protocol_figure(found), f"protocol-{record.cell_id}")
     named = _named_floats(record)
     rest = f" In floating point besides{named}." if named else ""
     st.info(

@@ -15,7 +15,7 @@ from bench.board.tables.settings import setting_name
 from bench.board.tables.signs import FLAGGED
 from bench.store.bitmaps import unpack_bits
 from bench.store.records import ResultRecord
-from dashboard.common import heading, problems
+from dashboard.common import chart, heading, problems
 from dashboard.facts import facts, is_listing, listing
 from dashboard.figures.cell import FEW, curve_groups, curves_figure
 from dashboard.filters import choice
@@ -247,7 +247,7 @@ def _curves(found: ResultRecord) -> None:
     columns = st.columns(2, gap="large")
     for i, (title, curves) in enumerate(groups.items()):
         with columns[i % 2]:
-            st.plotly_chart(curves_figure(title, curves), width="stretch", key=f"curve-{found.cell_id}-{title}")
+            chart(curves_figure(title, curves), f"curve-{found.cell_id}-{title}")
             if len(curves) > FEW:
                 names = list(curves)
                 st.caption(plain(f"One line per unit: dark is {names[0]}, bright {names[-1]}."))

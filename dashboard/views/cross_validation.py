@@ -14,12 +14,13 @@ from bench.board.tables.published import join
 from bench.board.tables.settings import setting_name
 from bench.board.tables.signs import DOUBTS, legend
 from bench.errors import DataError
-from dashboard.common import heading, problems, scope
+from dashboard.common import chart, heading, problems, scope
 from dashboard.crosstable import CrossTable, cross_table, one_seed, value_text
 from dashboard.figures.cross_validation import FP, OWN, TITLES, cross_map, names_of, published_map
 from dashboard.filters import choice
 from dashboard.links import cell_link, open_cell, with_cells
 from dashboard.load import snapshot
+from dashboard.paper_view import paper_figure
 from dashboard.tables import Column, Html, html_table
 from dashboard.text import number, plain
 
@@ -63,6 +64,7 @@ def show() -> None:
         if what == "drop":
             st.caption("The published drop is blank where the paper prints no accuracy of the uncompressed network.")
     _explained(table, part)
+    paper_figure("map", found.suite, found.preset, set(part["row_id"]))
     with st.expander("The same as a table, with a link to each cell"):
         st.html(_as_table(table, what))
     st.download_button("Download these rows (CSV)", part.to_csv(index=False), f"{found.suite}.csv", "text/csv")
@@ -93,14 +95,7 @@ def _filtered(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 def _measured(table: CrossTable, what: str, suite: str) -> None:
     """The heat map; a click on a square opens its cell."""
     key = f"map-{suite}-{what}-{hash((table.lines, table.columns))}"
-    event: Any = st.plotly_chart(
-        cross_map(table, what),
-        width="stretch",
-        key=key,
-        on_select="rerun",
-        selection_mode="points",
-        config={"displayModeBar": False},
-    )
+    event: Any = chart(cross_map(table, what), key, f"{suite}-map", on_select="rerun", selection_mode="points")
     points = event["selection"]["points"] if event else []
     chosen = points[0].get("customdata") if points else None
     if chosen and chosen[1]:
@@ -113,7 +108,7 @@ def _beside(table: CrossTable, joined: pd.DataFrame, what: str) -> None:
     if what == "drop" and not ("published_fp" in joined and joined.loc[known, "published_fp"].notna().any()):
         what = "top1_mean"
     figure = published_map(table, what)
-    st.plotly_chart(figure, width="stretch", key=f"published-{what}", config={"displayModeBar": False})
+    chart(figure, f"published-{what}")
 
 
 def _scale(table: CrossTable, joined: pd.DataFrame, dataset: str) -> str:

@@ -1,8 +1,9 @@
-"""Images: what two sources synthesise, side by side: pictures, curves of the synthesis, measures over networks."""
+"""Images: up to three image sets side by side: pictures, rows fed by them, curves of the synthesis, measures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -12,18 +13,24 @@ from bench.board.index.imagesets import is_stored, pixels, read_images, sheet
 from bench.errors import StoreError
 from bench.store.measured import read_grid, suites_with_grids
 from bench.store.records import ResultRecord
-from dashboard.common import Scope, heading, problems, scope
+from dashboard.common import Scope, chart, heading, problems, scope
 from dashboard.figures.images import class_grid, curve_figure
 from dashboard.filters import choice
 from dashboard.image_measures import Side, measures
+from dashboard.links import cell_link
 from dashboard.load import index, records_of, snapshot
-from dashboard.tables import Column, html_table
-from dashboard.text import number, plain, row_name, seconds
+from dashboard.tables import Column, Html, html_table
+from dashboard.text import counted, missing, number, plain, row_name, seconds
 
 SHOWN = 256
 PER_CLASS = 8
 UNLABELLED = 64
 NONE = "no network"
+SEVERAL, ALONE = "T2b", "T2a"
+"""Access tiers of images that invert several networks, and one."""
+USED = 60
+"""Rows listed of those that a set fed."""
+ROWS = (Column("network"), Column("compressor"), Column("setting"), Column("seed", True), Column("top-1, %", True))
 FACTS = (Column(""), Column("", True))
 
 
@@ -31,7 +38,8 @@ def show() -> None:
     """Draw the page."""
     heading(
         "Images",
-        "What each source synthesises: two image sets side by side, how they came about, and how networks see them.",
+        "What the sources synthesise, side by side: images of several networks, of one network alone, and real ones; "
+        "how they came about, and how networks see them.",
     )
     problems()
     found = scope(snapshot().table["source"] != "", first=_first)
@@ -45,40 +53,43 @@ def show() -> None:
     if mine.empty:
         st.info("No cell of this suite says which images it was fed with: its image sets are not made yet.")
         return
-    first, *places = st.columns([1, 3, 3])
-    with first:
-        seed = int(choice("Seed", "seed", [str(s) for s in sorted(set(mine["seed"]))]))
+    seed = int(choice("Seed", "seed", [str(s) for s in sorted(set(mine["seed"]))]))
     mine = mine[mine["seed"] == seed]
+    starts = _starts(found.table, mine)
     sources = _sources(mine)
     sides = []
-    for place, letter, start in zip(places, "AB", _pair(found.table, mine, sources), strict=True):
+    for place, letter, start in zip(st.columns(len(starts)), "ABC", starts, strict=False):
         with place:
             sides.append(_side(letter, mine, sources, start))
-    for place, side in zip(st.columns(2), sides, strict=True):
+    for place, side, picture in zip(st.columns(len(sides)), sides, _layout(sides, found.suite), strict=True):
         with place:
-            _pictures(side, found)
+            _pictures(side, found, picture)
             _facts(found, side)
+            _used(side, found.suite)
     _curves(sides)
     measures(sides)
 
 
 def _first(suites: Sequence[str]) -> str:
-    """Where most is to be seen: a suite whose images are at hand, and that measures them, of most sources."""
+    """Where most is to be seen: a suite whose images are at hand, of each kind, and that measures them, of most
+    sources."""
     worth = _worth(snapshot().stamp)
-    return max(suites, key=lambda suite: worth.get(suite, (False, False, 0)))
+    return max(suites, key=lambda suite: worth.get(suite, (False, 0, False, 0)))
 
 
 @st.cache_data(max_entries=4)
-def _worth(stamp: str) -> dict[str, tuple[bool, bool, int]]:
-    """Suite → whether pictures of its sets can be shown, whether it measures images, number of its sources and the
-    networks they look at.  ``stamp`` is the key."""
-    found, packed = {}, suites_with_grids()
+def _worth(stamp: str) -> dict[str, tuple[bool, int, bool, int]]:
+    """Suite → whether pictures of its sets can be shown, how many of the kinds of :func:`_starts` it has, whether it
+    measures images, number of its sources and the networks they look at.  ``stamp`` is the key."""
+    found, packed, table = {}, suites_with_grids(), snapshot().table
+    tiers = table.groupby("suite")["access"].agg(set)
+    upper = set(table.loc[table["control"] == "upper", "suite"])
     for suite, cells in snapshot().cells.groupby("suite", sort=False):
         sets = cells[cells["synth_id"].notna()].drop_duplicates(["source", "model"])
-        shown = any(is_stored(index().store, str(synth_id)) for synth_id in sets["synth_id"])
-        shown = shown or str(suite) in packed
+        shown = str(suite) in packed or any(is_stored(index().store, str(synth_id)) for synth_id in sets["synth_id"])
+        kinds = len({SEVERAL, ALONE} & tiers.get(suite, set())) + (suite in upper)
         measures = bool(((cells["compressor"] == "") & (cells["status"] == "ok")).any())
-        found[str(suite)] = (shown, measures, len(sets))
+        found[str(suite)] = (shown, kinds, measures, len(sets))
     return found
 
 
@@ -88,14 +99,20 @@ def _sources(cells: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(ordered["source"]))
 
 
-def _pair(table: pd.DataFrame, cells: pd.DataFrame, sources: Sequence[str]) -> tuple[str, str]:
-    """Shown at first: the method that may look at most, beside real images; else the first two there are."""
-    methods = table[(table["control"] == "none") & table["source"].isin(list(sources))]
-    tiers = methods.groupby("source")["access"].max()
-    first = max(reversed(sources), key=lambda source: str(tiers.get(source, "")))
-    real = cells.loc[cells["control"] == "upper", "source"]
-    others = [*real, *(source for source in sources if source != first), first]
-    return first, str(others[0])
+def _starts(table: pd.DataFrame, cells: pd.DataFrame) -> list[str]:
+    """Shown at first: images of several networks, of one network alone, and real ones; what a suite lacks is filled
+    with its other sources.  Of several sources of a kind, the one that has fed most cells of the board."""
+    sources = _sources(cells)
+    fed = snapshot().cells["source"].value_counts()
+    by_use = sorted(sources, key=lambda source: -int(fed.get(source, 0)))
+    own = table[table["source"].isin(sources)]
+    kinds = [(own["control"] == "none") & (own["access"] == tier) for tier in (SEVERAL, ALONE)]
+    kinds.append(own["control"] == "upper")
+    asked = [set(own.loc[kind, "source"]) for kind in kinds]
+    chosen = [next((source for source in by_use if source in kind), None) for kind in asked]
+    spare = [source for source in sources if source not in chosen]
+    filled = [source if source is not None else (spare.pop(0) if spare else None) for source in chosen]
+    return [source for source in filled if source is not None]
 
 
 def _side(letter: str, cells: pd.DataFrame, sources: Sequence[str], start: str) -> Side:
@@ -104,7 +121,7 @@ def _side(letter: str, cells: pd.DataFrame, sources: Sequence[str], start: str) 
     part = cells[cells["source"] == source]
     models = sorted({str(m) for m in part["model"]}) or [""]
     done = part[part["status"] == "ok"]["model"].value_counts()
-    fullest = max(models, key=lambda m: done.get(m, 0))
+    fullest = _target() if _target() in models else max(models, key=lambda m: done.get(m, 0))
     model = choice(f"Images of {letter} from", f"from_{key}", [m or NONE for m in models], fullest or NONE)
     part = part[part["model"] == ("" if model == NONE else model)]
     part = part if len(part) else cells[cells["source"] == source]
@@ -121,31 +138,61 @@ def _side(letter: str, cells: pd.DataFrame, sources: Sequence[str], start: str) 
     return Side(letter, name, synth_id, everywhere, stored)
 
 
+def _target() -> str:
+    """The network that another page showed last: its own images are wanted first."""
+    return str((st.session_state.get("kept_target") or [""])[0])
+
+
 # --- pictures ---
 
 
-def _pictures(side: Side, found: Scope) -> None:
+@dataclass(frozen=True)
+class Picture:
+    """How a side's images are shown: the package's grid, or so many from the store, by class or as they come."""
+
+    grid: bytes | None = None
+    count: int = 0
+    by_class: bool = False
+
+
+def _layout(sides: Sequence[Side], suite: str) -> list[Picture]:
+    """One layout for all: by class if every set has labels, else the first of each, as many as the smallest has; the
+    package's grids if the store lacks a set."""
+    stored = [side.stored for side in sides if side.stored is not None]
+    grids = [None if side.trouble else _packed(side.cells, suite) for side in sides]
+    if len(stored) < len(sides) and sum(grid is not None for grid in grids) > 1:
+        stored = []
+    by_class = all(found.labels is not None for found in stored)
+    count = SHOWN if by_class else min([UNLABELLED, *(len(found.images) // found.frames for found in stored)])
+    return [
+        Picture(None if stored and side.stored is not None else grid, count, by_class)
+        for side, grid in zip(sides, grids, strict=True)
+    ]
+
+
+def _pictures(side: Side, found: Scope, picture: Picture) -> None:
     if side.trouble:
         st.warning(plain(side.trouble))
-    if side.stored is not None:
+    alt = f"{side.letter}: images of {side.said}"
+    if side.stored is not None and picture.grid is None:
         mean, std = _constants(found.dataset)
-        labels = side.stored.labels
-        images = side.stored.images if labels is not None else side.stored.images[:UNLABELLED]
-        each = max(1, PER_CLASS // side.stored.frames)
-        picture, classes = sheet(pixels(images, mean, std), labels, each, side.stored.frames)
+        frames = side.stored.frames
+        labels = side.stored.labels if picture.by_class else None
+        images = side.stored.images if picture.by_class else side.stored.images[: picture.count * frames]
+        each = max(1, PER_CLASS // frames)
+        drawn, classes = sheet(pixels(images, mean, std), labels, each, frames)
         names = [side.stored.name_of(label) for label in classes]
-        st.plotly_chart(class_grid(picture, names), width="stretch", key=f"grid-{side.letter}-{side.synth_id}")
-        told = f"the first {each} images of each class" if classes else f"the first {len(images)} images"
+        told = f"the first {each} images of each class" if classes else f"the first {len(images) // frames} images"
+        chart(class_grid(drawn, names), f"grid-{side.letter}-{side.synth_id}", alt=f"{alt}, {told}")
         scaled = "" if mean is not None else "; grey levels stretched to the set's own range"
         st.caption(plain(f"{side.letter}: {side.said} · {told}, from the store{scaled}"))
         return
-    grid = _packed(side.cells)
-    if grid is None:
+    if picture.grid is None:
         st.info(
             plain(f"{side.letter}: {side.said} · no picture: neither the store nor the package holds these images.")
         )
         return
-    st.image(grid, width="stretch")
+    st.image(picture.grid, width="stretch", alt=f"{alt}, the first of the set")
     st.caption(
         plain(f"{side.letter}: {side.said} · the first images of the set as they came with the package, not by class")
     )
@@ -162,8 +209,10 @@ def _constants(dataset: str) -> tuple[list[float] | None, list[float] | None]:
     return None, None
 
 
-def _packed(cells: pd.DataFrame) -> bytes | None:
-    one_each = cells.drop_duplicates("suite")
+def _packed(cells: pd.DataFrame, suite: str) -> bytes | None:
+    """The grid that came with the package: the shown suite's own where there is one."""
+    ordered = cells.assign(_other=cells["suite"] != suite).sort_values("_other", kind="stable")
+    one_each = ordered.drop_duplicates("suite").drop(columns="_other")
     for record in records_of(one_each) if len(one_each) else []:
         grid = read_grid(record)
         if grid is not None:
@@ -189,6 +238,39 @@ def _facts(found: Scope, side: Side) -> None:
     st.html(html_table(FACTS, list(facts.items())))
 
 
+def _used(side: Side, suite_shown: str) -> None:
+    """The rows that these images fed, by the digest of their content: what the numbers of those rows are of."""
+    own = side.cells[side.cells["suite"] == suite_shown]
+    digests = [str(digest) for digest in dict.fromkeys(own["image_digest"].dropna()) if digest]
+    everywhere = snapshot().cells
+    fed = everywhere[everywhere["image_digest"].isin(digests)] if digests else side.cells
+    rows = fed[fed["compressor"] != ""].sort_values(["suite", "target", "compressor", "setting_label", "seed"])
+    digest = "digest not recorded, matched by the set's name" if not digests else f"digest {digests[0][:12]}"
+    if len(digests) > 1:
+        digest = f"{len(digests)} digests, since the set was made as often: {', '.join(one[:12] for one in digests)}"
+    measuring = len(fed) - len(rows)
+    looked = f" · {counted(measuring, 'measure')} of the images alone" if measuring else ""
+    st.caption(plain(f"{side.letter}: {digest} · {counted(len(rows), 'compressed cell')} used it{looked}"))
+    if rows.empty:
+        return
+    with st.expander(plain(f"Cells that used {side.letter}")):
+        for suite, part in rows.head(USED).groupby("suite", sort=False):
+            cells: list[list[str | Html]] = [
+                [
+                    cell_link(str(r.target), r.suite, r.cell_id),
+                    str(r.compressor),
+                    str(r.setting_label),
+                    str(r.seed),
+                    number(None if missing(r.top1) else r.top1, 2),
+                ]
+                for r in part.itertuples()
+            ]
+            st.caption(plain(f"suite {suite}"))
+            st.html(html_table(ROWS, cells))
+        if len(rows) > USED:
+            st.caption(plain(f"the first {USED} of {len(rows):,}"))
+
+
 def _table_row(found: Scope, side: Side) -> Any:
     mine = side.cells[side.cells["suite"] == found.suite].head(1)
     if mine.empty:
@@ -205,20 +287,20 @@ def _curves(sides: Sequence[Side]) -> None:
     if not names:
         st.info(
             "Not recorded here: the packed records keep curves of suites that measure images only, and this store "
-            "holds neither set. Run the suite into a store of your own to see them."
+            "holds none of the sets. Run the suite into a store of your own to see them."
         )
         return
-    looks = ("solid blue", "dashed orange")
+    looks = ("solid blue", "dashed orange", "dotted green")
     told = [
         f"{look}: {side.letter}, {side.said}" if found else f"{side.letter}, {side.said}: no curves recorded"
-        for look, side, found in zip(looks, sides, curves, strict=True)
+        for look, side, found in zip(looks, sides, curves, strict=False)
     ]
     st.caption(plain(" · ".join([*told, "first batch of each set"])))
     for start in range(0, len(names), 3):
         for place, name in zip(st.columns(3), names[start : start + 3], strict=False):
             with place:
                 figure = curve_figure(name, [(s.name, f.get(name, ())) for s, f in zip(sides, curves, strict=True)])
-                st.plotly_chart(figure, width="stretch", key=f"curve-{name}")
+                chart(figure, f"curve-{name}")
 
 
 def _curve_order(name: str) -> tuple[bool, str]:

@@ -16,7 +16,7 @@ from bench.board.tables.means import RowsByKey, setting_groups
 from bench.board.tables.settings import setting_name
 from bench.board.tables.signs import DOUBTS, legend
 from dashboard.board_columns import SAID_ONCE, classes, rows, shown_columns, values
-from dashboard.common import Scope, heading, problems, scope
+from dashboard.common import Scope, heading, problems, scope, telling_target
 from dashboard.crosstable import CrossTable, Mean, cross_table, mean_of, one_seed, value_text
 from dashboard.figures.leaderboard import leaderboard_bars
 from dashboard.filters import choice, choices
@@ -88,7 +88,7 @@ def _filtered(found: Scope) -> tuple[str, str, pd.DataFrame]:
     table = found.table
     columns = st.columns([4, 4, 3, 3, 3])
     with columns[0]:
-        target = choice("Target", "target", [*dict.fromkeys(table["target"]), ALL_TARGETS], _telling(table))
+        target = choice("Target", "target", [*dict.fromkeys(table["target"]), ALL_TARGETS], telling_target(table))
     table = table if target == ALL_TARGETS else table[table["target"] == target]
     with columns[1]:
         compressors = choices("Compressor", "compressor", list(dict.fromkeys(table["compressor"])))
@@ -101,13 +101,6 @@ def _filtered(found: Scope) -> tuple[str, str, pd.DataFrame]:
     table = table[table["compressor"].isin(compressors) & table["setting_label"].isin(settings)]
     ratio = BUDGETS[budget]
     return target, order, table if ratio is None else _equal_budget(table, ratio)
-
-
-def _telling(table: pd.DataFrame) -> str | None:
-    """The target on which the methods differ most, which is shown at first."""
-    top1 = table[table["control"] == "none"].groupby("target")["top1_mean"]
-    spans = (top1.max() - top1.min()).dropna()
-    return str(spans.astype(float).idxmax()) if len(spans) else None
 
 
 def _equal_budget(table: pd.DataFrame, ratio: float) -> pd.DataFrame:

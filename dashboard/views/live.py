@@ -9,8 +9,9 @@ import streamlit as st
 
 from bench.board.index.board_index import LiveState
 from bench.errors import BenchError
-from dashboard.common import heading
+from dashboard.common import chart, heading
 from dashboard.figures.live import done_over_time
+from dashboard.history_view import show_history
 from dashboard.load import live
 from dashboard.tables import Column, Html, html_table
 from dashboard.text import BLANK, missing, number, plain, seconds
@@ -39,6 +40,7 @@ def show() -> None:
     """Draw the page."""
     heading("Live", "The run that is writing into this store: how far it is and what it met.")
     _state()
+    show_history()
 
 
 @st.fragment(run_every=EVERY)
@@ -69,7 +71,7 @@ def _state() -> None:
         until = (now if phase == "running" else state.beat) - state.started
         left = state.seconds_left if phase == "running" else None
         figure = done_over_time(state.curve, state.tasks, until, left)
-        st.plotly_chart(figure, width="stretch", key="done-over-time")
+        chart(figure, "done-over-time")
     if state.failures:
         st.subheader(plain(f"{state.failed} failed"))
         st.html(html_table(FAILURES, _failures(state, now)))

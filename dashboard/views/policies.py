@@ -10,7 +10,7 @@ import streamlit as st
 
 from bench.board.tables.searches import GROUP, INTERVAL_FROM, epoch_of, epochs
 from bench.store.records import ResultRecord
-from dashboard.common import Scope, heading, problems, scope
+from dashboard.common import Scope, chart, heading, problems, scope
 from dashboard.figures.bits import layer_bits
 from dashboard.figures.margins import Margins, embeddings, margin_bars, margins_of
 from dashboard.figures.policies import SIDES, agreement, policy_map, stability
@@ -110,7 +110,7 @@ def _accuracy(group: pd.DataFrame) -> None:
     if known.empty:
         st.info("None of these rows has a mean yet: every one still lacks a seed.")
         return
-    st.plotly_chart(complexity(group), width="stretch", key="complexity")
+    chart(complexity(group), "complexity")
     says = [
         f"{counted(len(known), 'row')}, {len(on_front(group))} on the front",
         "the front is of searches; controls stand beside it, grey and hollow",
@@ -131,7 +131,7 @@ def _costs(group: pd.DataFrame) -> None:
     elif not images:
         st.info("None of these searches looked at images, so none has a cost in epochs.")
     else:
-        st.plotly_chart(cost_gain(group, images), width="stretch", key="cost-gain")
+        chart(cost_gain(group, images), "cost-gain")
         st.caption(plain(" · ".join(cost_notes(group, images))))
     with st.expander("The same as a table", expanded=drawn.empty):
         st.html(
@@ -182,7 +182,7 @@ def _layers(by_policy: Mapping[str, Sequence[ResultRecord]], searches: Sequence[
     if not frames or not layers:
         st.info("No record here lists its layers.")
         return
-    st.plotly_chart(policy_map(frames), width="stretch", key="policy-map")
+    chart(policy_map(frames), "policy-map")
     _steady(frames, searches)
 
 
@@ -195,7 +195,7 @@ def _steady(frames: Mapping[str, Sequence[pd.DataFrame]], searches: Sequence[str
     shown = choice(
         "Search", "search", list(several), default=next((name for name in several if name in searches), None)
     )
-    st.plotly_chart(stability(several[shown]), width="stretch", key="stability")
+    chart(stability(several[shown]), "stability")
     st.caption("Each bar is a layer; its parts are the shares of the seeds that give it these bits.")
     st.html(html_table(STEADY, [_steady_row(name, some) for name, some in several.items()]))
 
@@ -227,14 +227,14 @@ def _margins(by_policy: Mapping[str, Sequence[ResultRecord]]) -> None:
         )
         return
     bars = margin_bars({name: [found for _, found in seeds] for name, seeds in known.items()})
-    st.plotly_chart(bars, width="stretch", key="margins")
+    chart(bars, "margins")
     st.caption(plain(" · ".join(_said_of_margins(known))))
     pictures = {f"{name} · seed {r.seed}": found for name, seeds in known.items() for r, found in seeds}
     shown = pictures[choice("Features of", "features", list(pictures))]
     if not any(shown["points"].values()):
         st.info("These features have no picture.")
         return
-    st.plotly_chart(embeddings(shown), width="stretch", key="embeddings")
+    chart(embeddings(shown), "embeddings")
     count = counted(len(shown["point_classes"]), "image")
     st.caption(plain(f"First two principal components of the features of {count}, each network's own; colour: class."))
 

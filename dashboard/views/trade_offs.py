@@ -13,8 +13,18 @@ from bench.board.tables.costs import best_under
 from bench.board.tables.settings import setting_name
 from bench.board.tables.signs import legend
 from dashboard.board_columns import source_name
-from dashboard.common import heading, problems, scope
-from dashboard.figures.trade_offs import Cost, offered_costs, on_front, trade_off, varying
+from dashboard.common import chart, heading, problems, scope, telling_target
+from dashboard.figures.trade_offs import (
+    LABELLED,
+    WORK,
+    Cost,
+    front_labels,
+    offered_costs,
+    on_front,
+    trade_off,
+    varying,
+    with_work,
+)
 from dashboard.filters import amount, choice, choices
 from dashboard.load import snapshot
 from dashboard.tables import Column, Html, html_table
@@ -33,20 +43,21 @@ COLUMNS: tuple[Shown, ...] = (
         Column("top-1 %", True, "mean over seeds, rounded to its uncertainty"),
         lambda r: rounded(r.top1_mean, r.top1_low, r.top1_high),
     ),
-    (Column("95 % interval", True), lambda r: interval(r.top1_low, r.top1_high)),
+    (Column("95 % interval, %", True), lambda r: interval(r.top1_low, r.top1_high)),
     (Column("size", True, "of the compressed network"), lambda r: size(r.size_bytes)),
     (Column("GBitOPs", True), lambda r: number(r.bitops_g, 3)),
     (
         Column("effective MMACs", True, "million multiply-accumulates of one image, zeroed weights not counted"),
         lambda r: number(None if missing(r.macs_effective) else r.macs_effective / 1e6, 2),
     ),
-    (Column("synthesis", True, "wall time of the image set, charged in full"), lambda r: seconds(r.synthesis_s)),
-    (Column("compression", True, "wall time"), lambda r: seconds(r.compress_s)),
+    (Column("synthesis, wall time", True, "of the image set, charged in full"), lambda r: seconds(r.synthesis_s)),
+    (Column("compression, wall time", True), lambda r: seconds(r.compress_s)),
+    (Column("CPU time", True, "of synthesis, charged in full, and compression"), lambda r: seconds(getattr(r, WORK))),
     (
-        Column("passes", True, "forward-equivalents of synthesis and compression"),
+        Column("passes of one image", True, "forward-equivalents of synthesis and compression"),
         lambda r: number(r.forward_equivalents, 0),
     ),
-    (Column("peak", True, "memory, MiB"), lambda r: number(r.peak_memory_mib, 0)),
+    (Column("peak memory, MiB", True), lambda r: number(r.peak_memory_mib, 0)),
 )
 BEST = 10
 """Rows shown of those that are best under a limit."""
@@ -56,13 +67,14 @@ def show() -> None:
     """Draw the page."""
     heading(
         "Trade-offs",
-        "What accuracy costs: bit operations, bytes, time. The dotted line joins rows that no other beats in both.",
+        "What accuracy costs: CPU time, bit operations, bytes. The dotted line joins the methods that no other beats "
+        "in both; the band is their 95 % intervals.",
     )
     problems()
     found = scope(snapshot().table["compressor"] != "")
     if found is None:
         return
-    rows, cost = _filtered(found.table)
+    rows, cost = _filtered(with_work(found.table))
     if rows.empty:
         st.info("No row has all of these; take a filter off.")
         return
@@ -86,14 +98,18 @@ def show() -> None:
     if len(measured) > SHOWN:
         st.caption(plain(f"The first {SHOWN} of {len(measured):,}; the download holds all."))
     st.download_button(
-        "Download these rows (CSV)", rows.to_csv(index=False), f"{found.suite}-costs.csv", "text/csv", key="csv"
+        "Download these rows (CSV)",
+        rows.drop(columns=WORK).to_csv(index=False),
+        f"{found.suite}-costs.csv",
+        "text/csv",
+        key="csv",
     )
 
 
 def _filtered(table: pd.DataFrame) -> tuple[pd.DataFrame, Cost]:
     first, second, third, fourth = st.columns([2, 2, 2, 2])
     with first:
-        target = choice("Target", "target", list(dict.fromkeys(table["target"])))
+        target = choice("Target", "target", list(dict.fromkeys(table["target"])), telling_target(table))
     with second:
         table = table[table["target"] == target]
         costs = {cost.column: cost for cost in offered_costs(table)}
@@ -124,20 +140,23 @@ def _plot(part: pd.DataFrame, cost: Cost, columns: Sequence[Shown], key: str) ->
     if known.empty:
         st.info(plain(f"{cost.label.capitalize()}: not measured for these rows."))
         return
-    st.plotly_chart(trade_off(known, cost), width="stretch", key=f"trade-off-{key}-{cost.column}")
+    chart(trade_off(known, cost), f"trade-off-{key}-{cost.column}")
     best = on_front(known, cost)
     left_out = len(part) - len(known)
     says = [
         f"{counted(len(known), 'row')}, {len(best)} on the front",
         f"{int(known['test_count'].max()):,} test images" if known["test_count"].notna().any() else "",
-        "the front is of methods: real images and noise stand beside it",
+        "grey diamonds: controls, on no front; one beyond the axes stands at the edge with an arrow and its value",
         f"{counted(left_out, 'row')} without this cost left out" if left_out else "",
         *legend(part),
     ]
     st.caption(plain(" · ".join(filter(None, says))))
     if len(best):
-        with st.expander("The rows on the front"):
-            st.html(_table(best, columns))
+        numbered = len(best) > LABELLED
+        with st.expander("The rows on the front", expanded=numbered):
+            names = iter(front_labels(best, known))
+            first: list[Shown] = [(Column("point", True, "its number in the figure"), lambda _: next(names))]
+            st.html(_table(best, [*(first if numbered else []), *columns]))
 
 
 def _unmeasured(rows: pd.DataFrame) -> None:

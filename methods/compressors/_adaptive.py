@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from methods.compressors._adaptive_training import Course
     from methods.quant.adaptive import AdaptiveModel
     from methods.quant.learned_weights import WeightMaker
-    from methods.quant.training import Makers
+    from methods.quant.training_parts import Makers
 
 Bits = Annotated[int, Field(ge=2, le=8)]
 
@@ -180,7 +180,7 @@ def _quantisers(params: AdaptiveParams) -> tuple[Makers, WeightMaker]:
     scale no normalisation sets."""
     from methods.quant.learned import PactActivation
     from methods.quant.learned_weights import SquashedWeight
-    from methods.quant.training import Makers
+    from methods.quant.training_parts import Makers
 
     inner: WeightScale = "none" if params.rescale == "sat" else params.rescale
     return (

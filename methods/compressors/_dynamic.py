@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from methods.compressors._dynamic_training import BitLoss, Seen
-    from methods.quant.dynamic import Choices, DynamicModel
+    from methods.quant.dynamic import DynamicModel
+    from methods.quant.dynamic_tensors import Choices
 
 Bits = Annotated[int, Field(ge=2, le=8)]
 
@@ -108,7 +109,7 @@ def family_of(params: DynamicParams) -> Family:
     """The quantisers of `lsq` or `pact`, as their own files have them."""
     from methods.quant.learned import PactActivation, StepActivation
     from methods.quant.learned_weights import DorefaWeight, LsqWeight
-    from methods.quant.training import Makers
+    from methods.quant.training_parts import Makers
 
     init, relative = params.init, params.relative_steps
     if params.quantiser == "pact":

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
     from methods.compressors._distillation import Losses
     from methods.compressors._training import Optimiser, Schedule
-    from methods.quant.training import Makers, TrainedModel
+    from methods.quant.training import TrainedModel
+    from methods.quant.training_parts import Makers
 
 Share = Field(ge=0, le=1)
 
@@ -213,6 +214,7 @@ def finished(net: TrainedModel, setting: Setting, family: Family, **protocol: An
         weight_levels=levels,
         activation_levels=net.activation_levels(),
         protocol={**own, **protocol},
+        inspection=net.inspection(module),
         integers=partial(trained_integers, module, net.grids, tuple(levels)),
     )
 

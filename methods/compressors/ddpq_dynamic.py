@@ -59,7 +59,7 @@ from methods.compressors._qat import PRESETS
 
 if TYPE_CHECKING:
     from methods.compressors._dynamic_training import BitLoss
-    from methods.quant.dynamic import Choices
+    from methods.quant.dynamic_tensors import Choices
 
 
 class DdpqDynamicParams(DynamicParams):
@@ -88,7 +88,7 @@ class DdpqDynamic(DynamicCompressor):
 
     def choices(self, params: Any, setting: Setting) -> Choices:
         """A selector for each tensor."""
-        from methods.quant.dynamic import Choices
+        from methods.quant.dynamic_tensors import Choices
 
         candidates = params.candidates_for(setting)
         return Choices(

@@ -46,7 +46,7 @@ class Dorefa(QatCompressor):
         """DoReFa weights, fixed activation clips."""
         from methods.quant.learned import StepActivation
         from methods.quant.learned_weights import DorefaWeight
-        from methods.quant.training import Makers
+        from methods.quant.training_parts import Makers
 
         clip = None if params.rescale else 1.0
         return Family(

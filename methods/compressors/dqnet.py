@@ -41,7 +41,7 @@ from methods.compressors._dynamic import DynamicCompressor, DynamicParams, compr
 
 if TYPE_CHECKING:
     from methods.compressors._dynamic_training import BitLoss
-    from methods.quant.dynamic import Choices
+    from methods.quant.dynamic_tensors import Choices
 
 EPOCHS, PER_EPOCH = 110, 1_281_167 // 256
 
@@ -84,7 +84,7 @@ class Dqnet(DynamicCompressor):
 
     def choices(self, params: Any, setting: Setting) -> Choices:
         """A controller for all tensors."""
-        from methods.quant.dynamic import Choices
+        from methods.quant.dynamic_tensors import Choices
 
         candidates = params.candidates_for(setting)
         return Choices(

@@ -65,7 +65,7 @@ class Lsq(QatCompressor):
         """Learned steps for weights and activations."""
         from methods.quant.learned import AffineStepActivation, StepActivation
         from methods.quant.learned_weights import LsqWeight
-        from methods.quant.training import Makers
+        from methods.quant.training_parts import Makers
 
         init = params.init
         activation = AffineStepActivation if params.activation_grid == "affine" else StepActivation

@@ -52,7 +52,7 @@ class Pact(QatCompressor):
         """DoReFa weights, learned activation clips."""
         from methods.quant.learned import PactActivation
         from methods.quant.learned_weights import DorefaWeight
-        from methods.quant.training import Makers
+        from methods.quant.training_parts import Makers
 
         return Family(
             Makers(

@@ -24,7 +24,8 @@ from methods.quant.choices import StepInit
 from methods.quant.learned import ActivationMaker, LearnedActivation, StepActivation
 from methods.quant.learned_weights import LsqWeight, WeightMaker
 from methods.quant.place import Point
-from methods.quant.training import Makers, TrainedModel
+from methods.quant.training import TrainedModel
+from methods.quant.training_parts import Makers
 
 LEAST = 1e-30
 """Probability that one of zero counts as in a cost."""

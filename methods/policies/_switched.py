@@ -20,7 +20,8 @@ from methods.policies._space import Space
 from methods.quant.choices import StepInit
 from methods.quant.learned import LearnedActivation, StepActivation
 from methods.quant.learned_weights import LsqWeight
-from methods.quant.training import Makers, TrainedModel
+from methods.quant.training import TrainedModel
+from methods.quant.training_parts import Makers
 
 MakeWeight = Callable[[Tensor, int], nn.Module]
 

@@ -23,7 +23,8 @@ from methods.quant.learned import ActivationMaker, LearnedActivation
 from methods.quant.learned_weights import WeightMaker, squashed_weight
 from methods.quant.plain import bare_copy
 from methods.quant.switched import SwitchedActivation, SwitchedNorm, SwitchedWeight
-from methods.quant.training import Makers, TrainedModel
+from methods.quant.training import TrainedModel
+from methods.quant.training_parts import Makers
 from methods.quant.widths import Widths, capped
 
 
@@ -214,6 +215,9 @@ class AdaptiveModel(TrainedModel):
         self.switch(width)
         one = copy.copy(self)
         one.grids = {name: grid for name in self._held if (grid := self._grid(name)) is not None}
+        one.unrounded = {
+            name: self._switch(name).part(width).unrounded(self.weight(name)).detach().clone() for name in self._held
+        }
         one.body, one.undone = bare_copy(self.body), dict(self.undone)
         one.setting, one._plan, one._quantisers = self.settings[width], self._plans[width], {}
         for parent in list(one.body.modules()):

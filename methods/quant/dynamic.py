@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bench.interfaces import FLOAT_BITS, BitPolicy, LayerBits, Setting
-from bench.interfaces.inventory import LAYERS, evaluating, probe_images, take_inventory
+from bench.interfaces.inspection import Inspection
+from bench.interfaces.inventory import LAYERS, probe_images, take_inventory
 from methods.quant.bits import BitPlan, Wiring
 from methods.quant.build import replace_layer
 from methods.quant.choosing import (
@@ -24,34 +23,15 @@ from methods.quant.choosing import (
     choosers,
     forget,
 )
+from methods.quant.dynamic_tensors import Choices, input_shapes
 from methods.quant.layers import LayerFace, module_of, node_layers
 from methods.quant.learned import ActivationMaker, LearnedActivation
 from methods.quant.learned_weights import WeightMaker
 from methods.quant.levels import count_levels
 from methods.quant.selectors import Controller, DeviationSelector, Selector, Told
 from methods.quant.switched import SwitchedWeight
-from methods.quant.training import Makers, TrainedModel
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What images choose from.
-
-    ``inputs`` are the candidates, ascending; ``weights`` those of the layers that read a chosen tensor, in the same
-    order, () where weights have the setting's bits.  ``selector`` own is one for each tensor, joint one controller for
-    all (``hidden`` units, ``dropout``), which reads the input of the first layer after the share ``after`` of the
-    layers; the tensors before that one have the setting's bits.  ``norms`` gives each candidate its own batch
-    normalisation.  ``standard``: see `DeviationSelector`.
-    """
-
-    inputs: tuple[int, ...]
-    weights: tuple[int, ...] = ()
-    selector: Literal["own", "joint"] = "own"
-    after: float = 0.0
-    hidden: int = 64
-    dropout: float = 0.2
-    norms: bool = False
-    standard: bool = False
+from methods.quant.training import TrainedModel
+from methods.quant.training_parts import Makers
 
 
 class DynamicModel(TrainedModel):
@@ -91,7 +71,7 @@ class DynamicModel(TrainedModel):
         named = self.setting.policy or BitPolicy()
         roles = [name for name, role in wiring.roles.items() if role in ("inner", "stem")]
         if len(self.choices.inputs) > 1 and self.setting.act_bits < FLOAT_BITS:
-            shapes = self._shapes()
+            shapes = input_shapes(self.body, self.order, self._example)
             first = round(self.choices.after * len(self.order))
             for name in sorted(roles, key=lambda name: self._first(name, wiring)):
                 readers = [layer for layer in self.order if name in wiring.reads[layer]]
@@ -113,30 +93,6 @@ class DynamicModel(TrainedModel):
     def _first(self, tensor: str, wiring: Wiring) -> int:
         """Place of the first layer that reads it."""
         return min((i for i, layer in enumerate(self.order) if tensor in wiring.reads[layer]), default=len(self.order))
-
-    def _shapes(self) -> dict[str, tuple[int, int, int] | None]:
-        """{layer: (axis of the channels, channels, rows of an image) of its input}; None where its rows do not belong
-        to single images, each image's side by side, or its calls differ."""
-        images = probe_images(self._example, 3)
-        other = images.clone()
-        other[1] = images[1].flip(-1) * 1.5 + 0.25
-        runs = []
-        for batch in (images, other):
-            seen: list[tuple[str, Tensor]] = []
-            layers = {name: self.body.get_submodule(name) for name in self.order}
-            hooks = [layer.register_forward_pre_hook(_noter(name, seen)) for name, layer in layers.items()]
-            try:
-                with evaluating(self.body):
-                    self.body(batch)
-            finally:
-                for hook in hooks:
-                    hook.remove()
-            runs.append(seen)
-        found: dict[str, tuple[int, int, int] | None] = {}
-        for (name, x), (_, y) in zip(*runs, strict=True):
-            shape = _shape_of(x, y, isinstance(self.body.get_submodule(name), nn.Linear))
-            found[name] = shape if found.get(name, shape) == shape else None
-        return found
 
     def _input_quantiser(self, make: ActivationMaker, tensor: str, nonnegative: bool) -> LearnedActivation:
         if tensor not in self._places:
@@ -284,6 +240,10 @@ class DynamicModel(TrainedModel):
         body = super().export()
         return PerImage(body).eval() if self.dynamic else body
 
+    def inspection(self, module: nn.Module) -> Inspection | None:
+        """As a static network's; None where images choose: no layer has bits of its own then."""
+        return None if isinstance(module, PerImage) else super().inspection(module)
+
     def protocol(self, weight_grid: str, activation_grid: str, weight_range: str, act_range: str) -> dict[str, Any]:
         """As a static network's; normalisations stay behind weights that follow, and where each candidate has one."""
         found = super().protocol(weight_grid, activation_grid, weight_range, act_range)
@@ -315,23 +275,3 @@ def _called(graph: fx.GraphModule, node: fx.Node) -> tuple[str, ...]:
     """Names of the weighted layers that ``node`` calls, one that follows included."""
     part = module_of(graph, node)
     return (str(node.target),) if isinstance(part, (FollowingLayer, *LAYERS)) else node_layers(graph, node)
-
-
-def _noter(name: str, seen: list[tuple[str, Tensor]]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-    def note(part: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        seen.append((name, inputs[0].detach().clone()))
-
-    return note
-
-
-def _shape_of(x: Tensor, changed: Tensor, linear: bool) -> tuple[int, int, int] | None:
-    """(axis of the channels, channels, rows of an image) of a layer's input ``x``; ``changed`` is the same with another
-    image at place 1 of three."""
-    if x.shape != changed.shape or x.shape[0] % 3 or x.dim() < 2 or (not linear and x.dim() != 4):
-        return None
-    rows = x.shape[0] // 3
-    moved = (x != changed).flatten(1).any(1).nonzero().flatten().tolist()
-    if moved and not set(moved) <= set(range(rows, 2 * rows)):
-        return None
-    axis = x.dim() - 1 if linear else 1
-    return axis, x.shape[axis], rows

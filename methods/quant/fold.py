@@ -21,12 +21,14 @@ _OWN = frozenset(kind.forward for kind in (*_LAYERS, Conv2dSame, TimmLinear))
 @dataclass
 class BatchStats:
     """What a folded BN knew: gamma and beta are the standard deviation and mean of its output per channel (float32
-    [O]); mean and var those of its input.  Cross-layer equalisation rescales gamma and beta."""
+    [O]); mean and var those of its input; factor (float64 [O]) is what the weight was multiplied by.  Cross-layer
+    equalisation rescales gamma and beta."""
 
     gamma: Tensor
     beta: Tensor
     mean: Tensor
     var: Tensor
+    factor: Tensor | None = None
 
 
 def fold_batch_norm(graph: fx.GraphModule) -> dict[str, BatchStats]:
@@ -82,4 +84,4 @@ def fold_into(layer: nn.Conv2d | nn.Linear | nn.ConvTranspose2d, norm: nn.module
     layer.weight = nn.Parameter(scaled.to(weight.dtype), requires_grad=weight.requires_grad)
     folded = (beta + factor * (bias - mean)).to(weight.dtype)
     layer.bias = nn.Parameter(folded, requires_grad=weight.requires_grad)
-    return BatchStats(gamma.float(), beta.float(), mean.float(), var.float())
+    return BatchStats(gamma.float(), beta.float(), mean.float(), var.float(), factor)

@@ -20,6 +20,8 @@ from methods.quant.taps import WithTaps
 class Inspected:
     """The inspection of a finished `QuantModel`, which is left as it was."""
 
+    baseline = ""
+
     def __init__(self, net: QuantModel) -> None:
         self._net = net
         self._finer: dict[tuple[str, int], ActQuantizer] = {}

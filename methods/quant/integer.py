@@ -183,12 +183,12 @@ def trained_integers(body: nn.Module, grids: Mapping[str, WeightGrid], layers: C
     if unknown:
         raise NotApplicable("no integer form of its weight's quantiser is known", where=unknown[0])
     net = copy.deepcopy(body).eval()
-    paths = {_tensor_of(path): path for path, part in net.named_modules() if isinstance(part, LearnedActivation)}
+    paths = {tensor_of(path): path for path, part in net.named_modules() if isinstance(part, LearnedActivation)}
     return Integers(net, grids, {name: path for name, path in _pointed(net, paths).items() if path})
 
 
-def _tensor_of(path: str) -> str:
-    """The tensor's name from its quantiser's path: behind a holder's name, or the layer whose input it is."""
+def tensor_of(path: str) -> str:
+    """A tensor's name from its quantiser's path: behind a holder's name, or the layer whose input it is."""
     first, _, rest = path.partition(".")
     return rest if first.endswith("_quantizers") else path.removesuffix(".quant")
 

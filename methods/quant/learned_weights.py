@@ -46,6 +46,10 @@ class LsqWeight(nn.Module):
         """The fake-quantised weight, of the same shape."""
         return fake_quant(weight, self.scale, self.n, self.p, self.g)
 
+    def unrounded(self, weight: Tensor) -> Tensor:
+        """What is rounded: the weight itself."""
+        return weight
+
     def right_inverse(self, weight: Tensor) -> Tensor:
         """What trains starts as the weight itself (`torch.nn.utils.parametrize` asks)."""
         return weight
@@ -133,9 +137,16 @@ class SquashedWeight(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         """The fake-quantised weight, of the same shape."""
         out = squashed_weight(weight, self.bits, self.grid)
+        return self._times(out) * out
+
+    def unrounded(self, weight: Tensor) -> Tensor:
+        """What is rounded, 2 t - 1, times the number that the quantised weight gets."""
+        return self._times(squashed_weight(weight, self.bits, self.grid)) * (2 * _squashed(weight) - 1)
+
+    def _times(self, quantised: Tensor) -> Tensor:
         if self.scale == "sat":
-            return out * (self.spread / out.detach().std(unbiased=False).clamp_min(MIN_STEP))
-        return self.factor * out
+            return self.spread / quantised.detach().std(unbiased=False).clamp_min(MIN_STEP)
+        return self.factor
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """What trains starts as the weight itself (`torch.nn.utils.parametrize` asks)."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,12 +21,12 @@ from torch.nn.utils import parametrize
 from bench.errors import NotApplicable
 from bench.interfaces import FLOAT_BITS, BitPolicy, Setting
 from bench.interfaces.grids import WeightGrid
+from bench.interfaces.inspection import Inspection
 from methods.quant.bits import INPUT, UNTRACED, BitPlan, Wiring, decide
 from methods.quant.build import WrapError, replace_layer
 from methods.quant.fold import fold_batch_norm
 from methods.quant.graph import copied, used
 from methods.quant.integer import folded_grid, weight_grid
-from methods.quant.layers import LayerFace, node_layers
 from methods.quant.learned import ActivationMaker, LearnedActivation
 from methods.quant.learned_weights import WeightMaker
 from methods.quant.levels import count_levels, input_levels
@@ -35,29 +34,8 @@ from methods.quant.place import Point, find_inputs, input_wiring, layer_wiring
 from methods.quant.same import Reference, departs, reference
 from methods.quant.taps import WithTaps
 from methods.quant.trace import TraceError, trace
+from methods.quant.training_parts import HOLDER, Makers, QuantisedInput, insert, sources_of, times, weighted
 from methods.quant.units import find_units
-
-_HOLDER = "input_quantizers"
-
-
-@dataclass(frozen=True)
-class Makers:
-    """What puts a quantiser on a weight and on an activation."""
-
-    weight: WeightMaker
-    activation: ActivationMaker
-
-
-class _QuantisedInput(LayerFace):
-    """A layer behind an activation quantiser, where there is no graph to put one into."""
-
-    def __init__(self, layer: nn.Module, quant: LearnedActivation) -> None:
-        super().__init__()
-        self.layer, self.quant = layer, quant
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.layer(self.quant(x))
-        return out
 
 
 class TrainedModel:
@@ -73,6 +51,7 @@ class TrainedModel:
         normalised: whether it has batch normalisation (a network that was pruned before has it folded).
         undone: {rewrite: how it differed from the network given}, for those that were undone.
         grids: {layer: grid of its weight} of the exported network; empty before.
+        unrounded: {layer: its weight before the quantiser} of the exported network; empty before.
     """
 
     def __init__(self, module: nn.Module, example: Tensor, setting: Setting, makers: Makers) -> None:
@@ -80,6 +59,8 @@ class TrainedModel:
         self.undone: dict[str, str] = {}
         self._folded: frozenset[str] = frozenset()
         self.grids: dict[str, WeightGrid] = {}
+        self.unrounded: dict[str, Tensor] = {}
+        self._outputs: tuple[str, ...] = ()
         self._example = example[:2]
         expected = reference(module, self._example)
         try:
@@ -163,7 +144,7 @@ class TrainedModel:
     def _put_weights(self, make: WeightMaker) -> None:
         for name, bits in self._plan.layers.items():
             if bits.weight < FLOAT_BITS:
-                layer = _layer(self.body, name)
+                layer = weighted(self.body, name)
                 quant = self._weight_quantiser(make, name, layer.weight.detach())
                 parametrize.register_parametrization(layer, "weight", quant)
 
@@ -179,17 +160,17 @@ class TrainedModel:
         """Quantisers at ``points`` of the graph, then at the layers whose input no graph shows; by tensor."""
         found: dict[str, LearnedActivation] = {}
         if isinstance(self.body, fx.GraphModule):
-            self.body.add_submodule(_HOLDER, nn.Module())
+            self.body.add_submodule(HOLDER, nn.Module())
             for point in points:
                 quant = self._input_quantiser(make, point.node.name, point.nonnegative)
-                _insert(self.body, point.node, quant)
+                insert(self.body, point.node, quant)
                 found[point.node.name] = quant
             self.body.graph.lint()
             self.body.recompile()
         for name in (n for n in self.order if n in self._plan.tensors and n not in found):
             quant = self._input_quantiser(make, name, False)
             layer = self.body.get_submodule(name)
-            replace_layer(self.body, layer, _QuantisedInput(layer, quant))
+            replace_layer(self.body, layer, QuantisedInput(layer, quant))
             found[name] = quant
         return found
 
@@ -210,6 +191,30 @@ class TrainedModel:
             if keep is not None:
                 keep()
 
+    @torch.no_grad()
+    def _before_rounding(self) -> dict[str, Tensor]:
+        """{layer: its weight before the quantiser}, no normalisation folded behind it."""
+        found = {}
+        for name in self._quantised_layers():
+            layer = weighted(self.body, name)
+            if parametrize.is_parametrized(layer, "weight"):
+                held: Any = layer.get_submodule("parametrizations.weight")
+                before = getattr(held[0], "unrounded", None)
+                if before is not None and len(held) == 1:
+                    found[name] = before(held.original).detach().clone()
+        return found
+
+    def inspection(self, module: nn.Module) -> Inspection | None:
+        """The exported ``module`` opened up; None where a weight before its quantiser is not known."""
+        from methods.quant.inspected_trained import InspectedTrained, Trained
+
+        if not set(self._quantised_layers()) <= self.unrounded.keys():
+            return None
+        units = tuple((unit.name, unit.rule, unit.layers) for unit in self.units)
+        return InspectedTrained(
+            Trained(module, self._plan, tuple(self.order), units, self._outputs, dict(self.unrounded))
+        )
+
     def export(self) -> nn.Module:
         """The network to measure, in eval mode: weights baked, batch normalisation folded where there is a graph and
         where folding changes nothing.
@@ -220,26 +225,32 @@ class TrainedModel:
         with self._activations_off():
             expected = reference(body, self._example, (2,))
         grids = self.grids or self._weight_grids()
+        unrounded = self.unrounded or self._before_rounding()
         for module in list(body.modules()):
             if parametrize.is_parametrized(module, "weight"):
                 parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
-        before = {name: _layer(body, name).weight.detach().clone() for name in grids}
+        before = {name: weighted(body, name).weight.detach().clone() for name in grids}
         if isinstance(body, fx.GraphModule):
-            whole = deepcopy(body)
-            self._folded = frozenset(fold_batch_norm(body))
+            whole, sources = deepcopy(body), sources_of(body)
+            stats = fold_batch_norm(body)
             with self._activations_off():
                 difference = departs(body, expected)
             if difference:
-                self.undone["folding"], self._folded = difference, frozenset()
+                self.undone["folding"], stats = difference, {}
                 body = whole
-        self.grids = {n: folded_grid(g, before[n], _layer(body, n).weight.detach()) for n, g in grids.items()}
+            self._folded = frozenset(stats)
+            unrounded |= {name: times(unrounded[name], stats[name].factor) for name in stats.keys() & unrounded.keys()}
+            there = {node.name for node in body.graph.nodes}
+            self._outputs = tuple(u.output if u.output in there else sources[u.output] for u in self.units)
+        self.unrounded = unrounded
+        self.grids = {n: folded_grid(g, before[n], weighted(body, n).weight.detach()) for n, g in grids.items()}
         return body.requires_grad_(False)
 
     def _weight_grids(self) -> dict[str, WeightGrid]:
         """{layer: grid of its weight}, no normalisation folded behind it."""
         found = {}
         for name in self._quantised_layers():
-            layer = _layer(self.body, name)
+            layer = weighted(self.body, name)
             if parametrize.is_parametrized(layer, "weight"):
                 held: Any = layer.get_submodule("parametrizations.weight")
                 with suppress(NotApplicable):  # of a kind without an integer form: who wants that is told
@@ -256,7 +267,7 @@ class TrainedModel:
         """{layer: the most distinct values that share a scale} of the exported ``module``, for the layers not left in
         floating point.  A channel has a scale of its own where a normalisation was folded behind the weight."""
         return {
-            name: count_levels(_layer(module, name).weight, name in self._folded) for name in self._quantised_layers()
+            name: count_levels(weighted(module, name).weight, name in self._folded) for name in self._quantised_layers()
         }
 
     def activation_levels(self) -> dict[str, int]:
@@ -267,7 +278,7 @@ class TrainedModel:
         """Scales of the exported ``module``: one multiplier per output channel of each quantised layer (step and
         folded normalisation in one), one step per quantised activation."""
         steps = sum(quant.bits < FLOAT_BITS for quant in self.activations)
-        return steps + sum(len(_layer(module, name).weight) for name in self._quantised_layers())
+        return steps + sum(len(weighted(module, name).weight) for name in self._quantised_layers())
 
     def zero_point_count(self) -> int:
         """Zero points of the activation quantisers that have one; weights have none."""
@@ -298,22 +309,3 @@ class TrainedModel:
             **({"float_operations": list(self._used.unquantised)} if self._used.unquantised else {}),
             **({"undone": sorted(self.undone)} if self.undone.keys() - {"tracing"} else {}),
         }
-
-
-def _insert(graph: fx.GraphModule, node: fx.Node, quant: LearnedActivation) -> None:
-    """Put ``quant`` between ``node`` and the weighted layers that read it."""
-    readers = [user for user in node.users if node_layers(graph, user)]
-    path = f"{_HOLDER}.{node.name}"
-    graph.add_submodule(path, quant)
-    with graph.graph.inserting_after(node):
-        after = graph.graph.call_module(path, (node,))
-    for user in readers:
-        user.replace_input_with(node, after)
-
-
-def _layer(module: nn.Module, name: str) -> nn.Conv2d | nn.Linear:
-    """The exported layer of this name."""
-    layer = module.get_submodule(name)
-    layer = layer.layer if isinstance(layer, LayerFace) else layer
-    assert isinstance(layer, nn.Conv2d | nn.Linear)
-    return layer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +125,26 @@ def test_the_answer_fits_a_screen() -> None:
     assert max(map(len, lines)) <= 100
     assert len(lines) <= 40
     assert "left out: x: for a reason" in lines
+
+
+def test_a_network_with_random_weights_gets_no_advice() -> None:
+    found = answered({"one": [measured("one", 0.9, 0.9)]})
+    field = replace(found.field, network=replace(found.field.network, random=True))
+    first = replace(found, field=field).sentences()[0]
+    assert first.startswith("No advice: n has random weights")
+    assert "say nothing" in first
+    assert "bench zoo add n FILE" in first
+    assert "random" not in " ".join(found.sentences())
+
+
+@pytest.mark.parametrize(("fp", "said"), [(12.0, True), (91.0, False)])
+def test_a_float_network_that_guesses_is_called_so(fp: float, said: bool) -> None:
+    found = replace(answered({"one": [measured("one", 0.1, 0.1)]}), fp=fp)
+    assert any("guessing 10.00 %" in sentence for sentence in found.sentences()) == said
+
+
+@pytest.mark.parametrize(("common", "said"), [(0.97, True), (0.2, False)])
+def test_agreement_with_one_answer_tells_little(common: float, said: bool) -> None:
+    found = answered({"one": [measured("one", 0.9, 0.9)]}, "agreement")
+    field = replace(found.field, exam=replace(found.field.exam, common=common))
+    assert any("one answer to 97 %" in line for line in replace(found, field=field).sentences()) == said

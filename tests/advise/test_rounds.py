@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from bench.advise.budget import Candidate, Costs
-from bench.advise.candidates import Compressor, Level, Source
-from bench.advise.rounds import FINALS, better_half, by_source_and_bits, finals, only
-from bench.advise.search import Clock
+from bench.advise.candidates import Candidates, Compressor, Level, Source
+from bench.advise.exam import Exam
+from bench.advise.network import Network
+from bench.advise.rounds import FINALS, LEVELS, Field, better_half, by_source_and_bits, finals, only
+from bench.advise.search import Clock, Search
+from bench.interfaces import NetworkInfo
+from bench.run.session import Options
 from bench.store.records import ResultRecord, StageCost
 
 POOL = [Candidate(f"s{i}", "c", "W4A4") for i in range(7)]
@@ -113,3 +119,21 @@ def test_the_clock_counts_what_an_interrupted_run_used(tmp_path) -> None:  # typ
     (tmp_path / "used.json").write_text("no JSON")
     again.start(115.0)
     assert again.used == 5.0
+
+
+def test_where_no_source_fits_as_a_whole_the_cheapest_compressors_come_first() -> None:
+    network = Network(
+        "n", "n", "", NetworkInfo("n", "d", (0.5,), (0.25,), 1, 10, (1, 8, 8), 3, 1, 1, None), (1, 8, 8), 10
+    )
+    pool = (Compressor("dear", 9, {"iterations": 100}), Compressor("cheap", 1, {}))
+    field = Field(network, Exam("accuracy", "a", "a", "x"), Candidates((), (), pool, ()))
+    clock = Clock(1.0, Path("none"), lambda: 0.0)
+    search = Search(field, "s", Options("s"), clock, Costs(1), Console(quiet=True))
+    cells = [Candidate(source, name, "W4A4") for source in ("a", "b") for name in ("dear", "cheap")]
+    found = search._cheapest(by_source_and_bits(cells), LEVELS[0])
+    assert [(cell.compressor, cell.source) for (cell,) in found] == [
+        ("cheap", "a"),
+        ("cheap", "b"),
+        ("dear", "a"),
+        ("dear", "b"),
+    ]

@@ -150,10 +150,7 @@ def test_targets_by_methods() -> None:
     assert pd.isna(grid.loc["b", "kw [b]"])
     # bits split a board where a target has several, and not where each target has its own
     several = frame([record(0.8), record(0.9, setting_label="W8A8", protocol_id="p8")])
-    assert [k[-1] for k in target_scores(several)] == ["W8A8", "W4A4"] or [k[-1] for k in target_scores(several)] == [
-        "W4A4",
-        "W8A8",
-    ]
+    assert sorted(str(key[-1]) for key in target_scores(several)) == ["W4A4", "W8A8"]
     own = frame([record(0.8), record(0.9, setting_label="W4A8", protocol_id="p8", target="b", target_digest="b")])
     assert [k[-1] for k in target_scores(own)] in (["W4A4 | W4A8"], ["W4A8 | W4A4"])
     # the same cell under two protocols has no one value

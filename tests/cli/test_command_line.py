@@ -15,7 +15,7 @@ import bench.cli.app
 import dashboard.cli
 
 ROOT = Path(__file__).parents[2]
-HEAVY = {"torch", "pandas", "plotly", "streamlit"}
+HEAVY = {"torch", "pandas", "plotly", "streamlit", "matplotlib"}
 
 
 def names(app: typer.Typer) -> set[str]:
@@ -29,7 +29,7 @@ def loaded(code: str) -> set[str]:
 
 
 def test_the_script_gives_the_engines_commands_and_those_that_draw() -> None:
-    assert names(dashboard.cli.app) - names(bench.cli.app.app) == {"report", "dashboard", "diagnose"}
+    assert names(dashboard.cli.app) - names(bench.cli.app.app) == {"report", "dashboard", "diagnose", "figure"}
     assert names(bench.cli.app.app) < names(dashboard.cli.app)
 
 

@@ -11,9 +11,11 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
+from bench.cli.diagnose import _closed
 from bench.cli.progress import Pace, reported
 from bench.data.table import spec_of
 from bench.errors import BenchError
+from bench.interfaces import BitPolicy, LayerBits, Setting, Variant
 from bench.interfaces.inventory import probe_images, take_inventory
 from bench.run import session
 from bench.zoo.targets import load
@@ -61,6 +63,36 @@ def test_the_planted_layer_is_named_first(folder: Path) -> None:
     shown = CliRunner().invoke(app, [*words, "--images", "15"], catch_exceptions=False, env={"COLUMNS": "160"})
     assert f"first: {PLANTED}" in shown.stdout
     assert "on 10 test images" in shown.stdout  # equally many of each class
+
+
+def test_a_network_trained_quantised_is_opened_up(folder: Path, tmp_path: Path) -> None:
+    trains = pick.name("compressors", accepts="bits", offers="teacher", params=("steps", "kl", "relative"))
+    row = pick.values("compressors", trains, steps=2, batch=16, calibration=16)
+    text = (folder / "mine.yaml").read_text().replace("suite: mine", "suite: trained").replace("W8A8", "W4A4")
+    (tmp_path / "trained.yaml").write_text(text.replace(f"[{pick.ROUND}]", f"[{row}]"))
+    options = session.Options(suite=str(tmp_path / "trained.yaml"), store=folder / "store", workers=0, tracker="none")
+    (record,) = session.run(options, Console(quiet=True))[1]
+    assert record.status == "ok", record.reason
+    words = ["diagnose", record.cell_id, "--suite", options.suite, "--store", str(folder / "store"), "--images", "20"]
+    done = CliRunner().invoke(app, [*words, "--json"], catch_exceptions=False)
+    answer = json.loads(done.stdout)
+    assert answer["worst"] in {layer["name"] for layer in answer["layers"]}
+    planted = next(layer for layer in answer["layers"] if layer["name"] == PLANTED)
+    others = [layer["weight_db"] for layer in answer["layers"] if layer["name"] != PLANTED]
+    assert (planted["weight_bits"], planted["weight_db"] < min(others)) == (2, True)
+    assert "before they are rounded" in answer["baseline"]
+    assert 0 <= answer["baseline_top1"] <= 100
+    assert all(block["drift_db"] is not None for block in answer["blocks"])
+
+
+def test_why_a_network_is_closed_and_what_to_do() -> None:
+    module = torch.nn.Identity()
+    free = _closed(Variant(Setting(), module, BitPolicy.of({"a": (32, 32)})))
+    assert "no layer of it is quantised" in free
+    ends = (LayerBits(3, 3), LayerBits(5, 5))
+    assert "fixed bits" in _closed(
+        Variant(Setting(4, 4), module, BitPolicy.of({"a": (4, 4)}), bits_between={"a": ends})
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from methods.compressors._adaptive import AdaptiveCompressor
 from methods.quant.adaptive import AdaptiveModel
 from methods.quant.learned import PactActivation
 from methods.quant.learned_weights import SquashedWeight
-from methods.quant.training import Makers
+from methods.quant.training_parts import Makers
 from methods.quant.widths import Widths, widths_of
 from tests import pick
 from tests.compressors.recon_toys import Residual, context, digest, handle, image_set

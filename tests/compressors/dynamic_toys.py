@@ -11,10 +11,11 @@ from torch import nn
 
 from bench.interfaces import Compressed, ImageSet, Setting
 from methods.quant.choosing import DynamicActivation, PerImage, choosers
-from methods.quant.dynamic import Choices, DynamicModel
+from methods.quant.dynamic import DynamicModel
+from methods.quant.dynamic_tensors import Choices
 from methods.quant.learned import StepActivation
 from methods.quant.learned_weights import LsqWeight
-from methods.quant.training import Makers
+from methods.quant.training_parts import Makers
 from tests.compressors.recon_toys import Residual, context, handle, image_set
 from tests.quant.nets import randomise
 

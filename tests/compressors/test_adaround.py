@@ -36,6 +36,7 @@ def test_every_layer_is_a_unit_and_fits_better_than_nearest() -> None:
 def test_activation_steps_stay_calibrated() -> None:
     net = compress(iterations=20).variants[0].module
     plain = nearest(W3A4)
+    assert net.activations.keys() == plain.activations.keys() != set()
     for name, quantiser in net.activations.items():
         assert torch.equal(quantiser.scale, plain.activations[name].scale)
 

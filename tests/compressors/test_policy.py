@@ -52,6 +52,7 @@ def test_requested_bits_are_used_and_counted(name: str) -> None:
 def test_the_table_of_layers_holds_requested_used_and_effective_bits(name: str) -> None:
     variant = compress(name, Setting(4, 4, policy=POLICY))
     table = {row["name"]: row for row in layer_table(handle().module, SHAPE, variant)}
+    assert table.keys() == USED.keys()
     for layer, row in table.items():
         assert (row["weight_bits"], row["activation_bits"]) == USED[layer]
         most = variant.bits_between[layer][1] if layer in variant.bits_between else USED[layer]

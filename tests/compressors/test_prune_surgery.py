@@ -67,10 +67,10 @@ def test_what_holds_parameters_of_the_channels_loses_them_too(name: str) -> None
     kept = out.report["channels"]
     assert kept["body.0"] == [left, 20]
     net = out.variants[0].module
-    for part, old in zip(net.modules(), model.module.modules(), strict=False):
-        if isinstance(part, nn.GroupNorm) and isinstance(old, nn.GroupNorm):
-            assert part.num_channels == left
-            assert part.num_channels / part.num_groups == old.num_channels / old.num_groups
+    norms, old_norms = ([m for m in root.modules() if isinstance(m, nn.GroupNorm)] for root in (net, model.module))
+    for part, old in zip(norms, old_norms, strict=True):
+        assert part.num_channels == left
+        assert part.num_channels / part.num_groups == old.num_channels / old.num_groups
     learned = compress(model, image_set(), Setting(sparsity=0.3), lr=1e-3).variants[0].module
     assert learned(image_set(seed=1).images).isfinite().all()
     assert [len(part.weight) for part in layers(learned).values()] == [count for count, _ in kept.values()]

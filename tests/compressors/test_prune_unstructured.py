@@ -12,8 +12,8 @@ from bench.errors import NotApplicable
 from bench.interfaces import Setting
 from bench.measure.complexity import complexity, count
 from bench.run.steps import run_steps
-from bench.spec.jobs import ResolvedCompressor
 from bench.spec.registry import Registry
+from bench.spec.resolved import ResolvedCompressor
 from methods.compressors import _masked, _prune, _reconstruct
 from methods.compressors._masks import Entries
 from methods.compressors._pruner import PruneParams
@@ -97,6 +97,7 @@ def test_each_stage_brings_the_output_nearer() -> None:
 def test_guarded_units_end_no_worse_than_one_shot() -> None:
     for absurd in (True, False):
         out = compress(lr=1.0, lr_mask=1.0) if absurd else compress()
+        assert out.report["units"]
         for row in out.report["units"]:
             assert row["kept"] == "one shot" or row["final"] <= row["one_shot"], row
         assert (out.report["kept"] > 0) == absurd

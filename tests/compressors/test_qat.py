@@ -16,7 +16,8 @@ from methods.compressors._qat import PRESETS, QatCompressor
 from methods.quant.learned import LearnedActivation, PactActivation, PactClip, StepActivation, sample
 from methods.quant.learned_weights import DorefaWeight, LsqWeight, dorefa_weight
 from methods.quant.model import quantize_model
-from methods.quant.training import Makers, TrainedModel
+from methods.quant.training import TrainedModel
+from methods.quant.training_parts import Makers
 from tests import pick
 from tests.compressors.qat_toys import W2A4, compress
 from tests.compressors.recon_toys import Counter, context, digest, handle, image_set

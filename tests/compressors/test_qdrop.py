@@ -32,6 +32,7 @@ def test_units_fit_better_than_nearest_with_everything_quantised(out: Any) -> No
         if row["kept"] == "learned":
             assert row["hard"] <= row["rtn"]
     inner = [row for row in out.report["units"] if row["unit"] in ("conv1+conv2", "pointwise")]
+    assert len(inner) == 2
     assert all(row["hard"] < 0.9 * row["rtn"] for row in inner)
 
 
@@ -79,6 +80,8 @@ def test_without_movement_it_is_nearest_rounding() -> None:
     net = compress(lr=0.0, step_lr=0.0, iterations=10).variants[0].module
     plain = nearest(W3A4)
     ours, theirs = quantised_weights(net), quantised_weights(plain)
+    assert ours.keys() == theirs.keys() == net.weights.keys()
+    assert net.activations.keys() == plain.activations.keys() != set()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert all(torch.equal(q.scale, plain.activations[n].scale) for n, q in net.activations.items())
 

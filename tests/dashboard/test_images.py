@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from bench.interfaces import ImageBatch
 from bench.store.artifacts import ArtifactStore
 from bench.store.meta import ArtifactMeta
 from dashboard.figures.images import PAIR, class_grid, curve_figure, measure_dots
+from dashboard.load import snapshot
 from dashboard.text import significant
 from tests.dashboard.fixtures_pages2 import AWKWARD, Pages, charts, check_awkward, made, measured, pages, text_of
 
@@ -132,7 +134,7 @@ def test_page_says_what_is_not_measured(pages: Pages) -> None:
     infos = " ".join(e.value for e in pages.open("images").info)
     assert "no picture" in infos
     assert "Not recorded here" in infos
-    assert "Not measured: no suite here measures these two image sets" in infos
+    assert "Not measured: no suite here measures these image sets" in infos
 
 
 def test_page_draws_stored_images_by_class_and_their_curves(pages: Pages) -> None:
@@ -147,11 +149,42 @@ def test_page_draws_stored_images_by_class_and_their_curves(pages: Pages) -> Non
     app = pages.open("images", a="one", b="two")
     assert not app.exception
     drawn = charts(app)
-    assert drawn[0]["layout"]["yaxis"]["ticktext"] == ["class 0", "class 1", "class 2"]
-    assert not drawn[1]["layout"]["yaxis"]["ticktext"]
+    assert not any(grid["layout"]["yaxis"]["ticktext"] for grid in drawn[:2])  # one has no labels: neither is by class
     assert drawn[2]["data"][0]["y"] == [3.0, 1.0]
-    assert "the first 8 images of each class" in text_of(app)
+    assert text_of(app).count("the first 6 images") == 2
     assert "two: no curves recorded" in text_of(app)
+    pages.images(two.synth_id, rng.normal(size=(3, 1, 8, 8)), np.array([0, 1, 2]), {})
+    app = pages.open("images", a="one", b="two")
+    assert [grid["layout"]["yaxis"]["ticktext"] for grid in charts(app)[:2]] == [["class 0", "class 1", "class 2"]] * 2
+    assert text_of(app).count("the first 8 images of each class") == 2
+
+
+def test_page_opens_on_several_networks_one_network_and_real_images(measured: Pages) -> None:
+    app = measured.open("images")
+    assert not app.exception
+    table = snapshot().table
+    suite, *chosen = (str(np.ravel(app.query_params[key])[0]) for key in ("suite", "a", "b", "c"))
+    rows = [table[(table["suite"] == suite) & (table["source"] == source)] for source in chosen]
+    assert [set(part["access"]) for part in rows[:2]] == [{"T2b"}, {"T2a"}]
+    assert set(rows[2]["control"]) == {"upper"}
+    pictures = [image for element in app.get("imgs") for image in element.proto.imgs] or app.get("image")
+    assert len(pictures) == 3
+
+
+def test_page_lists_the_rows_that_saw_the_same_content(pages: Pages) -> None:
+    same, other = {"image_digest": "a" * 32}, {"image_digest": "b" * 32}
+    fed = [made(0.8, source="one", compressor=c) for c in ("p", "q")] + [
+        made(0.6, source="one", compressor="r", seed=1)
+    ]
+    given = [one.model_copy(update=new) for one, new in zip(fed, (same, same, other), strict=True)]
+    pages.write(given)
+    app = pages.open("images", a="one", seed="0")
+    assert not app.exception
+    text = text_of(app)
+    assert "2 compressed cells used it" in text
+    assert f"digest {'a' * 12}" in text
+    links = set(re.findall(r"cell=([0-9a-f]+)", text))
+    assert links == {one.cell_id for one in given[:2]}
 
 
 def test_a_damaged_batch_is_a_sentence(pages: Pages) -> None:
@@ -192,7 +225,6 @@ def test_the_page_opens_on_images_that_are_measured(measured: Pages) -> None:
     suite = suite_of(name)
     assert suite is not None
     assert suite.measures  # a suite that measures images, whichever of them comes first
-    assert len(app.get("image")) == 2
     assert "Not measured" not in text_of(app)
 
 
@@ -206,7 +238,6 @@ def test_a_measure_has_three_significant_digits(value: float | None, said: str) 
 def test_page_shows_the_packed_grids(measured: Pages) -> None:
     app = measured.open("images", suite="synthesis_quality", a="mixmix", b="real", measure="mmd_kid")
     assert not app.exception
-    assert len(app.get("image")) == 2
     assert "as they came with the package" in text_of(app)
     assert "16 of 16" in text_of(app)
     dots = charts(app)[-1]["data"]

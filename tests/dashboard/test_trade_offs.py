@@ -15,12 +15,16 @@ from bench.store.image_gate import MEANING
 from dashboard.figures.scales import log_axis, short
 from dashboard.figures.trade_offs import (
     COSTS,
+    LABELLED,
     contenders,
+    front_labels,
+    hover,
     offered_costs,
     on_front,
     source_colours,
     source_fills,
     trade_off,
+    with_work,
 )
 from tests.board.make import bits, gate, record
 from tests.dashboard.fixtures_pages2 import AWKWARD, Pages, charts, check_awkward, made, measured, pages, text_of
@@ -54,15 +58,16 @@ def test_a_stream_has_its_methods_colour() -> None:
 
 def test_the_step_line_and_the_points_are_the_rows() -> None:
     table = _table(
-        (0.5, "a", 1000, "none"), (0.7, "b", 5000, "none"), (0.6, "b(k=1)", 9000, "none"), (0.9, "r", 500, "upper")
+        (0.5, "a", 1000, "none"), (0.7, "b", 5000, "none"), (0.6, "b(k=1)", 90000, "none"), (0.9, "r", 500, "upper")
     )
     figure = trade_off(table, COST["size_bytes"])
     line = next(t for t in figure.data if t.name == "Pareto front")
     assert line.line.shape == "hv"
-    assert list(line.x) == [1, 5, 9]  # kB, drawn on to the dearest row; the control is on no front
+    assert list(line.x) == [1, 5, 90]  # kB, drawn on to the dearest row; the control is on no front
     assert list(line.y) == [50, 70, 70]
     drawn = {(x, y) for t in figure.data if t.error_y.array is not None for x, y in zip(t.x, t.y, strict=True)}
-    assert drawn == {(1, 50), (5, 70), (9, 60), (0.5, 90)}
+    assert drawn > {(1, 50), (5, 70), (90, 60)}
+    assert len(drawn) == 4  # and the control, within the axes
     assert figure.layout.xaxis.type == "log"
 
 
@@ -110,9 +115,66 @@ def test_points_on_the_front_say_what_no_colour_says() -> None:
         assert line.mode == ("lines" if line.text is None else "lines+text")
         return [] if line.text is None else [text.strip() for text in line.text]
 
-    assert labels([0, 1, 2, 3]) == ["W2A4 · 64 images", "W4A4 · 256 images", ""]
-    assert labels([0, 1]) == ["W2A4", "W4A4", ""]
-    assert labels([2]) == []
+    assert labels([0, 1, 2, 3]) == ["mixmix · W2A4 · 64 images", "mixmix · W4A4 · 256 images", ""]
+    assert labels([0, 1]) == ["mixmix · W2A4", "mixmix · W4A4", ""]
+    assert labels([2]) == ["mixmix", ""]
+
+
+def test_a_long_front_is_numbered() -> None:
+    best = _table(*((0.5 + i / 50, f"s{i}", 1000 * (i + 1), "none") for i in range(LABELLED + 1)))
+    assert front_labels(best, best) == [str(i + 1) for i in range(LABELLED + 1)]
+
+
+def test_the_band_is_the_intervals_along_the_front() -> None:
+    table = _table((0.5, "a", 1000, "none"), (0.7, "b", 5000, "none"), (0.6, "c", 9000, "none"))
+    figure = trade_off(table, COST["size_bytes"])
+    low, high = (next(t for t in figure.data if t.name == name) for name in ("band", "its 95 % intervals"))
+    ends = table.set_index("source")
+    assert list(low.y) == [ends["top1_low"][name] for name in "abb"]
+    assert list(high.y) == [ends["top1_high"][name] for name in "abb"]
+    assert list(low.x) == list(high.x) == [1, 5, 9]
+    assert high.fill == "tonexty"
+
+
+def test_controls_do_not_stretch_the_axes() -> None:
+    methods = [(0.70, "a", 1e6, "none"), (0.72, "b", 2e6, "none")]
+    controls = [(0.10, "dust", 1e3, "lower"), (0.90, "photos", 9e9, "upper"), (0.71, "near", 1.5e6, "upper")]
+    alone, beside = (trade_off(_table(*rows), COST["size_bytes"]) for rows in (methods, methods + controls))
+    for axis in ("xaxis", "yaxis"):
+        assert list(beside.layout[axis].range) == list(alone.layout[axis].range)
+    points = {t.name: t for t in beside.data if t.error_y.array is not None}
+    assert {name: points[name].marker.symbol[0] for name in ("dust", "photos", "near")} == {
+        "dust": "diamond-open",
+        "photos": "diamond",
+        "near": "diamond",
+    }
+    (left, right), (low, high) = beside.layout.xaxis.range, beside.layout.yaxis.range
+    assert all(left < t.x[0] < right and low < t.y[0] < high for t in points.values())
+    assert (points["near"].x[0], points["near"].y[0]) == (1500, 71)
+    said = [note.text for note in beside.layout.annotations if "uncompressed" not in note.text]
+    assert len(said) == 2
+    assert any("dust ←↓" in text and "1" in text and "kB, 10.0 %" in text for text in said)
+    assert any("photos →↑" in text and "90.0 %" in text for text in said)
+
+
+def test_every_cost_says_its_unit() -> None:
+    table = with_work(frame([record(0.8)]))
+    for cost in offered_costs(table):
+        assert cost.unit in cost.axis
+        assert cost.unit in hover(next(table.itertuples()), cost)
+
+
+def test_cpu_time_is_of_synthesis_and_compression() -> None:
+    table = frame([record(0.8)]).assign(synthesis_cpu_s=[3.0], compress_cpu_s=[4.5], measure_cpu_s=[100.0])
+    assert with_work(table)["work_cpu_s"].tolist() == [7.5]
+
+
+def test_page_opens_where_the_leaderboard_does(pages: Pages) -> None:
+    pages.write([made(a, source=s, target=t) for t, s, a in (("x", "a", 0.5), ("x", "b", 0.51), ("y", "a", 0.4))])
+    pages.write([made(0.8, source="b", target="y")])
+    opened = [pages.open(page).query_params for page in ("leaderboard", "trade_offs")]
+    assert opened[0]["target"] == opened[1]["target"]
+    assert "y" in opened[0]["target"]
 
 
 def test_effective_macs_are_a_cost_where_weights_were_zeroed() -> None:

@@ -50,7 +50,9 @@ def pupil(name: str) -> nn.Module:
 def test_the_integer_form_is_the_network_that_is_measured(name: str) -> None:
     """Every quantising compressor, toy network, W3A4; weights on their grids, logits equal."""
     x = image_set(16, seed=3).images
-    for variant in made(name, Setting(3, 4)):
+    variants = list(made(name, Setting(3, 4)))
+    assert variants
+    for variant in variants:
         if variant.image_bitops is not None:
             with pytest.raises(NotApplicable, match="images decide"):
                 integers_of(variant)
@@ -60,6 +62,7 @@ def test_the_integer_form_is_the_network_that_is_measured(name: str) -> None:
             torch.testing.assert_close(found.module(x), variant.module(x), rtol=1e-4, atol=1e-5)
         asked = {layer: bits.weight for layer, bits in variant.layer_bits.items() if bits.weight < 32}
         assert {layer: grid.bits for layer, grid in found.weights.items()} == asked
+        assert asked
         for layer, grid in found.weights.items():
             weight = found.module.get_submodule(layer).weight
             assert isinstance(weight, torch.Tensor)

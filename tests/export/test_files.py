@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from bench.data.datasets import get_dataset
 from bench.errors import BenchError
 from bench.export.comparing import drift, logit_step, parity
-from bench.export.graph import LAYER, TENSOR, float_model, integer_model
+from bench.export.graph import float_model, integer_model
+from bench.export.nodes import LAYER, TENSOR
 from bench.export.reading import Content, differences, read
 from bench.export.running import Session, latencies, opened, takes_two_bits
 from bench.interfaces import BitPolicy, Setting
@@ -92,6 +93,7 @@ def test_the_bits_of_every_layer_are_read_back(world: World) -> None:
 
 
 def test_points_hold_the_grid_whatever_their_container(world: World) -> None:
+    assert world.net.activations
     for name, quantiser in world.net.activations.items():
         point = world.content.points[name]
         assert (point.low, point.high, point.zero_point) == (quantiser.n, quantiser.p, int(quantiser.zero_point))

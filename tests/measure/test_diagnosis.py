@@ -116,6 +116,7 @@ def test_planted_channels_are_found() -> None:
     made.unfreeze()
     made.refresh_weight_ranges()
     signal = next(one for one in diagnosed(net, made, images).layers if one.name == name).signal
+    assert len(signal.outputs) == 2
     for channels in signal.outputs:  # without quantisers as with them
         assert channels.dead().nonzero().flatten().tolist() == [2]
         assert channels.constant().nonzero().flatten().tolist() == [4]

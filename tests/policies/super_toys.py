@@ -16,7 +16,8 @@ from methods.policies._supernet import Deciders, Supernet
 from methods.quant.choices import StepInit
 from methods.quant.learned import StepActivation
 from methods.quant.learned_weights import LsqWeight
-from methods.quant.training import Makers, TrainedModel
+from methods.quant.training import TrainedModel
+from methods.quant.training_parts import Makers
 from tests.compressors.recon_toys import Residual
 from tests.quant.nets import randomise, seeded
 

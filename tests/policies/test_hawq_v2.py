@@ -160,6 +160,7 @@ def test_one_candidate_more_anywhere_breaks_the_budget_or_gains_nothing() -> Non
     where, candidates = space(), (2, 3, 4, 6)
     limit = found.report["budget_bitops"]
     sensitivity = found.report["sensitivities"]["weights"]
+    assert any(bits.weight < 6 for _, bits in found.policy.items())
     for name, bits in found.policy.items():
         if bits.weight < 6:
             up = candidates[candidates.index(bits.weight) + 1]

@@ -14,7 +14,8 @@ from methods.policies._space import Space, space_of
 from methods.quant.learned import StepActivation
 from methods.quant.learned_weights import LsqWeight
 from methods.quant.model import quantize_model
-from methods.quant.training import Makers, TrainedModel
+from methods.quant.training import TrainedModel
+from methods.quant.training_parts import Makers
 from tests.quant.nets import Chain, TwoCalls, seeded
 
 MAKERS = Makers(lambda weight, bits: LsqWeight(weight, bits, "mse"), lambda bits, low: StepActivation(bits, low, "mse"))

@@ -17,7 +17,8 @@ from methods.quant.bits import FLOAT, IMAGE, INPUT, OUTPUT, UNTRACED, BitPlan, B
 from methods.quant.learned import StepActivation
 from methods.quant.learned_weights import LsqWeight
 from methods.quant.model import quantize_model
-from methods.quant.training import Makers, TrainedModel
+from methods.quant.training import TrainedModel
+from methods.quant.training_parts import Makers
 from tests.quant.nets import TwoCalls, images, randomise
 from tests.quant.test_graph import Branching, ShapeTest
 
@@ -203,6 +204,6 @@ def test_both_wrappers_quantise_the_same_layer_inside_an_untraceable_leaf() -> N
     assert dict(post.layer_bits()) == {**model.layer_bits(), "4.fc1": (4, 8)}
     assert [type(model.body.get_submodule(f"4.{name}")).__name__ for name in ("fc1", "fc2")] == [
         "ParametrizedConv2d",
-        "_QuantisedInput",
+        "QuantisedInput",
     ]
     assert [post.quant_layer(f"4.{name}").input_quant is None for name in ("fc1", "fc2")] == [True, False]

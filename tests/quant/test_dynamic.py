@@ -111,7 +111,7 @@ def test_one_candidate_is_the_static_network() -> None:
 
 def _makers() -> Any:
     from methods.quant.learned_weights import LsqWeight
-    from methods.quant.training import Makers
+    from methods.quant.training_parts import Makers
 
     return Makers(lambda w, b: LsqWeight(w, b, "mse"), lambda b, n: StepActivation(b, n, "mse"))
 
@@ -321,7 +321,8 @@ def test_frames_of_an_image_share_its_choice() -> None:
         torch.manual_seed(0)
         net = Frames().eval()
     images = draw(10, 6, 8, 8)
-    from methods.quant.dynamic import Choices, DynamicModel
+    from methods.quant.dynamic import DynamicModel
+    from methods.quant.dynamic_tensors import Choices
 
     model = DynamicModel(net, images[:2], W4A4, _makers(), Choices((3, 4, 5)), torch.Generator())
     model.begin(images)

@@ -20,7 +20,8 @@ from methods.quant.learned import StepActivation
 from methods.quant.learned_weights import LsqWeight
 from methods.quant.model import Options, QuantModel, quantize_model, quantize_prepared
 from methods.quant.same import TOLERANCE, difference
-from methods.quant.training import Makers, TrainedModel
+from methods.quant.training import TrainedModel
+from methods.quant.training_parts import Makers
 from tests.quant.nets import images, randomise
 
 W4A4 = Setting(4, 4)

@@ -19,7 +19,8 @@ from methods.quant.learned import StepActivation
 from methods.quant.learned_weights import LsqWeight
 from methods.quant.model import quantize_model
 from methods.quant.same import TOLERANCE, departs, difference, reference
-from methods.quant.training import Makers, TrainedModel
+from methods.quant.training import TrainedModel
+from methods.quant.training_parts import Makers
 from tests.quant.nets import images, randomise
 
 W8A8 = Setting(8, 8)

@@ -21,7 +21,7 @@ from bench.run.apart.exam import QUESTIONS, Exam, sat
 from bench.run.apart.handle import Desk, RemoteData
 from bench.run.apart.keeper import Answerer
 from bench.run.apart.wire import Message, receive, send
-from bench.spec.jobs import ResolvedCompressor
+from bench.spec.resolved import ResolvedCompressor
 from tests.contracts.kit import toy_data
 
 

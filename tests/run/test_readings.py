@@ -16,7 +16,8 @@ from bench.run import session
 from bench.run.readings import IMAGES, own_readings
 from bench.run.tasks import Settings
 from bench.run.worker import Bench
-from bench.spec.jobs import ResolvedSource, SynthJob
+from bench.spec.jobs import SynthJob
+from bench.spec.resolved import ResolvedSource
 from bench.store.image_gate import ImageGate, OwnReading, judged
 from tests import pick
 

@@ -300,10 +300,10 @@ def test_a_reason_that_stands_is_not_written_again(suite: Path, run: Run, tmp_pa
 # --- interrupts ---
 
 
-def start(suite: Path, store: Path) -> subprocess.Popen[str]:
+def start(suite: Path, store: Path, *more: str) -> subprocess.Popen[str]:
     """`bench run` in a process group of its own, as a terminal makes one."""
     return subprocess.Popen(
-        [*COMMAND, "run", str(suite), "--store", str(store), "--tracker", "none", "--workers", "1"],
+        [*COMMAND, "run", str(suite), "--store", str(store), "--tracker", "none", *(more or ("--workers", "1"))],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -331,6 +331,18 @@ def test_an_interrupt_says_what_it_means_and_leaves_no_worker(suite: Path, tmp_p
     state = read_live(tmp_path / "store")
     assert state is not None
     assert state.phase() == "interrupted"
+
+
+def test_workers_that_compressed_and_are_killed_leave_nothing_to_warn_of(suite: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    process = start(suite, store, "--workers", "2", "--seeds", "60")
+    end = time.monotonic() + 240
+    while process.poll() is None and not [*store.glob("records/*/*.json")] and time.monotonic() < end:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=120)[0]
+    assert process.returncode == 130, said
+    assert "resource_tracker" not in said
 
 
 def test_a_limit_that_cannot_be_kept_is_refused(run: Run) -> None:

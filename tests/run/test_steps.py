@@ -17,8 +17,8 @@ from bench.data.datasets import get_dataset
 from bench.interfaces import Compressed, DatasetSpec, ImageSet, MethodParams, ModelHandle, RunContext, Setting, Variant
 from bench.run.steps import run_steps
 from bench.spec import axes
-from bench.spec.jobs import ResolvedCompressor
 from bench.spec.registry import Registry
+from bench.spec.resolved import ResolvedCompressor
 from bench.zoo import targets
 from tests import pick
 

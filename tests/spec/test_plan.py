@@ -74,6 +74,8 @@ def test_labels_are_fields_of_a_record(plan: Planner) -> None:
 
 def test_self_means_the_cells_own_target(plan: Planner) -> None:
     made = plan({"grid.source": ["kw", {"dream": {"model": "self"}}]})
+    assert made.cells
+    assert made.synths
     assert all(cell.model == cell.target for cell in made.cells)
     assert all(job.models == (f"toy/{job.model}",) for job in made.synths)
 

@@ -18,10 +18,10 @@ from bench.board.index.versions import FILES
 from bench.errors import SuiteError
 from bench.run import session
 from bench.run.session import Options
-from bench.spec.jobs import BROUGHT
 from bench.spec.plan import Plan
 from bench.spec.plugins import KEY, SINGULAR, read_plugin, read_plugins
 from bench.spec.registry import Registry
+from bench.spec.resolved import BROUGHT
 from bench.spec.starters import starter
 from bench.store.records import ResultRecord
 from dashboard.cli import app

@@ -91,6 +91,7 @@ def test_mobilenet_b_has_nothing_between_depthwise_and_pointwise() -> None:
             part.register_forward_hook(lambda m, _i, _o: ran.append(m))
     module.eval()(torch.zeros(1, 1, 32, 32))
     ran = [m for m in ran if not isinstance(m, nn.Identity)]
+    assert sum(isinstance(part, nn.Conv2d) and part.groups > 1 for part in ran) == len(blocks)
     for place, part in enumerate(ran):
         if isinstance(part, nn.Conv2d) and part.groups > 1:
             follower = ran[place + 1]

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from bench.paths import CELL_TAG, experiment_name, tracking_uri, ui_command
 from bench.spec.axes import WHOLE
-from bench.spec.jobs import BROUGHT
+from bench.spec.resolved import BROUGHT
 from bench.store.records import ResultRecord
 
 

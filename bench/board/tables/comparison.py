@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.board.tables.gap import reproduction_gap
 from bench.board.tables.grids import BLANK, Cell, Grid, line_dicts, missing, number
 from bench.board.tables.names import BEST_ON_TEST
 from bench.board.tables.published import (
@@ -17,7 +18,6 @@ from bench.board.tables.published import (
     join,
     paper,
     published,
-    reproduction_gap,
     setting_keys,
     width_mark,
 )
@@ -141,6 +141,10 @@ def _scale_notes(
     if narrow:
         full = ", ".join(name for name in _values(printed["target_model"]) if name) or "the table names none"
         notes.append(f"networks: narrowed ones measured ({', '.join(narrow)}), full ones claimed ({full})")
+    listed = [name for name in _values(table["model"]) if name.startswith("zoo:") and "+" in name]
+    if listed:
+        many = " or ".join(str(name.count("+") + 1) for name in listed)
+        notes.append(f"zoo: {many} networks that the suite lists measured, the paper's own claimed")
     notes.append(_fp_note(table, printed))
     count = source.images.get(number_of)
     images = " and ".join(f"{int(n):,}" for n in sorted(table["n"].dropna().unique()))

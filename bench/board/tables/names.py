@@ -57,11 +57,16 @@ class VerifiedCode(_Strict):
 
 
 class Names(_Strict):
-    """The file; ``options`` and ``compressors`` map a printed ``key=value`` to ours."""
+    """The file; ``options`` and ``compressors`` map a printed ``key=value`` to ours, ``networks`` and ``searches`` a
+    printed name, ``trained_on_the_training_set`` a paper to what it trains with."""
 
     sources: dict[str, SourceName]
     options: dict[str, str]
     compressors: dict[str, str]
+    networks: dict[str, str]
+    searches: dict[str, str]
+    uniform: list[str]
+    trained_on_the_training_set: dict[str, str]
     selection: list[Chosen]
     verified_implementation: list[VerifiedCode]
 

@@ -1,4 +1,4 @@
-"""The papers' printed numbers (suites/published/PAPER.csv), their join to our rows, and the reproduction gap.
+"""The papers' printed numbers (suites/published/PAPER.csv) and their join to our rows.
 
 Columns of the files: see suites/published/README.md.  Values keep their printed precision and are not corrected.  A
 printed number is ``claimed``: it stands in columns of its own and enters no mean, rank or verdict.  Most were measured
@@ -23,15 +23,12 @@ from bench.board.tables.names import OWN, names
 from bench.errors import DataError, nearest
 from bench.reading import parse_json, read_json
 
-_KEY = ["source_key", "model_key", "target_key", "compressor_key", "setting_key"]
+_KEY = ["source_key", "model_key", "target_key", "compressor_key", "policy_key", "setting_key"]
 UPPER = "upper control"
 """Key of the rows with training images: a method declares itself the upper control, no name is compared."""
 
 CLAIMED = "claimed"
 MEASURED = "measured"
-MAX_FP_DIFFERENCE = 3.0
-"""Points of top-1 between the printed uncompressed network and ours beyond which they are not one network trained
-alike; checkpoints of one architecture in these papers differ by less than 2."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ def published(reference: str) -> pd.DataFrame:
     accuracy on the test set), ``verified_implementation`` (who got the number again from the authors' own code; "no"
     where nobody is known to have), ``network`` (target_model; a distillation's teacher), ``bits`` in our words
     (W4A4, S50 for a sparsity, a distillation's student) and the keys of :func:`join`: source_key, model_key,
-    target_key, compressor_key, setting_key.
+    target_key, compressor_key, policy_key, setting_key.
 
     Raises:
         DataError: unknown paper or table.
@@ -128,10 +125,12 @@ def join(table: pd.DataFrame, reference: str | pd.DataFrame, metric: str = "top1
     """``table`` (from :func:`bench.board.index.frame.frame`) with the papers' number beside each row that has one.
 
     Rows correspond when source, network of the images, architecture of the target, compressor and setting (bits,
-    sparsity, student) do; widths, data set and image counts do not, which ``published_target`` and
-    ``published_dataset`` show.  Printed settings that have no word here (of which a table then has several rows of one
-    key) join nothing, for which is meant is not ours to say.  A source that streams is the paper's, whose generators
-    all do.
+    sparsity, student; with searched bits the search, and the budget as the bits) do; widths, data set and image counts
+    do not, which ``published_target`` and ``published_dataset`` show.  A method with other parameters than its
+    preset's is the method where the suite calls it by its bare name, which makes them the suite's recipe; a zoo that a
+    suite lists network by network stands for the paper's whole one.  Printed settings that have no word here (of which
+    a table then has several rows of one key) join nothing, for which is meant is not ours to say.  A source that
+    streams is the paper's, whose generators all do.
 
     Args:
         reference: "mixmix/T6", or rows from :func:`published` (filtered, say).
@@ -151,30 +150,41 @@ def join(table: pd.DataFrame, reference: str | pd.DataFrame, metric: str = "top1
     ours = table.copy()
     ours["source_key"] = _method_keys(ours, "source")
     ours.loc[ours["control"].astype(str) == "upper", "source_key"] = UPPER
-    # the printed bits are uniform ones
-    ours.loc[ours["policy"].astype(str) != "", "source_key"] = "a searched policy"
+    searched = ours["policy"].astype(str)
+    ours["policy_key"] = _column(searched.where(~searched.isin(names().uniform), ""), plain)
     ours["target_key"] = _column(ours["target"], architecture)
     ours["compressor_key"] = _method_keys(ours, "compressor")
     ours["setting_key"] = pd.Series(setting_keys(ours), index=ours.index, dtype=str)
     own = ours["model"] == ours["target"]
     ours["model_key"] = _column(ours["model"], lambda name: "" if name.startswith("zoo:") else architecture(name))
     ours.loc[own, "model_key"] = OWN
-    # a zoo other than the full one is another source in the papers
-    zoo = ours["model"].str.startswith("zoo:") & (ours["model"] != "zoo:full")
-    ours.loc[zoo, "source_key"] += ours.loc[zoo, "model"].str.removeprefix("zoo:").map(_plain)
+    # a named part of the zoo is another source in the papers
+    zoo = ours["model"].str.startswith("zoo:") & (ours["model"] != "zoo:full") & ~_listed(ours["model"])
+    ours.loc[zoo, "source_key"] += ours.loc[zoo, "model"].str.removeprefix("zoo:").map(plain)
     joined = ours.merge(chosen[[*_KEY, *_JOINED]].rename(columns=_JOINED), on=_KEY, how="left")
     joined["published_row"] = joined["published_row"].astype("Int64")
     return joined.drop(columns=_KEY)
 
 
+def _listed(models: pd.Series) -> pd.Series:
+    """Which of the rows' images come from a zoo that the suite lists network by network."""
+    return models.astype(str).str.startswith("zoo:") & models.astype(str).str.contains("+", regex=False)
+
+
 def _method_keys(table: pd.DataFrame, kind: str) -> pd.Series:
-    """The rows' method with what they change of its preset, as the printed tables' keys say it: ``mixmixmix1``."""
-    pairs = zip(table[f"{kind}_method"].astype(str), table[f"{kind}_changes"].astype(str), strict=True)
+    """The rows' method with what they change of its preset, as the printed tables' keys say it: ``mixmixmix1``; the
+    bare method where the suite calls it so."""
+    columns = (table[name].astype(str) for name in (f"{kind}_method", f"{kind}_changes", kind))
     keys = [
-        _plain(method + "".join(f"{key}{json.dumps(value)}" for key, value in parse_json(changed).items()))
-        for method, changed in pairs
+        plain(method if label == method else method + _said(changed))
+        for method, changed, label in zip(*columns, strict=True)
     ]
     return pd.Series(keys, index=table.index, dtype=str)
+
+
+def _said(changed: str) -> str:
+    """Changed parameters (JSON) as one word."""
+    return "".join(f"{key}{json.dumps(value)}" for key, value in parse_json(changed).items())
 
 
 def setting_keys(table: pd.DataFrame) -> list[str]:
@@ -188,42 +198,6 @@ def _setting_key(row: Mapping[Any, Any]) -> str:
     parts += [f"s{100 * known['sparsity']:g}".replace(".", "")] if "sparsity" in known else []
     parts += [f"w{known['weight_bits']}a{known['act_bits']}"] if "weight_bits" in known else []
     return "".join(parts)
-
-
-def reproduction_gap(joined: pd.DataFrame) -> pd.DataFrame:
-    """``joined`` (from :func:`join`) with the reproduction gap, claimed minus measured in points of top-1.
-
-    It is formed where data set and architecture are the same and the network has its full width; elsewhere it is blank
-    and ``gap_reason`` says why.  Its interval is the measured one's, mirrored: a printed number brings none of its own.
-
-    Returns:
-        A copy with columns gap, gap_low, gap_high (Float64, points) and gap_reason (text, empty where there is a gap).
-    """
-    table = joined.copy()
-    reasons = [_why_no_gap(row) for row in table.to_dict("records")]
-    formed = pd.Series([reason == "" for reason in reasons], index=table.index, dtype=bool)
-    claimed = table["published_mean"].astype("Float64").where(formed)
-    for name, column in (("gap", "top1_mean"), ("gap_low", "top1_high"), ("gap_high", "top1_low")):
-        table[name] = (claimed - table[column].astype("Float64")).astype("Float64")
-    table["gap_reason"] = pd.Series(reasons, index=table.index, dtype="str")
-    return table
-
-
-def _why_no_gap(row: Mapping[Any, Any]) -> str:
-    if pd.isna(row["published_mean"]):
-        return "no printed number"
-    if pd.isna(row["top1_mean"]):
-        return f"not measured ({row['seeds']} seeds)"
-    if row["stale"]:
-        return "measured with an older version of the method"
-    if _plain(row["dataset"]) != _plain(row["published_dataset"]):
-        return f"measured on {row['dataset']}, claimed on {row['published_dataset']}"
-    if width_mark(row["target"]):
-        return f"{row['target']} is not the full-width {row['published_target']}"
-    fp, claimed = row["fp_top1"], row["published_fp"]
-    if not (pd.isna(fp) or pd.isna(claimed)) and abs(fp - claimed) > MAX_FP_DIFFERENCE:
-        return f"another checkpoint: uncompressed {fp:.2f} measured, {claimed:.2f} claimed"
-    return ""
 
 
 _LIBRARY = re.compile(r"^[a-z]+:")
@@ -253,10 +227,11 @@ def width_mark(name: str) -> str:
 def architecture(name: str) -> str:
     """What a network is called without library, width and seed: resnet18 of ``resnet18_w10``, ``timm:resnet18.a1_in1k``
     and ``ResNet-18``."""
-    return _plain(_split_width(name)[0])
+    return plain(_split_width(names().networks.get(name, name))[0])
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """Letters and digits of a name, in lower case."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
@@ -278,13 +253,36 @@ def _with_keys(table: pd.DataFrame) -> pd.DataFrame:
     table["network"] = teacher.where(taught, table["target_model"])
     table["target_key"] = _column(table["network"], architecture)
     pairs = zip(table["method"], settings, strict=True)
-    table["compressor_key"] = [_plain(names().compressor(method, setting)) for method, setting in pairs]
+    table["compressor_key"] = [plain(names().compressor(method, setting)) for method, setting in pairs]
+    table["policy_key"] = ""
     known = (table["w_bits"] != "") & (table["a_bits"] != "")
     table["bits"] = ("W" + table["w_bits"] + "A" + table["a_bits"]).where(known, "")
     table["bits"] = table["target_model"].where(taught, table["bits"])
     sparse = [f"S{100 * float(setting['sparsity']):g}" if "sparsity" in setting else "" for setting in settings]
     table["bits"] = [left or bits for left, bits in zip(sparse, table["bits"], strict=True)]
     table["setting_key"] = _column(table["bits"], architecture)
+    return _with_searches(table)
+
+
+_BUDGET = re.compile(r"^(\d+)MP$")
+
+
+def _with_searches(table: pd.DataFrame) -> pd.DataFrame:
+    """The keys of the papers that train on the training images: a row's source is what its bits were searched on."""
+    known = names()
+    for paper_key, trained_by in known.trained_on_the_training_set.items():
+        rows = (table["paper"] == paper_key) & (table["method"] != "")
+        fixed = rows & ~table["method"].isin(known.searches)
+        table.loc[fixed & (table["source"] == ""), "source_key"] = UPPER
+        searched = rows & table["method"].isin(known.searches)
+        # a setting other than that a rival was run again has no word here
+        unsaid = table["setting"].where(table["setting"] != "reproduced=1", "")
+        policy = table["method"].map(known.searches) + table["source"] + unsaid
+        bits = [table[name].str.replace(_BUDGET, r"\1", regex=True) for name in ("w_bits", "a_bits")]
+        table.loc[searched, "policy_key"] = policy[searched].map(plain)
+        table.loc[searched, "source_key"] = UPPER
+        table.loc[searched, "compressor_key"] = plain(trained_by)
+        table.loc[searched, "setting_key"] = ("w" + bits[0] + "a" + bits[1])[searched]
     return table
 
 
@@ -293,7 +291,7 @@ def _source_keys(source: str, target: str, setting: Mapping[str, str]) -> tuple[
     found = names().source(source)
     if found.control:
         return UPPER, ""
-    key = _plain(f"{found.source}{names().options_of(setting)}")
+    key = plain(f"{found.source}{names().options_of(setting)}")
     if found.model in ("", OWN):
         return key, found.model
     return key, OWN if architecture(found.model) == architecture(target) else architecture(found.model)

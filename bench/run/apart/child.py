@@ -36,8 +36,9 @@ from bench.run.search import find_policy
 from bench.run.tasks import Failed
 from bench.run.worker import Bench
 from bench.spec.graph import BatchJob, CompressionJob, Job, PolicyJob
-from bench.spec.jobs import ResolvedCompressor, ResolvedSearch, ResolvedSource, SynthJob
+from bench.spec.jobs import SynthJob
 from bench.spec.registry import Registry
+from bench.spec.resolved import ResolvedCompressor, ResolvedSearch, ResolvedSource
 from bench.store.records import ResultRecord
 
 Row = TypeVar("Row", ResolvedSource, ResolvedCompressor, ResolvedSearch)

@@ -36,6 +36,7 @@ def serve(pipe: Connection, settings: Settings, number: int) -> None:
     lock = threading.Lock()  # two threads that send at once would mix their bytes
     threading.Thread(target=_beat, args=(pipe, lock), name="beat", daemon=True).start()
     take_any_text()  # what a method prints must not end its job
+    _lock_bars_by_thread()
     runtime.set_threads(settings.threads)
     from bench.run import perform  # noqa: F401 - loading takes seconds that are not the first job's
     from bench.run.worker import Bench
@@ -60,6 +61,15 @@ def serve(pipe: Connection, settings: Settings, number: int) -> None:
             execute(bench, job, emit)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
+
+
+def _lock_bars_by_thread() -> None:
+    """Give tqdm, which torch calls, no lock between processes: that is a named semaphore which a spawned process takes
+    back when it ends in order only, so that the parent would warn of a leak for each worker that was killed."""
+    with contextlib.suppress(ImportError):
+        from tqdm import tqdm  # type: ignore[import-untyped]
+
+        tqdm.set_lock(threading.RLock())
 
 
 def _beat(pipe: Connection, lock: threading.Lock) -> None:

@@ -1,0 +1,1 @@
+"""Figures for papers: pure functions from a suite's rows to a matplotlib figure, its table and its caption."""
