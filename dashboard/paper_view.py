@@ -33,9 +33,9 @@ def paper_figure(kind: str, suite: str, preset: str, shown: Collection[str] | No
     with st.expander("Figure for a paper"):
         left, right = st.columns(2)
         with left:
-            width = st.radio("Width", list(WIDTHS), key=f"paper-width-{kind}", horizontal=True, index=1)
+            width = st.radio("Width", list(WIDTHS), key=f"paper-width-{kind}-{suite}", horizontal=True, index=1)
         with right:
-            wanted = st.toggle("Draw it", key=f"paper-{kind}")
+            wanted = st.toggle("Draw it", key=f"paper-{kind}-{suite}")
         if not wanted:
             return
         try:
@@ -50,7 +50,7 @@ def paper_figure(kind: str, suite: str, preset: str, shown: Collection[str] | No
         for column, form in zip(st.columns(len(_TYPES)), _TYPES, strict=True):
             with column:
                 name = f"{suite}-{kind}.{form}"
-                st.download_button(form.upper(), files[form], name, _TYPES[form], key=f"paper-{kind}-{form}")
+                st.download_button(form.upper(), files[form], name, _TYPES[form], key=f"paper-{kind}-{suite}-{form}")
         st.code(caption, language="latex", wrap_lines=True)
 
 

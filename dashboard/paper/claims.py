@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from bench.board.claims.judging import MEANING, SIGN, WORDS, Verdict, Word
 from bench.board.tables.verdict_grids import verdict_grid
 from bench.errors import BenchError
+from dashboard.figures.claims import COLOURS
 from dashboard.paper.material import Drawing, Material
 from dashboard.paper.style import (
     PAPER,
@@ -30,7 +31,7 @@ from dashboard.theme import GREY
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_COLOURS = {"supported": colour(0), "refuted": colour(5), "depends": colour(3)}
+_COLOURS = {word: COLOURS[word] for word in ("supported", "refuted", "depends")}
 _MARKERS = {"supported": "o", "refuted": "X", "depends": "D"}
 _DARK = "#5F646C"
 

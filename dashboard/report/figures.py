@@ -10,6 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from bench.board.claims.judging import Verdict
+from bench.board.tables.costs import pareto_front
 from bench.board.tables.grids import line_dicts, missing, number
 from bench.board.tables.pivots import lines_of
 from bench.board.tables.searches import epoch_of
@@ -153,11 +154,13 @@ def trade_off(table: pd.DataFrame) -> go.Figure:
             )
         )
     for setting in settings:
-        front = pareto([point for point in points if point["setting"] == setting and not point["control"]])
+        methods = [point for point in points if point["setting"] == setting and not point["control"]]
+        known = pd.DataFrame(methods, columns=["seconds", "top1"])
+        front = pareto_front(known, "seconds", "top1").rows.sort_values("seconds")
         figure.add_trace(
             go.Scatter(
-                x=[point["seconds"] for point in front],
-                y=[point["top1"] for point in front],
+                x=front["seconds"].tolist(),
+                y=front["top1"].tolist(),
                 mode="lines",
                 line={"shape": "hv", "dash": "dot", "color": GREY},
                 name="Pareto front (no controls)",
@@ -212,15 +215,6 @@ def _point(cells: Mapping[Any, Sequence[Mapping[str, Any]]], targets: set[Any]) 
     seconds = sum(float(row["synthesis_s"]) + float(row["compress_s"]) for row in found) / len(found)
     top1 = sum(float(row["top1_mean"]) for row in found) / len(found)
     return {"seconds": seconds, "top1": top1, "control": any(row["control"] != "none" for row in found)}
-
-
-def pareto(points: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The points that no other beats in both seconds and top-1, by ascending seconds."""
-    front: list[Mapping[str, Any]] = []
-    for point in sorted(points, key=lambda p: (p["seconds"], -p["top1"])):
-        if not front or point["top1"] > front[-1]["top1"]:
-            front.append(point)
-    return front
 
 
 def _fresh(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:

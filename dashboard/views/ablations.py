@@ -8,13 +8,14 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from bench.board.claims.judging import SEEDS_TO_JUDGE, Verdict
+from bench.board.claims.judging import SEEDS_TO_JUDGE, SIGN, Verdict
 from bench.board.tables.settings import setting_name
-from dashboard.common import Scope, heading, problems, scope
+from dashboard.common import Scope, chart, heading, problems, scope
 from dashboard.figures import ablation_axes as axes_of
 from dashboard.figures import ablations as figures
 from dashboard.filters import choice, choices
 from dashboard.load import records_of, snapshot, verdicts
+from dashboard.paper_view import paper_figure
 from dashboard.tables import Column, Html, html_table
 from dashboard.text import BLANK, counted, html_text, interval, missing, number, plain, rounded, row_name
 
@@ -30,7 +31,6 @@ CLAIMS = (
 )
 PANELS = 6
 """Plots drawn at once; more would make the page slow."""
-MARKS = {"supported": "▲", "refuted": "▼", "depends": "◆", "open": "○", "two seeds": "□", "one seed": "△"}
 
 
 def show() -> None:
@@ -127,7 +127,7 @@ def _plots(rows: pd.DataFrame, plan: axes_of.Layout, measure: str, suite: str) -
                 if panel.title:
                     st.html(f"<b>{html_text(panel.title)}</b>")
                 figure = figures.panel_figure(panel, plan, measure, colours, measure_name(measure))
-                st.plotly_chart(figure, width="stretch", key=f"{suite}-{measure}-{plan.x}-{start + i}")
+                chart(figure, f"{suite}-{measure}-{plan.x}-{start + i}")
     if len(every) > PANELS:
         st.caption(plain(f"The first {PANELS} of {len(every)} plots; the filters above choose others."))
     seeds = sorted(set(rows.loc[rows[measure].notna(), "seeds"]))
@@ -158,6 +158,7 @@ def _missing(rows: pd.DataFrame, measure: str) -> None:
 
 
 def _claims(found: Scope) -> None:
+    paper_figure("ablation", found.suite, found.preset)
     st.subheader("Claims of this suite")
     judged = verdicts(found.suite, found.preset)
     if not judged:
@@ -166,14 +167,14 @@ def _claims(found: Scope) -> None:
     st.html(html_table(CLAIMS, [_claim(v) for v in judged]))
     for verdict in judged:
         if verdict.parts or verdict.remarks:
-            with st.expander(plain(f"{MARKS[verdict.verdict]} {verdict.says}")):
+            with st.expander(plain(f"{SIGN[verdict.verdict]} {verdict.says}")):
                 _parts(verdict)
 
 
 def _claim(v: Verdict) -> list[str | Html]:
     return [
         Html(f'<div style="white-space:normal;min-width:12rem">{html_text(v.says)}</div>'),
-        f"{MARKS[v.verdict]} {v.text}",
+        f"{SIGN[v.verdict]} {v.text}",
         rounded(v.difference, v.low, v.high),
         interval(v.low, v.high),
         f"{100 * v.level:.4g} %" if v.difference is not None else BLANK,

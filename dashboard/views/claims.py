@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import streamlit as st
 
 from bench.board.claims.judging import MEANING, SEEDS_TO_JUDGE, SIGN, WORDS, Verdict, Word
 from bench.board.claims.verdicts import ClaimRow, suite_of
-from dashboard.common import heading, problems
+from dashboard.common import chart, heading, problems
 from dashboard.figures.claims import COLOURS, claims_forest, parts_forest
 from dashboard.filters import choice, choices
 from dashboard.links import LEADERBOARD_PAGE, cell_link, link
 from dashboard.load import rows_of_claims, snapshot, verdicts
+from dashboard.paper_view import paper_figure
 from dashboard.tables import Column, Html, html_table
 from dashboard.text import html_text, interval, missing, number, plain, rounded, row_name
 
 ALL = "all suites"
+OURS = "Questions of ours"
+UNJUDGED: tuple[Word, ...] = ("two seeds", "one seed")
 FEW_RECORDS = 5000
 """Above this the page begins with one suite: judging reads its records."""
 
@@ -59,8 +63,29 @@ def show() -> None:
         words = choices("Verdict", "verdict", WORDS)
     judged = {name: verdicts(name, preset) for name in chosen if preset in known[name]}
     _counted([verdict for found in judged.values() for verdict in found])
-    for name, found in judged.items():
-        _suite(name, preset, found, words)
+    for paper, names in by_paper(judged).items():
+        st.header(plain(paper))
+        for name in names:
+            _suite(name, preset, judged[name], words)
+
+
+def by_paper(suites: Iterable[str]) -> dict[str, list[str]]:
+    """Paper → its suites in the order of its tables and figures; last those that follow no table."""
+    follows = {name: (suite.reproduces or "") if (suite := suite_of(name)) is not None else "" for name in suites}
+    found: dict[str, list[str]] = {}
+    for name in sorted(follows, key=lambda n: (not follows[n], table_order(follows[n]), n)):
+        found.setdefault(follows[name].partition("/")[0] or OURS, []).append(name)
+    return found
+
+
+def table_order(place: str) -> tuple[str, ...]:
+    """Of ``mixmix/T10``: what sorts it behind ``mixmix/T9``."""
+    return tuple(part.zfill(4) if part.isdigit() else part for part in re.split(r"(\d+)", place))
+
+
+def few_seeds(verdict: Verdict) -> bool:
+    """Whether the claim has too few seeds to be judged."""
+    return 0 < verdict.seeds < SEEDS_TO_JUDGE
 
 
 def _claimed(suite: object) -> bool:
@@ -70,10 +95,10 @@ def _claimed(suite: object) -> bool:
 
 def _counted(found: Sequence[Verdict]) -> None:
     counts = Counter(str(verdict.verdict) for verdict in found)
-    parts = [f"{badge(word)} {counts[word]} <small>({MEANING[word]})</small>" for word in WORDS]
-    st.html(
-        f'<div style="display:flex;gap:.4rem 1.4rem;flex-wrap:wrap">{"".join(f"<div>{p}</div>" for p in parts)}</div>'
-    )
+    for words in ([w for w in WORDS if w not in UNJUDGED], UNJUDGED):
+        parts = [f"{badge(word)} {counts[word]} <small>({MEANING[word]})</small>" for word in words]
+        inside = "".join(f"<div>{part}</div>" for part in parts)
+        st.html(f'<div style="display:flex;gap:.4rem 1.4rem;flex-wrap:wrap">{inside}</div>')
     st.caption(
         "An interval holds at the level that Holm's procedure asks of its claim, 95 % over all claims of the suite. "
         "It covers seeds and test images; the suite's networks are taken as they are, not as a sample of networks."
@@ -83,7 +108,7 @@ def _counted(found: Sequence[Verdict]) -> None:
 def _suite(name: str, preset: str, judged: Sequence[Verdict], words: Sequence[str]) -> None:
     kept = [(i, verdict) for i, verdict in enumerate(judged) if verdict.verdict in words]
     suite = suite_of(name)
-    st.header(plain(suite.title if suite is not None and suite.title else name), anchor=name)
+    st.subheader(plain(suite.title if suite is not None and suite.title else name), anchor=name)
     follows = f", follows {suite.reproduces}" if suite is not None and suite.reproduces else ""
     st.caption(plain(f"suite {name}{follows}, {len(judged)} claims"))
     if not kept:
@@ -91,21 +116,26 @@ def _suite(name: str, preset: str, judged: Sequence[Verdict], words: Sequence[st
         return
     shown = [verdict for _, verdict in kept]
     if any(not missing(verdict.difference) for verdict in shown):
-        st.plotly_chart(
-            claims_forest(shown), width="stretch", key=f"forest-{name}-{preset}", config={"displayModeBar": False}
-        )
-    for i, verdict in kept:
+        chart(claims_forest(shown), f"forest-{name}-{preset}")
+    judged_now = [(i, verdict) for i, verdict in kept if not few_seeds(verdict)]
+    for i, verdict in judged_now:
         _claim(name, preset, i, verdict)
+    waiting = [(i, verdict) for i, verdict in kept if few_seeds(verdict)]
+    if waiting:
+        st.caption(
+            "On fewer than three seeds, so without a verdict: the interval has what such rows vary by between seeds, "
+            "which these seeds do not tell."
+        )
+    for i, verdict in waiting:
+        _claim(name, preset, i, verdict)
+    if judged_now:
+        paper_figure("claims", name, preset)
 
 
 def _claim(suite: str, preset: str, position: int, verdict: Verdict) -> None:
     with st.container(border=True):
         st.html(f"{badge(verdict.verdict, verdict.text)} &nbsp;<strong>{html_text(verdict.says)}</strong>")
         st.text(sentence(verdict))
-        if 0 < verdict.seeds < SEEDS_TO_JUDGE:
-            st.caption(
-                "No verdict: the interval has what such rows vary by between seeds, which these seeds do not tell."
-            )
         key = f"{suite}-{preset}-{position}"
         # what stands in a closed expander is neither drawn nor sent
         with st.expander("Breakdown, remarks and the rows behind it", key=f"more-{key}", on_change="rerun") as more:
@@ -116,9 +146,7 @@ def _claim(suite: str, preset: str, position: int, verdict: Verdict) -> None:
 def _details(suite: str, preset: str, position: int, verdict: Verdict) -> None:
     figure = parts_forest(verdict)
     if figure is not None:
-        st.plotly_chart(
-            figure, width="stretch", key=f"parts-{suite}-{preset}-{position}", config={"displayModeBar": False}
-        )
+        chart(figure, f"parts-{suite}-{preset}-{position}")
         st.caption("Each part with its own 95 % interval, not corrected for the number of parts.")
     for remark in verdict.remarks:
         st.text(f"• {remark}")

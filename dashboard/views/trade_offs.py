@@ -27,6 +27,7 @@ from dashboard.figures.trade_offs import (
 )
 from dashboard.filters import amount, choice, choices
 from dashboard.load import snapshot
+from dashboard.paper_view import paper_figure
 from dashboard.tables import Column, Html, html_table
 from dashboard.text import counted, html_text, interval, missing, number, plain, rounded, row_name, seconds, size
 from dashboard.widths import accuracy_over_bits
@@ -88,6 +89,7 @@ def show() -> None:
         _plot(part, cost, columns, f"{found.suite}-{digest}")
     _unmeasured(rows)
     accuracy_over_bits(found, str(rows["target"].iloc[0]))
+    paper_figure("front", found.suite, found.preset, set(measured["row_id"]))
     st.subheader("Best under a limit")
     _best(measured, columns)
     st.subheader("The rows")

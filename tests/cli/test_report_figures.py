@@ -12,7 +12,6 @@ from dashboard.report.figures import (
     cross_validation,
     cross_validation_parts,
     marker_sizes,
-    pareto,
     trade_off,
     trade_off_points,
 )
@@ -133,18 +132,6 @@ def test_the_report_of_several_image_counts() -> None:
     assert page.count("<h3>Sources by targets, brecq, ") == 2
     assert "Accuracy against time" in page
     assert "larger markers: more images (64, 256)" in page
-
-
-def test_pareto() -> None:
-    given = [(1.0, 50.0), (2.0, 40.0), (2.0, 60.0), (3.0, 60.0), (9.0, 61.0), (1.0, 49.0)]
-    points = [{"seconds": s, "top1": t} for s, t in given]
-    brute = {
-        (p["seconds"], p["top1"])
-        for p in points
-        if not any(q != p and q["seconds"] <= p["seconds"] and q["top1"] >= p["top1"] for q in points)
-    }
-    assert [(p["seconds"], p["top1"]) for p in pareto(points)] == sorted(brute) == [(1, 50), (2, 60), (9, 61)]
-    assert pareto([]) == []
 
 
 def test_the_forest_shows_each_verdicts_interval() -> None:

@@ -11,10 +11,11 @@ from streamlit.testing.v1 import AppTest
 from bench.board.claims.judging import Part, Verdict
 from bench.board.claims.verdicts import claim_rows, suite_of, suite_verdicts
 from bench.board.index.board_index import BoardIndex
+from bench.spec.suite import suite_names
 from bench.store.measured import read_measured
 from bench.store.record_store import RecordStore
 from dashboard.figures.claims import claims_forest, parts_forest
-from dashboard.views.claims import badge, sentence
+from dashboard.views.claims import OURS, badge, by_paper, few_seeds, sentence, table_order
 from tests.dashboard.conftest import shown
 
 App = Callable[..., AppTest]
@@ -119,3 +120,25 @@ def test_an_opened_claim_shows_its_rows(store: RecordStore, app: App) -> None:
     said = shown(test)
     assert "./cell?suite=ablation_zoo" in said
     assert "./leaderboard?suite=ablation_zoo&amp;preset=mini&amp;target=" in said
+
+
+def test_suites_stand_by_paper_and_table() -> None:
+    assert sorted(["mixmix/T10", "mixmix/T9", "mixmix/F2"], key=table_order) == ["mixmix/F2", "mixmix/T9", "mixmix/T10"]
+    found = by_paper(suite_names())
+    assert [name for names in found.values() for name in names if suite_of(name) is None] == []
+    assert sorted(name for names in found.values() for name in names) == sorted(suite_names())
+    assert list(found)[-1] == OURS
+    assert len(found) >= 4
+    for paper, names in found.items():
+        follows = [suite.reproduces or "" for name in names if (suite := suite_of(name)) is not None]
+        assert {place.partition("/")[0] or OURS for place in follows} == {paper}
+        assert follows == sorted(follows, key=table_order)
+
+
+def test_claims_of_few_seeds_stand_apart(store: RecordStore, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BoardIndex, "versions", lambda self: {})  # rows of older versions are not judged at all
+    suites = {record.suite for record in read_measured()}
+    few = {name for name in suites if any(few_seeds(v) for v in suite_verdicts(name, read_measured(suite=name), {}))}
+    assert few
+    said = shown(app("claims", suite=min(few)))
+    assert "On fewer than three seeds" in said

@@ -41,7 +41,8 @@ def test_the_map_is_offered_as_files_and_drawn_when_asked(alone: RecordStore, ap
     test = app("cross_validation")
     assert not test.exception
     assert not test.get("image")
-    drawn = toggle(test, "paper-map")
+    (key,) = [one.key for one in test.toggle if str(one.key).startswith("paper-map-")]
+    drawn = toggle(test, key)
     assert not drawn.exception
     assert len(drawn.get("image")) == 1
     labels = [button.proto.label for button in drawn.get("download_button")]
