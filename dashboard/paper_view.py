@@ -50,7 +50,9 @@ def paper_figure(kind: str, suite: str, preset: str, shown: Collection[str] | No
         for column, form in zip(st.columns(len(_TYPES)), _TYPES, strict=True):
             with column:
                 name = f"{suite}-{kind}.{form}"
-                st.download_button(form.upper(), files[form], name, _TYPES[form], key=f"paper-{kind}-{suite}-{form}")
+                st.download_button(
+                    plain(form.upper()), files[form], name, _TYPES[form], key=f"paper-{kind}-{suite}-{form}"
+                )
         st.code(caption, language="latex", wrap_lines=True)
 
 
