@@ -30,7 +30,7 @@ def test_the_front_is_drawn_and_named(shipped: str, tab: New, width: int, scheme
     plot.locator(".legendtext").filter(has_text="Pareto front").wait_for()
     assert plot.locator(".legendtext").filter(has_text="(control)").count() > 0
     assert plot.locator(".textpoint").count() > 0  # what the front's points are called
-    assert "CPU time" in plot.locator(".xtitle").inner_text()
+    assert "CPU time" in (plot.locator(".xtitle").text_content() or "")
 
 
 @SIZES
