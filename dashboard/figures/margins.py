@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from bench.store.records import ResultRecord
-from dashboard.figures.trade_offs import SYMBOLS
+from dashboard.figures.markers import SYMBOLS
 from dashboard.text import figure_text, missing
 from dashboard.theme import GREY, PALETTE, styled
 

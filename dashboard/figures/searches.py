@@ -14,8 +14,8 @@ import plotly.graph_objects as go
 
 from bench.board.tables.costs import pareto_front
 from bench.board.tables.searches import INTERVAL_FROM, PASSES, epochs
+from dashboard.figures.markers import SYMBOLS
 from dashboard.figures.scales import log_axis
-from dashboard.figures.trade_offs import SYMBOLS
 from dashboard.text import counted, figure_text, interval, missing, number, rounded, seconds
 from dashboard.theme import GREY, PALETTE, styled
 

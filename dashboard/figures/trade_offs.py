@@ -7,112 +7,29 @@ arrow and its value.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from bench.board.tables.costs import pareto_front
 from bench.board.tables.grids import line_dicts
 from bench.board.tables.signs import DOUBTS, marks
+from dashboard.figures.costs import WORK, Cost, contenders, front_labels, on_front
+from dashboard.figures.markers import compressor_symbols, methods_of, source_colours, source_fills
 from dashboard.figures.scales import log_axis
 from dashboard.text import BLANK, figure_text, interval, missing, number, rounded, row_name, seconds, size
-from dashboard.theme import CONTROLS, GREY, PALETTE, styled
+from dashboard.theme import GREY, styled
 
-SYMBOLS = ("circle", "square", "triangle-up", "cross", "x", "star", "pentagon", "triangle-down")
 CONTROL_SYMBOLS = {"upper": "diamond", "lower": "diamond-open"}
 """Diamonds are of controls alone."""
 BAND = "rgba(127,129,134,0.22)"
-LABELLED = 5
-"""A front of more points bears their numbers, which the table beneath explains; their names would cover each other."""
-LABEL = 30
-"""Characters of a name at a point."""
 ROOM = 0.08
 """Part of the methods' span that an axis is longer at either end."""
 NEAR = 0.06
 """Controls at an edge within this part of the axis share a label."""
 DECADE = 10.0
 """A cost that spans this factor is drawn on a logarithmic axis."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """A column of the board that costs something: its name in words, the axis's title, its unit, and ``scale`` = what
-    the column is divided by to be in that unit."""
-
-    column: str
-    label: str
-    axis: str
-    unit: str
-    scale: float = 1.0
-
-
-WORK = "work_cpu_s"
-COSTS = (
-    Cost(WORK, "CPU time", "CPU time of synthesis and compression, s", "s"),
-    Cost("bitops_g", "bit operations", "bit operations of one image, GBitOPs", "GBitOPs"),
-    Cost(
-        "macs_effective",
-        "effective MACs, zeroed weights not counted",
-        "multiply-accumulates of one image, zeroed weights not counted, M",
-        "M",
-        1e6,
-    ),
-    Cost("size_bytes", "bytes", "size of the compressed network, kB", "kB", 1e3),
-    Cost("synthesis_s", "synthesis time", "wall time of the image set, s", "s"),
-    Cost("compress_s", "compression time", "wall time of the compression, s", "s"),
-    Cost(
-        "forward_equivalents",
-        "forward-equivalents",
-        "synthesis and compression, passes of one image through one network",
-        "passes",
-    ),
-    Cost("peak_memory_mib", "peak memory", "highest of all stages, MiB", "MiB"),
-)
-
-
-def with_work(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with :data:`WORK`: CPU seconds of synthesis (in full) and compression; blank where one is."""
-    return rows.assign(**{WORK: rows["synthesis_cpu_s"] + rows["compress_cpu_s"]})
-
-
-def offered_costs(rows: pd.DataFrame) -> list[Cost]:
-    """The costs a reader may choose; effective MACs where they tell more than MACs: where weights were zeroed."""
-    zeroed = bool((rows["macs_effective"] != rows["macs"]).fillna(False).any())
-    known = [cost for cost in COSTS if cost.column in rows]
-    return [cost for cost in known if zeroed or cost.column != "macs_effective"]
-
-
-def varying(rows: pd.DataFrame) -> list[str]:
-    """Which of bits and images differ between rows; neither has a colour or a marker of its own."""
-    return [name for name in ("setting_label", "n") if rows[name].nunique() > 1]
-
-
-def contenders(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows that may stand on the front: methods with a mean, neither controls nor stale."""
-    stale = rows["stale"].fillna(False).astype(bool)
-    return rows[(rows["control"] == "none") & ~stale & rows["top1_mean"].notna()]
-
-
-def on_front(rows: pd.DataFrame, cost: Cost) -> pd.DataFrame:
-    """The rows on the Pareto front of ``cost`` (low) and mean top-1 (high), cheapest first."""
-    found = pareto_front(contenders(rows), cost.column).rows
-    return found.sort_values([cost.column, "top1_mean"], kind="stable")
-
-
-def front_labels(best: pd.DataFrame, known: pd.DataFrame) -> list[str]:
-    """What the points of a front are called: source, and what else tells rows of ``known`` apart; numbers from 1 where
-    there are more than :data:`LABELLED`."""
-    if len(best) > LABELLED:
-        return [str(i + 1) for i in range(len(best))]
-    names = ["source", *(["compressor"] if known["compressor"].nunique() > 1 else []), *varying(known)]
-    return [" · ".join(_short(said(name, getattr(row, name))) for name in names) for row in best.itertuples()]
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= LABEL else text[: LABEL - 1] + "…"
 
 
 def trade_off(rows: pd.DataFrame, cost: Cost) -> go.Figure:
@@ -136,7 +53,7 @@ def trade_off(rows: pd.DataFrame, cost: Cost) -> go.Figure:
     figure = go.Figure()
     _front_line(figure, known, cost, across)
     colours, fills, symbols = source_colours(known), source_fills(known), compressor_symbols(known)
-    for (method, control), part in known.groupby([_methods(known), known["control"]], sort=False):
+    for (method, control), part in known.groupby([methods_of(known), known["control"]], sort=False):
         pair = (str(method), str(control))
         diamond = CONTROL_SYMBOLS.get(pair[1])
         drawn = {name: diamond or symbol + fills[pair] for name, symbol in symbols.items()}
@@ -315,11 +232,6 @@ def _front_line(figure: go.Figure, known: pd.DataFrame, cost: Cost, across: tupl
     )
 
 
-def said(name: str, value: Any) -> str:
-    """A value of :func:`varying` in words."""
-    return f"{value} images" if name == "n" else str(value)
-
-
 def _symbol_legend(figure: go.Figure, symbols: Mapping[str, str]) -> None:
     """Grey entries that say which marker is which compressor; one compressor needs none."""
     for name, symbol in symbols.items() if len(symbols) > 1 else ():
@@ -373,37 +285,6 @@ def hover(row: Any, cost: Cost) -> str:
     ]
     lines += [sign.line for sign in DOUBTS if sign.on(row._asdict())]
     return "<br>".join(line for line in lines if BLANK not in line.split(" "))
-
-
-FILLS = ("", "-open", "-dot", "-open-dot")
-"""How markers differ where there are more sources than colours."""
-
-
-def source_colours(rows: pd.DataFrame) -> dict[tuple[str, str], str]:
-    """(source method, control) → colour: controls have their own, methods the palette in alphabetical order."""
-    colours = {pair: PALETTE[i % len(PALETTE)] for i, pair in enumerate(_pairs(rows, "none"))}
-    return {pair: colours.get(pair, CONTROLS.get(pair[1], GREY)) for pair in _pairs(rows)}
-
-
-def source_fills(rows: pd.DataFrame) -> dict[tuple[str, str], str]:
-    """(source method, control) → ending of the marker's name; each time the palette begins again another one."""
-    fills = {pair: FILLS[i // len(PALETTE) % len(FILLS)] for i, pair in enumerate(_pairs(rows, "none"))}
-    return {pair: fills.get(pair, "") for pair in _pairs(rows)}
-
-
-def _pairs(rows: pd.DataFrame, control: str | None = None) -> list[tuple[str, str]]:
-    """Source methods and their control, sorted; those of one control only where it is given."""
-    pairs = {(str(m), str(c)) for m, c in zip(_methods(rows), rows["control"], strict=True)}
-    return sorted(pair for pair in pairs if control in (None, pair[1]))
-
-
-def compressor_symbols(rows: pd.DataFrame) -> dict[str, str]:
-    """Compressor → marker, in alphabetical order."""
-    return {str(name): SYMBOLS[i % len(SYMBOLS)] for i, name in enumerate(sorted(set(rows["compressor"])))}
-
-
-def _methods(rows: pd.DataFrame) -> pd.Series:
-    return rows["source_method"].astype(str).rename("method")
 
 
 def _axis(x: np.ndarray) -> tuple[bool, float]:

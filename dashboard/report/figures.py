@@ -17,8 +17,8 @@ from bench.board.tables.searches import epoch_of
 from bench.store.records import ResultRecord
 from dashboard.figures.claims import claims_forest as forest
 from dashboard.figures.image_bits import against_difficulty, histogram, training_curves
+from dashboard.figures.markers import SYMBOLS
 from dashboard.figures.searches import complexity, cost_gain
-from dashboard.figures.trade_offs import SYMBOLS
 from dashboard.figures.widths import accuracy_over_widths
 from dashboard.text import figure_text
 from dashboard.theme import GREY, HEAT, PALETTE, styled

@@ -14,17 +14,8 @@ from bench.board.tables.settings import setting_name
 from bench.board.tables.signs import legend
 from dashboard.board_columns import source_name
 from dashboard.common import chart, heading, problems, scope, telling_target
-from dashboard.figures.trade_offs import (
-    LABELLED,
-    WORK,
-    Cost,
-    front_labels,
-    offered_costs,
-    on_front,
-    trade_off,
-    varying,
-    with_work,
-)
+from dashboard.figures.costs import LABELLED, WORK, Cost, front_labels, offered_costs, on_front, varying, with_work
+from dashboard.figures.trade_offs import trade_off
 from dashboard.filters import amount, choice, choices
 from dashboard.load import snapshot
 from dashboard.paper_view import paper_figure

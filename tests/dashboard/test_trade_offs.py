@@ -12,20 +12,10 @@ from bench.board.index.frame import frame
 from bench.board.tables.signs import FLAGGED as SIGN
 from bench.board.tables.signs import MIXED, REMADE
 from bench.store.image_gate import MEANING
+from dashboard.figures.costs import COSTS, LABELLED, contenders, front_labels, offered_costs, on_front, with_work
+from dashboard.figures.markers import source_colours, source_fills
 from dashboard.figures.scales import log_axis, short
-from dashboard.figures.trade_offs import (
-    COSTS,
-    LABELLED,
-    contenders,
-    front_labels,
-    hover,
-    offered_costs,
-    on_front,
-    source_colours,
-    source_fills,
-    trade_off,
-    with_work,
-)
+from dashboard.figures.trade_offs import hover, trade_off
 from tests.board.make import bits, gate, record
 from tests.dashboard.fixtures_pages2 import AWKWARD, Pages, charts, check_awkward, made, measured, pages, text_of
 
