@@ -56,8 +56,9 @@ class RowChange:
     @property
     def moved(self) -> float | None:
         """New minus old mean in points."""
-        known = self.old is not None and self.old.mean is not None and self.new.mean is not None
-        return self.new.mean - self.old.mean if known else None  # type: ignore[operator, union-attr]
+        if self.old is None or self.old.mean is None or self.new.mean is None:
+            return None
+        return self.new.mean - self.old.mean
 
 
 @dataclass(frozen=True)
