@@ -41,7 +41,7 @@ VALUES = (
 def show_history() -> None:
     """Days of a suite's measuring, the newest first; verdicts and values that moved.  No record is read until the
     reader asks for it."""
-    st.subheader("What changed on a board")
+    st.header("What changed on a board")
     if not st.toggle("Show it day by day", key="history"):
         return
     cells = snapshot().cells

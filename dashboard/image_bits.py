@@ -52,7 +52,7 @@ def show_image_bits(chosen: Mapping[str, ResultRecord], cells: pd.DataFrame) -> 
     moving = {name: record for name, record in chosen.items() if record.image_bits is not None}
     if not moving:
         return
-    st.subheader("Bits per image")
+    st.header("Bits per image")
     images = max(record.test_count for record in moving.values())
     st.caption(plain(f"{counted(images, 'test image')} · bits of an image: {MEANING}"))
     left, right = st.columns(2)

@@ -41,7 +41,7 @@ class Side:
 
 def measures(sides: Sequence[Side]) -> None:
     """The table of the sets, one measure over all networks, and whose statistics the images are nearest to."""
-    st.subheader("Measures of the images")
+    st.header("Measures of the images")
     values = _values(sides)
     names = sorted(metrics(values), key=lambda name: (not name.startswith(STATISTICS), name))
     pair = [side.name for side in sides]
@@ -105,7 +105,7 @@ def _range(found: pd.Series) -> str:
 
 def _nearest(values: pd.DataFrame, measure: str, pair: Sequence[str], real: str | None) -> None:
     """Whose batch-norm statistics the images are nearest to, in multiples of what real images have."""
-    st.subheader("Nearest statistics")
+    st.header("Nearest statistics")
     if real is None:
         st.info("Not measured: real images are the yardstick, and this suite measures none.")
         return

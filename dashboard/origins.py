@@ -23,7 +23,7 @@ TIERS = {
 
 def show_access(found: ResultRecord) -> None:
     """What its source may look at, and what it read."""
-    st.subheader("Access to data")
+    st.header("Access to data")
     st.text(f"Tier {found.access}: the source may look at {TIERS.get(found.access, 'what its name says')}.")
     if not found.audit:
         st.caption("No read of the data set was recorded.")
@@ -44,7 +44,7 @@ def show_parameters(found: ResultRecord) -> None:
 
 def show_provenance(found: ResultRecord) -> None:
     """Machine, versions, dates and digests."""
-    st.subheader("Provenance")
+    st.header("Provenance")
     digests = {
         "image set": found.synth_id,
         "image digest": (found.image_digest or "")[:16],
@@ -59,7 +59,7 @@ def show_provenance(found: ResultRecord) -> None:
 def show_mlflow(found: ResultRecord) -> None:
     """Where its MLflow run is."""
     run = mlflow_run(found)
-    st.subheader("MLflow")
+    st.header("MLflow")
     if run.server:
         st.text("If this run was tracked, it is on this server:")
         st.link_button("Open MLflow", run.server)

@@ -31,6 +31,8 @@ PAGE_STYLE = (
 padding:0 .5rem .6rem}
 [data-testid="stMultiSelect"] [data-baseweb="tag"],[data-testid="stMultiSelect"] [data-baseweb="tag"] span{
 max-width:none}
+[data-testid="stMainBlockContainer"] h2{font-size:1.75rem}
+[data-testid="stMainBlockContainer"] h3{font-size:1.4rem}
 @media (max-width:640px){
 [data-testid="stMainBlockContainer"]{padding:3.2rem 1rem 2rem}
 [data-testid="stMainBlockContainer"] h1{font-size:2rem;padding-bottom:.4rem}

@@ -47,7 +47,7 @@ def accuracy_over_bits(found: Scope, target: str) -> None:
     }
     if not groups:
         return
-    st.subheader("Accuracy over bit-width")
+    st.header("Accuracy over bit-width")
     name = choice("Rows", "widths", list(groups)) if len(groups) > 1 else next(iter(groups))
     group = groups[name]
     if group["top1_mean"].isna().all():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.lines import Line2D
 
-from bench.board.claims.judging import MEANING, SIGN, WORDS, Verdict, Word
+from bench.board.claims.judging import DECIDED, MEANING, SIGN, WORDS, Verdict, Word
 from bench.board.tables.verdict_grids import verdict_grid
 from bench.errors import BenchError
 from dashboard.figures.claims import COLOURS
@@ -31,7 +31,7 @@ from dashboard.theme import GREY
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_COLOURS = {word: COLOURS[word] for word in ("supported", "refuted", "depends")}
+_COLOURS = {word: COLOURS[word] for word in DECIDED}
 _MARKERS = {"supported": "o", "refuted": "X", "depends": "D"}
 _DARK = "#5F646C"
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from bench.board.claims.judging import WORDS, Verdict
+from bench.board.claims.judging import DECIDED, UNJUDGED, WORDS, Verdict, Word
 from bench.board.tables.grids import BLANK, number
-from dashboard.report.html import notes_html, table_html
+from dashboard.report.html import chip, notes_html, table_html
 from dashboard.text import html_text
-
-DECIDED = ("supported", "refuted", "depends")
 
 _HEADERS = ("suite", "verdict", "claim", "difference", "interval", "pairs × seeds", "test images")
 
@@ -29,8 +27,8 @@ def findings_html(suites: Sequence[tuple[str, Sequence[Verdict]]]) -> str:
     return f"<h2>Findings</h2>{told}{notes_html(notes if rows else notes[1:])}"
 
 
-def _few(word: str) -> str:
-    return f"on {word}" if word.endswith(("seed", "seeds")) else word
+def _few(word: Word) -> str:
+    return f"on {word}" if word in UNJUDGED else word
 
 
 def _row(suite: str, item: Verdict) -> str:
@@ -38,7 +36,7 @@ def _row(suite: str, item: Verdict) -> str:
     name = html_text(suite)
     return (
         f'<tr><td class="t"><a href="#{name}">{name}</a></td>'
-        f'<td class="t"><span class="chip {item.verdict}">{html_text(item.text)}</span></td>'
+        f'<td class="t">{chip(item)}</td>'
         f'<td class="wrap">{html_text(item.says)}</td><td>{number(item.difference)}</td><td>{interval}</td>'
         f"<td>{item.pairs} × {item.seeds}</td><td>{item.images:,}</td></tr>"
     )

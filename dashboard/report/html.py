@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from bench.board.claims.judging import Verdict
+from bench.board.claims.judging import SIGN, Verdict
 from bench.board.tables.grids import (
     BLANK,
     RANKS,
@@ -58,6 +58,11 @@ def table_html(headers: Sequence[str], text: Iterable[int], rows: Iterable[str])
 def _header(text: str, left: bool) -> str:
     """A column's header; one without text is none, or a screen reader would announce it."""
     return f'<th scope="col" class="{"t" if left else ""}">{html_text(text)}</th>' if text else "<td></td>"
+
+
+def chip(verdict: Verdict) -> str:
+    """A verdict as a pill, with its mark, so that colour alone never tells."""
+    return f'<span class="chip {verdict.verdict}">{SIGN[verdict.verdict]} {html_text(verdict.text)}</span>'
 
 
 def notes_html(notes: Iterable[str]) -> str:
@@ -187,7 +192,7 @@ def claims_html(verdicts: Sequence[Verdict]) -> str:
         interval = BLANK if item.low is None else f"[{number(item.low)}, {number(item.high)}]"
         last = f'<td class="wrap">{html_text(remarks)}</td>' if any(said) else ""
         rows.append(
-            f'<tr><td>{index}</td><td class="t"><span class="chip {item.verdict}">{html_text(item.text)}</span></td>'
+            f'<tr><td>{index}</td><td class="t">{chip(item)}</td>'
             f'<td class="wrap">{html_text(item.says)}</td><td>{number(item.difference)}</td><td>{interval}</td>'
             f"<td>{number(item.margin)}</td><td>{item.pairs} × {item.seeds}</td>{last}</tr>"
         )

@@ -159,7 +159,7 @@ def _missing(rows: pd.DataFrame, measure: str) -> None:
 
 def _claims(found: Scope) -> None:
     paper_figure("ablation", found.suite, found.preset)
-    st.subheader("Claims of this suite")
+    st.header("Claims of this suite")
     judged = verdicts(found.suite, found.preset)
     if not judged:
         st.info("This suite's file makes no claim that could be judged, or did not come with this package.")

@@ -121,7 +121,7 @@ def _row(name: str, record: ResultRecord, table: pd.DataFrame, listed: ResultRec
         table: the board's rows of its target.
         listed: the target's newest record; its layers serve an older one that was made under the same protocol.
     """
-    st.subheader(plain(name))
+    st.header(plain(name))
     _facts(record, name, table)
     layers = layer_bits(record)
     # of the same bits, too: these say how much a step has pruned

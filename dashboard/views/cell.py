@@ -121,7 +121,7 @@ def _moved(axis: str, suite: str, before: Mapping[str, Any]) -> None:
 
 def _head(found: ResultRecord) -> None:
     parts = [found.compressor, found.setting_label, f"{found.n:,} images", f"seed {found.seed}"]
-    st.subheader(plain(f"{row_name(found.source, found.model, found.policy)} → {found.target}"))
+    st.header(plain(f"{row_name(found.source, found.model, found.policy)} → {found.target}"))
     st.text(" · ".join(part for part in parts if part))
     st.text(
         f"{STATUS[found.status]} · {found.suite}@{found.suite_version} · {found.dataset} · preset {found.preset} · "
@@ -149,7 +149,7 @@ def _outcome(found: ResultRecord) -> None:
             column.metric(plain(label), value, delta=note or None, delta_color="off", delta_arrow="off")
     others = {k: v for k, v in found.metrics.items() if k not in _TILED}
     if others:
-        st.subheader("Measures")
+        st.header("Measures")
         facts(others)
 
 
@@ -188,7 +188,7 @@ def _repeat(found: ResultRecord) -> None:
 
 
 def _costs(found: ResultRecord) -> None:
-    st.subheader("Cost by stage")
+    st.header("Cost by stage")
     if not found.costs:
         st.caption("No cost was recorded.")
         return
@@ -217,7 +217,7 @@ def _costs(found: ResultRecord) -> None:
 def _seeds(cells: pd.DataFrame, chosen: pd.Series) -> None:
     """The same row's other seeds beside this one."""
     same = cells[(cells[[*ROW, "suite_version"]] == chosen[[*ROW, "suite_version"]]).all(axis=1)]
-    st.subheader("Seeds of this row")
+    st.header("Seeds of this row")
     if len(same) == 1:
         st.caption("This is the only seed measured; without a second one nothing is known of the spread over seeds.")
     columns = (Column("seed", True), Column("top-1 %", True), Column("status"), Column("cell"))
@@ -231,7 +231,7 @@ def _seeds(cells: pd.DataFrame, chosen: pd.Series) -> None:
 
 
 def _protocol(found: ResultRecord) -> None:
-    st.subheader("Protocol")
+    st.header("Protocol")
     if not found.protocol:
         st.caption("No compressed network was measured, so there is no protocol.")
         return
@@ -243,7 +243,7 @@ def _curves(found: ResultRecord) -> None:
     groups = curve_groups(found.curves)
     if not groups:
         return
-    st.subheader("Curves")
+    st.header("Curves")
     columns = st.columns(2, gap="large")
     for i, (title, curves) in enumerate(groups.items()):
         with columns[i % 2]:
@@ -257,7 +257,7 @@ def _report(found: ResultRecord) -> None:
     """What the compressor or the image measures report: plain facts, and a table for every list or mapping of facts."""
     if not found.report:
         return
-    st.subheader("What the compressor reports" if found.compressor else "What the measures report")
+    st.header("What the compressor reports" if found.compressor else "What the measures report")
     single = {k: v for k, v in found.report.items() if not isinstance(v, dict) and not is_listing(v)}
     if single:
         facts(single)

@@ -64,7 +64,7 @@ def show() -> None:
         with st.expander(plain(f"Under other protocols, not compared with it ({len(others)})")):
             for line in others:
                 st.text(line)
-    st.subheader("A network of your own")
+    st.header("A network of your own")
     st.text("Networks differ more than methods do. This tries sources and compressors on yours, small ones first:")
     st.code(advise_command(question), language="bash", wrap_lines=True)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import streamlit as st
 
-from bench.board.claims.judging import MEANING, SEEDS_TO_JUDGE, SIGN, WORDS, Verdict, Word
+from bench.board.claims.judging import MEANING, SEEDS_TO_JUDGE, SIGN, UNJUDGED, WORDS, Verdict, Word
 from bench.board.claims.verdicts import ClaimRow, suite_of
 from dashboard.common import chart, heading, problems
 from dashboard.figures.claims import COLOURS, claims_forest, parts_forest
@@ -21,7 +21,6 @@ from dashboard.text import html_text, interval, missing, number, plain, rounded,
 
 ALL = "all suites"
 OURS = "Questions of ours"
-UNJUDGED: tuple[Word, ...] = ("two seeds", "one seed")
 FEW_RECORDS = 5000
 """Above this the page begins with one suite: judging reads its records."""
 

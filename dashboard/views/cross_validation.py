@@ -55,10 +55,10 @@ def show() -> None:
     else:
         left, right = st.columns(2, gap="medium")
         with left:
-            st.subheader("Measured")
+            st.header("Measured")
             _measured(table, what, found.suite)
         with right:
-            st.subheader(plain(f"Published: {_paper(reference or '')}"))
+            st.header(plain(f"Published: {_paper(reference or '')}"))
             _beside(table, joined, what)
         st.caption(plain(_scale(table, joined, found.dataset)))
         if what == "drop":

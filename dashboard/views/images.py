@@ -281,7 +281,7 @@ def _table_row(found: Scope, side: Side) -> Any:
 
 
 def _curves(sides: Sequence[Side]) -> None:
-    st.subheader("Curves of the synthesis")
+    st.header("Curves of the synthesis")
     curves = [_curves_of(side) for side in sides]
     names = list(dict.fromkeys(name for found in curves for name in sorted(found, key=_curve_order)))
     if not names:

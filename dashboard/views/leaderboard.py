@@ -126,7 +126,7 @@ def _sorted(part: pd.DataFrame, order: str) -> pd.DataFrame:
 
 
 def _target(suite: str, title: str, protocol: object, part: pd.DataFrame) -> None:
-    st.subheader(plain(title))
+    st.header(plain(title))
     measured = part[part["top1_mean"].notna()]
     if len(measured):
         figure = leaderboard_bars(measured)
@@ -172,7 +172,7 @@ def _means(found: Scope, table: pd.DataFrame) -> None:
     for label, settings in setting_groups(table).items():
         for count, part in table[table["setting_label"].isin(settings)].groupby("n"):
             crossed = cross_table(part, targets)
-            st.subheader(plain(f"{len(crossed.columns)} targets · {label} · {count} images"))
+            st.header(plain(f"{len(crossed.columns)} targets · {label} · {count} images"))
             measured = rows_of(_cells_of(part))
             st.html(means_table(crossed, measured))
             spans = sorted({str(p) for p in part["protocol_id"].dropna()})

@@ -62,7 +62,7 @@ def _state() -> None:
     (st.success if phase == "finished" and not state.failed else st.info if phase == "running" else st.warning)(text)
     st.progress(state.done / state.tasks if state.tasks else 1.0, plain(f"{state.done} of {state.tasks} tasks"))
     if phase in ("running", "silent"):
-        st.subheader("At work")
+        st.header("At work")
         if state.running:
             st.html(html_table(TASKS, _tasks(state, now)))
         else:
@@ -73,10 +73,10 @@ def _state() -> None:
         figure = done_over_time(state.curve, state.tasks, until, left)
         chart(figure, "done-over-time")
     if state.failures:
-        st.subheader(plain(f"{state.failed} failed"))
+        st.header(plain(f"{state.failed} failed"))
         st.html(html_table(FAILURES, _failures(state, now)))
     if state.records:
-        st.subheader("Last records")
+        st.header("Last records")
         st.html(html_table(RECORDS, _records(state, now)))
 
 

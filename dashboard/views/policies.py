@@ -105,7 +105,7 @@ def _records(cells: pd.DataFrame, lines: pd.DataFrame) -> dict[str, list[ResultR
 
 
 def _accuracy(group: pd.DataFrame) -> None:
-    st.subheader("Complexity against accuracy")
+    st.header("Complexity against accuracy")
     known = group[group["top1_mean"].notna() & group["bitops_g"].notna()]
     if known.empty:
         st.info("None of these rows has a mean yet: every one still lacks a seed.")
@@ -123,7 +123,7 @@ def _accuracy(group: pd.DataFrame) -> None:
 
 
 def _costs(group: pd.DataFrame) -> None:
-    st.subheader("Search cost against gain")
+    st.header("Search cost against gain")
     images = epoch_of(group)
     drawn = group[group["gain"].notna() & ~group["equal"]]
     if drawn.empty:
@@ -172,7 +172,7 @@ def _cost_row(r: Any) -> list[str | Html]:
 
 def _layers(by_policy: Mapping[str, Sequence[ResultRecord]], searches: Sequence[str]) -> None:
     """The policies over each other, and how steady each is; ``searches`` are those that are no controls."""
-    st.subheader("Policies over each other")
+    st.header("Policies over each other")
     frames = {name: [layer_bits(record) for record in records] for name, records in by_policy.items()}
     layers = next((list(some[0]["layer"]) for some in frames.values() if len(some[0])), [])
     unlike = [name for name, some in frames.items() if any(list(frame["layer"]) != layers for frame in some)]
@@ -187,7 +187,7 @@ def _layers(by_policy: Mapping[str, Sequence[ResultRecord]], searches: Sequence[
 
 
 def _steady(frames: Mapping[str, Sequence[pd.DataFrame]], searches: Sequence[str]) -> None:
-    st.subheader("Stability over seeds")
+    st.header("Stability over seeds")
     several = {name: some for name, some in frames.items() if len(some) > 1}
     if not several:
         st.info("One seed says nothing of how steady a search is.")
@@ -214,7 +214,7 @@ def _steady_row(name: str, some: Sequence[pd.DataFrame]) -> list[str | Html]:
 
 
 def _margins(by_policy: Mapping[str, Sequence[ResultRecord]]) -> None:
-    st.subheader("Class margins of the features")
+    st.header("Class margins of the features")
     known = {
         name: seeds
         for name, records in by_policy.items()

@@ -81,9 +81,9 @@ def show() -> None:
     _unmeasured(rows)
     accuracy_over_bits(found, str(rows["target"].iloc[0]))
     paper_figure("front", found.suite, found.preset, set(measured["row_id"]))
-    st.subheader("Best under a limit")
+    st.header("Best under a limit")
     _best(measured, columns)
-    st.subheader("The rows")
+    st.header("The rows")
     shown = measured.head(SHOWN)
     st.html(_table(shown, columns, _classes(shown)))
     if "n" not in varying(rows):

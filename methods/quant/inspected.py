@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 import torch
@@ -12,12 +12,12 @@ from bench.interfaces import LayerBits, Units
 from bench.interfaces.inspection import InputGrid
 from methods.quant.calibrate import Sampling, observe
 from methods.quant.model import QuantModel
-from methods.quant.partial import Replay
+from methods.quant.one_by_one import OneByOne
 from methods.quant.quantizers import ActQuantizer, WeightQuantizer
 from methods.quant.taps import WithTaps
 
 
-class Inspected:
+class Inspected(OneByOne):
     """The inspection of a finished `QuantModel`, which is left as it was."""
 
     baseline = ""
@@ -27,6 +27,11 @@ class Inspected:
         self._finer: dict[tuple[str, int], ActQuantizer] = {}
         self._rounded: dict[tuple[str, int], WeightQuantizer] = {}
         self._tapped: WithTaps | None = None
+
+    @property
+    def body(self) -> nn.Module:
+        """The network's own."""
+        return self._net.body
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -127,36 +132,6 @@ class Inspected:
         finally:
             place.quant = old
 
-    def each_alone(self, images: Tensor, layers: Sequence[str]) -> Generator[Tensor]:
-        """Behind the first layer that changes alone."""
-        with self.floating():
-            replay = self._replay(images)
-            yield self._logits(replay, images)
-        for layer in layers:
-            with self.alone(layer):
-                yield self._logits(replay, images, layer, self._read(layer))
-
-    def each_lifted(self, images: Tensor, layers: Sequence[str], bits: int) -> Generator[Tensor]:
-        """Behind the first layer that changes alone."""
-        replay = self._replay(images)
-        yield self._logits(replay, images)
-        for layer in layers:
-            replaced = self._coarse(layer, bits)  # within, there are none
-            with self.lifted(layer, bits):
-                yield self._logits(replay, images, layer, replaced)
-
-    def _replay(self, images: Tensor) -> Replay | None:
-        return Replay(self._net.body, images) if isinstance(self._net.body, fx.GraphModule) else None
-
-    @torch.no_grad()
-    def _logits(self, replay: Replay | None, images: Tensor, layer: str = "", tensors: Sequence[str] = ()) -> Tensor:
-        """Of the network as it is now, after these parts were changed."""
-        if replay is None:
-            out: Tensor = self._net(images)
-        else:
-            out = replay.again((layer,), self._net.activation_paths(tensors)) if layer else replay.result
-        return out
-
     def _finer_weight(self, layer: str, bits: int) -> WeightQuantizer:
         if (layer, bits) not in self._rounded:
             weight, old = self._net.layer(layer).weight, self._net.weights[layer]
@@ -173,6 +148,9 @@ class Inspected:
     def _coarse(self, layer: str, bits: int) -> tuple[str, ...]:
         """Those of fewer bits."""
         return tuple(name for name in self._read(layer) if self._net.activations[name].bits < bits)
+
+    def _places(self, tensors: Sequence[str]) -> Sequence[str]:
+        return self._net.activation_paths(tensors)
 
     @contextmanager
     def _only(self, layers: tuple[str, ...], tensors: tuple[str, ...]) -> Iterator[None]:

@@ -7,7 +7,7 @@ bits are chosen for what the tensors are in the quantised network, which is the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ from methods.quant.calibrate import Sampling, observe
 from methods.quant.integer import grid_point, tensor_of
 from methods.quant.layers import LayerFace
 from methods.quant.learned import LearnedActivation
-from methods.quant.partial import Replay
+from methods.quant.one_by_one import OneByOne
 from methods.quant.quantizers import ActQuantizer, WeightQuantizer
 from methods.quant.taps import WithTaps
 
@@ -48,7 +48,7 @@ class Trained:
     unrounded: Mapping[str, Tensor]
 
 
-class InspectedTrained:
+class InspectedTrained(OneByOne):
     """The inspection of an exported `methods.quant.training.TrainedModel`, which is left as it was."""
 
     baseline = BASELINE
@@ -65,6 +65,11 @@ class InspectedTrained:
         self._points = {name: point for name, point in points.items() if point is not None}
         self._finer: dict[tuple[str, int], ActQuantizer] = {}
         self._rounded: dict[tuple[str, int], Tensor] = {}
+
+    @property
+    def body(self) -> nn.Module:
+        """The exported network's own."""
+        return self._body
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -165,24 +170,6 @@ class InspectedTrained:
             for name, quantiser in learned.items():
                 self._body.set_submodule(self._paths[name], quantiser)
 
-    def each_alone(self, images: Tensor, layers: Sequence[str]) -> Generator[Tensor]:
-        """Behind the first layer that changes alone."""
-        with self.floating():
-            replay = self._replay(images)
-            yield self._logits(replay, images)
-        for layer in layers:
-            with self.alone(layer):
-                yield self._logits(replay, images, layer, self._read(layer))
-
-    def each_lifted(self, images: Tensor, layers: Sequence[str], bits: int) -> Generator[Tensor]:
-        """Behind the first layer that changes alone."""
-        replay = self._replay(images)
-        yield self._logits(replay, images)
-        for layer in layers:
-            replaced = self._coarse(layer, bits)  # within, there are none
-            with self.lifted(layer, bits):
-                yield self._logits(replay, images, layer, replaced)
-
     def _layer(self, name: str) -> nn.Conv2d | nn.Linear:
         part = self._body.get_submodule(name)
         part = part.layer if isinstance(part, LayerFace) else part
@@ -208,17 +195,8 @@ class InspectedTrained:
             self._rounded[layer, bits] = WeightQuantizer(plain, bits, grid="symmetric")(plain).detach()
         return self._rounded[layer, bits]
 
-    def _replay(self, images: Tensor) -> Replay | None:
-        return Replay(self._body, images) if isinstance(self._body, fx.GraphModule) else None
-
-    @torch.no_grad()
-    def _logits(self, replay: Replay | None, images: Tensor, layer: str = "", tensors: Sequence[str] = ()) -> Tensor:
-        """Of the network as it is now, after these parts were changed."""
-        if replay is None:
-            out: Tensor = self._body(images)
-        else:
-            out = replay.again((layer,), [self._paths[name] for name in tensors]) if layer else replay.result
-        return out
+    def _places(self, tensors: Sequence[str]) -> Sequence[str]:
+        return [self._paths[name] for name in tensors]
 
     @contextmanager
     def _only(self, layers: tuple[str, ...], tensors: tuple[str, ...]) -> Iterator[None]:

@@ -82,7 +82,7 @@ def app_after(app: App, store: RecordStore, found: LiveState) -> AppTest:
 def test_failures_with_their_reason_as_text(app: App, store: RecordStore) -> None:
     failed = line(status="failed", top1=None, title="<img src=x>", reason="<script>alert(1)</script>\nsecond line")
     test = app_after(app, store, state(failures=[failed], failed=61))
-    assert any("61 failed" in e.value for e in test.subheader)
+    assert any("61 failed" in e.value for e in test.header)
     html = tables(test)
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
     assert "&lt;img src=x&gt;" in html

@@ -112,7 +112,7 @@ def test_page_shows_all_of_a_suites_searches(pages: Pages) -> None:
     pages.write(suite())
     app = pages.open("policies", level="W3A3", search="second")
     assert not app.exception
-    assert [e.value for e in app.subheader] == [
+    assert [e.value for e in app.header] == [
         "Complexity against accuracy",
         "Search cost against gain",
         "Policies over each other",

@@ -92,7 +92,7 @@ def test_the_page_shows_curve_and_delta_b(pages: Pages) -> None:
     drawn = [chart for chart in charts(app) if "bits of weights" in str(chart["layout"]["xaxis"].get("title"))]
     assert len(drawn) == 1
     said = text_of(app)
-    assert "Accuracy over bit-width" in [e.value for e in app.subheader]
+    assert "Accuracy over bit-width" in [e.value for e in app.header]
     assert "sum over the bit-widths b in B" in said
     assert "<script>" not in raw_of(app)
 
@@ -109,4 +109,4 @@ def test_a_page_without_such_networks_has_no_such_part(pages: Pages) -> None:
     pages.write([made(0.8), made(0.7, source="kw")])
     app = pages.open("trade_offs")
     assert not app.exception
-    assert "Accuracy over bit-width" not in [e.value for e in app.subheader]
+    assert "Accuracy over bit-width" not in [e.value for e in app.header]

@@ -219,7 +219,7 @@ def test_the_page_draws_it(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_pa
     st.cache_resource.clear()
     st.cache_data.clear()
     assert not page.exception
-    assert "Bits per image" in [element.value for element in page.subheader]
+    assert "Bits per image" in [element.value for element in page.header]
     charts = [json.loads(element.proto.spec) for element in page.get("plotly_chart")]
     titles = [chart["layout"].get("xaxis", {}).get("title", {}).get("text", "") for chart in charts]
     assert "bits of an image" in titles

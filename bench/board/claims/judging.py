@@ -22,6 +22,12 @@ Word = Literal["supported", "refuted", "depends", "open", "two seeds", "one seed
 WORDS: tuple[Word, ...] = get_args(Word)
 """What can be said of a claim, in the order in which it is counted."""
 
+UNJUDGED: tuple[Word, ...] = ("two seeds", "one seed")
+"""What stands in place of a verdict on fewer seeds than :data:`SEEDS_TO_JUDGE`."""
+
+DECIDED: tuple[Word, ...] = ("supported", "refuted", "depends")
+"""Verdicts that say something."""
+
 SEEDS_TO_JUDGE = 3
 """Fewer seeds give no verdict: what one or two of them show, the next ones may not."""
 
