@@ -15,6 +15,8 @@ Known deviations:
 - The first layer keeps nearest rounding (8 bits).
 - Guard (not in the paper): a block that learning made worse over all images goes back to nearest rounding and s0.
 
+Measured once (W2A4, 256 training images, held-out test images, one seed; ResNet-34-like, MobileNetV2): travel 0.1, 0.5,
+2: 90.9, 90.7, 90.7 and 88.6, 88.8, 88.8 %; QDrop 91.5 and 88.2.
 Published figures: of ImageNet's networks; none is of these.
 """
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.interfaces import Setting
-from methods.compressors._second_moments import patches, rounded
+from methods.compressors._second_moments import Moments, patches, rounded, wanted_weight
 from methods.compressors.gptq import METHOD, GptqParams
 from tests.compressors.recon_toys import Residual, context, digest, handle, image_set, nearest, quantised_weights
 
@@ -50,6 +50,30 @@ def test_it_is_brain_surgery_step_by_step(size: int, by_energy: bool) -> None:
     off = found * 0.6 - weight
     plain = (weight / 0.6).clamp(-3, 3).round() * 0.6 - weight
     assert float(((off @ h) * off).sum()) < 0.8 * float(((plain @ h) * plain).sum())
+
+
+def test_the_weight_aimed_at_is_least_squares() -> None:
+    generator = torch.Generator().manual_seed(0)
+    full = torch.randn(6, 50, generator=generator, dtype=torch.float64)
+    read = full + 0.3 * torch.randn(6, 50, generator=generator, dtype=torch.float64)
+    weight = torch.randn(4, 6, generator=generator, dtype=torch.float64)
+    moments = Moments((read @ read.T)[None], (full @ read.T)[None])
+    want = torch.linalg.lstsq(read.T, (weight @ full).T).solution.T
+    assert torch.allclose(wanted_weight(weight[None], moments, 1e-12)[0], want, atol=1e-8)
+    assert torch.equal(wanted_weight(weight[None], Moments(moments.sums), 0.01)[0], weight)
+    same = Moments(moments.sums, moments.sums)
+    assert torch.allclose(wanted_weight(weight[None], same, 0.01)[0], weight)
+
+
+def test_aiming_at_the_full_networks_output_brings_it_nearer() -> None:
+    model, images = handle(), image_set()
+    want = model.module(images.images)
+    off = []
+    for asymmetric in (False, True):
+        net = compress(asymmetric=asymmetric).variants[0].module
+        net.set_state(True, False)
+        off.append(float((net(images.images) - want).square().mean()))
+    assert off[1] < off[0]
 
 
 def test_uncorrelated_inputs_round_to_nearest() -> None:
