@@ -46,6 +46,15 @@ def chart(figure: go.Figure, key: str, name: str = "", **options: Any) -> Any:
     return st.plotly_chart(figure, width="stretch", key=key, config=config, **said)
 
 
+def download(label: str, content: str | bytes, name: str, media_type: str, key: str | None = None) -> None:
+    """A button that hands ``content`` over as the file ``name``.
+
+    The page is not run again by the click: a run that another click cuts short forgets the files of the buttons it did
+    not reach, and who clicks one of those then gets an error under a meaningless name.
+    """
+    st.download_button(plain(label), content, name, media_type, key=key, on_click="ignore")
+
+
 def problems() -> None:
     """Name the files that could not be read."""
     found = snapshot().problems

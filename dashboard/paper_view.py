@@ -11,6 +11,7 @@ from bench.board.index.frame import rank_within
 from bench.board.index.selected import Selected
 from bench.errors import BenchError
 from bench.store.records import ResultRecord
+from dashboard.common import download
 from dashboard.load import index, records_of, snapshot, verdicts
 from dashboard.paper.style import WIDTHS, to_bytes
 from dashboard.text import plain
@@ -50,9 +51,7 @@ def paper_figure(kind: str, suite: str, preset: str, shown: Collection[str] | No
         for column, form in zip(st.columns(len(_TYPES)), _TYPES, strict=True):
             with column:
                 name = f"{suite}-{kind}.{form}"
-                st.download_button(
-                    plain(form.upper()), files[form], name, _TYPES[form], key=f"paper-{kind}-{suite}-{form}"
-                )
+                download(form.upper(), files[form], name, _TYPES[form], key=f"paper-{kind}-{suite}-{form}")
         st.code(caption, language="latex", wrap_lines=True)
 
 

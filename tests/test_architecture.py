@@ -345,6 +345,18 @@ def test_what_comes_from_outside_comes_through_the_doors_with_limits() -> None:
     assert wrong == []
 
 
+@pytest.mark.parametrize("widget", ["st.download_button", "st.plotly_chart"])
+def test_charts_and_downloads_are_made_in_one_place(widget: str) -> None:
+    """Where their button for SVG, their text for who cannot see, and what a click must not do, are settled."""
+    calls = [
+        str(file.relative_to(ROOT))
+        for file in sources("dashboard")
+        for node in ast.walk(ast.parse(text_of(file)))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == widget
+    ]
+    assert calls == ["dashboard/common.py"]
+
+
 def test_only_runtime_touches_the_accelerator() -> None:
     wrong = [
         f"{file.relative_to(ROOT)}:{node.lineno}"

@@ -14,7 +14,7 @@ from bench.board.tables.published import join
 from bench.board.tables.settings import setting_name
 from bench.board.tables.signs import DOUBTS, legend
 from bench.errors import DataError
-from dashboard.common import chart, heading, problems, scope
+from dashboard.common import chart, download, heading, problems, scope
 from dashboard.crosstable import CrossTable, cross_table, one_seed, value_text
 from dashboard.figures.cross_validation import FP, OWN, TITLES, cross_map, names_of, published_map
 from dashboard.filters import choice
@@ -67,7 +67,7 @@ def show() -> None:
     paper_figure("map", found.suite, found.preset, set(part["row_id"]))
     with st.expander("The same as a table, with a link to each cell"):
         st.html(_as_table(table, what))
-    st.download_button("Download these rows (CSV)", part.to_csv(index=False), f"{found.suite}.csv", "text/csv")
+    download("Download these rows (CSV)", part.to_csv(index=False), f"{found.suite}.csv", "text/csv")
 
 
 def _filtered(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:

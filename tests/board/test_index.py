@@ -342,6 +342,26 @@ def test_a_damaged_cache_is_formed_anew(world: World, damage: Callable[[Path], o
         world.check()
 
 
+def test_a_second_store_reads_no_packed_record_again(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack(world.packed, "shipped", [made(0.5, target=t, seed=k) for t in "ab" for k in range(2)])
+    world.check()
+    other, read, inner = tmp_path / "other", [], BoardIndex._record
+    RecordStore(other)
+
+    def noted(self: BoardIndex, place: str) -> ResultRecord:
+        read.append(place)
+        return inner(self, place)
+
+    monkeypatch.setattr(BoardIndex, "_record", noted)
+    found = BoardIndex(other, world.cache, world.packed).snapshot()
+    assert read == []
+    assert len(found.table) == 2
+    assert len(found.cells) == 4
+    pd.testing.assert_frame_equal(found.table, world.index().snapshot().table)
+
+
 def test_a_cache_without_todays_columns_is_formed_anew(world: World) -> None:
     world.write(made())
     world.check()

@@ -22,12 +22,13 @@ Serve = Callable[..., str]
 
 
 @pytest.fixture(scope="session")
-def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+def serve(tmp_path_factory: pytest.TempPathFactory, packs_known: Callable[[Path], None]) -> Iterator[Serve]:
     """Start `bench dashboard` over a store (none: the measured rows alone); returns its address."""
     processes: list[subprocess.Popen[str]] = []
 
     def start(store: Path | None = None) -> str:
         folder = tmp_path_factory.mktemp("server")
+        packs_known(folder / "cache")
         env = {**os.environ, "BENCH_DATA": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
         command = [*COMMAND, *(("--store", str(store)) if store else ())]
         process = subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, text=True)

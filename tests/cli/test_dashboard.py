@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -31,8 +31,11 @@ def bench(folder: Path, env: dict[str, str], *arguments: str) -> subprocess.Comp
 
 
 @pytest.fixture
-def served(tmp_path: Path, env: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def served(
+    tmp_path: Path, env: dict[str, str], packs_known: Callable[[Path], None]
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The command at work, in a folder without a store, and the address it printed."""
+    packs_known(tmp_path / "cache")
     command = [*BENCH, "dashboard", "--no-browser", "--port", "0"]
     process = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

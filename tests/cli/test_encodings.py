@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -105,8 +105,9 @@ def test_no_command_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_every_command_ends_as_in_any_terminal(name: str, tmp_path: Path) -> None:
+def test_every_command_ends_as_in_any_terminal(name: str, tmp_path: Path, packs_known: Callable[[Path], None]) -> None:
     pick.need_small_runs()
+    packs_known(tmp_path / "cache")
     (tmp_path / "mine.yaml").write_text(f"{GOOD}title: {SIGNS}\n", encoding="utf-8")
     env = {**os.environ, "OMP_NUM_THREADS": "1", "BENCH_DATA": str(tmp_path / "cache"), **ENCODINGS[name]}
     env["MLFLOW_TRACKING_URI"] = f"sqlite:///{tmp_path / 'mlflow.db'}"

@@ -25,9 +25,12 @@ def stored(records: Iterable[ResultRecord]) -> list[ResultRecord]:
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordStore]:
-    """An empty store that the dashboard shows; nothing cached from other tests."""
+def store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packs_known: Callable[[Path], None]
+) -> Iterator[RecordStore]:
+    """An empty store that the dashboard shows; nothing cached from other tests but the package's own records."""
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "cache"))
+    packs_known(tmp_path / "cache")
     monkeypatch.setenv(STORE_VARIABLE, str(tmp_path / "store"))
     st.cache_resource.clear()
     st.cache_data.clear()

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,7 @@ from filelock import FileLock
 
 from bench import __version__
 from bench.board.index.columns import COLUMNS
-from bench.board.index.frame import rank_within
+from bench.board.index.formed import About, Progress, formed
 from bench.board.index.listing import (
     CELL_COLUMNS,
     DTYPES,
@@ -32,13 +33,12 @@ from bench.board.index.listing import (
     checked,
     one_per_cell,
 )
-from bench.board.index.machines import several_contents
-from bench.board.index.parts import joined, of_cells, part_of, read_parquet, remove_others, typed, write_parquet
+from bench.board.index.parts import read_parquet, remove_others, typed, write_parquet
 from bench.board.index.versions import board_stamp, code_stamp, noted_versions
 from bench.errors import StoreError
 from bench.paths import cache_folder
 from bench.reading import read_json
-from bench.store.exports import export_stamps, parities, with_parity
+from bench.store.exports import export_stamps, parities
 from bench.store.files import write_atomic
 from bench.store.live import LiveState, read_live
 from bench.store.measured import measured_folder, read_pack
@@ -59,8 +59,6 @@ REMEMBERED = 20_000
 second time, which bounds the memory."""
 
 _NO_ROW_NEEDS: dict[str, Any] = {"curves": {}, "protocol": {}, "audit": [], "report": {}, "traceback": None}
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -128,7 +126,7 @@ class BoardIndex:
                 kept = self._kept()
                 if kept is not None and kept.stamp == stamp:
                     return kept
-                return self._build(stamp, kept, progress)
+                return self._build(stamp, kept or self._begun(progress), progress)
         except OSError as error:
             raise StoreError(
                 "the board's index cannot be written",
@@ -195,6 +193,18 @@ class BoardIndex:
 
     # --- building ---
 
+    def _begun(self, progress: Progress) -> Snapshot | None:
+        """A store's first index begins with that of the package's own records, which all stores share: most of the work
+        is theirs."""
+        if self.store is None or not pack_files(self.measured):
+            return None
+        package = BoardIndex(None, self.cache.parent, self.measured)
+        found = package.snapshot(progress)
+        with FileLock(package.cache / "lock"):
+            if (package.cache / "parts").is_dir():
+                shutil.copytree(package.cache / "parts", self.cache / "parts", dirs_exist_ok=True)
+        return found
+
     def _build(self, stamp: str, kept: Snapshot | None, progress: Progress) -> Snapshot:
         problems: list[Problem] = []
         parsed: dict[str, ResultRecord] = {}
@@ -214,7 +224,11 @@ class BoardIndex:
         progress("reading records", len(fresh), len(fresh))
         made = cell_table(rows)
         cells = one_per_cell(pd.concat([known, made]) if len(known) and len(made) else known if len(known) else made)
-        table = self._table(cells, parsed, problems, progress)
+
+        def of(place: str) -> ResultRecord | None:
+            return parsed[place] if place in parsed else self._try(place, problems)
+
+        table = formed(cells, of, self._about(), self.cache / "parts", progress)
         lost = {problem.where for problem in problems}
         cells = cells[~cells["place"].isin(lost)].reset_index(drop=True) if lost else cells
         found = Snapshot(table, cells, tuple(problems), stamp)
@@ -251,45 +265,8 @@ class BoardIndex:
         except (OSError, ValueError, TypeError, AttributeError):
             return {}  # not there yet, or cut off: opened again
 
-    def _table(
-        self, cells: pd.DataFrame, parsed: dict[str, ResultRecord], problems: list[Problem], progress: Progress
-    ) -> pd.DataFrame:
-        """The frame of all records in parts (no row and no rank reaches beyond a suite's target), each from the cache
-        where its records are the same."""
-        known = self.versions()
-        asked = {
-            key: sorted({int(seed) for seed in part["seed"]})
-            for key, part in cells.groupby(["suite", "suite_version", "preset"])
-        }
-        fixed = [sorted(map(str, known.items())), self._code]
-        remade = several_contents(zip(cells["synth_id"], cells["n"], cells["image_digest"], strict=True))
-        rerun = outcomes_of_folders(*self._report_folders())
-        exported = parities(self.store)
-        frames, used, done = [], set(), 0
-        for key, part in cells.groupby(["suite", "dataset", "target"], sort=True):
-            progress("forming rows", done, len(cells))
-            done += len(part)
-            seeds = [[str(run), found] for run, found in asked.items() if run[0] == key[0]]
-            twice = sorted(remade.intersection(part["synth_id"].dropna()))  # other parts' records may tell of it
-            told = of_cells(rerun, set(part["cell_id"]))
-            again = sorted([*answers, sorted(one.inside), sorted(one.outside)] for answers, one in told.items())
-            agreed = {cell: exported[cell] for cell in sorted(exported.keys() & set(part["cell_id"]))}
-            about = (seeds, twice, again, agreed, fixed)
-            facts = [[part[name].tolist() for name in FILE], *about, rank_within(str(key[0]), {})]
-            name = f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]}.parquet"
-            used.add(name)
-            found = read_parquet(self.cache / "parts" / name)
-            if found is None:
-                before = len(problems)
-                records = [parsed[p] if p in parsed else self._try(p, problems) for p in part["place"]]
-                sound = with_parity([record for record in records if record is not None], agreed)
-                found = part_of(sound, known, asked, twice, told)
-                if len(problems) == before:
-                    write_parquet(self.cache / "parts" / name, found)
-            frames.append(found)
-        progress("forming rows", len(cells), len(cells))
-        remove_others(self.cache / "parts", used)
-        return joined(frames)
+    def _about(self) -> About:
+        return About(self.versions(), self._code, outcomes_of_folders(*self._report_folders()), parities(self.store))
 
     # --- the cache ---
 
