@@ -18,8 +18,12 @@ from torch import Tensor, nn
 
 from bench.interfaces import RunContext
 from methods.compressors._caches import EVALUATION_BATCH, Cache, Inputs, MixedInputs, Prefix, cached, run
+from methods.compressors._correction import Correction
+from methods.compressors._extras import Extras
 from methods.compressors._fisher import fisher_weights
+from methods.compressors._prediction import Prediction
 from methods.compressors._reconstruct import (
+    Extra,
     Learner,
     StepLearner,
     WeightRule,
@@ -48,6 +52,8 @@ class Recipe:
     ``iterations``, with probability ``keep`` of a quantised element.
     ``fisher`` weighs stage 1's error by the loss's squared gradients (`methods.compressors._fisher`).
     ``guard`` goes back to nearest rounding (or calibrated steps) where learning did not help on all cached inputs.
+    ``prediction`` adds the prediction difference to stage 1's (or the joint stage's) error; ``correction`` moves the
+    full-precision inputs there, and with them the targets.
     """
 
     rounding: WeightRule
@@ -61,6 +67,8 @@ class Recipe:
     guard: bool = True
     joint: bool = False
     keep: float = 1.0
+    prediction: Prediction | None = None
+    correction: Correction | None = None
 
 
 def reconstruct(model: QuantModel, images: Tensor, recipe: Recipe, ctx: RunContext) -> list[Row]:
@@ -91,6 +99,7 @@ class Walk:
         self._quantisers = UnitQuantisers(model)
         per_unit = recipe.iterations + (0 if recipe.joint else recipe.step_iterations)
         self._total, self._done = len(model.units) * per_unit, 0
+        self._extras = Extras(model, images, recipe.prediction, recipe.correction)
 
     def finish(self) -> None:
         """Report that nothing is left to do, units without anything to learn included."""
@@ -141,6 +150,7 @@ class Walk:
     ) -> Cache:
         """Fit rounding (and steps), harden, guard; fill in ``row`` and return the unit's output."""
         recipe, (x, x_full, target, nearest) = self._recipe, caches
+        x_full, aim = self._extras.corrected(unit, module, x_full, target, row)
         learners: list[Learner] = []
         own = self._quantisers.attach(learned, recipe.rounding) if learned else None
         if own is not None:
@@ -152,8 +162,10 @@ class Walk:
         if recipe.joint:
             inputs = MixedInputs(x, x_full, recipe.keep, self._ctx.generator)
         weights = self._fisher(unit) if recipe.fisher else None
+        extra = self._extras.term(unit, module, x, recipe.iterations, row)
+        place = (unit, row["stage"])
         with dropping(quantisers, recipe.keep, self._ctx.generator):
-            fine = self._minimise(module, inputs, target, learners, recipe.iterations, (unit, row["stage"]), weights)
+            fine = self._minimise(module, inputs, aim, learners, recipe.iterations, place, weights, extra)
         row["degraded"] = not fine
         output, error = nearest, math.inf
         if fine:
@@ -234,6 +246,7 @@ class Walk:
         iterations: int,
         place: tuple[Unit, str],
         weights: Cache | None = None,
+        extra: Extra | None = None,
     ) -> bool:
         ctx, (unit, stage) = self._ctx, place
         if len(inputs) != len(target):  # a layer of shifted-window attention takes images and gives windows
@@ -250,7 +263,7 @@ class Walk:
             ctx.log_scalar(curve, step, loss)
 
         with learning(learners):
-            return minimise(module, inputs, target, learners, index, watch, weights)
+            return minimise(module, inputs, target, learners, index, watch, weights, extra)
 
     def _fisher(self, unit: Unit) -> Cache:
         """The weights of the unit's output, behind the units before it."""

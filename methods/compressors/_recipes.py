@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
@@ -91,8 +91,13 @@ def penalty_for(params: SoftParams, model: ModelHandle) -> float:
     """lambda for this network: as given, or by its architecture's name."""
     if params.penalty != "auto":
         return params.penalty
+    return by_architecture(model, PENALTY_BY_FAMILY, DEFAULT_PENALTY)
+
+
+def by_architecture(model: ModelHandle, table: Mapping[str, float], other: float) -> float:
+    """The value of the first name in ``table`` that the architecture's or the family's holds."""
     name = f"{model.architecture} {model.family}".lower()
-    return next((value for key, value in PENALTY_BY_FAMILY.items() if key in name), DEFAULT_PENALTY)
+    return next((value for key, value in table.items() if key in name), other)
 
 
 def rule_for(params: RoundingParams | JointParams, model: ModelHandle) -> RoundingRule:
@@ -158,14 +163,16 @@ def compress(
     module.calibrate(data, Sampling(params.calibration, params.range_values))
     rows = reconstruct(module, data, recipe, ctx)
     report = summary(rows) | {"unlearned_activations": list(module.loose), "undone": module.undone}
-    return Compressed((quantised(module, setting),), report, cost(recipe, len(data), module.units))
+    spent = cost(recipe, len(data), module.units) + sum(row.get("passes", 0.0) for row in rows)
+    return Compressed((quantised(module, setting),), report, spent)
 
 
 def cost(recipe: Recipe, images: int, units: Sequence[Unit]) -> float:
     """Forward passes of one image through the network, a backward counting as one; caches and checks included.
 
     Ranges behind the quantised prefix run each unit once for each of its tensors and once for what leaves it (units
-    count alike); Fisher weights take two forward passes and part of a backward one for each unit.
+    count alike); Fisher weights take two forward passes and part of a backward one for each unit.  What a unit's row
+    counts itself (``passes``) is not in it.
     """
     steps = 0 if recipe.joint else recipe.step_iterations
     learned = 2.0 * min(recipe.batch, images) * (recipe.iterations + steps)
@@ -173,4 +180,5 @@ def cost(recipe: Recipe, images: int, units: Sequence[Unit]) -> float:
     passes = 1 + sum(len(unit.activations) for unit in units) / max(len(units), 1)
     ranges = passes * min(recipe.ranges.images, images) if recipe.ranges else 0
     weights = 3 * len(units) * images if recipe.fisher else 0
-    return learned + float(checks * images + ranges + weights)
+    answers = images if recipe.prediction else 0
+    return learned + float(checks * images + ranges + weights + answers)

@@ -184,6 +184,14 @@ class StepLearner(CosineLearner):
             value.abs_().clamp_(min=MIN_STEP)
 
 
+@dataclass(frozen=True)
+class Extra:
+    """The weight of the squared ``error``, and a ``term`` [] beside it for the images ``index`` [B] of a batch."""
+
+    error: float
+    term: Callable[[Tensor], Tensor]
+
+
 def draw_batches(count: int, batch: int, total: int, generator: torch.Generator, device: torch.device) -> Tensor:
     """Index tensor int64 [total, min(batch, count)]; no image twice within a batch."""
     batch = min(batch, count)
@@ -199,10 +207,12 @@ def minimise(
     index: Tensor,
     watch: Watch,
     weights: Cache | None = None,
+    extra: Extra | None = None,
 ) -> bool:
     """Run len(index) steps; True when every loss looked at was finite, else stop there and return False.
 
-    ``weights`` [N, ...] weigh the squared error of each value of ``targets``.
+    ``weights`` [N, ...] weigh the squared error of each value of ``targets``; ``extra`` weighs it as a whole and adds
+    to it.
     ``watch(step, loss)`` is called every ``READ_EVERY`` steps and after the last.
     """
     groups = [{"params": learner.parameters(), "lr": learner.rate(0, 1)} for learner in learners]
@@ -216,6 +226,8 @@ def minimise(
         penalties = [p for p in (learner.place(step, total) for learner in learners) if p is not None]
         weight = None if weights is None else weights.take(rows)
         loss = squared_error(unit(inputs.take(rows)), targets.take(rows), weight)
+        if extra is not None:
+            loss = extra.error * loss + extra.term(rows)
         losses[step] = loss.detach()
         for penalty in penalties:
             loss = loss + penalty

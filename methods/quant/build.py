@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from bench.errors import NotApplicable
 from bench.interfaces import Setting
 from methods.quant.bits import OUTPUT, UNTRACED, BitPlan, decide
+from methods.quant.fold import BatchStats
 from methods.quant.graph import Prepared
 from methods.quant.heads import adopt
 from methods.quant.layers import QuantLayer
@@ -43,7 +44,7 @@ class Options:
 @dataclass
 class Built:
     """Parts of a quantised network; ``activations`` maps tensor names to paths of quantisers in ``body``, ``loose`` are
-    those of them that no unit learns, ``undone`` as in `Prepared`."""
+    those of them that no unit learns, ``undone`` and ``stats`` as in `Prepared`."""
 
     body: nn.Module
     path: Literal["graph", "modules"]
@@ -53,6 +54,7 @@ class Built:
     protocol: dict[str, Any]
     loose: tuple[str, ...] = ()
     undone: Mapping[str, str] = field(default_factory=dict)
+    stats: Mapping[str, BatchStats] = field(default_factory=dict)
 
 
 class WrapError(NotApplicable):
@@ -91,7 +93,7 @@ def build(prepared: Prepared, setting: Setting, options: Options) -> Built:
     protocol = rule.protocol(setting) | _protocol(prepared, options)
     path: Literal["graph", "modules"] = "graph" if graph is not None else "modules"
     ordered = _execution_order(prepared, activations)
-    return Built(body, path, units, ordered, plan, protocol, loose, prepared.undone)
+    return Built(body, path, units, ordered, plan, protocol, loose, prepared.undone, prepared.stats)
 
 
 def _check(body: nn.Module, expected: Reference) -> None:

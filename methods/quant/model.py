@@ -22,7 +22,7 @@ from methods.quant.layers import QuantLayer
 from methods.quant.levels import count_levels, input_levels
 from methods.quant.quantizers import ActQuantizer, WeightQuantizer
 from methods.quant.ranges import RangeMethod
-from methods.quant.subgraph import unit_graph, unit_inputs
+from methods.quant.subgraph import rest_graph, unit_graph, unit_inputs
 from methods.quant.units import Unit
 
 __all__ = ["Options", "QuantModel", "Sampling", "Unit", "quantize_model", "quantize_prepared", "quantize_with"]
@@ -83,6 +83,7 @@ class QuantModel(nn.Module):
         body: what computes the logits: an fx graph module, or the copied network on the "modules" path.
         loose: activation quantisers that belong to no unit, so that no reconstruction learns them.
         undone: {rewrite: how it differed from the network given}, for those that were undone.
+        stats: {layer: what the batch norm folded into it knew}.
     """
 
     path: Literal["graph", "modules"]
@@ -93,7 +94,7 @@ class QuantModel(nn.Module):
         self.path = built.path
         self.units: tuple[Unit, ...] = built.units
         self._activations = built.activations
-        self.loose, self.undone = built.loose, dict(built.undone)
+        self.loose, self.undone, self.stats = built.loose, dict(built.undone), dict(built.stats)
         self._plan = built.plan
         self._protocol = built.protocol
 
@@ -166,6 +167,11 @@ class QuantModel(nn.Module):
         if not isinstance(self.body, fx.GraphModule):
             return self.body.get_submodule(unit.layers[0])
         return unit_graph(self.body, unit)
+
+    def rest_module(self, unit: Unit) -> nn.Module | None:
+        """The unit's output -> logits, sharing everything with this model; None where the logits need more than that
+        or there is no graph."""
+        return rest_graph(self.body, unit) if isinstance(self.body, fx.GraphModule) else None
 
     @torch.no_grad()
     def capture_inputs(self, unit: Unit, images: Tensor, batch_size: int = 64) -> Tensor:

@@ -18,6 +18,16 @@ def unit_graph(graph: fx.GraphModule, unit: Unit) -> fx.GraphModule:
     return _between(graph, unit.input, unit.output, set(unit.nodes))
 
 
+def rest_graph(graph: fx.GraphModule, unit: Unit) -> fx.GraphModule | None:
+    """From the output of one unit of ``graph`` to the network's; None where that takes more than the one tensor."""
+    result = next(node for node in graph.graph.nodes if node.op == "output").args[0]
+    assert isinstance(result, fx.Node)
+    needed = _needed(graph, unit.output, result.name, None)
+    if any(node.op == "placeholder" and node.name in needed for node in graph.graph.nodes):
+        return None
+    return _between(graph, unit.output, result.name, None)
+
+
 @torch.no_grad()
 def unit_inputs(graph: fx.GraphModule, unit: Unit, images: Tensor, batch_size: int) -> Tensor:
     """The unit's input for ``images`` [N, C, H, W], in memory of its own, computing no further than that."""
@@ -34,16 +44,7 @@ def _between(graph: fx.GraphModule, source: str, target: str, names: set[str] | 
     ``names`` are the nodes it may hold; None allows all.
     """
     nodes = {node.name: node for node in graph.graph.nodes}
-    needed: set[str] = set()
-    todo = [nodes[target]]
-    while todo:
-        node = todo.pop()
-        if node.name in needed or node.name == source:
-            continue
-        assert names is None or node.name in names or is_constant(node), f"{node.name} lies outside the unit"
-        needed.add(node.name)
-        # Sizes are told from the piece's own input: what they come from may lie far before it.
-        todo.extend([] if is_size(node) and names is not None else node.all_input_nodes)
+    needed = _needed(graph, source, target, names)
     part = fx.Graph()
     x = part.placeholder("x")
     made: dict[fx.Node, Any] = {nodes[source]: x}
@@ -54,6 +55,22 @@ def _between(graph: fx.GraphModule, source: str, target: str, names: set[str] | 
             made[node] = part.node_copy(node, lambda n: made[n])
     part.output(made[nodes[target]])
     return fx.GraphModule(graph, part)
+
+
+def _needed(graph: fx.GraphModule, source: str, target: str, names: set[str] | None) -> set[str]:
+    """The nodes from ``source``, itself not among them, to ``target``."""
+    nodes = {node.name: node for node in graph.graph.nodes}
+    needed: set[str] = set()
+    todo = [nodes[target]]
+    while todo:
+        node = todo.pop()
+        if node.name in needed or node.name == source:
+            continue
+        assert names is None or node.name in names or is_constant(node), f"{node.name} lies outside the unit"
+        needed.add(node.name)
+        # Sizes are told from the piece's own input: what they come from may lie far before it.
+        todo.extend([] if is_size(node) and names is not None else node.all_input_nodes)
+    return needed
 
 
 def _per_image(node: fx.Node) -> int:
