@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import time
 from importlib import resources
 from pathlib import Path
 
@@ -25,10 +24,8 @@ def full_folder() -> Path | None:
     return next((p for p in places if (p / f"{stem}.gz").is_file() or (p / stem).is_file()), None)
 
 
-def test_the_embedded_set_is_complete_balanced_and_quick() -> None:
-    began = time.process_time()
+def test_the_embedded_set_is_complete_and_balanced() -> None:
     arrays, indices = fashion.read_embedded()
-    assert time.process_time() - began < 3  # about 0.4 on an idle core
     for split in ("train", "test"):
         assert arrays[f"{split}_images"].shape == (10_000, 28, 28)
         assert np.bincount(arrays[f"{split}_labels"]).tolist() == [1000] * 10
