@@ -1,4 +1,8 @@
-"""Columns of a ranked table of the board: which there are, and how a row fills them."""
+"""Columns of a ranked table of the board: which there are, and how a row fills them.
+
+Source, top-1, interval, CPU time and seeds come first: they fit a phone.  The others follow, or those that a reader
+chose instead (:mod:`dashboard.column_choice`).
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,25 @@ from typing import Any
 import pandas as pd
 
 from bench.board.index.ladder import SELF_REPORTED
-from bench.board.tables.grids import rank_interval, tie_letters
 from bench.board.tables.signs import SIGNS, marks
+from dashboard.board_cells import (
+    Ends,
+    day,
+    drop_digits,
+    minutes,
+    note,
+    rank,
+    ranks,
+    recovered_text,
+    seeds,
+    single,
+    ties,
+)
+from dashboard.figures.costs import WORK
 from dashboard.links import cell_link
 from dashboard.tables import Column, Html, interval_bar
-from dashboard.text import BLANK, digits_for, html_text, interval, missing, number, rounded, row_name, seconds, size
+from dashboard.text import html_text, interval, missing, number, rounded, row_name, seconds, size
 
-Ends = tuple[float, float]
 Shown = tuple[Column, str, Callable[[Any, Ends], str | Html]]
 """A column, the frame's column it needs (it is left out when the frame has none), and its cell of a row."""
 
@@ -25,25 +41,15 @@ cell may have been exported."""
 AMORTISED = ("synthesis_amortised_s", "synthesis_amortised_forwards")
 """Columns that tell nothing where every image set serves one target."""
 
-SAID_ONCE = {"policy": "policy", "compressor": "compressor", "n": "images", "machine": "machine"}
-"""Columns that go into the caption where they hold one value."""
+SAID_ONCE = {"policy": "policy", "compressor": "compressor", "n": "images"}
+"""Columns that go into the caption where they hold one value; else the name of a row has them, and a column only where
+one is asked for."""
 
+LEADING = ("source", "top1_mean", "top1_low", WORK, "seeds")
+"""The columns that always stand first."""
 
-def _rank(row: Any, _: Ends) -> str:
-    return BLANK if missing(row.rank) else f"{row.rank}{'=' if row.tied else ''}"
-
-
-def _ranks(row: Any, _: Ends) -> str:
-    return rank_interval({"rank_low": row.rank_low, "rank_high": row.rank_high}) or BLANK
-
-
-def _ties(row: Any, _: Ends) -> str | Html:
-    """The letters, runs by their ends; all of them when one rests on it."""
-    if missing(row.letters):
-        return ""
-    short = tie_letters({"letters": row.letters})
-    says = f"letters {row.letters}: not shown to differ from any row that has one of these"
-    return Html(f'<span title="{html_text(says)}">{html_text(short)}</span>')
+DATE = "finished"
+"""When a row was measured, in seconds since 1970: of its last seed (:func:`with_dates`)."""
 
 
 def source_name(row: Any) -> str:
@@ -52,65 +58,56 @@ def source_name(row: Any) -> str:
     return row_name(row.source, row.model) + (f" {found}" if found else "")
 
 
-def _name(row: Any, _: Ends) -> str | Html:
-    return cell_link(source_name(row), row.suite, row.cell_id)
+def _named(beside: Sequence[str]) -> Callable[[Any, Ends], Html]:
+    """The cell of a source with the columns ``beside`` it, which tell the rows of a table apart."""
 
+    def name(row: Any, _: Ends) -> Html:
+        found = {column: getattr(row, column) for column in beside}
+        told = [f"{value} images" if column == "n" else str(value) for column, value in found.items() if value]
+        more = html_text("".join(f" · {text}" for text in told))
+        return Html(f'<div class="df-name">{cell_link(source_name(row), row.suite, row.cell_id).markup}{more}</div>')
 
-def _note(row: Any, _: Ends) -> str:
-    """Why a row has no value."""
-    if row.status == "ok":
-        return ""
-    return f"{row.status.replace('_', ' ')}: {row.reason}" if row.reason else row.status.replace("_", " ")
-
-
-FAR = 999.0
-"""Per cent; an end of a recovered share beyond it only says that real and noise hardly differ."""
-
-
-def recovered(share: float, low: float, high: float) -> str:
-    """A share with its interval; ends beyond ±999 % as > 999 and < -999."""
-    if low >= -FAR and high <= FAR:
-        return f"{rounded(share, low, high)} {interval(low, high)}"
-    ends = f"< -{FAR:.0f}" if low < -FAR else number(low, 0), f"> {FAR:.0f}" if high > FAR else number(high, 0)
-    return f"{number(share, 0)} [{', '.join(ends)}]"
-
-
-def _recovered(row: Any, _: Ends) -> str:
-    return BLANK if missing(row.recovered) else recovered(row.recovered, row.recovered_low, row.recovered_high)
+    return name
 
 
 COLUMNS: tuple[Shown, ...] = (
+    (Column("source", help="where the images come from; leads to the cell of its first seed"), "source", _named(())),
+    (
+        Column("top-1\n%", True, "mean over seeds, rounded to its uncertainty"),
+        "top1_mean",
+        lambda r, _: rounded(r.top1_mean, r.top1_low, r.top1_high),
+    ),
+    (Column("95 %\ninterval", True), "top1_low", lambda r, _: interval(r.top1_low, r.top1_high)),
+    (Column("CPU\nmin", True, "CPU minutes of one image set, charged in full, and one compression"), WORK, minutes),
+    (
+        Column("seeds", True, "measured; k of n, and a blank mean, while some of those asked for are missing"),
+        "seeds",
+        seeds,
+    ),
     (
         Column(
             "rank", True, "within this target and protocol; = where no difference to the first of the rank was shown"
         ),
         "rank",
-        _rank,
+        rank,
     ),
-    (Column("rank interval", True, "ranks not ruled out at 95 %"), "rank_low", _ranks),
+    (Column("rank interval", True, "ranks not ruled out at 95 %"), "rank_low", ranks),
     (
         Column("ties", help="rows that share a letter are not shown to differ; a–d: each letter from a to d"),
         "letters",
-        _ties,
-    ),
-    (Column("source", help="where the images come from; leads to the cell of its first seed"), "source", _name),
-    (Column("policy", help="what gave each layer its bits"), "policy", lambda r, _: r.policy),
-    (Column("compressor"), "compressor", lambda r, _: r.compressor),
-    (
-        Column("top-1 %", True, "mean over seeds, rounded to its uncertainty"),
-        "top1_mean",
-        lambda r, _: rounded(r.top1_mean, r.top1_low, r.top1_high),
+        ties,
     ),
     (
         Column("", help="the mean and its 95 % interval"),
-        "top1_mean",
+        "top1_high",
         lambda r, ends: interval_bar(r.top1_mean, r.top1_low, r.top1_high, ends, r.control),
     ),
-    (Column("95 % interval", True), "top1_low", lambda r, _: interval(r.top1_low, r.top1_high)),
+    (Column("policy", help="what gave each layer its bits"), "policy", lambda r, _: r.policy),
+    (Column("compressor"), "compressor", lambda r, _: r.compressor),
     (
         Column("drop", True, "points below the uncompressed network"),
         "drop",
-        lambda r, _: number(r.drop, _digits(r)),
+        lambda r, _: number(r.drop, drop_digits(r)),
     ),
     (
         Column(
@@ -119,19 +116,14 @@ COLUMNS: tuple[Shown, ...] = (
             "share of the way from noise (0) to as many real images (100); blank where these do not differ",
         ),
         "recovered",
-        _recovered,
+        recovered_text,
     ),
     (
         Column("detectable", True, "minimum detectable effect: points that would be found with 80 % power"),
         "mde",
         lambda r, _: number(r.mde),
     ),
-    (
-        Column("seeds", True, "measured of asked for; a mean is blank while one is missing"),
-        "seeds",
-        lambda r, _: r.seeds,
-    ),
-    (Column("remark"), "reason", _note),
+    (Column("remark"), "reason", note),
     (Column("images", True), "n", lambda r, _: number(r.n, 0)),
     (
         Column("target in source", help="is the target, or its architecture, among the networks the images come from"),
@@ -172,6 +164,7 @@ COLUMNS: tuple[Shown, ...] = (
     (Column("peak", True, "memory, MiB"), "peak_memory_mib", lambda r, _: number(r.peak_memory_mib, 0)),
     (Column("size", True, "of the compressed network"), "size_bytes", lambda r, _: size(r.size_bytes)),
     (Column("GBitOPs", True), "bitops_g", lambda r, _: number(r.bitops_g, 3)),
+    (Column("measured", help="day of its last seed (UTC)"), DATE, day),
     (
         Column("machine", help="what measured it: kernels, threads, digest of all that can move numbers"),
         "machine",
@@ -200,17 +193,29 @@ def values(part: pd.DataFrame, name: str) -> list[str]:
 
 
 def shown_columns(part: pd.DataFrame) -> list[Shown]:
-    """Those whose values the board has; remarks only where there is one, and none that is the same in every row or
-    blank in all."""
-    left_out = {name for name in SAID_ONCE if len(values(part, name)) < 2}
-    left_out |= {name for name in BLANKABLE if name in part and part[name].isna().all()}
+    """Those whose values the board has; remarks only where there is one, and none that is the same in every row, blank
+    in all, or in the rows' names."""
+    left_out = {*SAID_ONCE, *(name for name in BLANKABLE if name in part and part[name].isna().all())}
     if "image_set_targets" in part and part["image_set_targets"].max() < 2:
         left_out |= set(AMORTISED)
     if (part["status"] == "ok").all():
         left_out.add("reason")
     if "ladder" in part and set(values(part, "ladder")) <= {SELF_REPORTED}:
         left_out.add("ladder")
-    return [item for item in COLUMNS if item[1] in part and item[1] not in left_out]
+    return [_fitted(item, part) for item in COLUMNS if item[1] in part and item[1] not in left_out]
+
+
+def leading_columns(part: pd.DataFrame) -> list[Shown]:
+    """Those that always stand first."""
+    return [_fitted(item, part) for item in COLUMNS if item[1] in part and item[1] in LEADING]
+
+
+def _fitted(item: Shown, part: pd.DataFrame) -> Shown:
+    """The column; that of the sources names what else tells the rows of ``part`` apart."""
+    if item[1] != "source":
+        return item
+    beside = [name for name in SAID_ONCE if name in part and len(values(part, name)) > 1]
+    return item[0], item[1], _named(beside)
 
 
 def rows(part: pd.DataFrame, columns: Sequence[Shown]) -> list[Sequence[str | Html]]:
@@ -221,11 +226,19 @@ def rows(part: pd.DataFrame, columns: Sequence[Shown]) -> list[Sequence[str | Ht
 
 
 def classes(part: pd.DataFrame) -> list[str]:
-    """How each row stands out: the best of its group, or a control beside it."""
+    """How each row stands out: the best of its group, a control beside it, one seed alone."""
     return [
-        "best" if r.best is True or r.best == 1 else "control" if r.control != "none" else "" for r in part.itertuples()
+        f"{_kind(row)} {'single' if single(row) else ''}".strip()
+        for row in part[["best", "control", "seeds"]].itertuples()
     ]
 
 
-def _digits(row: Any) -> int:
-    return digits_for(None if missing(row.top1_low) or missing(row.top1_high) else (row.top1_high - row.top1_low) / 2)
+def _kind(row: Any) -> str:
+    return "best" if row.best is True or row.best == 1 else "control" if row.control != "none" else ""
+
+
+def with_dates(table: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
+    """The board's rows with :data:`DATE`; blank where no seed was measured or no record says when."""
+    keys = ["suite", "suite_version", "row_id"]
+    last = cells[cells["status"] == "ok"].groupby(keys)[DATE].max().reset_index()
+    return table.merge(last.astype({"suite_version": "Int64"}), on=keys, how="left")

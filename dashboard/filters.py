@@ -5,12 +5,24 @@ An address is read as a choice among what is offered and nothing else: an unknow
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import streamlit as st
 
 from bench.text import visible
 from dashboard.text import plain
+
+LONGEST = 100
+"""Characters that may be searched for."""
+
+_FOLD = """<style>
+@media (min-width:641px){.st-key-fold{display:none}}
+@media (max-width:640px){
+[data-testid="stMainBlockContainer"]:not(:has(.st-key-fold input:checked)) .st-key-filters:not(:has(
+[data-testid="stAlert"])){display:none}
+}
+</style>"""
 
 
 def choice(
@@ -44,9 +56,20 @@ def _visibly(shown: Callable[[str], str]) -> Callable[[str], str]:
 
 def choices(label: str, key: str, options: Sequence[str], shown: Callable[[str], str] = str) -> list[str]:
     """Some of ``options``; none chosen means all."""
+    return picked(label, key, options, shown) or list(options)
+
+
+def picked(
+    label: str, key: str, options: Sequence[str], shown: Callable[[str], str] = str, empty: str = "all"
+) -> list[str]:
+    """The options chosen, in the order they were chosen in.
+
+    Args:
+        empty: what the field says while none is.
+    """
     asked = st.query_params.get_all(key) or st.session_state.get(f"kept_{key}", [])
-    value = [item for item in asked if item in options]
-    if len(value) < len(asked) and key in st.query_params:
+    value = [item for item in dict.fromkeys(asked) if item in options]
+    if len(value) < len(set(asked)) and key in st.query_params:
         st.info(plain(f"Not offered here, and left out: {', '.join(sorted(set(asked) - set(value)))}."))
     st.session_state[f"widget_{key}"] = value
     found: list[str] = st.multiselect(
@@ -54,12 +77,50 @@ def choices(label: str, key: str, options: Sequence[str], shown: Callable[[str],
         options,
         key=f"widget_{key}",
         format_func=_visibly(shown),
-        placeholder="all",
+        placeholder=empty,
         on_change=_remember,
         args=(key, True),
     )
     _write(key, found)
-    return found or list(options)
+    return found
+
+
+def words(label: str, key: str, hint: str) -> list[str]:
+    """What is typed into a field for searching, in lower case, by word; no more than :data:`LONGEST` characters of it.
+
+    Args:
+        hint: what may be searched for, shown while the field is empty.
+    """
+    asked = st.query_params.get(key, (st.session_state.get(f"kept_{key}") or [""])[0])
+    st.session_state[f"widget_{key}"] = asked[:LONGEST]
+    found: str = st.text_input(
+        plain(label),
+        key=f"widget_{key}",
+        placeholder=hint,
+        max_chars=LONGEST,
+        on_change=_remember_words,
+        args=(key,),
+    )
+    _write(key, [found] if found.strip() else [])
+    return found.lower().split()
+
+
+def _remember_words(key: str) -> None:
+    value = st.session_state[f"widget_{key}"]
+    _write(key, [value] if value.strip() else [])
+
+
+@contextmanager
+def folded(label: str = "Show filters") -> Iterator[None]:
+    """The filters drawn within; on a phone they are hidden until a box above them is ticked.
+
+    The page's width is known to the browser alone, so style decides.  What a filter has to say of the address, such as
+    a choice that is not offered, is seen in any case.
+    """
+    st.html(_FOLD)
+    st.checkbox(plain(label), key="fold")
+    with st.container(key="filters"):
+        yield
 
 
 def _remember(key: str, several: bool) -> None:

@@ -7,22 +7,31 @@ from dataclasses import dataclass
 from typing import Any
 
 from dashboard.text import html_text, missing
-from dashboard.theme import CONTROLS
+from dashboard.theme import CONTROLS, SOFT
 
 STYLE = """<style>
 .df-wrap{overflow-x:auto;max-width:100%}
 .df-table{border-collapse:collapse;width:100%;font-size:.86rem;font-variant-numeric:tabular-nums}
 .df-table th{position:sticky;top:0;text-align:left;font-weight:600;border-bottom:1px solid rgba(128,128,128,.5);
 padding:.35rem .6rem;white-space:pre;vertical-align:bottom}
+.df-table thead td{border-bottom:1px solid rgba(128,128,128,.5)}
 .df-table td{padding:.28rem .6rem;border-bottom:1px solid rgba(128,128,128,.18);white-space:nowrap}
 .df-table .num{text-align:right}
 .df-table tr.best td{font-weight:650}
 .df-table tr.control td{opacity:.85;font-style:italic}
+.df-table tr.single td{color:light-dark(SOFT_LIGHT,SOFT_DARK)}
+.df-table tr.control.single td{opacity:1}
+.df-table tr.single .df-bar{opacity:.65}
+.df-name{white-space:normal;overflow-wrap:anywhere;width:max-content;max-width:min(24rem,30vw)}
 .df-bar{position:relative;width:9rem;height:.9rem;background:linear-gradient(rgba(128,128,128,.25),
 rgba(128,128,128,.25)) center/100% 1px no-repeat}
 .df-bar .line{position:absolute;top:calc(50% - 1px);height:2px}
 .df-bar .dot{position:absolute;top:calc(50% - .25rem);width:.5rem;height:.5rem;margin-left:-.25rem;border-radius:50%}
-</style>"""
+@media (max-width:640px){
+.df-table{font-size:.8rem}
+.df-table th,.df-table td{padding-left:.28rem;padding-right:.28rem}
+}
+</style>""".replace("SOFT_LIGHT", SOFT["light"]).replace("SOFT_DARK", SOFT["dark"])
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,7 @@ def html_table(columns: Sequence[Column], rows: Sequence[Sequence[str | Html]], 
     """The table as HTML with its style.
 
     Args:
-        classes: one CSS class (or "") per row: ``best``, ``control``.
+        classes: CSS classes (or "") of each row: ``best``, ``control``, ``single`` (pale).
     """
     head = "".join(
         f'<th scope="col" class="{"num" if c.numeric else ""}" title="{html_text(c.help)}">{html_text(c.header)}</th>'

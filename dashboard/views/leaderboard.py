@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 import pandas as pd
 import streamlit as st
 
-from bench.board.claims.verdicts import suite_of
-from bench.board.index.rows import BESIDE
 from bench.board.tables.costs import equal_budget
 from bench.board.tables.grids import best_notes
-from bench.board.tables.means import RowsByKey, setting_groups
 from bench.board.tables.settings import setting_name
-from bench.board.tables.signs import DOUBTS, legend
-from dashboard.board_columns import SAID_ONCE, classes, rows, shown_columns, values
-from dashboard.common import Scope, heading, problems, scope, telling_target
-from dashboard.crosstable import CrossTable, Mean, cross_table, mean_of, one_seed, value_text
-from dashboard.figures.leaderboard import leaderboard_bars
-from dashboard.filters import choice, choices
-from dashboard.links import cell_link, with_cells
-from dashboard.load import rows_of, snapshot
+from bench.board.tables.signs import legend
+from dashboard.board_cells import single
+from dashboard.board_columns import DATE, SAID_ONCE, classes, rows, values, with_dates
+from dashboard.column_choice import columns_of, label, offered
+from dashboard.common import Scope, chart, download, heading, problems, scope, telling_target
+from dashboard.crosstable import one_seed
+from dashboard.figures.costs import WORK, with_work
+from dashboard.figures.leaderboard import USED, leaderboard_bars
+from dashboard.filters import choice, choices, folded, picked, words
+from dashboard.links import with_cells
+from dashboard.load import snapshot
 from dashboard.pairwise import critical_differences, pairwise
-from dashboard.tables import Column, Html, html_table
-from dashboard.text import BLANK, interval, missing, number, plain
+from dashboard.paper_view import paper_figure
+from dashboard.tables import html_table
+from dashboard.target_means import target_means
+from dashboard.text import counted, plain
 
 ALL_TARGETS = "all targets (means)"
 SORTS = {
     "rank": ("rank", True),
     "top-1": ("top1_mean", False),
     "drop": ("drop", True),
+    "CPU time": (WORK, True),
     "synthesis time": ("synthesis_s", True),
     "synthesis MACs": ("synthesis_gmacs", True),
     "compression time": ("compress_s", True),
@@ -38,6 +41,7 @@ SORTS = {
     "size": ("size_bytes", True),
     "GBitOPs": ("bitops_g", True),
     "source": ("source", True),
+    "date, newest first": (DATE, False),
 }
 
 BUDGETS: dict[str, float | None] = {
@@ -48,6 +52,18 @@ BUDGETS: dict[str, float | None] = {
 }
 """How far optimiser passes and image counts of the rows may lie apart."""
 
+SEARCHED = ("source", "model", "target", "compressor", "policy")
+SECTION = "section"
+"""Which table of the page a row stands in (:func:`with_sections`)."""
+
+
+class Asked(NamedTuple):
+    """What the reader chose: the target, what to sort by, which columns besides the first (none: the usual ones)."""
+
+    target: str
+    order: str
+    columns: list[str]
+
 
 def show() -> None:
     """Draw the page."""
@@ -57,50 +73,69 @@ def show() -> None:
         "time, best rows first, with what they cost.",
     )
     problems()
-    found = scope(snapshot().table["compressor"] != "")
-    if found is None:
-        return
-    target, order, table = _filtered(found)
+    with folded():
+        found = scope(snapshot().table["compressor"] != "")
+        if found is None:
+            return
+        found = found._replace(table=_prepared(*found[:3], snapshot().stamp, found.table))
+        asked, table = _filtered(found)
     if table.empty:
         st.info("No row has all of these; take a filter off.")
         return
     table = with_cells(table, snapshot().cells)
-    if target == ALL_TARGETS:
-        _means(found, table)
+    if asked.target == ALL_TARGETS:
+        target_means(found.suite, table)
         critical_differences(table)
     else:
-        st.caption(plain(f"{len(table)} rows, {len(table[table['status'] == 'ok'])} complete"))
-        protocols = table.groupby("setting_label")["protocol_id"].nunique(dropna=False)
-        for (setting, protocol), part in table.groupby(["setting_label", "protocol_id"], sort=False, dropna=False):
-            mark = f" · protocol {str(protocol)[:6]}" if protocols[str(setting)] > 1 and not missing(protocol) else ""
-            _target(found.suite, f"{target} · {setting}{mark}", protocol, _sorted(part, order))
-    st.download_button(
+        _one_target(found, asked, table)
+    paper_figure("ranks", found.suite, found.preset, set(table["row_id"]))
+    download(
         "Download these rows (CSV)",
-        table.drop(columns="cell_id").to_csv(index=False),
+        table.drop(columns=["cell_id", WORK, DATE, SECTION]).to_csv(index=False),
         f"{found.suite}.csv",
         "text/csv",
         key="csv",
     )
 
 
-def _filtered(found: Scope) -> tuple[str, str, pd.DataFrame]:
-    """The target, what to sort by, and the rows left."""
-    table = found.table
-    columns = st.columns([4, 4, 3, 3, 3])
-    with columns[0]:
-        target = choice("Target", "target", [*dict.fromkeys(table["target"]), ALL_TARGETS], telling_target(table))
+@st.cache_resource(max_entries=8)
+def _prepared(suite: str, preset: str, dataset: str, stamp: str, _table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a scope with what the page adds to them; kept, since every filter begins with them."""
+    return with_sections(with_dates(with_work(_table), snapshot().cells))
+
+
+def _filtered(found: Scope) -> tuple[Asked, pd.DataFrame]:
+    """What was chosen, and the rows left."""
+    above, below = st.columns([4, 4, 3, 4]), st.columns([3, 3, 9])
+    with above[3]:
+        table = _with_words(found.table, words("Search", "search", "source, network, compressor"))
+    targets = list(dict.fromkeys(table["target"])) or list(dict.fromkeys(found.table["target"]))
+    with above[0]:
+        target = choice("Target", "target", [*targets, ALL_TARGETS], telling_target(table))
     table = table if target == ALL_TARGETS else table[table["target"] == target]
-    with columns[1]:
+    with above[1]:
         compressors = choices("Compressor", "compressor", list(dict.fromkeys(table["compressor"])))
-    with columns[2]:
+    with above[2]:
         settings = choices(setting_name(table), "setting", list(dict.fromkeys(table["setting_label"])))
-    with columns[3]:
+    with below[0]:
         budget = choice("Budget", "budget", list(BUDGETS))
-    with columns[4]:
-        order = choice("Sort by", "sort", list(SORTS)) if target != ALL_TARGETS else ""
+    order, columns = "", []
+    if target != ALL_TARGETS:
+        with below[1]:
+            order = choice("Sort by", "sort", list(SORTS))
+        with below[2]:
+            columns = picked("More columns", "columns", offered(found.table), label, "the usual ones")
     table = table[table["compressor"].isin(compressors) & table["setting_label"].isin(settings)]
     ratio = BUDGETS[budget]
-    return target, order, table if ratio is None else _equal_budget(table, ratio)
+    return Asked(target, order, columns), table if ratio is None else _equal_budget(table, ratio)
+
+
+def _with_words(table: pd.DataFrame, asked: Sequence[str]) -> pd.DataFrame:
+    """The rows that have every word somewhere in their source, networks, compressor or policy."""
+    if not asked:
+        return table
+    texts = table[list(SEARCHED)].astype(str).agg(" ".join, axis=1).str.lower()
+    return table[[all(word in text for word in asked) for text in texts]]
 
 
 def _equal_budget(table: pd.DataFrame, ratio: float) -> pd.DataFrame:
@@ -122,118 +157,87 @@ def _sorted(part: pd.DataFrame, order: str) -> pd.DataFrame:
     return part.sort_values(column, ascending=ascending, kind="stable", na_position="last")
 
 
-# --- one target ---
+def _one_target(found: Scope, asked: Asked, table: pd.DataFrame) -> None:
+    """A table for each group of rows that are ranked against each other."""
+    said = f"{found.suite}, {found.preset}, {found.dataset}: {counted(len(table), 'row')}"
+    st.caption(plain(f"{said}, {len(table[table['status'] == 'ok'])} complete"))
+    sizes = found.table[SECTION].value_counts()
+    parts = dict(list(_sorted(table, asked.order).groupby(SECTION, sort=False)))
+    sections = {key: parts[key] for key in dict.fromkeys(table[SECTION])}
+    titles = [_title(table, part) for part in sections.values()]
+    for (key, part), title in zip(sections.items(), titles, strict=True):
+        protocol = _protocol(part)
+        mark = f" · protocol {protocol[:6]}" if titles.count(title) > 1 and protocol else ""
+        _section(title + mark, part, asked.columns, int(sizes[key]) - len(part))
 
 
-def _target(suite: str, title: str, protocol: object, part: pd.DataFrame) -> None:
+def with_sections(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows with :data:`SECTION`: what is ranked together (:data:`bench.board.stats.ranks.GROUP`, and the
+    compressor unless the suite compares those) shares one.
+
+    What was not measured knows no protocol; it stands with the rows beside it where these follow one.
+    """
+    keys = ["suite", "suite_version", "dataset", "target", "setting_label", "rank_group"]
+    outer = table.groupby(keys, sort=False, dropna=False).ngroup().astype(str)
+    inner = table[["target_digest", "protocol_id", "test_digest"]].fillna("").astype(str).agg("/".join, axis=1)
+    inner = inner.where(table["protocol_id"].notna())
+    only = {name: part.dropna().iloc[0] for name, part in inner.groupby(outer) if part.nunique() == 1}
+    return table.assign(**{SECTION: outer + "/" + inner.fillna(outer.map(only)).fillna("")})
+
+
+def _protocol(part: pd.DataFrame) -> str:
+    """The protocol its measured rows follow; empty where none was measured."""
+    return next(iter(part["protocol_id"].dropna().astype(str)), "")
+
+
+def _title(table: pd.DataFrame, part: pd.DataFrame) -> str:
+    """Target and setting; the compressor where ranks are formed within each, the version where there are several."""
+    row = part.iloc[0]
+    named = [row["target"], row["setting_label"], row["rank_group"]]
+    if table["suite_version"].nunique() > 1:
+        named.append(f"version {row['suite_version']}")
+    return " · ".join(str(name) for name in named if name)
+
+
+def _section(title: str, part: pd.DataFrame, chosen: Sequence[str], hidden: int) -> None:
+    """Table, notes, chart, and every two rows compared.
+
+    Args:
+        hidden: rows of the group that a filter leaves out.
+    """
     st.header(plain(title))
-    measured = part[part["top1_mean"].notna()]
-    if len(measured):
-        figure = leaderboard_bars(measured)
-        key = f"bars-{suite}-{title}-{protocol}"
-        st.plotly_chart(figure, width="stretch", key=key, config={"displayModeBar": False})
-    columns = shown_columns(part)
+    columns = columns_of(part, chosen)
     st.html(html_table([column for column, _, _ in columns], rows(part, columns), classes(part)))
-    st.caption(plain(" · ".join(_notes(part, protocol))))
-    pairwise(part, f"{part['setting_label'].iloc[0]}-{'none' if missing(protocol) else str(protocol)[:6]}")
+    st.caption(plain(" · ".join(_notes(part, hidden))))
+    row = part.iloc[0]
+    name = "-".join(filter(None, [str(row["setting_label"]), _protocol(part)[:6] or "none", str(row["rank_group"])]))
+    measured = part[list(USED)].dropna(subset=["top1_mean"])
+    if len(measured):
+        chart(leaderboard_bars(measured), f"bars-{title}", f"{row['suite']}-{title}")
+    known = part["protocol_id"].notna()
+    pairwise(part if known.all() else part[known], name)
 
 
-def _ranked_within(part: pd.DataFrame) -> str:
-    return "ranks are formed within each compressor" if part["rank_group"].any() else "ranks are over all compressors"
-
-
-def _notes(part: pd.DataFrame, protocol: object) -> list[str]:
+def _notes(part: pd.DataFrame, hidden: int) -> list[str]:
     once = [f"{label} {found[0]}" for name, label in SAID_ONCE.items() if len(found := values(part, name)) == 1]
     notes = [f"all rows: {', '.join(once)}"] if once else []
     fp = part["fp_top1"].dropna()
     if len(fp):
         notes.append(f"the uncompressed network reaches {float(fp.iloc[0]):.2f} %")
-    if not missing(protocol):
-        images = f"{part['test_count'].max():,} test images"
-        notes.append(f"protocol {protocol}, {images}; {_ranked_within(part)}")
+    if protocol := _protocol(part):
+        within = "within each compressor" if part["rank_group"].any() else "over all compressors"
+        notes.append(f"protocol {protocol}, {part['test_count'].max():,} test images; ranks are formed {within}")
     if one_seed(part):
         notes.append("one seed: no rank and no tie; intervals have what such rows vary by between seeds")
-    notes += best_notes(part)
+    elif any(single(row) for row in part[["seeds"]].itertuples()):
+        notes.append("pale, and open in the chart: one seed, no rank and no letter")
+    if hidden:
+        notes.append(f"{hidden} more rows are hidden by a filter; ranks and ties are among all")
+    else:
+        notes += best_notes(part[["best_set", "rank_group", "rank", "protocol_id", "lead"]])
     if part["tied"].fillna(False).any():
         notes.append("= no difference to the first of that rank was shown")
     notes += legend(part)
     if (part["control"] != "none").any():
         notes.append("italic: controls, which stand beside and have no rank")
     return notes
-
-
-# --- all targets ---
-
-
-def _means(found: Scope, table: pd.DataFrame) -> None:
-    """One table per setting and image count: sources by targets, with the mean over the targets."""
-    suite = suite_of(found.suite)
-    targets = suite.grid.target if suite is not None else ()
-    for label, settings in setting_groups(table).items():
-        for count, part in table[table["setting_label"].isin(settings)].groupby("n"):
-            crossed = cross_table(part, targets)
-            st.header(plain(f"{len(crossed.columns)} targets · {label} · {count} images"))
-            measured = rows_of(_cells_of(part))
-            st.html(means_table(crossed, measured))
-            spans = sorted({str(p) for p in part["protocol_id"].dropna()})
-            notes = [
-                f"The mean spans {len(spans)} protocol{'s' if len(spans) != 1 else ''} ({', '.join(spans)}), each "
-                "target with the same weight; it is blank, with “k of n”, while a target is missing.",
-                "Its interval covers seeds and test images, which the targets share; the targets are taken as they "
-                "are, not as a sample of networks. No rank is formed over targets.",
-                *_without_interval(crossed, measured),
-                *(f"{note}." for note in legend(part, DOUBTS)),
-            ]
-            st.caption(plain(" ".join(notes)))
-
-
-def _cells_of(part: pd.DataFrame) -> pd.DataFrame:
-    """The measured records of these rows and of those beside them, which their variance between seeds is from."""
-    keys = [*BESIDE, "preset"]
-    cells = snapshot().cells
-    return cells[cells["status"] == "ok"].merge(part[keys].drop_duplicates(), on=keys)
-
-
-def _without_interval(table: CrossTable, measured: RowsByKey) -> list[str]:
-    """Why means have no interval, each reason once."""
-    means = [mean_of(line, measured) for line in table.squares]
-    reasons = dict.fromkeys(m.interval.why for m in means if m.value is not None and m.interval.interval is None)
-    return [f"No interval where {why}." for why in reasons]
-
-
-def means_table(table: CrossTable, measured: RowsByKey | None = None) -> str:
-    """Sources by targets, highest mean first, controls last; each value leads to its cell.
-
-    Args:
-        measured: the rows behind it, for the means' intervals.
-    """
-    columns = [
-        Column("source"),
-        Column("mean", True, "over all targets, each with the same weight"),
-        Column("95 % interval", True, "of the mean, over seeds and test images"),
-        *(Column(header, True) for header in table.headers),
-    ]
-    lines = [(name, mean_of(line, measured), line) for name, line in zip(table.lines, table.squares, strict=True)]
-    lines.sort(key=lambda item: (_control(item[2]) != "none", item[1].value is None, -(item[1].value or 0.0)))
-    known = [fp for fp in table.fp if fp is not None]
-    top = number(sum(known) / len(known)) if len(known) == len(table.fp) else f"{len(known)} of {len(table.fp)}"
-    body: list[Sequence[str | Html]] = [["uncompressed", top, "", *(number(fp) for fp in table.fp)]]
-    for name, mean, line in lines:
-        cells = ["" if s is None else cell_link(value_text(s), s["suite"], s["cell_id"]) for s in line]
-        body.append([name, _mean_text(mean), _mean_interval(mean), *cells])
-    best = next((i for i, item in enumerate(lines) if item[1].value is not None and _control(item[2]) == "none"), None)
-    marks = ["best" if i == best else "control" if _control(item[2]) != "none" else "" for i, item in enumerate(lines)]
-    return html_table(columns, body, ["control", *marks])
-
-
-def _mean_text(mean: Mean) -> str:
-    return f"{mean.measured} of {mean.asked}" if mean.value is None else number(mean.value, mean.digits)
-
-
-def _mean_interval(mean: Mean) -> str:
-    ends = mean.interval.interval
-    return BLANK if ends is None else interval(ends.low, ends.high)
-
-
-def _control(line: Sequence[dict[str, Any] | None]) -> str:
-    return next((str(square["control"]) for square in line if square is not None), "none")

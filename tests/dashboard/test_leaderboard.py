@@ -14,21 +14,22 @@ from bench.board.tables.means import rows_by_key, setting_groups
 from bench.board.tables.signs import MIXED
 from bench.machine import machine_key
 from bench.store.record_store import RecordStore
-from dashboard.board_columns import recovered, shown_columns
-from dashboard.board_columns import rows as table_rows
+from bench.store.records import ResultRecord
 from dashboard.crosstable import cross_table, mean_of, value_text
 from dashboard.figures.leaderboard import REFERENCE, leaderboard_bars
 from dashboard.links import address, with_cells
+from dashboard.target_means import means_table
 from dashboard.text import interval
-from dashboard.views.leaderboard import ALL_TARGETS, means_table
+from dashboard.views.leaderboard import ALL_TARGETS
 from tests.board.make import record, seeds
 from tests.dashboard.conftest import shown, stored
 
 A, B = "resnet18_w10", "vgg_w8"
+SAME = {"target": A, "target_digest": A, "protocol_id": f"p-{A}-W4A4", "compressor": "fit"}
 App = Callable[..., AppTest]
 
 
-def _rows(target: str = A, bits: str = "W4A4", **accuracies: float) -> list:
+def ranked_rows(target: str = A, bits: str = "W4A4", **accuracies: float) -> list[ResultRecord]:
     same = {
         "target": target,
         "target_digest": target,
@@ -44,7 +45,7 @@ def _rows(target: str = A, bits: str = "W4A4", **accuracies: float) -> list:
 
 
 def test_bars_hold_means_and_intervals_and_the_reference() -> None:
-    table = frame(_rows(one=0.7, two=0.5))
+    table = frame(ranked_rows(one=0.7, two=0.5))
     figure = leaderboard_bars(table)
     traces = {trace.name: trace for trace in figure.data}
     assert dict(zip(traces["methods"].y, traces["methods"].x, strict=True)) == pytest.approx({"one": 71, "two": 51})
@@ -57,30 +58,12 @@ def test_bars_hold_means_and_intervals_and_the_reference() -> None:
 
 
 def test_names_bear_the_compressor_only_where_it_tells_rows_apart() -> None:
-    names = leaderboard_bars(frame(_rows(one=0.7) + seeds([0.6], source="one", compressor="other"))).data[0].y
+    names = leaderboard_bars(frame(ranked_rows(one=0.7) + seeds([0.6], source="one", compressor="other"))).data[0].y
     assert set(names) == {"one · fit", "one · other"}
 
 
-def test_columns_by_what_the_board_has() -> None:
-    table = frame(_rows(one=0.7))
-    bare = table.drop(columns=["rank_low", "letters", "mde", "recovered"], errors="ignore")
-    headers = [column.header for column, _, _ in shown_columns(bare)]
-    assert not {"rank interval", "ties", "detectable", "recovered %", "remark"} & set(headers)
-    full = bare.assign(rank_low=1, rank_high=2, letters="ab", mde=0.5, recovered=80.0)
-    assert {"rank interval", "ties", "detectable", "recovered %"} < {c.header for c, _, _ in shown_columns(full)}
-
-
-def test_long_tie_letters_are_shown_by_their_ends_and_told_in_full() -> None:
-    table = frame(_rows(one=0.7)).assign(letters="abcdef", cell_id="c")
-    columns = shown_columns(table)
-    place = [column.header for column, _, _ in columns].index("ties")
-    cell = table_rows(table.head(1), columns)[0][place]
-    assert ">a–f<" in cell.markup
-    assert "letters abcdef" in cell.markup
-
-
 def test_means_of_common_seeds_and_images_bear_an_interval() -> None:
-    records = _rows(A, one=0.7) + _rows(B, one=0.6)
+    records = ranked_rows(A, one=0.7) + ranked_rows(B, one=0.6)
     table = frame(records)
     crossed = cross_table(with_cells(table, table.assign(cell_id="c", seed=0, suite_version=1)))
     found = rows_by_key(records)
@@ -97,7 +80,7 @@ def test_means_of_common_seeds_and_images_bear_an_interval() -> None:
 
 
 def test_a_mean_over_targets_is_blank_while_a_cell_is_missing() -> None:
-    table = frame(_rows(A, one=0.7, two=0.5) + _rows(B, one=0.6))
+    table = frame(ranked_rows(A, one=0.7, two=0.5) + ranked_rows(B, one=0.6))
     crossed = cross_table(table, (B, A))
     assert [target for target, _ in crossed.columns] == [B, A]
     means = dict(zip(crossed.lines, map(mean_of, crossed.squares), strict=True))
@@ -143,23 +126,23 @@ def test_an_address_quotes_what_a_record_holds() -> None:
 def test_the_page_ranks_and_escapes(alone: RecordStore, app: App) -> None:
     evil = "<img src=x onerror=alert(1)>"
     same = {"protocol_id": f"p-{A}-W4A4", "target_digest": A}
-    for one in stored(_rows(one=0.7) + seeds([0.6, 0.6], source=evil, compressor=evil, **same)):
+    for one in stored(ranked_rows(one=0.7) + seeds([0.6, 0.6], source=evil, compressor=evil, **same)):
         alone.write(one)
     test = app("leaderboard")
     assert not test.exception
-    assert evil not in test.get("html")[0].proto.body
-    # the source stands in a link, the compressor in a plain cell
-    assert test.get("html")[0].proto.body.count("&lt;img src=x") == 2
-    assert evil not in test.get("plotly_chart")[0].proto.spec
-    assert "./cell?suite=s&amp;cell=" in test.get("html")[0].proto.body
+    tables = "".join(element.proto.body for element in test.get("html"))
+    assert evil not in tables
+    assert "&lt;img src=x" in tables
+    assert all(evil not in chart.proto.spec for chart in test.get("plotly_chart"))
+    assert "./cell?suite=s&amp;cell=" in tables
 
 
 def test_machines_that_differ_have_a_column_and_a_legend(alone: RecordStore, app: App) -> None:
     machines = ({"aten": "AVX512", "threads": 1}, {"aten": "AVX2", "threads": 1})
-    for one in stored(_rows(one=0.7)):
+    for one in stored(ranked_rows(one=0.7)):
         alone.write(one.model_copy(update={"provenance": machines[0]}))
     said = shown(app("leaderboard"))
-    assert f"machine {machine_key(machines[0])}" in said  # in the caption
+    assert machine_key(machines[0]) in said
     assert MIXED.text not in said
     same = {"protocol_id": f"p-{A}-W4A4", "target_digest": A, "compressor": "fit"}
     for one in stored(seeds([0.5, 0.5], source="elsewhere", **same)):
@@ -172,9 +155,11 @@ def test_machines_that_differ_have_a_column_and_a_legend(alone: RecordStore, app
 
 def test_sorting_and_all_targets(alone: RecordStore, app: App) -> None:
     cheap = {"metrics": {"size_bytes": 1.0}, "target_digest": A, "protocol_id": f"p-{A}-W4A4", "compressor": "fit"}
-    for one in stored([*_rows(A, one=0.7), *_rows(B, one=0.6), *seeds([0.5, 0.5], source="small", **cheap)]):
+    for one in stored(
+        [*ranked_rows(A, one=0.7), *ranked_rows(B, one=0.6), *seeds([0.5, 0.5], source="small", **cheap)]
+    ):
         alone.write(one)
-    body = app("leaderboard", target=A, sort="size").get("html")[0].proto.body
+    body = shown(app("leaderboard", target=A, sort="size"))
     assert body.index("small") < body.index(">one<")
     test = app("leaderboard", target=ALL_TARGETS)
     assert not test.exception
@@ -188,7 +173,7 @@ def test_sorting_and_all_targets(alone: RecordStore, app: App) -> None:
 
 
 def test_the_comparison_is_in_the_address(alone: RecordStore, app: App) -> None:
-    for one in stored(_rows(A, one=0.7, two=0.5)):
+    for one in stored(ranked_rows(A, one=0.7, two=0.5)):
         alone.write(one)
     test = app("leaderboard")
     assert not test.toggle[0].value
@@ -279,15 +264,3 @@ def test_a_newer_store_is_an_error_in_words(alone: RecordStore, app: App) -> Non
     assert not test.exception
     assert test.error
     assert "Traceback" not in shown(test)
-
-
-@pytest.mark.parametrize(
-    ("share", "low", "high", "shown"),
-    [
-        (91.2, 72.4, 216.9, "91 [72, 217]"),
-        (109.3, 62.2, 14664.0, "109 [62, > 999]"),
-        (50.0, -2000.0, 3000.0, "50 [< -999, > 999]"),
-    ],
-)
-def test_a_recovered_share_has_no_end_beyond_reading(share: float, low: float, high: float, shown: str) -> None:
-    assert recovered(share, low, high) == shown
