@@ -15,7 +15,7 @@ from dashboard.figures.images import EXPLAINED, measure_dots, titled, words
 from dashboard.filters import choice
 from dashboard.load import snapshot
 from dashboard.tables import Column, Html, html_table
-from dashboard.text import html_text, number, plain, row_name, significant
+from dashboard.text import BLANK, counted, html_text, missing, number, plain, row_name, significant
 
 STATISTICS = "bn_loss"
 """Start of the measures that are distances between the images' batch-norm statistics and a network's own."""
@@ -73,6 +73,20 @@ def measures(sides: Sequence[Side]) -> None:
         _nearest(values, statistics[0], pair, real)
 
 
+def compared(sides: Sequence[Side]) -> list[tuple[str, list[str]]]:
+    """Each measure that all sides have, with its mean per side over the networks that measured every side."""
+    values = _values(sides)
+    out = []
+    for measure in sorted(metrics(values), key=lambda name: (not name.startswith(STATISTICS), name)):
+        by_name = values.pivot_table(index="network", columns="name", values=measure, aggfunc="first").astype(float)
+        names = [side.name for side in sides]
+        whole = by_name[list(dict.fromkeys(names))].dropna() if set(names) <= set(by_name) else by_name.iloc[:0]
+        if len(whole):
+            over = f"{titled(measure)} (mean of {counted(len(whole), 'network')})"
+            out.append((over, [significant(whole[name].mean()) for name in names]))
+    return out
+
+
 def _values(sides: Sequence[Side]) -> pd.DataFrame:
     """Rows of the board that measure images, of every suite that measured one of the sets, with ``name`` of the
     source and ``network``; exact by the sets' ids."""
@@ -118,7 +132,7 @@ def _nearest(values: pd.DataFrame, measure: str, pair: Sequence[str], real: str 
         [
             str(network),
             significant(table.loc[network, real]),
-            *(f"{number(ratios.loc[network, n], 1)} ×" for n in shown),
+            *(BLANK if missing(ratios.loc[network, n]) else f"{number(ratios.loc[network, n], 1)} ×" for n in shown),
         ]
         for network in ratios.index
     ]

@@ -120,7 +120,7 @@ def value_text(row: Any, measure: str) -> str:
     return f"{number(getattr(row, measure), digits)} {interval(low, high) if known else '(no interval recorded)'}"
 
 
-def _setting(rows: pd.DataFrame, plan: Layout) -> pd.Series:
+def setting_names(rows: pd.DataFrame, plan: Layout) -> pd.Series:
     """The name of each row's place on a categorical axis: its label where there are several methods, whose parameters
     are not the same, else the parameters that vary; a control's is its source."""
     if plan.x != SETTING:
@@ -135,7 +135,7 @@ def _setting(rows: pd.DataFrame, plan: Layout) -> pd.Series:
 
 def _categories(rows: pd.DataFrame, plan: Layout) -> list[str]:
     """Names on a categorical axis from top to bottom: methods in order of their name, then controls."""
-    names = pd.DataFrame({"name": _setting(rows, plan), "last": rows["control"] != "none"})
+    names = pd.DataFrame({"name": setting_names(rows, plan), "last": rows["control"] != "none"})
     numbers = rows[plan.x].map(lambda v: number_of(plan.x, v) or 0.0) if plan.x != SETTING else 0.0
     ordered = names.assign(number=numbers).drop_duplicates("name").sort_values(["last", "number", "name"])
     return [str(name) for name in ordered["name"]]
@@ -155,7 +155,7 @@ def _dots(
         part = part.assign(_at=part[plan.x].map(lambda v: number_of(plan.x, v))).sort_values("_at")
         values, at = part[measure].astype(float).to_numpy(), part["_at"].astype(float).to_numpy()
     else:
-        at = np.array([categories.index(str(name)) for name in _setting(part, plan)], dtype=float) + shift
+        at = np.array([categories.index(str(name)) for name in setting_names(part, plan)], dtype=float) + shift
     ends = [bounds(row, measure) for row in part.itertuples()]
     plus = [0.0 if missing(h) else float(h) - v for (_, h), v in zip(ends, values, strict=True)]
     minus = [0.0 if missing(low) else v - float(low) for (low, _), v in zip(ends, values, strict=True)]

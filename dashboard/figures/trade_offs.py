@@ -15,19 +15,18 @@ import plotly.graph_objects as go
 
 from bench.board.tables.grids import line_dicts
 from bench.board.tables.signs import DOUBTS, marks
-from dashboard.figures.costs import WORK, Cost, contenders, front_labels, on_front
+from dashboard.figures.costs import WORK, Cost
+from dashboard.figures.front_line import front_line
 from dashboard.figures.markers import compressor_symbols, methods_of, source_colours, source_fills
 from dashboard.figures.scales import log_axis
+from dashboard.figures.trade_off_edges import outside, reference
 from dashboard.text import BLANK, figure_text, interval, missing, number, rounded, row_name, seconds, size
 from dashboard.theme import GREY, styled
 
 CONTROL_SYMBOLS = {"upper": "diamond", "lower": "diamond-open"}
 """Diamonds are of controls alone."""
-BAND = "rgba(127,129,134,0.22)"
 ROOM = 0.08
 """Part of the methods' span that an axis is longer at either end."""
-NEAR = 0.06
-"""Controls at an edge within this part of the axis share a label."""
 DECADE = 10.0
 """A cost that spans this factor is drawn on a logarithmic axis."""
 
@@ -51,7 +50,7 @@ def trade_off(rows: pd.DataFrame, cost: Cost) -> go.Figure:
     across, up = _across(x[spanning], log, edge), _up(known[spanning])
     known = _placed(known.assign(_x=np.where(x > 0, x, edge) if log else x), across, up, log)
     figure = go.Figure()
-    _front_line(figure, known, cost, across)
+    crowded = front_line(figure, known, cost, (across, up), log)
     colours, fills, symbols = source_colours(known), source_fills(known), compressor_symbols(known)
     for (method, control), part in known.groupby([methods_of(known), known["control"]], sort=False):
         pair = (str(method), str(control))
@@ -64,8 +63,10 @@ def trade_off(rows: pd.DataFrame, cost: Cost) -> go.Figure:
         name = method if control == "none" else f"{method} (control)"
         figure.add_trace(_key(name, {"size": 11, "color": colour, "symbol": symbol}, method))
     _symbol_legend(figure, symbols if spanning.any() else {})
-    _outside(figure, known, cost, across, up, log)
-    _reference(figure, known, up)
+    outside(figure, known, cost, across, up, log)
+    reference(figure, known, up)
+    if crowded is not None:
+        figure.add_trace(crowded)
     ends = [float(np.log10(end)) for end in across] if log else list(across)
     figure.update_xaxes(title=cost.axis, range=ends, **_ticks(x[spanning], log, edge))
     figure.update_yaxes(title="top-1 accuracy, %", range=list(up))
@@ -136,53 +137,6 @@ def _points(part: pd.DataFrame, name: str, colour: str, symbols: Mapping[str, st
     )
 
 
-def _outside(
-    figure: go.Figure,
-    known: pd.DataFrame,
-    cost: Cost,
-    across: tuple[float, float],
-    up: tuple[float, float],
-    log: bool,
-) -> None:
-    """An arrow and the value at each place of the edge where controls stand for what lies beyond; controls that would
-    cover each other's label share one."""
-    out = known[known["_out"]]
-    ends = np.log10(across) if log else np.asarray(across)
-    groups: list[tuple[float, float, Any, list[Any]]] = []
-    for row in out.sort_values(["_x", "_y"]).to_dict("records"):
-        at = np.log10(row["_x"]) if log else row["_x"]
-        x, y = (at - ends[0]) / (ends[1] - ends[0]), (row["_y"] - up[0]) / (up[1] - up[0])
-        for ax, ay, _, rows in groups:
-            if abs(ax - x) <= 2 * NEAR and abs(ay - y) <= NEAR:
-                rows.append(row)
-                break
-        else:
-            groups.append((x, y, at, [row]))
-    for x, y, at, rows in groups:
-        values = dict.fromkeys(_beyond(row, cost) for row in rows)
-        figure.add_annotation(
-            x=at,
-            y=rows[0]["_y"],
-            text="<br>".join(figure_text(value) for value in values),
-            showarrow=False,
-            xanchor="left" if x < 0.5 else "right",
-            yanchor="top" if y > 0.5 else "bottom",
-            align="left" if x < 0.5 else "right",
-            xshift=8 if x < 0.5 else -8,
-            font={"size": 11},
-        )
-
-
-def _beyond(row: Mapping[str, Any], cost: Cost) -> str:
-    """``real ← 1.8 s``: where a control lies that stands at the edge."""
-    arrows = "".join(
-        sign for name, sign in (("_left", "←"), ("_right", "→"), ("_below", "↓"), ("_above", "↑")) if row[name]
-    )
-    paid = f"{number(row[cost.column] / cost.scale, 2)} {cost.unit}" if row["_left"] or row["_right"] else ""
-    top1 = f"{number(row['top1_mean'], 1)} %" if row["_below"] or row["_above"] else ""
-    return f"{row['source']} {arrows} {', '.join(filter(None, (paid, top1)))}"
-
-
 def _signs(figure: go.Figure, part: pd.DataFrame, name: str) -> None:
     """The signs beside each point of which something may be doubted; hidden with its source's points."""
     signs = pd.Series([marks(row, DOUBTS) for row in line_dicts(part)], index=part.index, dtype=object)
@@ -204,34 +158,6 @@ def _signs(figure: go.Figure, part: pd.DataFrame, name: str) -> None:
     )
 
 
-def _front_line(figure: go.Figure, known: pd.DataFrame, cost: Cost, across: tuple[float, float]) -> None:
-    """The step line, the best accuracy to be had for at most this cost, over the band of its rows' intervals."""
-    best = on_front(known, cost)
-    if best.empty:
-        return
-    xs, mean = best["_x"].to_numpy(float), _floats(best["top1_mean"])
-    right = float(contenders(known)["_x"].max())
-    low, high = (np.where(np.isnan(ends := _floats(best[c])), mean, ends) for c in ("top1_low", "top1_high"))
-    step = {"x": [*xs, right], "hoverinfo": "skip", "legendgroup": "front"}
-    line = {"shape": "hv", "color": "rgba(0,0,0,0)", "width": 0}
-    figure.add_trace(go.Scatter(**step, y=[*low, low[-1]], mode="lines", line=line, showlegend=False, name="band"))
-    band = {"fill": "tonexty", "fillcolor": BAND, "name": "its 95 % intervals"}
-    figure.add_trace(go.Scatter(**step, y=[*high, high[-1]], mode="lines", line=line, **band))
-    half = np.sqrt(across[0] * across[1]) if across[0] > 0 else sum(across) / 2
-    figure.add_trace(
-        go.Scatter(
-            **step,
-            y=[*mean, mean[-1]],
-            mode="lines+text",
-            text=[*(f"\u00a0{figure_text(label)}\u00a0" for label in front_labels(best, known)), ""],
-            textposition=["top right" if x < half else "top left" for x in xs] + ["top left"],
-            textfont={"size": 11},
-            line={"shape": "hv", "color": GREY, "width": 2, "dash": "dot"},
-            name="Pareto front",
-        )
-    )
-
-
 def _symbol_legend(figure: go.Figure, symbols: Mapping[str, str]) -> None:
     """Grey entries that say which marker is which compressor; one compressor needs none."""
     for name, symbol in symbols.items() if len(symbols) > 1 else ():
@@ -244,27 +170,6 @@ def _key(name: str, marker: Mapping[str, Any], group: str | None = None) -> go.S
     group = figure_text(name if group is None else group)
     return go.Scatter(
         x=[None], y=[None], mode="markers", marker=dict(marker), name=figure_text(name), legendgroup=group
-    )
-
-
-def _reference(figure: go.Figure, known: pd.DataFrame, up: tuple[float, float]) -> None:
-    """The uncompressed network's accuracy: a dashed line, or an arrow and the value where the line lies outside."""
-    reference = known["fp_top1"].dropna()
-    if not len(reference):
-        return
-    value = float(reference.iloc[0])
-    words = f"uncompressed {number(value, 1)} %"
-    if not up[0] <= value <= up[1]:
-        arrow, edge = ("↑", 1) if value > up[1] else ("↓", 0)
-        place = {"xref": "paper", "yref": "paper", "x": 0.5, "xanchor": "center"}
-        figure.add_annotation(
-            **place, y=edge, text=f"{words} {arrow}", showarrow=False, yanchor=("bottom", "top")[edge]
-        )
-        return
-    figure.add_hline(value, line_dash="dash", line_color=GREY, line_width=1)
-    above = value < (up[0] + up[1]) / 2
-    figure.add_annotation(
-        xref="paper", x=0.5, y=value, text=words, showarrow=False, yanchor="bottom" if above else "top"
     )
 
 

@@ -8,13 +8,16 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from bench.board.claims.judging import SEEDS_TO_JUDGE, SIGN, Verdict
+from bench.board.claims.judging import DECIDED, SEEDS_TO_JUDGE, SIGN, Verdict
+from bench.board.index.rows import Row, make_rows
 from bench.board.tables.settings import setting_name
 from dashboard.common import Scope, chart, heading, problems, scope
 from dashboard.figures import ablation_axes as axes_of
 from dashboard.figures import ablations as figures
+from dashboard.figures.ablation_findings import Findings, findings
+from dashboard.figures.ablation_words import Table, difference_table, not_judged, sentence, value_table
 from dashboard.filters import choice, choices
-from dashboard.load import records_of, snapshot, verdicts
+from dashboard.load import index, records_of, snapshot, verdicts
 from dashboard.paper_view import paper_figure
 from dashboard.tables import Column, Html, html_table
 from dashboard.text import BLANK, counted, html_text, interval, missing, number, plain, rounded, row_name
@@ -56,21 +59,30 @@ def show() -> None:
     if rows.empty:
         st.info("No row has all of these; take a filter off.")
         return
-    _plots(axes_of.slim(rows, measure), plan, measure, found.suite)
+    measured = _measured(rows, found.suite, found.preset) if measure == TOP1 else {}
+    _plots(axes_of.slim(rows, measure), plan, measure, found.suite, measured)
     _missing(rows, measure)
     _claims(found)
 
 
 def _first(suites: Sequence[str]) -> str:
-    """A suite that varies a method's own parameters or zoo is an ablation in the narrow sense."""
-    return next((suite for suite, narrow in _suites(snapshot().stamp).items() if narrow and suite in suites), suites[0])
+    """A suite that varies a method's own parameters or zoo is an ablation in the narrow sense; of several the first
+    that can be judged: up to date, on three seeds."""
+    known = _suites(snapshot().stamp)
+    return max(suites, key=lambda suite: known.get(suite, (False, False)))
 
 
 @st.cache_data(max_entries=4)
-def _suites(stamp: str) -> dict[str, bool]:
-    """The suites that are ablations, and whether in the narrow sense; ``stamp`` is the key."""
-    groups = {str(suite): rows for suite, rows in snapshot().table.groupby("suite", sort=False)}
-    return {suite: axes_of.varies_source(rows) for suite, rows in groups.items() if axes_of.is_ablation(rows)}
+def _suites(stamp: str) -> dict[str, tuple[bool, bool]]:
+    """The suites that are ablations: whether in the narrow sense, and whether they can be judged; ``stamp`` is the
+    key."""
+    out = {}
+    for suite, rows in snapshot().table.groupby("suite", sort=False):
+        if axes_of.is_ablation(rows):
+            fresh = not rows["stale"].fillna(False).astype(bool).any()
+            seeds = rows["seeds"].str.partition(" ")[0].astype(int).min()
+            out[str(suite)] = axes_of.varies_source(rows), bool(fresh and seeds >= SEEDS_TO_JUDGE)
+    return out
 
 
 def _filtered(rows: pd.DataFrame) -> pd.DataFrame:
@@ -111,30 +123,113 @@ def measure_name(column: str) -> str:
     return "top-1 accuracy, %" if column == TOP1 else column.replace("_", " ")
 
 
-def _plots(rows: pd.DataFrame, plan: axes_of.Layout, measure: str, suite: str) -> None:
+@st.cache_resource(max_entries=4, show_spinner="Reading records …")
+def _rows(suite: str, preset: str, stamp: str) -> dict[tuple[str, ...], Row]:
+    """The measured rows of a suite and preset by what a line of the board is found by; ``stamp`` is part of the key."""
+    cells = snapshot().cells
+    records = records_of(cells[(cells["suite"] == suite) & (cells["preset"] == preset) & (cells["compressor"] != "")])
+    found = make_rows(records, versions=index().versions())
+    return {
+        (str(row.head.suite_version), row.head.row_id or "", row.head.protocol_id or ""): row
+        for row in found
+        if row.measured
+    }
+
+
+def _measured(rows: pd.DataFrame, suite: str, preset: str) -> dict[object, Row]:
+    """Index of the board's rows → the row with its answers per test image."""
+    known = _rows(suite, preset, snapshot().stamp)
+    keys = zip(rows["suite_version"], rows["row_id"], rows["protocol_id"], strict=True)
+    texts = [tuple("" if missing(part) else str(part) for part in key) for key in keys]
+    return {i: known[text] for i, text in zip(rows.index, texts, strict=True) if text in known}
+
+
+@st.cache_data(max_entries=64, show_spinner="Comparing rows …")
+def _judged(
+    _drawn: pd.DataFrame, _measured: Mapping[object, Row], plan: axes_of.Layout, key: tuple[object, ...]
+) -> Findings | None:
+    return findings(_drawn, plan, _measured)
+
+
+def _findings(drawn: pd.DataFrame, plan: axes_of.Layout, measured: Mapping[object, Row]) -> Findings | None:
+    """:func:`dashboard.figures.ablation_findings.findings`, kept until a record changes."""
+    return _judged(drawn, measured, plan, (*drawn.index, snapshot().stamp)) if measured else None
+
+
+def _plots(rows: pd.DataFrame, plan: axes_of.Layout, measure: str, suite: str, measured: Mapping[object, Row]) -> None:
     if rows[measure].notna().sum() == 0:
         st.info(plain(f"{measure_name(measure)}: not measured in these rows yet."))
         return
+    every = [p for p in axes_of.panels(rows, plan) if p.rows[measure].notna().any()]
+    if len(every) > 1 and measure == TOP1:
+        whole = _findings(rows, plan, measured)
+        if whole is not None:
+            st.html(said_html("All plots together", sentence(whole)))
+            _table("All plots together: the differences", difference_table(whole))
     colours = figures.colour_map(rows, plan)
     if len(colours) > 1:
         st.html(legend(colours))
-    every = [p for p in axes_of.panels(rows, plan) if p.rows[measure].notna().any()]
     found = every[:PANELS]
     wide = 2 if len(found) > 1 else 1
     for start in range(0, len(found), wide):
-        for i, (place, panel) in enumerate(zip(st.columns(wide), found[start : start + wide], strict=False)):
+        places = st.columns(wide, vertical_alignment="bottom")
+        for i, (place, panel) in enumerate(zip(places, found[start : start + wide], strict=False)):
             with place:
-                if panel.title:
-                    st.html(f"<b>{html_text(panel.title)}</b>")
-                figure = figures.panel_figure(panel, plan, measure, colours, measure_name(measure))
-                chart(figure, f"{suite}-{measure}-{plan.x}-{start + i}")
+                key = f"{suite}-{measure}-{plan.x}-{start + i}"
+                _panel(panel, plan, measure, colours, key, _findings(panel.rows, plan, measured))
     if len(every) > PANELS:
         st.caption(plain(f"The first {PANELS} of {len(every)} plots; the filters above choose others."))
+    _notes(rows, measure, any(len(p.controls) for p in found))
+
+
+def _panel(
+    panel: axes_of.Panel,
+    plan: axes_of.Layout,
+    measure: str,
+    colours: Mapping[str, str],
+    key: str,
+    judged: Findings | None,
+) -> None:
+    """Its title, what it shows in a sentence, the plot and, folded, the same as tables."""
+    words = sentence(judged) if judged is not None else ""
+    if measure != TOP1:
+        words = not_judged(panel.rows, plan, measure)
+    st.html(said_html(panel.title, words))
+    figure = figures.panel_figure(panel, plan, measure, colours, measure_name(measure))
+    chart(figure, key)
+    tables = [value_table(panel, plan, measure, measure_name(measure))]
+    _table(
+        f"Table: {panel.title}" if panel.title else "Table", *tables, *([difference_table(judged)] if judged else [])
+    )
+
+
+def _table(label: str, *tables: Table) -> None:
+    with st.expander(plain(label)):
+        for columns, lines, classes in tables:
+            st.html(html_table(columns, lines, classes))
+
+
+def said_html(title: str, words: str) -> str:
+    """A title in bold and a sentence below it."""
+    head = f"<b>{html_text(title)}</b>" if title else ""
+    return f'<div style="line-height:1.45">{head}<div style="font-size:.92rem">{html_text(words)}</div></div>'
+
+
+def _notes(rows: pd.DataFrame, measure: str, controls: bool) -> None:
+    """What the bars, lines and marks mean."""
     seeds = sorted(set(rows.loc[rows[measure].notna(), "seeds"]))
     ends = "bars: 95 % intervals" if f"{measure.removesuffix('_mean')}_low" in rows else "no intervals are recorded"
     one = "; one seed: they have what such rows vary by between seeds" if seeds == ["1 of 1"] and "bars" in ends else ""
-    beside = " · dashed: real images and noise" if any(len(p.controls) for p in found) else ""
+    beside = " · dashed: real images and noise" if controls else ""
     st.caption(plain(f"{ends}{one} · seeds {', '.join(seeds)}{beside}"))
+    if measure == TOP1:
+        marks = ", ".join(f"{SIGN[word]} {word}" for word in DECIDED) + f", {SIGN['open']} open"
+        st.caption(
+            plain(
+                f"sentences: {marks}, as the board judges claims: paired by seed and test image, the intervals of one "
+                "sentence corrected together (Holm); the claims below have a correction of their own"
+            )
+        )
 
 
 def legend(colours: Mapping[str, str]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -16,11 +15,11 @@ from bench.store.records import ResultRecord
 from dashboard.common import Scope, chart, heading, problems, scope
 from dashboard.figures.images import class_grid, curve_figure
 from dashboard.filters import choice
+from dashboard.image_facts import facts, used
 from dashboard.image_measures import Side, measures
-from dashboard.links import cell_link
 from dashboard.load import index, records_of, snapshot
-from dashboard.tables import Column, Html, html_table
-from dashboard.text import counted, missing, number, plain, row_name, seconds
+from dashboard.packed_grids import relaid
+from dashboard.text import plain, row_name
 
 SHOWN = 256
 PER_CLASS = 8
@@ -28,10 +27,6 @@ UNLABELLED = 64
 NONE = "no network"
 SEVERAL, ALONE = "T2b", "T2a"
 """Access tiers of images that invert several networks, and one."""
-USED = 60
-"""Rows listed of those that a set fed."""
-ROWS = (Column("network"), Column("compressor"), Column("setting"), Column("seed", True), Column("top-1, %", True))
-FACTS = (Column(""), Column("", True))
 
 
 def show() -> None:
@@ -61,11 +56,15 @@ def show() -> None:
     for place, letter, start in zip(st.columns(len(starts)), "ABC", starts, strict=False):
         with place:
             sides.append(_side(letter, mine, sources, start))
-    for place, side, picture in zip(st.columns(len(sides)), sides, _layout(sides, found.suite), strict=True):
+    pictures = _layout(sides, found.suite)
+    for place, side, picture in zip(st.columns(len(sides)), sides, pictures, strict=True):
         with place:
             _pictures(side, found, picture)
-            _facts(found, side)
-            _used(side, found.suite)
+    _alike(pictures)
+    facts(found, sides)
+    for place, side in zip(st.columns(len(sides)), sides, strict=True):
+        with place:
+            used(side, found.suite)
     _curves(sides)
     measures(sides)
 
@@ -157,17 +156,30 @@ class Picture:
 
 def _layout(sides: Sequence[Side], suite: str) -> list[Picture]:
     """One layout for all: by class if every set has labels, else the first of each, as many as the smallest has; the
-    package's grids if the store lacks a set."""
+    package's grids, laid out alike, if the store lacks a set."""
     stored = [side.stored for side in sides if side.stored is not None]
     grids = [None if side.trouble else _packed(side.cells, suite) for side in sides]
     if len(stored) < len(sides) and sum(grid is not None for grid in grids) > 1:
         stored = []
     by_class = all(found.labels is not None for found in stored)
     count = SHOWN if by_class else min([UNLABELLED, *(len(found.images) // found.frames for found in stored)])
+    shown = [None if stored and side.stored is not None else grid for side, grid in zip(sides, grids, strict=True)]
+    packed = [grid for grid in shown if grid is not None]
+    alike, number = relaid(packed, count if stored and not by_class else UNLABELLED)
+    each = iter(alike)
+    if number is not None and not by_class:
+        count = number
     return [
-        Picture(None if stored and side.stored is not None else grid, count, by_class)
-        for side, grid in zip(sides, grids, strict=True)
+        Picture(None, count, by_class) if grid is None else Picture(next(each), number or 0, False) for grid in shown
     ]
+
+
+def _alike(pictures: Sequence[Picture]) -> None:
+    """What the package's grids show, said once."""
+    packed = [picture for picture in pictures if picture.grid is not None]
+    if packed:
+        first = f"the first {packed[0].count}" if packed[0].count else "the first"
+        st.caption(plain(f"{first} images of each set as they came with the package, not by class"))
 
 
 def _pictures(side: Side, found: Scope, picture: Picture) -> None:
@@ -192,10 +204,9 @@ def _pictures(side: Side, found: Scope, picture: Picture) -> None:
             plain(f"{side.letter}: {side.said} · no picture: neither the store nor the package holds these images.")
         )
         return
-    st.image(picture.grid, width="stretch", alt=f"{alt}, the first of the set")
-    st.caption(
-        plain(f"{side.letter}: {side.said} · the first images of the set as they came with the package, not by class")
-    )
+    first = f"the first {picture.count} images" if picture.count else "the first images"
+    st.image(picture.grid, width="stretch", alt=f"{alt}, {first} of the set")
+    st.caption(plain(f"{side.letter}: {side.said}"))
 
 
 def _constants(dataset: str) -> tuple[list[float] | None, list[float] | None]:
@@ -220,64 +231,7 @@ def _packed(cells: pd.DataFrame, suite: str) -> bytes | None:
     return None
 
 
-# --- facts, curves ---
-
-
-def _facts(found: Scope, side: Side) -> None:
-    """What the set took and what its source was allowed to see."""
-    row, stored = _table_row(found, side), side.stored
-    labels = "not in this store" if stored is None else "none" if stored.labels is None else "yes"
-    facts: dict[str, str] = {"labels": labels, "image set": side.synth_id}
-    if row is not None:
-        facts = {
-            "may look at (access tier)": str(row.access),
-            "images used": number(row.n, 0),
-            "wall time of the synthesis": seconds(row.synthesis_s),
-            "CPU time": seconds(row.synthesis_cpu_s),
-        } | facts
-    st.html(html_table(FACTS, list(facts.items())))
-
-
-def _used(side: Side, suite_shown: str) -> None:
-    """The rows that these images fed, by the digest of their content: what the numbers of those rows are of."""
-    own = side.cells[side.cells["suite"] == suite_shown]
-    digests = [str(digest) for digest in dict.fromkeys(own["image_digest"].dropna()) if digest]
-    everywhere = snapshot().cells
-    fed = everywhere[everywhere["image_digest"].isin(digests)] if digests else side.cells
-    rows = fed[fed["compressor"] != ""].sort_values(["suite", "target", "compressor", "setting_label", "seed"])
-    digest = "digest not recorded, matched by the set's name" if not digests else f"digest {digests[0][:12]}"
-    if len(digests) > 1:
-        digest = f"{len(digests)} digests, since the set was made as often: {', '.join(one[:12] for one in digests)}"
-    measuring = len(fed) - len(rows)
-    looked = f" · {counted(measuring, 'measure')} of the images alone" if measuring else ""
-    st.caption(plain(f"{side.letter}: {digest} · {counted(len(rows), 'compressed cell')} used it{looked}"))
-    if rows.empty:
-        return
-    with st.expander(plain(f"Cells that used {side.letter}")):
-        for suite, part in rows.head(USED).groupby("suite", sort=False):
-            cells: list[list[str | Html]] = [
-                [
-                    cell_link(str(r.target), r.suite, r.cell_id),
-                    str(r.compressor),
-                    str(r.setting_label),
-                    str(r.seed),
-                    number(None if missing(r.top1) else r.top1, 2),
-                ]
-                for r in part.itertuples()
-            ]
-            st.caption(plain(f"suite {suite}"))
-            st.html(html_table(ROWS, cells))
-        if len(rows) > USED:
-            st.caption(plain(f"the first {USED} of {len(rows):,}"))
-
-
-def _table_row(found: Scope, side: Side) -> Any:
-    mine = side.cells[side.cells["suite"] == found.suite].head(1)
-    if mine.empty:
-        return None
-    table, cell = found.table, mine.iloc[0]
-    rows = table[(table["source"] == cell["source"]) & (table["model"] == cell["model"])]
-    return next(rows.itertuples(), None)
+# --- curves ---
 
 
 def _curves(sides: Sequence[Side]) -> None:

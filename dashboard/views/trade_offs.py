@@ -13,8 +13,9 @@ from bench.board.tables.costs import best_under
 from bench.board.tables.settings import setting_name
 from bench.board.tables.signs import legend
 from dashboard.board_columns import source_name
-from dashboard.common import chart, heading, problems, scope, telling_target
+from dashboard.common import chart, download, heading, problems, scope, telling_target
 from dashboard.figures.costs import LABELLED, WORK, Cost, front_labels, offered_costs, on_front, varying, with_work
+from dashboard.figures.front_line import WIDE, WIDE_STYLE
 from dashboard.figures.trade_offs import trade_off
 from dashboard.filters import amount, choice, choices
 from dashboard.load import snapshot
@@ -90,7 +91,7 @@ def show() -> None:
         st.caption(plain(f"all rows: {counted(rows['n'].iloc[0], 'image')}"))
     if len(measured) > SHOWN:
         st.caption(plain(f"The first {SHOWN} of {len(measured):,}; the download holds all."))
-    st.download_button(
+    download(
         "Download these rows (CSV)",
         rows.drop(columns=WORK).to_csv(index=False),
         f"{found.suite}-costs.csv",
@@ -133,7 +134,13 @@ def _plot(part: pd.DataFrame, cost: Cost, columns: Sequence[Shown], key: str) ->
     if known.empty:
         st.info(plain(f"{cost.label.capitalize()}: not measured for these rows."))
         return
-    chart(trade_off(known, cost), f"trade-off-{key}-{cost.column}")
+    figure, name = trade_off(known, cost), f"trade-off-{key}-{cost.column}"
+    if figure.data[-1].name == WIDE:
+        with st.container(key=f"wide-names-{name}"):
+            st.html(WIDE_STYLE)
+            chart(figure, name)
+    else:
+        chart(figure, name)
     best = on_front(known, cost)
     left_out = len(part) - len(known)
     says = [

@@ -6,9 +6,9 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
-from bench.board.claims.pairing import compare
+from bench.board.claims.pairing import Compared, compare
 from bench.board.claims.units import Comparison
 from bench.board.index.rows import Row, Versions, make_rows
 from bench.board.stats.heterogeneity import heterogeneity
@@ -145,15 +145,32 @@ def judge(
     """
     rows = current_rows(make_rows(records, versions=versions, seeds=seeds))
     parsed = [c if isinstance(c, Claim) else Claim.model_validate_json(_json(c)) for c in claims]
-    found = [compare(claim, rows) for claim in parsed]
-    decisions = [_decide(claim, result.comparisons) for claim, result in zip(parsed, found, strict=True)]
+    return judge_compared(parsed, [compare(claim, rows) for claim in parsed], level)
+
+
+class Question(Protocol):
+    """What is judged: a claim, or what else says it of comparisons at hand."""
+
+    @property
+    def says(self) -> str: ...
+
+    @property
+    def margin(self) -> float: ...
+
+    @property
+    def by(self) -> Sequence[str]: ...
+
+
+def judge_compared(asked: Sequence[Question], found: Sequence[Compared], level: float = LEVEL) -> list[Verdict]:
+    """:func:`judge` where the rows are compared already; ``asked`` is one family for Holm's correction."""
+    decisions = [_decide(one, result.comparisons) for one, result in zip(asked, found, strict=True)]
     levels = holm_levels([d.p_value if d and d.enough else 1.0 for d in decisions], level)
     verdicts = []
-    for claim, result, decision, own in zip(parsed, found, decisions, levels, strict=True):
-        verdict = _verdict(claim, decision, own, level)
+    for one, result, decision, own in zip(asked, found, decisions, levels, strict=True):
+        verdict = _verdict(one, decision, own, level)
         remarks = tuple(dict.fromkeys((*result.problems, *result.notes)))
         verdicts.append(
-            replace(verdict, remarks=remarks, parts=_parts(claim, result.units, level), settings=result.settings)
+            replace(verdict, remarks=remarks, parts=_parts(one, result.units, level), settings=result.settings)
         )
     return verdicts
 
@@ -190,7 +207,7 @@ class _Decision:
         return self.spread.seeds >= SEEDS_TO_JUDGE
 
 
-def _decide(claim: Claim, comparisons: Sequence[Comparison]) -> _Decision | None:
+def _decide(claim: Question, comparisons: Sequence[Comparison]) -> _Decision | None:
     """The comparison that settles the claim, and the p-value it enters Holm's procedure with."""
     if not comparisons or any(c.spread is None for c in comparisons):
         return None
@@ -204,7 +221,7 @@ def _decide(claim: Claim, comparisons: Sequence[Comparison]) -> _Decision | None
     return _Decision(*pairs[weakest], p_values[weakest], 1)
 
 
-def _verdict(claim: Claim, decision: _Decision | None, holm_level: float, level: float) -> Verdict:
+def _verdict(claim: Question, decision: _Decision | None, holm_level: float, level: float) -> Verdict:
     if decision is None:
         return Verdict(claim.says, "open", level=level, margin=claim.margin, by=tuple(claim.by))
     own = 1 - (1 - holm_level) / decision.share if decision.enough else level
@@ -228,7 +245,7 @@ def _verdict(claim: Claim, decision: _Decision | None, holm_level: float, level:
     return _unless_opposite(found, claim, decision.comparison) if decision.enough else found
 
 
-def _unless_opposite(found: Verdict, claim: Claim, comparison: Comparison) -> Verdict:
+def _unless_opposite(found: Verdict, claim: Question, comparison: Comparison) -> Verdict:
     """``found``, or that it depends on the axis along which its parts contradict each other most."""
     splits = []
     for axis in _axes_of(claim):
@@ -244,13 +261,13 @@ def _unless_opposite(found: Verdict, claim: Claim, comparison: Comparison) -> Ve
     return replace(found, p_heterogeneity=min((p for p, _, _ in splits), default=None))
 
 
-def _axes_of(claim: Claim) -> tuple[str, ...]:
+def _axes_of(claim: Question) -> tuple[str, ...]:
     """The axes of ``by``, and the setting unless an axis of it is among those."""
     along = claim.by if set(claim.by) & set(axis_names()) else (*claim.by, WHOLE)
     return tuple(dict.fromkeys(along))
 
 
-def _parts(claim: Claim, units: Sequence[Comparison], level: float) -> tuple[Part, ...]:
+def _parts(claim: Question, units: Sequence[Comparison], level: float) -> tuple[Part, ...]:
     """Breakdown along each of :func:`_axes_of`, so that one sees where an effect appears."""
     parts = []
     for axis in _axes_of(claim):

@@ -188,17 +188,48 @@ def _side(selector: Selector, rows: Sequence[Row]) -> list[list[Row]]:
     return [[row] for row in rows] if selector.over == "each" else [list(rows)]
 
 
+def row_pair(
+    first: Row, second: Row, labels: Sequence[tuple[str, str]] = (), *, same_protocol: bool = True
+) -> tuple[Unit, list[str]]:
+    """First minus second, as a claim's unit of one row a side, and what is wrong with it.  Where all that is wrong is
+    that both rows are stale, of the same versions, their difference is there.
+
+    Args:
+        labels: (axis, value) beside those of the rows, or in their place.
+    """
+    rows = (first, second)
+    problems = _problems(rows, same_protocol=same_protocol)
+    whole = all(row.complete and row.bitmaps for row in rows) and first.stale == second.stale and _same_code(*rows)
+    missing = not whole or len(problems) > sum(row.stale for row in rows)
+    one, two = (_Side(row.bitmaps, (row,), (_term(row, 1.0),)) for row in (first, second))
+    every = (*_unit_labels([first], [second]), *labels)
+    return (Unit(every, "", None) if missing else _differenced(every, one, two)), problems
+
+
+def _same_code(first: Row, second: Row) -> bool:
+    """Whether what both rows use is of the same version."""
+    one, two = first.head, second.head
+    sources = (one.source_version == two.source_version) or one.source_method != two.source_method
+    return sources and (
+        one.compressor_version == two.compressor_version or one.compressor_method != two.compressor_method
+    )
+
+
 def _unit(claim: Claim, better: Sequence[Row], worse: Sequence[Row], *, missing: bool) -> Unit:
     if missing:
         return Unit(_unit_labels(better, worse), "", None)
     first, second = (_one(rows, selector) for rows, selector in ((better, claim.better), (worse, claim.worse)))
+    return _differenced(_unit_labels(first.rows, second.rows), first, second)
+
+
+def _differenced(labels: tuple[tuple[str, str], ...], first: _Side, second: _Side) -> Unit:
     seeds = sorted(set(first.bitmaps) & set(second.bitmaps))
     table = {
         seed: 100 * (np.asarray(first.bitmaps[seed], np.float64) - np.asarray(second.bitmaps[seed], np.float64))
         for seed in seeds
     }
     terms = (*first.terms, *(replace(term, weight=-term.weight) for term in second.terms))
-    return Unit(_unit_labels(first.rows, second.rows), better[0].head.test_digest or "", table, terms)
+    return Unit(labels, first.rows[0].head.test_digest or "", table, terms)
 
 
 def _unit_labels(better: Sequence[Row], worse: Sequence[Row]) -> tuple[tuple[str, str], ...]:

@@ -91,7 +91,7 @@ class Row:
         """ "k of n": measured seeds of expected ones."""
         return f"{len(self.measured)} of {len(set(self.expected) | {r.seed for r in self.measured})}"
 
-    @property
+    @cached_property
     def stale(self) -> bool:
         """Some record was made by an older version of its source or compressor than the code has, by another content of
         a method's file, or on other weights of its target."""
