@@ -35,7 +35,7 @@ def foreign_images(network: Network, bench: Bench) -> tuple[Bytes, str, str]:
         for name in bench.sources.names():
             source = bench.sources.get(name)
             blank = (source.access, source.models, source.control) == (tier, "none", "none")
-            if not (blank and source.label_kind == "none" and bench.sources.own(name)):
+            if not (blank and source.label_kind == "none" and not source.offers and bench.sources.own(name)):
                 continue
             try:
                 return _made(name, network, bench), f"foreign images ({source.summary})", tier

@@ -140,7 +140,9 @@ def _of_record(raw: Mapping[str, Any]) -> Iterable[tuple[str, Spent]]:
     def passes(stage: str) -> float:
         return float(f"{float((costs.get(stage) or {}).get('forward_equivalents') or 0.0):.3g}")
 
-    if spent("synthesis") > 0 and raw.get("synth_id") and raw.get("delivery", "cached") != "stream":
+    # of a source that changes another's images, the two's seconds are one sum, and each has jobs of its own
+    single = "of" not in (raw.get("source_params") or {}) and raw.get("delivery", "cached") != "stream"
+    if spent("synthesis") > 0 and raw.get("synth_id") and single:
         yield str(raw["synth_id"]), _synthesis(raw, spent("synthesis"), device)
     macs = macs_of(dataset, target) or (raw.get("metrics") or {}).get("macs")
     if not macs:

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from bench.interfaces.inspection import Inspection
 
 
-Offer = Literal["stream", "hook", "units", "teacher", "alone"]
-"""What a method can do besides: a source "stream" and "hook", a compressor "units", "teacher" and "alone"."""
+Offer = Literal["stream", "hook", "filter", "units", "teacher", "alone"]
+"""What a method can do besides: a source "stream", "hook" and "filter", a compressor "units", "teacher" and "alone"."""
 
-WORDS: frozenset[Offer] = frozenset({"teacher", "alone"})
+WORDS: frozenset[Offer] = frozenset({"filter", "teacher", "alone"})
 """Offers that are the word alone; behind each of the others stands a method of that name."""
 
 Units = tuple[tuple[str, str, tuple[str, ...]], ...]
@@ -54,7 +54,8 @@ class SynthRequest:
     """One batch of an image set. ``models`` are frozen and in eval mode; methods must leave them so.
 
     ``set_seed`` is the same for all batches of a set; the context's generator differs per batch, so that batch k does
-    not depend on how many images are asked for.
+    not depend on how many images are asked for.  ``given`` is the batch of this index that another source made, where
+    the source is a filter and the suite names that other (``of``); it must stay as it is.
     """
 
     dataset: DatasetSpec
@@ -64,6 +65,7 @@ class SynthRequest:
     batch_size: int
     set_seed: int
     student: ModelHandle | None = None
+    given: ImageBatch | None = None
 
     @property
     def unit_macs(self) -> float:
@@ -197,7 +199,8 @@ class DataSource(Method, Protocol):
     ``models``: none | one (the target, or the network the suite names) | zoo | one+zoo (that one first, then the zoo's
     networks if the suite names any). ``control``: upper (real), lower (noise) or none. ``needs`` may hold "bn" (at
     least one BatchNorm with running statistics in each model) and "attention" (self-attention in each).  ``offers``
-    says what it can do besides: "stream" (a :class:`StreamingSource`), "hook" (an :class:`AssistingSource`).
+    says what it can do besides: "stream" (a :class:`StreamingSource`), "hook" (an :class:`AssistingSource`), "filter"
+    (it changes the images of another source, ``SynthRequest.given``; networks, tier and labels are then the other's).
     """
 
     access: Tier

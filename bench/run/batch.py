@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -26,6 +28,9 @@ from bench.store.meta import CLASS_NAMES, ArtifactMeta
 from bench.store.objects import LostArtifact
 from bench.store.strips import FRAMES
 
+_ENGINES = ("audit", CLASS_NAMES, FRAMES, INVERSION)
+"""What of a stored batch's info is not its source's word."""
+
 
 def make_batch(bench: Bench, job: SynthJob, index: int, report: Report) -> None:
     """Make one batch and store it.  One that is there already costs nothing; while another process makes it, this one
@@ -41,11 +46,48 @@ def make_batch(bench: Bench, job: SynthJob, index: int, report: Report) -> None:
             # looked at here, so that the gate rests on no word of a foreign method's process
             for name in (*job.models, *([job.student] if job.student else [])):
                 bench.model(name)
-            access = bench.access(job.dataset_name, job, job.source.access)
-            work = synthesise if job.source.own else keeper.synthesised
-            made = work(bench, job, index, access, report)
+            if job.of is not None:
+                made, reads = changed(bench, job, job.of, index, report)
+            else:
+                access = bench.access(job.dataset_name, job, job.source.access)
+                work = synthesise if job.source.own else keeper.synthesised
+                made, reads = work(bench, job, index, access, report), access.audit
             checked(made.batch, f"{job.synth_id} batch {index}")
-            bench.store.write_batch(job.synth_id, index, made.batch, _described(bench, job, made, access))
+            bench.store.write_batch(job.synth_id, index, made.batch, _described(bench, job, made, reads))
+
+
+def changed(
+    bench: Bench, job: SynthJob, of: SynthJob, index: int, report: Report
+) -> tuple[MadeBatch, tuple[dict[str, Any], ...]]:
+    """A batch of ``of``, changed by a filter that reads nothing else, with the reads that the images of ``of`` took;
+    its cost is that of both.
+
+    Raises:
+        BenchError: whatever the filter or the store complains of.
+    """
+    given, meta = _stored(bench, of, index, report)
+    access = bench.access(job.dataset_name, job, "T0")
+    made = synthesise(bench, job, index, access, report, given)
+    before = runtime.Spent(**{key: meta.cost.get(key) or 0.0 for key in dataclasses.asdict(made.spent)})
+    spent = runtime.Spent(
+        seconds=before.seconds + made.spent.seconds,
+        cpu_seconds=before.cpu_seconds + made.spent.cpu_seconds,
+        peak_memory_mib=max(before.peak_memory_mib, made.spent.peak_memory_mib),
+    )
+    return dataclasses.replace(made, spent=spent), (*meta.info.get("audit", ()), *access.audit)
+
+
+def _stored(bench: Bench, job: SynthJob, index: int, report: Report) -> tuple[ImageBatch, ArtifactMeta]:
+    """A stored batch as its source made it; one that is lost or damaged is made again."""
+    try:
+        found = bench.store.batch(job.synth_id, index)
+    except LostArtifact:
+        bench.store.set_aside(job.synth_id, index)
+        make_batch(bench, job, index, report)
+        found = bench.store.batch(job.synth_id, index)
+    batch, meta = found
+    info = {key: value for key, value in meta.info.items() if key not in _ENGINES}
+    return dataclasses.replace(batch, info=info), meta
 
 
 def read_images(bench: Bench, job: SynthJob, count: int, report: Report) -> ImageSet:
@@ -71,8 +113,10 @@ def assisted(bench: Bench, job: SynthJob, images: ImageSet) -> ImageSet:
     return dataclasses.replace(images, hook=bench.sources.get(job.source.method).hook(job.source.params))
 
 
-def synthesise(bench: Bench, job: SynthJob, index: int, access: DataAccess, report: Report) -> MadeBatch:
-    """Make a batch in this process.
+def synthesise(
+    bench: Bench, job: SynthJob, index: int, access: DataAccess, report: Report, given: ImageBatch | None = None
+) -> MadeBatch:
+    """Make a batch in this process; a filter changes ``given``.
 
     Raises:
         NotApplicable: the source cannot use these networks.
@@ -91,6 +135,7 @@ def synthesise(bench: Bench, job: SynthJob, index: int, access: DataAccess, repo
         batch_size=job.source.batch_size,
         set_seed=job.set_seed,
         student=student,
+        given=given,
     )
     with tempfile.TemporaryDirectory() as scratch, runtime.measure() as spent:
         batch: ImageBatch = source.synthesize_batch(
@@ -99,7 +144,7 @@ def synthesise(bench: Bench, job: SynthJob, index: int, access: DataAccess, repo
     return MadeBatch(batch, recorder.curves, spent)
 
 
-def _described(bench: Bench, job: SynthJob, made: MadeBatch, access: DataAccess) -> ArtifactMeta:
+def _described(bench: Bench, job: SynthJob, made: MadeBatch, reads: Sequence[Mapping[str, Any]]) -> ArtifactMeta:
     readings = own_readings(bench, job, made.batch)
     passes = made.batch.forward_equivalents
     return ArtifactMeta(
@@ -108,7 +153,7 @@ def _described(bench: Bench, job: SynthJob, made: MadeBatch, access: DataAccess)
         models=job.models,
         info={
             **made.batch.info,
-            "audit": access.audit,
+            "audit": list(reads),
             CLASS_NAMES: list(job.dataset.class_names),
             **({FRAMES: job.dataset.frames} if job.dataset.frames > 1 else {}),
             **({INVERSION: readings} if readings else {}),

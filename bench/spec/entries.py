@@ -12,7 +12,7 @@ from bench.spec.origin import KeyPath
 
 At = Callable[[KeyPath], str]
 
-SOURCE_OPTIONS = ("model", "zoo", "student", "delivery", "domain", "label")
+SOURCE_OPTIONS = ("model", "zoo", "student", "delivery", "domain", "of", "label")
 COMPRESSOR_OPTIONS = ("label", "teacher")
 POLICY_OPTIONS = ("label", "on", "images")
 OPTIONS = {"source": SOURCE_OPTIONS, "compressor": COMPRESSOR_OPTIONS, "policy": POLICY_OPTIONS}
@@ -71,8 +71,9 @@ def _method(item: Any, path: KeyPath, at: At, options: tuple[str, ...]) -> dict[
     out["params"] = {key: value for key, value in given.items() if key not in options}
     if isinstance(out.get("zoo"), str):
         out["zoo"] = [out["zoo"]]
-    if "on" in out:
-        out["on"] = _method(out["on"], (*path, name, "on"), at, SOURCE_OPTIONS)
+    for key in ("on", "of"):
+        if key in out:
+            out[key] = _method(out[key], (*path, name, key), at, SOURCE_OPTIONS)
     return out
 
 

@@ -195,6 +195,7 @@ class Expansion:
             batches=0 if source.delivery == "stream" else -(-self.most // source.batch_size),
             preset=self.preset,
             train_digest=train,
+            of=self._make_synth(replace(row, source=source.of), models, dataset, seed) if source.of else None,
         )
 
     def _reason(self, row: SourceRow, job: SynthJob, target: str, treatment: Treatment) -> str | None:

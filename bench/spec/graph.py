@@ -44,18 +44,21 @@ class Job(Protocol):
 
 @dataclass(frozen=True)
 class BatchJob:
-    """One batch of an image set."""
+    """One batch of an image set; a filter's needs the batch that it changes."""
 
     images: SynthJob
     index: int
 
     kind: ClassVar[str] = "image batch"
-    needs: ClassVar[frozenset[str]] = frozenset()
     cells: ClassVar[tuple[CellJob, ...]] = ()
 
     @property
     def key(self) -> str:
         return batch_key(self.images, self.index)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({batch_key(self.images.of, self.index)} if self.images.of else ())
 
     @property
     def title(self) -> str:
@@ -194,9 +197,10 @@ def make_graph(plan: Plan, cells: Sequence[CellJob]) -> tuple[Job, ...]:
         if search is not None:
             found.setdefault(search.policy_id, PolicyJob(search))
         looked_at = [(search.images, search.count)] if search is not None else []
-        for own, count in (*looked_at, (images, first.n)):
-            for index in range(own.batches_of(count)):
-                batches.setdefault(batch_key(own, index), BatchJob(own, index))
+        for last_of, count in (*looked_at, (images, first.n)):
+            for own in last_of.chain:
+                for index in range(own.batches_of(count)):
+                    batches.setdefault(batch_key(own, index), BatchJob(own, index))
     return (*batches.values(), *found.values(), *last)
 
 

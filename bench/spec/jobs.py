@@ -18,7 +18,8 @@ class SynthJob:
     ``models`` and ``student`` are full network names (``fashion_mnist/resnet18_w16``); ``dataset`` holds the
     constants the images are normalised with, ``dataset_name`` the suite's word for the data set.  ``count`` is the
     largest number of images a cell asks for, ``batches`` how many batches of ``source.batch_size`` hold them (none when
-    the source streams them).  ``train_digest`` is that of the training images where the source reads them.
+    the source streams them).  ``train_digest`` is that of the training images where the source reads them.  ``of`` is
+    the image set that the source changes, batch by batch, where it is a filter.
     """
 
     synth_id: str
@@ -35,6 +36,7 @@ class SynthJob:
     batches: int
     preset: Preset
     train_digest: str | None = None
+    of: SynthJob | None = None
 
     @property
     def title(self) -> str:
@@ -45,6 +47,11 @@ class SynthJob:
     def name(self) -> str:
         """The source, and the network it looked at."""
         return origin_of(self.source.label, self.model)
+
+    @property
+    def chain(self) -> tuple[SynthJob, ...]:
+        """The image sets it is made of, in the order they are made: itself alone when it changes no other."""
+        return (*self.of.chain, self) if self.of is not None else (self,)
 
     @property
     def set_seed(self) -> int:

@@ -33,7 +33,7 @@ class SourceEntry(Part):
     at one network and, where a zoo is named, at that besides.  ``label`` replaces the row's name, which otherwise is
     the method plus its non-default parameters.  ``delivery`` ``stream`` trains a source's generator in lock-step with
     the compressor's student; nothing is stored then.  ``domain``: the data set that unrelated images come from, for
-    sources that read such.
+    sources that read such.  ``of``: the source whose images a filter changes.
     """
 
     method: Name
@@ -42,6 +42,7 @@ class SourceEntry(Part):
     student: Name | None = None
     delivery: Delivery = "cached"
     domain: Name | None = None
+    of: SourceEntry | None = None
     label: Label | None = None
     params: dict[str, Any] = Field(default_factory=dict)
 

@@ -149,9 +149,10 @@ def _unique(
     searches: dict[str, SearchJob] = {}
     for job, search, cell in points:
         if cell.not_applicable is None:
-            synths.setdefault(job.synth_id, job)
+            looked_at = search.images.chain if search is not None else ()
+            for images in (*job.chain, *looked_at):
+                synths.setdefault(images.synth_id, images)
             if search is not None:
-                synths.setdefault(search.images.synth_id, search.images)
                 searches.setdefault(search.policy_id, search)
     return tuple(synths.values()), tuple(searches.values())
 

@@ -40,7 +40,7 @@ class ResolvedSource(_Resolved):
     what of it differs from the preset.  ``own``: it is the product's own; else ``brought`` says whose it is, and
     ``code`` is the digest of its file where it is one; ``hook``: it has an extra for who trains on its images.
     ``domain`` names the data set that its unrelated images come from and ``domain_digest`` tells their content, where
-    the suite says so.
+    the suite says so.  ``of`` is the source whose images it changes, where it is a filter.
     """
 
     method: str
@@ -58,16 +58,24 @@ class ResolvedSource(_Resolved):
     hook: bool = False
     domain: str | None = None
     domain_digest: str | None = None
+    of: ResolvedSource | None = None
     code: str | None = None
     brought: str = ""
 
     @property
     def described(self) -> dict[str, Any]:
-        """As of every method, and the row's options that say what it reads."""
+        """As of every method, and the row's options that say what it reads or changes."""
         found = super().described
-        if self.domain is None:
-            return found
-        return {**found, "domain": self.domain.partition(":")[0], "domain_digest": self.domain_digest}
+        if self.domain is not None:
+            found |= {"domain": self.domain.partition(":")[0], "domain_digest": self.domain_digest}
+        if self.of is not None:
+            found["of"] = {"method": self.of.method, "version": self.of.version, "params": self.of.described}
+        return found
+
+    @property
+    def chain(self) -> tuple[ResolvedSource, ...]:
+        """The methods that the images go through: itself alone when it changes no other's."""
+        return (*self.of.chain, self) if self.of is not None else (self,)
 
 
 @dataclass(frozen=True)
@@ -118,7 +126,7 @@ class ResolvedSearch(_Resolved):
 def brought_by(*rows: ResolvedSource | ResolvedCompressor | ResolvedSearch | None) -> dict[str, Any]:
     """What a record says of where methods come from that are not the product's own: name → who brought it and, of a
     file, the digest of its content."""
-    steps = [step for row in rows for step in (row.chain if isinstance(row, ResolvedCompressor) else [row])]
+    steps = [step for row in rows for step in ([row] if row is None or isinstance(row, ResolvedSearch) else row.chain)]
     found = {
         step.method: {"by": step.brought, **({"digest": step.code} if step.code else {})}
         for step in steps

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench.errors import SuiteError, nearest
+from bench.errors import SuiteError
 from bench.interfaces import Preset
 from bench.spec.axes import takes_policy
-from bench.spec.catalogue import Catalogue, find_network, full_name, short_name
+from bench.spec.catalogue import Catalogue, find_network, short_name
 from bench.spec.domains import from_domain
+from bench.spec.filters import check_filter, over
+from bench.spec.looks import models_of, zoo_of
 from bench.spec.models import CompressorEntry, SourceEntry
 from bench.spec.origin import KeyPath
 from bench.spec.registry import changes, params_json, resolve_params, row_label
@@ -18,11 +20,6 @@ from bench.spec.resolved import ResolvedCompressor, ResolvedSource
 from bench.spec.select import is_pattern, matches
 from bench.spec.suite import SuiteSpec
 from bench.spec.teachers import taught
-from bench.zoo.names import is_outside
-
-SELF = "self"
-EACH_TARGET = "each_target"
-FULL_ZOO = ("full",)
 
 
 @dataclass(frozen=True)
@@ -107,7 +104,7 @@ def rows_of(
     label = entry.label or row_label(entry.method, changed)
     beside: tuple[str, ...] = ()
     if method.models == "one+zoo" and entry.zoo:
-        beside = _zoo(entry.zoo, suite.dataset, catalogue, at(("zoo",)))
+        beside = zoo_of(entry.zoo, suite.dataset, catalogue, at(("zoo",)))
         label = entry.label or f"{label}+zoo:{'+'.join(entry.zoo)}"
     if entry.delivery == "stream":
         _check_stream(suite, method, entry.method, at(("delivery",)))
@@ -132,11 +129,15 @@ def rows_of(
     if entry.domain is not None:
         source = from_domain(source, entry.domain, suite.dataset, catalogue, at(("domain",)))
         source = replace(source, label=entry.label or source.label)
+    check_filter(source, entry, catalogue, at)
+    if entry.of is not None:
+        under = rows_of(entry.of, index, below(at, entry.of), suite, preset, targets, catalogue)
+        return [replace(row, source=over(source, row.source, entry.label)) for row in under]
     student = find_network(catalogue, suite.dataset, entry.student, at(("student",))) if entry.student else None
     zoo, needs = method.models == "zoo", frozenset(method.needs)
     return [
         SourceRow(source, model, models, zoo, needs, student, index, beside)
-        for model, models in _models(method.models, entry, suite, targets, catalogue, at)
+        for model, models in models_of(method.models, entry, suite, targets, catalogue, at)
     ]
 
 
@@ -233,62 +234,6 @@ def _check_zeros(steps: Sequence[ResolvedCompressor], catalogue: Catalogue, wher
         )
 
 
-def _models(
-    looks_at: str,
-    entry: SourceEntry,
-    suite: SuiteSpec,
-    targets: tuple[str, ...],
-    catalogue: Catalogue,
-    at: Callable[[KeyPath], str],
-) -> list[tuple[str | None, tuple[str, ...] | None]]:
-    """(model column, networks) of each row an entry makes; (None, None) for the cell's own target."""
-    if entry.model is not None and looks_at not in ("one", "one+zoo"):
-        raise SuiteError(f"{entry.method} does not look at one network", where=at(("model",)), got=entry.model)
-    if entry.zoo is not None and looks_at not in ("zoo", "one+zoo"):
-        raise SuiteError(f"{entry.method} mixes no networks", where=at(("zoo",)), got=", ".join(entry.zoo))
-    if looks_at == "none":
-        return [("", ())]
-    if looks_at == "zoo":
-        zoo = entry.zoo or FULL_ZOO
-        return [(f"zoo:{'+'.join(zoo)}", _zoo(zoo, suite.dataset, catalogue, at(("zoo",))))]
-    if entry.model in (None, SELF):
-        return [(None, None)]
-    if entry.model == EACH_TARGET:
-        return [(short_name(suite.dataset, name), (name,)) for name in targets]
-    full = _one_model(str(entry.model), suite.dataset, catalogue, at(("model",)))
-    return [(short_name(suite.dataset, full), (full,))]
-
-
-def _one_model(name: str, dataset: str, catalogue: Catalogue, where: str) -> str:
-    """The full name of a network; the two words that stand for networks are among what is allowed."""
-    known = [short_name(dataset, item) for item in catalogue.networks(dataset)]
-    words = [SELF, EACH_TARGET, *known]
-    if full_name(dataset, name) not in catalogue.networks(dataset) and not is_outside(name):
-        raise SuiteError("unknown model", where=where, got=name, expected=words, nearest=nearest(name, words))
-    return full_name(dataset, name)
-
-
-def _zoo(entries: tuple[str, ...], dataset: str, catalogue: Catalogue, where: str) -> tuple[str, ...]:
-    """Full names of a zoo given by groups and single networks, each once, in the order given."""
-    groups = catalogue.zoo_groups(dataset)
-    known = catalogue.networks(dataset)
-    out: list[str] = []
-    for entry in entries:
-        if entry in groups:
-            out += catalogue.zoo(dataset, entry)
-        elif full_name(dataset, entry) in known or is_outside(entry):
-            out.append(full_name(dataset, entry))
-        else:
-            allowed = [*groups, *(short_name(dataset, name) for name in known)]
-            raise SuiteError(
-                "unknown zoo or network", where=where, got=entry, expected=allowed, nearest=nearest(entry, allowed)
-            )
-    if not out:
-        hint = f"Train it: bench zoo train {dataset}"
-        raise SuiteError("the zoo has no trained network", where=where, got=", ".join(entries), hint=hint)
-    return tuple(dict.fromkeys(out))
-
-
 def _step_at(suite: SuiteSpec, index: int, number: int, name: str) -> Callable[[KeyPath], str]:
     """Places of a step's own keys."""
 
@@ -296,6 +241,11 @@ def _step_at(suite: SuiteSpec, index: int, number: int, name: str) -> Callable[[
         return suite.at("grid", "compressor", index, "steps", number, *((name, *path) if path else ()))
 
     return at
+
+
+def below(at: Callable[[KeyPath], str], of: SourceEntry) -> Callable[[KeyPath], str]:
+    """Places of the keys of the source that a filter changes, which lie in the filter's entry."""
+    return lambda path: at(("of", *((of.method, *path) if path else ())))
 
 
 def entry_at(suite: SuiteSpec, axis: str, index: int, name: str) -> Callable[[KeyPath], str]:

@@ -8,12 +8,13 @@ from pathlib import Path
 from bench.errors import SuiteError
 from bench.interfaces import Preset
 from bench.spec.catalogue import Catalogue
+from bench.spec.looks import SELF
 from bench.spec.models import PolicyEntry
 from bench.spec.origin import KeyPath
 from bench.spec.policy_files import read_policy_file
 from bench.spec.registry import changes, params_json, resolve_params, row_label
 from bench.spec.resolved import ResolvedSearch
-from bench.spec.rows import SELF, SourceRow, entry_at, rows_of
+from bench.spec.rows import SourceRow, entry_at, rows_of
 from bench.spec.suite import SuiteSpec
 
 

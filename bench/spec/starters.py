@@ -16,7 +16,7 @@ WORK: Mapping[str, str] = {"sources": "synthesize_batch", "compressors": "compre
 """The function of each kind in which a method does its work."""
 
 PLAIN: Mapping[str, Mapping[str, Any]] = {
-    "sources": {"control": "none"},
+    "sources": {"control": "none", "offers": frozenset()},
     "compressors": {"makes_zeros": False},
     "policies": {"control": False, "written": False},
 }

@@ -113,6 +113,16 @@ class ArtifactStore:
             info=_summary(metas),
         )
 
+    def batch(self, synth_id: str, index: int) -> tuple[ImageBatch, ArtifactMeta]:
+        """One batch as it was stored, and its metadata.
+
+        Raises:
+            LostArtifact: the batch is missing or (DamagedArtifact) damaged.
+        """
+        tensors, meta = self._load(synth_id, index)
+        labels, soft, passes = tensors.get("labels"), tensors.get("soft_labels"), meta.cost.get("forward_equivalents")
+        return ImageBatch(tensors["images"], labels, soft, passes or 0.0, meta.info), meta
+
     def meta(self, synth_id: str, index: int) -> ArtifactMeta:
         """Metadata of one batch without reading its tensors.
 

@@ -235,11 +235,16 @@ def _gaussian(channels: int, size: int, sigma: float) -> Tensor:
     return (line[:, None] * line[None, :]).to(torch.float32).expand(channels, 1, size, size).contiguous()
 
 
-def blur(x: Tensor, size: int = 3, sigma: float = 1.0) -> Tensor:
-    """Mean squared distance of ``x`` [B,C,H,W] to its Gaussian-blurred copy (reflected border, per channel)."""
+def smoothed(x: Tensor, size: int = 3, sigma: float = 1.0) -> Tensor:
+    """``x`` [B,C,H,W] convolved with a ``size`` x ``size`` Gaussian (reflected border, per channel)."""
     kernel = _gaussian(x.shape[1], size, sigma).to(x.device, x.dtype)
     padded = F.pad(x, (size // 2,) * 4, mode="reflect")
-    return (x - F.conv2d(padded, kernel, groups=x.shape[1])).square().mean()
+    return F.conv2d(padded, kernel, groups=x.shape[1])
+
+
+def blur(x: Tensor, size: int = 3, sigma: float = 1.0) -> Tensor:
+    """Mean squared distance of ``x`` [B,C,H,W] to its :func:`smoothed` copy."""
+    return (x - smoothed(x, size, sigma)).square().mean()
 
 
 def image_prior(x: Tensor, prior: Prior) -> Tensor:

@@ -15,14 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bench.errors import AccessDenied
-from bench.interfaces import (
-    Batch,
-    ImageBatch,
-    ModelHandle,
-    RunContext,
-    SynthRequest,
-)
-from tests.contracts import sources
+from bench.interfaces import Batch, ImageBatch, ModelHandle, RunContext, SynthRequest
+from tests.contracts import filters, sources
 from tests.contracts.breaches import Breaches
 from tests.contracts.good_source import Good, Hook, Params, Stream
 
@@ -275,3 +269,30 @@ class InPlace(Hook):
 class HookWritesOnTheBatch(Good):
     def hook(self, params: Any) -> Any:
         return InPlace()
+
+
+class Filters(Good):
+    """Doubles what it is given."""
+
+    offers = frozenset({"filter"})
+    wrong: Mapping[str, Any] = {}
+
+    def synthesize_batch(self, request: SynthRequest, ctx: RunContext) -> ImageBatch:
+        given = request.given
+        assert given is not None
+        info = {"models": given.info["models"], "of": given.info}
+        made = dataclasses.replace(given, images=given.images * 2, info=info)
+        return dataclasses.replace(made, **{key: value(given) for key, value in self.wrong.items()})
+
+
+BREACHES.add(
+    filters.filters_change_what_they_are_given,
+    Filters,
+    ChangesNothing=tampering(images=lambda given: given.images),
+    WritesOnWhatItIsGiven=tampering(images=lambda given: given.images.add_(1) * 2),
+    ForgetsTheCost=tampering(forward_equivalents=lambda given: 0.0),
+    ForgetsTheRecord=tampering(info=lambda given: dict(given.info)),
+    ForgetsTheNetworks=tampering(info=lambda given: {"of": given.info}),
+    ForgetsLabels=tampering(labels=lambda given: None),
+    MakesItsOwnImages=tampering(images=lambda given: torch.zeros_like(given.images)),
+)

@@ -35,6 +35,7 @@ from bench.interfaces import (
 )
 from bench.spec.registry import resolve_params
 from tests.contracts import kit
+from tests.contracts.filters import COUNT, filters_change_what_they_are_given, given_batch
 from tests.contracts.world import reseeded, sealed
 from tests.sources.toy import COLOUR, GREY, NoNorm, ToyNet, ToyTransformer, randomised
 
@@ -72,9 +73,12 @@ class Source(kit.Case):
         return networks(MODELS[self.method.models], dataset, attention="attention" in self.method.needs)
 
     def request(self, *, index: int = 0, dataset: DatasetSpec = GREY, set_seed: int = 77, **more: Any) -> SynthRequest:
-        """A small one; ``models`` and ``student`` may be given."""
+        """A small one; ``models``, ``student`` and what a filter is ``given`` may be given."""
         more.setdefault("models", self.models(dataset))
         size = self.method.batch_size(self.params)
+        if "filter" in self.method.offers:
+            size = COUNT
+            more.setdefault("given", given_batch(index, dataset, self.method.label_kind))
         return SynthRequest(
             dataset=dataset, params=self.params, batch_index=index, batch_size=size, set_seed=set_seed, **more
         )
@@ -311,4 +315,5 @@ CHECKS: tuple[Callable[[Source], None], ...] = (
     says_when_networks_do_not_serve,
     streams_are_deterministic,
     hooks_leave_gradients_alone,
+    filters_change_what_they_are_given,
 )
