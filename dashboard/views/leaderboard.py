@@ -180,7 +180,7 @@ def with_sections(table: pd.DataFrame) -> pd.DataFrame:
     keys = ["suite", "suite_version", "dataset", "target", "setting_label", "rank_group"]
     outer = table.groupby(keys, sort=False, dropna=False).ngroup().astype(str)
     inner = table[["target_digest", "protocol_id", "test_digest"]].fillna("").astype(str).agg("/".join, axis=1)
-    inner = inner.where(table["protocol_id"].notna())
+    inner = inner.astype("object").where(table["protocol_id"].notna())
     only = {name: part.dropna().iloc[0] for name, part in inner.groupby(outer) if part.nunique() == 1}
     return table.assign(**{SECTION: outer + "/" + inner.fillna(outer.map(only)).fillna("")})
 

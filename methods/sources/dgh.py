@@ -80,7 +80,7 @@ class Dgh(Defaults):
 
         need_models(models, bn=True, source="dgh")
 
-    def prepare(self, request: SynthRequest, ctx: RunContext) -> SetInversion:
+    def inversion(self, request: SynthRequest, ctx: RunContext) -> SetInversion:
         """The network with taps, the canvas and the numbers of the loop."""
         from methods.sources._augment import PixelSpace
         from methods.sources._dgh_loop import Canvas, GroupSettings, SetInversion
@@ -105,7 +105,7 @@ class Dgh(Defaults):
         from methods.sources._augment import Augment
         from methods.sources._objectives import describe, inspect, start_images
 
-        inversion, params = self.prepare(request, ctx), request.params
+        inversion, params = self.inversion(request, ctx), request.params
         channels, height, width = request.dataset.shape
         size = (request.batch_size, channels, height + params.extra, width + params.extra)
         result = inversion(start_images(size, ctx))

@@ -82,9 +82,10 @@ def pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pages]:
 
 
 @pytest.fixture
-def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pages]:
+def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packs_known: Callable[[Path], None]) -> Iterator[Pages]:
     """The records that come with the package, and no store."""
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "cache"))
+    packs_known(tmp_path / "cache")
     monkeypatch.delenv("DATAFREE_BENCH_STORE", raising=False)
     st.cache_resource.clear()
     st.cache_data.clear()

@@ -17,7 +17,8 @@ from tests.sources.toy import COLOUR, GREY, NoNorm, ToyNet, context, handle, ran
 SOURCES = pick.methods("sources")
 DATA = {name: source for name, source in SOURCES.items() if source.access >= "T3"}
 INVERSIONS = {name: source for name, source in SOURCES.items() if hasattr(source, "prepare")}
-CLIPPED = {name: source for name, source in INVERSIONS.items() if getattr(source.Params(), "clip", False)}
+ITERATED = {name: source for name, source in SOURCES.items() if "iterations" in source.Params.model_fields}
+CLIPPED = {name: source for name, source in ITERATED.items() if getattr(source.Params(), "clip", False)}
 HALVED = {name: source for name, source in INVERSIONS.items() if "half_iterations" in source.Params.model_fields}
 
 
@@ -31,7 +32,7 @@ def serving(source: Any, models: tuple[ModelHandle, ...]) -> tuple[ModelHandle, 
 
 def batch_of(name: str, models: tuple[ModelHandle, ...], index: int = 0, seed: int = 0, **params: Any) -> ImageBatch:
     source = SOURCES[name]
-    short = {"batch": 8, **({"iterations": 4} if name in INVERSIONS else {})}
+    short = {"batch": 8, **({"iterations": 4} if name in ITERATED else {})}
     asked = request(source, serving(source, models), index, **{**short, **params})
     made: ImageBatch = source.synthesize_batch(asked, context(seed))
     return made
