@@ -54,31 +54,31 @@ def choose_another(tab: Tab, label: str) -> str:
 
 
 def test_every_page_is_drawn(shipped: str, tab: New) -> None:
-    offered = pages(tab(), shipped)
+    here = tab()
+    offered = pages(here, shipped)
     assert len(offered) >= 9
     for title, address in offered.items():
-        here = tab().open(address)
-        here.check()
+        here.open(address).check()
         assert len(here.text().strip()) > len(title) + 20, f"{title} is empty"
 
 
 def test_a_page_fits_a_phone(shipped: str, tab: New) -> None:
-    for title, address in pages(tab(), shipped).items():
-        here = tab()
-        here.page.set_viewport_size({"width": 390, "height": 800})
+    here = tab()
+    offered = pages(here, shipped)
+    here.page.set_viewport_size({"width": 390, "height": 800})
+    for title, address in offered.items():
         here.open(address).check()
         wide = here.page.evaluate("document.documentElement.scrollWidth")
         assert wide <= 390, f"{title} is {wide} pixels wide"
 
 
 def test_rows_shown_are_rows_stored(shipped: str, tab: New) -> None:
-    records = [r for r in read_measured() if r.compressor]
+    records, here = [r for r in read_measured() if r.compressor], tab()
     for suite in sorted({r.suite for r in records}):
         chosen = [r for r in records if r.suite == suite]
         scope = {name: getattr(chosen[0], name) for name in ("suite", "preset", "dataset", "target")}
         stored = {tuple(getattr(r, k) for k in ROW_KEY) for r in chosen if scope.items() <= vars(r).items()}
-        here = tab().open(f"{shipped}/leaderboard?{urlencode(scope)}")
-        here.check()
+        here.open(f"{shipped}/leaderboard?{urlencode(scope)}").check()
         assert len(here.rows()) == len(stored), suite
         assert here.page.locator(".js-plotly-plot").count() > 0
 
@@ -124,10 +124,10 @@ def test_the_pages_have_a_dark_mode(shipped: str, tab: New) -> None:
 
 
 def test_text_of_records_is_text(attacked: str, tab: New) -> None:
-    offered = pages(tab(), attacked)
-    for title, address in offered.items():
+    here = tab()
+    for title, address in pages(here, attacked).items():
         query = urlencode({"suite": "evil", "cell": f"{0:032x}", "target": EVIL})
-        here = tab().open(f"{address}?{query}")
+        here.open(f"{address}?{query}")
         here.page.wait_for_timeout(300)
         assert here.page.evaluate("window.hacked === undefined"), title
         here.check()
@@ -137,10 +137,10 @@ def test_text_of_records_is_text(attacked: str, tab: New) -> None:
 
 
 def test_an_unknown_choice_in_the_address_is_named(shipped: str, tab: New) -> None:
-    for title, address in pages(tab(), shipped).items():
+    here = tab()
+    for title, address in pages(here, shipped).items():
         query = urlencode({"suite": "../../../../etc/passwd", "cell": "/etc/passwd", "store": "/etc", "target": "../x"})
-        here = tab().open(f"{address}?{query}")
-        here.check()
+        here.open(f"{address}?{query}").check()
         assert "root:" not in here.text(), title
         assert "root:" not in here.page.content(), title
 
