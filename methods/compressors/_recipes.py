@@ -89,13 +89,16 @@ class JointParams(SoftParams, DropParams):
 
 def penalty_for(params: SoftParams, model: ModelHandle) -> float:
     """lambda for this network: as given, or by its architecture's name."""
-    if params.penalty != "auto":
-        return params.penalty
-    return by_architecture(model, PENALTY_BY_FAMILY, DEFAULT_PENALTY)
+    return by_architecture(params.penalty, model, PENALTY_BY_FAMILY, DEFAULT_PENALTY)
 
 
-def by_architecture(model: ModelHandle, table: Mapping[str, float], other: float) -> float:
-    """The value of the first name in ``table`` that the architecture's or the family's holds."""
+def by_architecture(
+    given: float | Literal["auto"], model: ModelHandle, table: Mapping[str, float], other: float
+) -> float:
+    """``given``, or for auto the value of the first name in ``table`` that the architecture's or the family's holds,
+    ``other`` where none does."""
+    if given != "auto":
+        return given
     name = f"{model.architecture} {model.family}".lower()
     return next((value for key, value in table.items() if key in name), other)
 

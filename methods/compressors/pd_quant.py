@@ -137,7 +137,7 @@ def prediction_for(params: PDQuantParams, model: ModelHandle) -> Prediction | No
 
     if not params.prediction and params.reconstruction == 1:
         return None
-    temperature = by_architecture(model, TEMPERATURE, 4.0) if params.temperature == "auto" else params.temperature
+    temperature = by_architecture(params.temperature, model, TEMPERATURE, 4.0)
     images = min(params.prediction_batch, params.batch)
     return Prediction(params.prediction, temperature, images, params.reconstruction)
 
@@ -149,7 +149,7 @@ def correction_for(params: PDQuantParams, model: ModelHandle) -> Correction | No
     count = params.correction_iterations
     if not count:
         return None
-    closeness = by_architecture(model, CLOSENESS, 50.0) if params.closeness == "auto" else params.closeness
+    closeness = by_architecture(params.closeness, model, CLOSENESS, 50.0)
     return Correction(count, CORRECTION_TRAVEL / count, closeness, params.statistics, params.batch)
 
 

@@ -355,6 +355,7 @@ def test_a_second_store_reads_no_packed_record_again(
         return inner(self, place)
 
     monkeypatch.setattr(BoardIndex, "_record", noted)
+    monkeypatch.setattr(BoardIndex, "_pack", lambda self, name: pytest.fail(f"{name} was opened"))
     found = BoardIndex(other, world.cache, world.packed).snapshot()
     assert read == []
     assert len(found.table) == 2

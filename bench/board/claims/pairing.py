@@ -199,14 +199,19 @@ def row_pair(
     """
     rows = (first, second)
     problems = _problems(rows, same_protocol=same_protocol)
-    whole = all(row.complete and row.bitmaps for row in rows) and first.stale == second.stale and _same_code(*rows)
+    whole = all(row.complete and row.bitmaps for row in rows) and first.stale == second.stale and same_code(*rows)
     missing = not whole or len(problems) > sum(row.stale for row in rows)
-    one, two = (_Side(row.bitmaps, (row,), (_term(row, 1.0),)) for row in (first, second))
     every = (*_unit_labels([first], [second]), *labels)
-    return (Unit(every, "", None) if missing else _differenced(every, one, two)), problems
+    return (Unit(every, "", None) if missing else row_difference(first, second, every)), problems
 
 
-def _same_code(first: Row, second: Row) -> bool:
+def row_difference(first: Row, second: Row, labels: tuple[tuple[str, str], ...] = ()) -> Unit:
+    """First minus second on the seeds and images they share; the rows are complete and alike in what was tested."""
+    one, two = (_Side(row.bitmaps, (row,), (_term(row, 1.0),)) for row in (first, second))
+    return _differenced(labels, one, two)
+
+
+def same_code(first: Row, second: Row) -> bool:
     """Whether what both rows use is of the same version."""
     one, two = first.head, second.head
     sources = (one.source_version == two.source_version) or one.source_method != two.source_method

@@ -54,6 +54,9 @@ STORE_VARIABLE = "DATAFREE_BENCH_STORE"
 SETTLED_NS = 100_000_000
 """A folder's time moves in ticks of some milliseconds; one that moved just now may hide a further change."""
 
+PACKS = "packs.json"
+"""Name of the note of how many records each pack holds."""
+
 REMEMBERED = 20_000
 """Parsed records kept while the tables are built, without what no row needs (some 10 kB each); the others are parsed a
 second time, which bounds the memory."""
@@ -203,6 +206,8 @@ class BoardIndex:
         with FileLock(package.cache / "lock"):
             if (package.cache / "parts").is_dir():
                 shutil.copytree(package.cache / "parts", self.cache / "parts", dirs_exist_ok=True)
+            if (package.cache / PACKS).is_file():
+                shutil.copyfile(package.cache / PACKS, self.cache / PACKS)
         return found
 
     def _build(self, stamp: str, kept: Snapshot | None, progress: Progress) -> Snapshot:
@@ -253,7 +258,7 @@ class BoardIndex:
                 continue
             yield from (Place(f"measured/{pack.name}#{i}", pack.size, pack.mtime_ns) for i in range(count))
         if counts != counted:
-            write_atomic(self.cache / "packs.json", json.dumps(counts).encode())
+            write_atomic(self.cache / PACKS, json.dumps(counts).encode())
         for folder in sorted(record_folders(self.store)) if self.store else ():
             for file in record_files((self.store or Path()) / "records" / folder):
                 yield Place(f"records/{folder}/{file.name}", file.size, file.mtime_ns)
@@ -261,7 +266,7 @@ class BoardIndex:
     def _counted(self) -> dict[str, int]:
         """Pack, with its size and time → its records, from the last time: opening all packs takes half a second."""
         try:
-            return {str(pack): int(count) for pack, count in read_json(self.cache / "packs.json").items()}
+            return {str(pack): int(count) for pack, count in read_json(self.cache / PACKS).items()}
         except (OSError, ValueError, TypeError, AttributeError):
             return {}  # not there yet, or cut off: opened again
 

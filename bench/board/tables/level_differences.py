@@ -14,11 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from bench.board.claims.units import Comparison, Unit
+from bench.board.claims.pairing import row_difference, same_code
+from bench.board.claims.units import Comparison
 from bench.board.index.rows import Row
-from bench.board.stats.moderation import Term
 from bench.board.stats.paired import LEVEL
 from bench.board.tables.answers import settings_of
 
@@ -116,7 +114,7 @@ def _measured(empty: LevelDifference, pairs: Sequence[tuple[Row, Row]], level: f
         return LevelDifference(**values | {"why": f"{len(lacking)} rows are not complete"})
     if any(_unlike(*pair) for pair in pairs):
         return LevelDifference(**values | {"why": "measured with other versions, networks or test images"})
-    spread = Comparison.of("", [_unit(*pair) for pair in pairs], ()).spread
+    spread = Comparison.of("", [row_difference(*pair) for pair in pairs], ()).spread
     if spread is None:
         return LevelDifference(**values | {"why": "the rows share no seed"})
     low, high = spread.interval(level)
@@ -126,24 +124,8 @@ def _measured(empty: LevelDifference, pairs: Sequence[tuple[Row, Row]], level: f
 
 def _unlike(first: Row, second: Row) -> bool:
     one, two = first.head, second.head
-    versions = [
-        (getattr(one, f"{kind}_version"), getattr(two, f"{kind}_version"))
-        for kind in ("source", "compressor")
-        if getattr(one, f"{kind}_method") == getattr(two, f"{kind}_method")
-    ]
     tests = (one.test_digest, one.test_count, one.target_digest), (two.test_digest, two.test_count, two.target_digest)
-    return tests[0] != tests[1] or any(a != b for a, b in versions)
-
-
-def _unit(first: Row, second: Row) -> Unit:
-    seeds = sorted(set(first.bitmaps) & set(second.bitmaps))
-    table = {s: 100 * (first.bitmaps[s].astype(np.float64) - second.bitmaps[s].astype(np.float64)) for s in seeds}
-    terms = (_term(first, 1.0), _term(second, -1.0))
-    return Unit((), first.head.test_digest or "", table, terms)
-
-
-def _term(row: Row, weight: float) -> Term:
-    return Term((row.head.row_id, row.head.protocol_id, row.head.preset), weight, row.between)
+    return tests[0] != tests[1] or not same_code(first, second)
 
 
 def _current(rows: Sequence[Row]) -> list[Row]:
